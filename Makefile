@@ -1,0 +1,68 @@
+# Each target sets up .venv on a machine that has only Python 3.10 to 3.13 and make, and re-uses it next time.
+PYTHON ?= python3
+PRESET ?= quick
+PORT ?= 8888
+RUN_ARGS ?=
+PYTEST_ARGS ?=
+LAB_ARGS ?=
+
+PY := .venv/bin/python
+# The stamp's name changes with what is installed and where, so that nothing else makes pip run again.
+STAMP := .venv/.installed-$(shell (pwd; cat pyproject.toml constraints.txt) | cksum | cut -d' ' -f1)
+NOTEBOOKS := $(wildcard notebooks/*.ipynb)
+BENCHES := $(wildcard bench/speed.py bench/djia.py)
+ROOT_ARGS := $(if $(filter 0,$(shell id -u)),--allow-root)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lab lint format bench clean
+
+help: ## Show this help
+	@echo "make TARGET [PRESET=tiny|quick|cloud] [PYTHON=python3.12] [PORT=8888]"
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(STAMP):
+	@command -v "$(PYTHON)" >/dev/null || { echo "There is no '$(PYTHON)' here: install Python 3.10 to 3.13, or name one: make PYTHON=/path/to/python3.12"; exit 1; }
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v < (3, 14) else "tftnhits needs Python 3.10 to 3.13 and $(PYTHON) is %d.%d: name another: make PYTHON=/path/to/python3.12" % v)'
+	@$(PY) -c '' 2>/dev/null || { echo "Making .venv with $$($(PYTHON) --version) ..."; rm -rf .venv; $(PYTHON) -m venv .venv || { echo "$(PYTHON) can't make virtual environments (on Debian and Ubuntu: apt install python3-venv)"; rm -rf .venv; exit 1; }; }
+	@echo "Installing tftnhits and what it needs into .venv (some minutes the first time) ..."
+	@$(PY) -m pip install -qq --disable-pip-version-check -c constraints.txt -e ".[all,dev]"
+	@rm -f .venv/.installed-*
+	@touch $@
+
+setup: $(STAMP) ## Set up .venv and nothing more
+	@echo "Ready: $(CURDIR)/.venv"
+
+run: $(STAMP) ## Execute all notebooks: forecasts, figures and a report in notebooks/runs/
+	@echo "Executing the notebooks with preset '$(PRESET)' ..."
+	@$(PY) -m tftnhits run --preset "$(PRESET)" $(RUN_ARGS)
+
+test: $(STAMP) ## Run all tests
+	@mkdir -p build
+	@echo "Running the tests ..."
+	@$(PY) -m pytest --junitxml=build/test-results.xml $(PYTEST_ARGS) || { echo "Tests failed; results: $(CURDIR)/build/test-results.xml"; exit 1; }
+	@echo "Results: $(CURDIR)/build/test-results.xml"
+
+lab: $(STAMP) ## Open the notebooks in JupyterLab
+	@echo "Starting JupyterLab on port $(PORT); Ctrl-C ends it. Notebooks: $(CURDIR)/notebooks"
+	@$(PY) -m jupyterlab --port="$(PORT)" --ServerApp.root_dir="$(CURDIR)/notebooks" $(ROOT_ARGS) $(LAB_ARGS)
+
+lint: $(STAMP) ## Check style, import layers and that notebooks carry no outputs
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check . || { echo "Put it right with: make format"; exit 1; }
+	@.venv/bin/lint-imports
+	@$(if $(NOTEBOOKS),$(PY) -m nbstripout --verify $(NOTEBOOKS) || { echo "Put it right with: make format"; exit 1; })
+	@echo "Clean: $(CURDIR)"
+
+format: $(STAMP) ## Put code and notebooks into the house style
+	@$(PY) -m ruff check --fix --exit-zero --quiet .
+	@$(PY) -m ruff format .
+	@$(if $(NOTEBOOKS),$(PY) -m nbstripout $(NOTEBOOKS))
+	@echo "Formatted: $(CURDIR)"
+
+bench: $(STAMP) ## Measure speed and accuracy afresh into data/results/
+	@for script in $(BENCHES); do echo "Running $$script ..."; $(PY) $$script || exit 1; done
+	@echo "Results: $(CURDIR)/data/results"
+
+clean: ## Remove .venv, build outputs and caches; notebooks/runs stays
+	@rm -rf .venv build dist tftnhits.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	@echo "Removed .venv, build and caches in $(CURDIR)"

@@ -1,0 +1,36 @@
+"""Shared by all tests: few threads (the machines that test us have two cores) and small notebooks to run."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+try:
+    import torch
+except ImportError:
+    pass
+else:
+    torch.set_num_threads(min(2, torch.get_num_threads()))
+
+
+@pytest.fixture
+def make_notebook(tmp_path: Path) -> Callable[..., Path]:
+    """Writes NN_topic.ipynb into tmp_path/notebooks: intro, parameters cell, then the code cells given."""
+    import nbformat
+    from nbformat import v4
+
+    folder = tmp_path / "notebooks"
+    folder.mkdir()
+
+    def make(
+        name: str, *cells: str, parameters: str = 'run_dir = "."', intro: str = "# Title\n\nWhy?"
+    ) -> Path:
+        tagged = v4.new_code_cell(parameters, metadata={"tags": ["parameters"]})
+        notebook = v4.new_notebook(
+            cells=[v4.new_markdown_cell(intro), tagged, *(v4.new_code_cell(cell) for cell in cells)],
+            metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+        )
+        nbformat.write(notebook, folder / f"{name}.ipynb")
+        return folder
+
+    return make

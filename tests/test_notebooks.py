@@ -1,0 +1,108 @@
+"""The notebooks: a style that stays readable, and a real run of all of them with the preset "tiny"."""
+
+import ast
+import statistics
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+
+from tftnhits.apps import batch
+from tftnhits.apps.parameters import known_parameters
+
+FOLDER = Path(__file__).parents[1] / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))
+MAX_LINES, MEDIAN_LINES, MAX_RUN, MAX_WIDTH = 25, 6, 3, 88
+
+
+def read(path: Path) -> list:
+    return nbformat.read(path, 4).cells
+
+
+def code(path: Path) -> list:
+    return [cell for cell in read(path) if cell.cell_type == "code"]
+
+
+def tree(path: Path) -> ast.Module:
+    """All code of a notebook; lines for the shell or IPython are left out."""
+    lines = "\n".join(cell.source for cell in code(path)).splitlines()
+    return ast.parse("\n".join(line for line in lines if not line.lstrip().startswith(("%", "!"))))
+
+
+each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def test_there_are_notebooks_numbered_without_gaps():
+    assert [int(path.stem[:2]) for path in NOTEBOOKS] == list(range(len(NOTEBOOKS)))
+    assert len(NOTEBOOKS) >= 6
+
+
+@each
+def test_parameters_are_papermills(path):
+    import papermill
+
+    known = known_parameters(path)  # refuses other than one tagged cell of literals
+    assert set(known) == set(papermill.inspect_notebook(path))
+    assert {"run_dir", "preset"} <= set(known)
+    cell = next(c for c in code(path) if "parameters" in c.metadata.get("tags", []))
+    uncommented = [line for line in cell.source.splitlines() if "=" in line and "#" not in line]
+    assert not uncommented, "each parameter has a comment that says what it does"
+
+
+@each
+def test_opens_with_its_question_and_carries_no_outputs(path):
+    first, *_ = read(path)
+    assert first.cell_type == "markdown" and first.source.startswith("# ") and "?" in first.source
+    assert not [c for c in code(path) if c.outputs or c.execution_count is not None]
+
+
+@each
+def test_cells_are_short_and_stand_between_prose(path):
+    lengths = [len(cell.source.splitlines()) for cell in code(path)]
+    assert statistics.median(lengths) <= MEDIAN_LINES and max(lengths) <= MAX_LINES
+    longest = run = 0
+    for cell in read(path):
+        run = run + 1 if cell.cell_type == "code" else 0
+        longest = max(longest, run)
+    assert longest <= MAX_RUN
+    wide = [line for cell in code(path) for line in cell.source.splitlines() if len(line) > MAX_WIDTH]
+    assert not wide
+
+
+@each
+def test_code_belongs_to_the_package(path):
+    nodes = list(ast.walk(tree(path)))
+    assert not [n for n in nodes if isinstance(n, ast.ClassDef)]
+    assert sum(isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef)) for n in nodes) <= 1
+    assert not [n for n in nodes if isinstance(n, ast.ImportFrom) and any(a.name == "*" for a in n.names)]
+    assert not [n for n in nodes if isinstance(n, ast.Attribute) and ast.unparse(n) == "sys.path"]
+
+
+@pytest.fixture(scope="session")
+def executed(tmp_path_factory) -> batch.RunResult:
+    """One run of all notebooks, smallest settings."""
+    out = tmp_path_factory.mktemp("run")
+    return batch.run_notebooks(FOLDER, out=out, parameters={"preset": "tiny"}, timeout=600)
+
+
+@pytest.mark.slow
+@each
+def test_every_code_cell_completes(executed, path):
+    run = next(run for run in executed.notebooks if run.source == path)
+    cells = [c for c in code(run.executed) if c.source.strip()]
+    assert run.cells == len(cells) > len([c for c in code(path) if c.source.strip()])  # and the one injected
+    assert all(c.execution_count is not None for c in cells)
+    assert not [o for c in cells for o in c.outputs if o.output_type == "error"]
+    assert run.parameters["preset"] == "tiny" and run.parameters["run_dir"] == str(executed.folder)
+
+
+@pytest.mark.slow
+def test_a_run_leaves_report_and_forecasts(executed):
+    page = executed.index.read_text()
+    assert [run.source for run in executed.notebooks] == NOTEBOOKS
+    assert all(f'href="{run.name}.html"' in page and run.question for run in executed.notebooks)
+    assert executed.figures and executed.forecasts
+    frame = pd.read_parquet(executed.forecasts[0])
+    assert {"symbol", "origin", "step", "median", "lower", "upper"} <= set(frame) and len(frame)
+    assert (frame["lower"] <= frame["upper"]).all()

@@ -1,0 +1,45 @@
+"""Forecasts of financial bars by a Temporal Fusion Transformer and N-HITS. Research and education, not trading advice.
+
+Public names are loaded when first used, so that `import tftnhits` costs nothing and works without torch.
+"""
+
+from importlib import import_module
+
+from .errors import MissingDependency
+
+__version__ = "2.1.0"
+
+_HOME = {
+    "config": ("BoostingConfig", "NHITSConfig", "PanelConfig", "TFTConfig", "TrainConfig", "preset"),
+    "errors": (
+        *("TftnhitsError", "DataError", "HistoryTooShort", "ConfigError", "CheckpointError", "OutputError"),
+        "NotebookError",
+    ),
+    "data.bars": ("load_bars", "repairs"),
+    "data.repair": ("validate_bars",),
+    "data.windows": ("Panel", "make_panel"),
+    "models.boosting": ("Boosting",),
+    "training.loop": ("Fit", "fit"),
+    "forecast.result": ("Forecast",),
+    "forecast.predictor": ("Predictor", "train_predictor"),
+    "apps.batch": ("run_notebooks",),
+}
+_NAMES = {name: module for module, names in _HOME.items() for name in names}
+__all__ = ["MissingDependency", *sorted(_NAMES)]
+
+
+def __getattr__(name: str):
+    if name not in _NAMES:
+        raise AttributeError(f"module 'tftnhits' has no attribute {name!r}")
+    try:
+        return getattr(import_module(f".{_NAMES[name]}", __name__), name)
+    except ModuleNotFoundError as error:
+        if error.name == "torch":
+            raise MissingDependency(
+                f"tftnhits.{name} needs PyTorch; install it with pip install 'tftnhits[torch]'."
+            ) from error
+        raise
+
+
+def __dir__():
+    return [*globals(), *_NAMES]

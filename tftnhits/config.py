@@ -1,0 +1,173 @@
+"""Frozen settings of at most ten fields each, and the presets that name sets of them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from .errors import ConfigError
+
+# Symmetric around the median; (.035, .965) is the 93% interval, (.1, .9) the 80% one.
+QUANTILES = (0.025, 0.035, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.965, 0.975)
+LEVEL = 0.93  # nominal level of the interval returned unless told otherwise
+ENSEMBLE_WEIGHTS = {"tft": 0.65, "nhits": 0.35}
+
+
+class _Config:
+    """Shared checks: numbers in range, unknown names refused, JSON in and out."""
+
+    def __post_init__(self) -> None:
+        for name in ("context", "horizon", "hidden", "heads", "lstm_layers", "epochs", "batch", "origins"):
+            value = getattr(self, name, 1)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ConfigError(
+                    f"{type(self).__name__}.{name} is {value!r}; give a whole number of at least 1."
+                )
+        if not 0 <= getattr(self, "dropout", 0) < 1:
+            raise ConfigError(
+                f"{type(self).__name__}.dropout is {self.dropout!r}; give a number from 0 up to below 1."
+            )
+        if getattr(self, "hidden", 1) % getattr(self, "heads", 1):
+            raise ConfigError(
+                f"{type(self).__name__}: hidden {self.hidden} can't be split over {self.heads} heads."
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; tuples become lists there."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]):
+        """Inverse of `to_dict`; raises ConfigError on a field that this version doesn't know."""
+        known = {f.name for f in fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise ConfigError(
+                f"{cls.__name__} has no field {unknown[0]!r}; its fields are {', '.join(sorted(known))}."
+            )
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+@dataclass(frozen=True)
+class PanelConfig(_Config):
+    """What the panel is made of.
+
+    `train_end` and `valid_end` are dates (the last of each split); None takes the first 70% and the
+    next 15% of the dates. `observed` and `known` name a subset of the features; None takes all.
+    """
+
+    horizon: int = 5
+    train_end: str | None = None
+    valid_end: str | None = None
+    observed: tuple[str, ...] | None = None
+    known: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class TFTConfig(_Config):
+    """Temporal Fusion Transformer (Lim et al. 2021); the last three fields are the v2.1 enhancements."""
+
+    context: int = 60
+    horizon: int = 5
+    hidden: int = 32
+    heads: int = 4
+    dropout: float = 0.2
+    quantiles: tuple[float, ...] = QUANTILES
+    lstm_layers: int = 2  # classic: 1
+    deep_selection: bool = True  # three-layer variable selection; classic: the paper's GRN
+    extra_gate: bool = True  # a second gated layer in each GRN; classic: one
+
+    @classmethod
+    def classic(cls, **changes: Any) -> TFTConfig:
+        """The paper's network."""
+        return cls(**{"lstm_layers": 1, "deep_selection": False, "extra_gate": False, **changes})
+
+
+@dataclass(frozen=True)
+class NHITSConfig(_Config):
+    """N-HITS (Challu et al. 2023); the last four fields are the v2.1 enhancements.
+
+    `pools` gives each stack's pooling kernel and thereby its knots: a stack with kernel k sees
+    context/k points and forecasts horizon/k knots (both rounded up).
+    """
+
+    context: int = 60
+    horizon: int = 5
+    hidden: int = 128
+    pools: tuple[int, ...] = (8, 4, 1)
+    dropout: float = 0.2
+    quantiles: tuple[float, ...] = QUANTILES
+    learned_pooling: bool = True  # classic: max pooling
+    neural_interpolation: bool = True  # classic: linear
+    scale_attention: bool = True  # classic: stacks are summed
+    learned_residual: bool = True  # classic: the backcast is subtracted whole
+
+    @classmethod
+    def classic(cls, **changes: Any) -> NHITSConfig:
+        """The paper's network."""
+        off = dict.fromkeys(
+            ("learned_pooling", "neural_interpolation", "scale_attention", "learned_residual"), False
+        )
+        return cls(**{**off, **changes})
+
+
+@dataclass(frozen=True)
+class BoostingConfig(_Config):
+    """scikit-learn's histogram gradient boosting with the quantile loss, one model a quantile level."""
+
+    context: int = 2  # bars needed before the first origin: it takes missing features as they are
+    horizon: int = 5
+    quantiles: tuple[float, ...] = QUANTILES
+    trees: int = 60
+    learning_rate: float = 0.06
+    leaves: int = 12
+    min_leaf: int = 400
+    rows: int = 60_000  # (origin, step) pairs drawn for training
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class TrainConfig(_Config):
+    """One training run: AdamW, cosine annealing, early stopping on the validation loss."""
+
+    epochs: int = 30
+    patience: int = 8
+    batch: int = 16  # chunks a step
+    origins: int = 64  # forecast origins a chunk
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    averaging: float = 0.98  # decay of the exponential moving average of the weights, a step
+    mask: float = (
+        0.1  # chance that a chunk trains without its volume, market, calendar or long-history inputs
+    )
+    seed: int = 0
+
+
+# name -> (TFT, N-HITS, boosting, training); "tiny" is for tests and a first look
+PRESETS: dict[str, tuple[TFTConfig, NHITSConfig, BoostingConfig, TrainConfig]] = {
+    "tiny": (
+        TFTConfig(hidden=8, heads=2, context=20),
+        NHITSConfig(hidden=16, context=20, pools=(4, 1)),
+        BoostingConfig(trees=5, rows=4_000, min_leaf=50),
+        TrainConfig(epochs=1, batch=4, origins=32),
+    ),
+    "quick": (TFTConfig(), NHITSConfig(), BoostingConfig(), TrainConfig()),
+    "cloud": (
+        TFTConfig(hidden=128),
+        NHITSConfig(hidden=512),
+        BoostingConfig(trees=150, rows=300_000),
+        TrainConfig(epochs=100, patience=15, learning_rate=1e-3),
+    ),
+}
+
+
+def preset(name: str) -> tuple[TFTConfig, NHITSConfig, BoostingConfig, TrainConfig]:
+    """The configurations that `name` stands for; raises ConfigError on an unknown name."""
+    if name not in PRESETS:
+        raise ConfigError(f"There is no preset {name!r}; choose one of {', '.join(PRESETS)}.")
+    return PRESETS[name]
+
+
+def with_horizon(config, horizon: int):
+    """`config` with another forecast horizon."""
+    return replace(config, horizon=horizon)

@@ -1,0 +1,172 @@
+"""Causal, scale-free features of bars: the value at t uses rows up to t only, to the bit.
+
+All work is done on padded arrays [S, T] (symbol, bar number), so that 500 symbols cost a few filter passes.
+Sources: Garman & Klass 1980 (range volatility), Corsi 2009 (HAR); the largest shocks of the last four
+quarters stand for the earnings cycle.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.ndimage import maximum_filter1d
+from scipy.signal import lfilter
+
+ALPHAS = (0.5, 0.15, 0.05, 0.015)  # decay of the volatility averages, about 1, 6, 20 and 66 bars
+RETURN_ALPHA = 0.06  # RiskMetrics' 0.94
+FLOOR = 1e-14  # variance of a bar that did not move; keeps logarithms finite
+CLIP = 10.0
+HAR_STEPS = 5  # the volatility scale forecasts the mean of the next five bars
+QUARTERS = ((57, 64), (121, 126), (184, 189), (247, 252))  # bars since the last four quarters' reports
+RECENT = (4, 20, 40)
+MARKET_SYMBOLS = 3  # fewer symbols on a date are no market
+
+PRICE = (
+    *("return", "overnight", "intraday", "range"),
+    *(f"volatility_{a}" for a in ALPHAS),
+    *(f"shock_{n}" for n in RECENT),
+)
+VOLUME = ("volume", "volume_trend", *(f"volume_shock_{n}" for n in RECENT), "has_volume")
+MARKET = ("market_return", "market_volatility", "market_dispersion", "has_market")
+HISTORY = (*(f"shock_q{i}" for i in (1, 2, 3, 4)), *(f"volume_shock_q{i}" for i in (1, 2, 3, 4)), "has_year")
+OBSERVED = PRICE + VOLUME + MARKET + HISTORY
+KNOWN = (
+    *("weekday_sin", "weekday_cos", "year_sin", "year_cos", "month_day", "gap", "hour_sin", "hour_cos"),
+    "has_calendar",
+)
+STATIC = ("bar_length", "weekends", "has_volume", "has_calendar")
+GROUPS = {"volume": VOLUME, "market": MARKET, "history": HISTORY, "calendar": KNOWN}  # masked together
+
+
+def ewma(x: np.ndarray, alpha: float) -> np.ndarray:
+    """Bias-corrected exponential moving average along the last axis; NaN cells carry no weight.
+
+    x: [S, T]. Returns [S, T], NaN until the first number.
+    """
+    seen = np.isfinite(x)
+    a = [1.0, alpha - 1.0]
+    weight = lfilter([alpha], a, seen.astype(float), axis=-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return lfilter([alpha], a, np.where(seen, x, 0.0), axis=-1) / np.where(weight > 0, weight, np.nan)
+
+
+def trailing_max(x: np.ndarray, first: int, last: int) -> np.ndarray:
+    """Largest x in rows t - last … t - first (both included), along the last axis; NaN where none was seen."""
+    width, filled = last - first + 1, np.where(np.isfinite(x), x, -np.inf)
+    padded = np.pad(filled, [(0, 0), (last, 0)], constant_values=-np.inf)
+    peak = maximum_filter1d(padded, width, axis=-1, origin=(width - 1) // 2, mode="constant", cval=-np.inf)
+    peak = peak[:, last - first : last - first + x.shape[1]]
+    return np.where(np.isfinite(peak), peak, np.nan)
+
+
+def previous(x: np.ndarray) -> np.ndarray:
+    """x one bar earlier along the last axis, NaN first."""
+    return np.concatenate([np.full_like(x[:, :1], np.nan), x[:, :-1]], axis=1)
+
+
+def bar_parts(price: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Log returns of a bar and its variance; `price` holds logs of open, high, low, close [S, T]."""
+    o, h, low, c = (price[k] for k in ("open", "high", "low", "close"))
+    before = previous(c)
+    garman_klass = 0.5 * (h - low) ** 2 - (2 * np.log(2) - 1) * (c - o) ** 2
+    overnight = o - before
+    return {
+        "return": c - before,
+        "overnight": overnight,
+        "intraday": c - o,
+        "range": h - low,
+        "variance": np.maximum(garman_klass, 0) + np.nan_to_num(overnight) ** 2 + FLOOR,
+    }
+
+
+def har_inputs(parts: dict[str, np.ndarray]) -> np.ndarray:
+    """[S, T, 6]: one, half-logs of the variance averages, and that of the squared returns."""
+    logs = [0.5 * np.log(ewma(parts["variance"], a)) for a in ALPHAS]
+    returns = 0.5 * np.log(ewma(parts["return"] ** 2, RETURN_ALPHA) + FLOOR)
+    returns = np.where(np.isfinite(returns), returns, logs[2])  # a first bar has no return
+    return np.stack([np.ones_like(logs[0]), *logs, returns], axis=-1)
+
+
+def fit_har(x: np.ndarray, variance: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """Pooled least squares of the log volatility of the next five bars (Corsi 2009) on `har_inputs`.
+
+    x [S, T, 6], variance [S, T], train [S, T] true where the five bars ahead lie in the training split.
+    Returns 6 coefficients; with too few rows those of a plain average of the inputs.
+    """
+    ahead = np.full_like(variance, np.nan)
+    total = sum(variance[:, i : variance.shape[1] - HAR_STEPS + i] for i in range(1, HAR_STEPS + 1))
+    ahead[:, :-HAR_STEPS] = 0.5 * np.log(total / HAR_STEPS)
+    rows = train & np.isfinite(ahead) & np.isfinite(x).all(-1)
+    if rows.sum() < 30 * x.shape[-1]:
+        return np.r_[0.0, np.full(x.shape[-1] - 1, 1 / (x.shape[-1] - 1))]
+    return np.linalg.lstsq(x[rows], ahead[rows], rcond=None)[0]
+
+
+def observed_features(
+    parts: dict[str, np.ndarray], volume: np.ndarray, sigma: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Every observed feature but the market's, [S, T] each, NaN where unknown.
+
+    A return is divided by the forecast made a bar before it, so that it is a shock of unit size.
+    """
+    before = previous(sigma)
+    before = np.where(np.isfinite(before), before, sigma)
+    out = {k: parts[k] / before for k in ("return", "overnight", "intraday")}
+    out["range"] = np.log((parts["range"] + 1e-3 * before) / before)
+    for a in ALPHAS:
+        out[f"volatility_{a}"] = 0.5 * np.log(ewma(parts["variance"], a)) - np.log(sigma)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log_volume = np.where(volume > 0, np.log(volume), np.nan)
+    fast, slow = ewma(log_volume, 0.2), ewma(log_volume, 0.03)
+    out["volume"] = log_volume - previous(slow)
+    out["volume_trend"] = fast - slow
+    out["has_volume"] = np.isfinite(out["volume"]).astype(float)
+    shocks = {"shock": np.log1p(np.abs(out["return"])), "volume_shock": out["volume"]}
+    for name, shock in shocks.items():
+        out |= {f"{name}_{n}": trailing_max(shock, 0, n - 1) for n in RECENT}
+        out |= {f"{name}_q{i}": trailing_max(shock, *lags) for i, lags in enumerate(QUARTERS, 1)}
+    bar = np.broadcast_to(np.arange(sigma.shape[1]), sigma.shape)
+    out["has_year"] = (bar >= QUARTERS[-1][1]).astype(float)
+    for name in HISTORY[:-1]:
+        out[name] = np.where(out["has_year"] > 0, out[name], np.nan)
+    return out
+
+
+def market_features(z: np.ndarray, trend: np.ndarray, code: np.ndarray) -> dict[str, np.ndarray]:
+    """Mean and dispersion over the symbols of a date of the standardised return, and mean volatility trend.
+
+    z, trend [S, T]; code [S, T] numbers the dates, -1 where there is none. Returns [S, T] each.
+    """
+    valid = (code >= 0) & np.isfinite(z) & np.isfinite(trend)
+    size = max(int(code.max(initial=-1)) + 1, 1)
+    index, values = code[valid], np.clip(z[valid], -CLIP, CLIP)
+    count = np.bincount(index, minlength=size).astype(float)
+    count = np.where(count >= MARKET_SYMBOLS, count, np.nan)
+    mean = np.bincount(index, values, size) / count
+    square = np.bincount(index, values**2, size) / count
+    by_date = {
+        "market_return": mean,
+        "market_volatility": np.bincount(index, trend[valid], size) / count,
+        "market_dispersion": np.log(np.sqrt(np.maximum(square - mean**2, 0)) + 0.05),
+        "has_market": np.where(np.isfinite(count), 1.0, 0.0),
+    }
+    return {k: np.where(code >= 0, v[code], np.nan) for k, v in by_date.items()}
+
+
+def known_features(date: np.ndarray, minutes: float) -> np.ndarray:
+    """Calendar of each bar [R, F_k] from datetime64[ns] dates of one symbol; zero throughout where there is none."""
+    out = np.zeros((len(date), len(KNOWN)))
+    if np.isnat(date).any():
+        return out
+    day = date.astype("datetime64[D]")
+    month = date.astype("datetime64[M]")
+    weekday = (day.astype(np.int64) + 3) % 7
+    year_share = (day - date.astype("datetime64[Y]").astype("datetime64[D]")).astype(np.int64) / 365.25
+    hour_share = (date - day).astype("timedelta64[s]").astype(np.int64) / 86_400
+    gap = np.diff(date, prepend=date[:1]).astype("timedelta64[s]").astype(float) / 60
+    gap[0] = minutes
+    for i, share in ((0, weekday / 7), (2, year_share), (6, hour_share)):
+        out[:, i], out[:, i + 1] = np.sin(2 * np.pi * share), np.cos(2 * np.pi * share)
+    out[:, 4] = (day - month.astype("datetime64[D]")).astype(np.int64) / 31 - 0.5
+    out[:, 5] = np.clip(np.log(np.maximum(gap, 1e-3) / max(minutes, 1e-3)), -CLIP, CLIP)
+    out[:, 8] = 1.0
+    return out

@@ -1,0 +1,35 @@
+"""Every exception that a user can meet: one sentence that says what, where and what to do."""
+
+
+class TftnhitsError(Exception):
+    """Base of all errors that the kit raises on purpose; the command line prints it and exits with `code`."""
+
+    code = 2
+
+
+class DataError(TftnhitsError, ValueError):
+    """Bars that can't be read or repaired: names symbol, row, column and value where there is one."""
+
+
+class HistoryTooShort(DataError):
+    """Fewer bars than a model's context: says how many are needed and what can answer with fewer."""
+
+
+class ConfigError(TftnhitsError, ValueError):
+    """A setting outside what is possible: an unknown preset, a horizon beyond the trained one."""
+
+
+class CheckpointError(TftnhitsError, OSError):
+    """A saved model that is missing, corrupt (hash), foreign (shape) or from a newer version."""
+
+
+class MissingDependency(TftnhitsError, ImportError):
+    """An optional package that is not installed: names the extra that brings it."""
+
+
+class OutputError(TftnhitsError, OSError):
+    """A file or folder that can't be written."""
+
+
+class NotebookError(TftnhitsError, RuntimeError):
+    """A notebook that did not run to its end: names notebook and cell, and where the partial copy is."""

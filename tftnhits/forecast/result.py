@@ -1,0 +1,90 @@
+"""What a forecast is: a tidy frame of prices, and where it came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..data.windows import Panel
+
+
+@dataclass
+class Forecast:
+    """Forecasts of one or many symbols and origins.
+
+    `frame` is tidy: symbol, origin, step, date, median, lower, upper, and a column for each quantile named by
+    its level ("0.05"), all prices; `origin` is a date, or a bar's number where bars have no dates. `confidence`
+    is the share of validation outcomes that fell inside such intervals, by model.
+    """
+
+    frame: pd.DataFrame
+    bars: pd.DataFrame  # the validated bars that it was made from
+    level: float  # nominal level of [lower, upper]
+    model_used: dict[str, str]  # by symbol
+    confidence: dict[str, float | None]  # by symbol
+    warnings: dict[str, list[str]]  # by symbol
+    source: Any = field(default=None, repr=False)  # (predictor, panel, rows), for explain()
+
+    def summary(self) -> dict[str, Any] | list[dict[str, Any]]:
+        """The last origin's forecast as plain values; a list of them for several symbols.
+
+        Keys: symbol, origin, prediction (median price a step), interval (level, lower, upper), confidence,
+        model_used, warnings.
+        """
+        out = [self._summary(str(name), part) for name, part in self.frame.groupby("symbol", sort=False)]
+        return out[0] if len(out) == 1 else out
+
+    def _summary(self, symbol: str, part: pd.DataFrame) -> dict[str, Any]:
+        last = part[part["origin"] == part["origin"].iloc[-1]]
+        interval = {"level": self.level, "lower": last["lower"].tolist(), "upper": last["upper"].tolist()}
+        origin = last["origin"].iloc[0]
+        return {
+            "symbol": symbol,
+            "origin": str(origin.date() if origin == origin.normalize() else origin)
+            if isinstance(origin, pd.Timestamp)
+            else int(origin),
+            "prediction": last["median"].tolist(),
+            "interval": interval,
+            "confidence": self.confidence[symbol],
+            "model_used": self.model_used[symbol],
+            "warnings": list(self.warnings[symbol]),
+        }
+
+    def plot(self, symbol: str | None = None, history: int = 60, interactive: bool = False) -> Any:
+        """The fan chart of one symbol's last origin: matplotlib to print, or plotly to hover over."""
+        from ..viz.plots import plot_forecast
+
+        return plot_forecast(self, symbol, history, interactive)
+
+    def explain(self) -> Any:
+        """Which inputs and which past bars the networks used; see viz.explain.Explanation."""
+        from ..viz.explain import explain_forecast
+
+        return explain_forecast(self)
+
+
+def tidy(
+    panel: Panel, rows: np.ndarray, quantiles: np.ndarray, levels: tuple[float, ...], level: float
+) -> pd.DataFrame:
+    """Quantiles [K, H, Q] of log returns → the tidy frame of prices, K · H rows."""
+    k, h, _ = quantiles.shape
+    price = panel.close[rows, None, None] * np.exp(np.asarray(quantiles, float))
+    symbol = panel.symbol_of(rows)
+    ahead = rows[:, None] + 1 + np.arange(h)
+    date = panel.date[rows]
+    origin = rows - panel.start[symbol] if np.isnat(date).any() else date
+    find = {round(q, 6): i for i, q in enumerate(levels)}
+    tail = round((1 - level) / 2, 6)
+    columns = {
+        "symbol": np.repeat(np.asarray(panel.symbols, object)[symbol], h),
+        "origin": np.repeat(origin, h),
+        "step": np.tile(np.arange(1, h + 1), k),
+        "date": panel.date[ahead].ravel(),
+        "median": price[..., find[0.5]].ravel(),
+        "lower": price[..., find[tail]].ravel(),
+        "upper": price[..., find[round(1 - tail, 6)]].ravel(),
+    }
+    return pd.DataFrame(columns | {f"{q:g}": price[..., i].ravel() for i, q in enumerate(levels)})

@@ -1,0 +1,130 @@
+"""Gradient boosting with the quantile loss: the answer where PyTorch is missing or the history is short.
+
+One scikit-learn model a quantile level, over the features at the origin, the calendar of the target date and
+the step. Saved by skops, which rebuilds known types from JSON and arrays and unpickles nothing.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import skops.io
+from sklearn.ensemble import HistGradientBoostingRegressor
+
+from ..config import BoostingConfig
+from ..data.windows import Panel
+from ..errors import CheckpointError, HistoryTooShort
+from ..files import atomic_write, data_file, read_json, sha256, write_json
+
+FORMAT = 1
+
+
+class Boosting:
+    """Quantiles [K, H, Q] of the cumulative log return, from two bars of history on."""
+
+    def __init__(self, config: BoostingConfig, models: list[HistGradientBoostingRegressor] | None = None):
+        self.config, self.models = config, models or []
+
+    @property
+    def context(self) -> int:
+        """Bars that an origin needs, itself included."""
+        return self.config.context
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """Quantile levels, ascending."""
+        return self.config.quantiles
+
+    @property
+    def horizon(self) -> int:
+        """Steps ahead that it was trained for."""
+        return self.config.horizon
+
+    def fit(self, panel: Panel) -> Boosting:
+        """Fit on (origin, step) pairs drawn from the training split; raises HistoryTooShort if there is none."""
+        rows, c = panel.origins("train", self.context), self.config
+        if not len(rows):
+            raise HistoryTooShort(
+                f"The training split has no origin with {self.context} bars; give more bars."
+            )
+        generator = np.random.default_rng(c.seed)
+        rows = rows[generator.integers(0, len(rows), min(c.rows, len(rows) * c.horizon))]
+        steps = generator.integers(0, c.horizon, len(rows))
+        y = np.asarray(panel.target)[rows, steps]
+        x = _inputs(panel, rows, steps)
+        known = np.isfinite(y)
+        for level in c.quantiles:
+            model = HistGradientBoostingRegressor(
+                loss="quantile", quantile=level, max_iter=c.trees, learning_rate=c.learning_rate,
+                max_leaf_nodes=c.leaves, min_samples_leaf=c.min_leaf, early_stopping=False, random_state=c.seed,
+            )  # fmt: skip
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # a constant feature in a small panel is no news
+                self.models.append(model.fit(x[known], y[known]))
+        return self
+
+    def quantiles(self, panel: Panel, rows: np.ndarray) -> np.ndarray:
+        """Quantiles [K, H, Q] of the cumulative log return from the origins `rows` [K], sorted along Q."""
+        horizon = self.horizon
+        pairs, steps = np.repeat(rows, horizon), np.tile(np.arange(horizon), len(rows))
+        x = _inputs(panel, pairs, steps)
+        raw = np.stack([m.predict(x) for m in self.models], axis=-1).reshape(len(rows), horizon, -1)
+        root = np.sqrt(np.arange(1, horizon + 1))[:, None]
+        return np.sort(raw, axis=-1) * np.asarray(panel.scale, float)[rows, None, None] * root
+
+    def save(self, folder: str | Path) -> Path:
+        """Write boosting.json and the models beside it; returns the JSON's path."""
+        data = skops.io.dumps(self.models)
+        digest = sha256(data)
+        path = atomic_write(Path(folder) / f"boosting-{digest[:8]}.skops", data)
+        record = {"format": FORMAT, "config": self.config.to_dict(), "models": path.name, "sha256": digest}
+        written = write_json(Path(folder) / "boosting.json", record)
+        for old in Path(folder).glob("boosting-*.skops"):
+            if old != path:
+                old.unlink()
+        return written
+
+    @classmethod
+    def load(cls, path: str | Path) -> Boosting:
+        """Read what `save` wrote, by its JSON's path; raises CheckpointError if it is missing, corrupt or foreign."""
+        path = Path(path)
+        record = read_json(path)
+        if not isinstance(record.get("format"), int) or record["format"] > FORMAT:
+            raise CheckpointError(
+                f"{path} has format {record.get('format')!r}, not one this version reads; upgrade tftnhits."
+            )
+        file = data_file(path.parent, record.get("models"))
+        try:
+            data = file.read_bytes()
+        except OSError as error:
+            raise CheckpointError(
+                f"The models {file} can't be read: {error.strerror}; save them again."
+            ) from error
+        if sha256(data) != record.get("sha256"):
+            raise CheckpointError(
+                f"The models {file} don't match their hash in {path.name}: corrupt; save them again."
+            )
+        return cls(BoostingConfig.from_dict(record["config"]), _trusted(data, file))
+
+
+def _trusted(data: bytes, file: Path) -> list[Any]:
+    """Rebuild the models if all their types are numpy's or scikit-learn's own."""
+    unknown = skops.io.get_untrusted_types(data=data)
+    foreign = [name for name in unknown if not name.startswith(("sklearn.", "numpy."))]
+    if foreign:
+        raise CheckpointError(f"The models {file} hold the foreign type {foreign[0]}; don't use this folder.")
+    return skops.io.loads(data, trusted=unknown)
+
+
+def _inputs(panel: Panel, rows: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """[K, F_o + F_k + F_s + 1]: the origin's features, the target date's calendar, the symbol, the step."""
+    parts = (
+        np.asarray(panel.observed)[rows],
+        np.asarray(panel.known)[rows + 1 + steps],
+        np.asarray(panel.static)[panel.symbol_of(rows)],
+        (steps + 1.0)[:, None],
+    )
+    return np.concatenate(parts, axis=1)

@@ -1,0 +1,208 @@
+"""Building blocks of the Temporal Fusion Transformer (Lim et al. 2021); [..., D] in, [..., D] out unless said.
+
+Variables are scalars embedded by x·w + b. A matrix applied to such an embedding is x·(wW) + (bW): the product
+with W is done once a step on [V, D] instead of once a row, which is exact and saves most of the selection's work.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class GLU(nn.Module):
+    """Gated linear unit, eq. 5: σ(W4 x + b4) ⊙ (W5 x + b5)."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__()
+        self.linear = nn.Linear(inputs, 2 * outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.glu(self.linear(x), -1)
+
+
+class AddNorm(nn.Module):
+    """LayerNorm(skip + GLU(dropout(x))), the gate that every part of the network ends in."""
+
+    def __init__(self, size: int, dropout: float, inputs: int | None = None):
+        super().__init__()
+        self.dropout, self.glu, self.norm = nn.Dropout(dropout), GLU(inputs or size, size), nn.LayerNorm(size)
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        return self.norm(skip + self.glu(self.dropout(x)))
+
+
+class GRN(nn.Module):
+    """Gated residual network, eqs. 2–4: η2 = ELU(W2 x + W3 c + b2); η1 = W1 η2 + b1; LayerNorm(x + GLU(η1)).
+
+    `extra_gate` adds η1 ← η1 + GLU(η1) before the last gate.
+    """
+
+    def __init__(self, size: int, dropout: float, context: bool = False, extra_gate: bool = False):
+        super().__init__()
+        self.input, self.hidden = nn.Linear(size, size), nn.Linear(size, size)
+        self.context = nn.Linear(size, size, bias=False) if context else None
+        self.extra = GLU(size, size) if extra_gate else None
+        self.gate = AddNorm(size, dropout)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """x [..., D]; context [B, D], the same for all that follows the first axis."""
+        eta = self.input(x)
+        if context is not None:
+            eta = eta + self.context(context).reshape(len(context), *[1] * (x.dim() - 2), -1)
+        eta = self.hidden(F.elu(eta))
+        if self.extra is not None:
+            eta = eta + self.extra(eta)
+        return self.gate(eta, x)
+
+
+class Selected(NamedTuple):
+    """Output of variable selection."""
+
+    value: Tensor  # [..., D]
+    weights: Tensor  # [..., V], sums to 1
+
+
+def _uniform(*shape: int, fan_in: int) -> nn.Parameter:
+    bound = 1 / math.sqrt(fan_in)
+    return nn.Parameter(torch.empty(*shape).uniform_(-bound, bound))
+
+
+class VariableGRNs(nn.Module):
+    """One GRN a variable on its own embedding (eq. 7), all V as batched products over stacked weights."""
+
+    def __init__(self, variables: int, size: int, dropout: float, extra_gate: bool = False):
+        super().__init__()
+        v, d = variables, size
+        self.dropout = nn.Dropout(dropout)
+        self.w2, self.b2 = _uniform(v, d, d, fan_in=d), _uniform(v, 1, d, fan_in=d)
+        self.w1, self.b1 = _uniform(v, d, d, fan_in=d), _uniform(v, 1, d, fan_in=d)
+        self.we = _uniform(v, d, 2 * d, fan_in=d) if extra_gate else None
+        self.be = _uniform(v, 1, 2 * d, fan_in=d) if extra_gate else None
+        self.wg, self.bg = _uniform(v, d, 2 * d, fan_in=d), _uniform(v, 1, 2 * d, fan_in=d)
+        self.norm_weight, self.norm_bias = (
+            nn.Parameter(torch.ones(v, 1, d)),
+            nn.Parameter(torch.zeros(v, 1, d)),
+        )
+
+    def forward(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """x [R, V] scalars, their embedding's weight and bias [V, D]. Returns [V, R, D]."""
+        column = x.t()[..., None]  # [V, R, 1]
+        slope = torch.bmm(weight[:, None], self.w2)  # [V, 1, D]
+        offset = torch.baddbmm(self.b2, bias[:, None], self.w2)
+        eta = torch.baddbmm(self.b1, F.elu(torch.addcmul(offset, column, slope)), self.w1)  # [V, R, D]
+        if self.we is not None:
+            eta = eta + F.glu(torch.baddbmm(self.be, eta, self.we), -1)
+        gated = F.glu(torch.baddbmm(self.bg, self.dropout(eta), self.wg), -1)
+        embedded = torch.addcmul(bias[:, None], column, weight[:, None])
+        return torch.addcmul(
+            self.norm_bias, F.layer_norm(embedded + gated, gated.shape[-1:]), self.norm_weight
+        )
+
+
+class Selector(nn.Module):
+    """Selection weights from all embeddings and a context, eq. 6: softmax(GRN(Ξ, c)).
+
+    Ξ is the concatenation of V embeddings, so its matrices [V, D, ·] fold into [V, ·]. `deep` replaces
+    the GRN's one hidden layer by three.
+    """
+
+    def __init__(self, variables: int, size: int, dropout: float, context: bool, deep: bool):
+        super().__init__()
+        v, d = variables, size
+        self.input, self.bias = _uniform(v, d, d, fan_in=v * d), nn.Parameter(torch.zeros(d))
+        self.skip, self.skip_bias = _uniform(v, d, v, fan_in=v * d), nn.Parameter(torch.zeros(v))
+        self.context = nn.Linear(d, d, bias=False) if context else None
+        self.hidden = nn.ModuleList(nn.Linear(d, d) for _ in range(3 if deep else 1))
+        self.gate = AddNorm(v, dropout, inputs=d)
+
+    def forward(self, x: Tensor, weight: Tensor, bias: Tensor, context: Tensor | None) -> Tensor:
+        """x [B, ..., V]; embedding's weight and bias [V, D]; context [B, D]. Returns weights [B, ..., V]."""
+        both = torch.cat([self.input, self.skip], -1)  # [V, D, D+V]
+        slope, offset = torch.einsum("vd,vdk->vk", weight, both), torch.einsum("vd,vdk->k", bias, both)
+        eta, skip = (x @ slope + offset).split([len(self.bias), len(self.skip_bias)], -1)
+        eta = eta + self.bias
+        if context is not None:
+            eta = eta + self.context(context).reshape(len(context), *[1] * (x.dim() - 2), -1)
+        for layer in self.hidden:
+            eta = layer(F.elu(eta))
+        return self.gate(eta, skip + self.skip_bias).softmax(-1)
+
+
+class VariableSelection(nn.Module):
+    """Variable selection network, section 4.2: a weighted sum of the variables' GRNs. Scalars in."""
+
+    def __init__(
+        self, variables: int, size: int, dropout: float, context: bool, deep: bool, extra_gate: bool
+    ):
+        super().__init__()
+        self.weight, self.bias = (
+            nn.Parameter(torch.randn(variables, size)),
+            nn.Parameter(torch.zeros(variables, size)),
+        )
+        self.grns = VariableGRNs(variables, size, dropout, extra_gate)
+        self.selector = Selector(variables, size, dropout, context, deep)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Selected:
+        """x [B, ..., V], context [B, D]. Returns value [B, ..., D] and weights [B, ..., V]."""
+        weights = self.selector(x, self.weight, self.bias, context)
+        rows = x.reshape(-1, x.shape[-1])
+        parts = self.grns(rows, self.weight, self.bias)  # [V, R, D]
+        value = torch.einsum("vrd,rv->rd", parts, weights.reshape(rows.shape))
+        return Selected(value.reshape(*x.shape[:-1], -1), weights)
+
+
+class ForkedAttention(nn.Module):
+    """Interpretable multi-head attention (eqs. 13–16) of all forks at once.
+
+    The heads share their values, so the output needs the heads' mean attention only. Fork n sees the `context`
+    bars up to its origin and its own decoder steps up to the one that asks.
+    """
+
+    def __init__(self, size: int, heads: int, context: int):
+        super().__init__()
+        self.heads, self.context = heads, context
+        self.query, self.key = nn.Linear(size, size), nn.Linear(size, size)
+        self.value, self.output = nn.Linear(size, size // heads), nn.Linear(size // heads, size, bias=False)
+
+    def forward(self, encoder: Tensor, decoder: Tensor) -> tuple[Tensor, Tensor]:
+        """encoder [B, T, D], decoder [B, N, H, D], whose origins are the last N of T bars.
+
+        Returns the output [B, N, H, D] and the mean attention [B, N, H, context + H].
+        """
+        b, t, d = encoder.shape
+        _, n, h, _ = decoder.shape
+        heads, size = self.heads, d // self.heads
+        query = (self.query(decoder) / math.sqrt(size)).view(b, n * h, heads, size).transpose(1, 2)
+        past = self.key(encoder).view(b, t, heads, size).permute(0, 2, 3, 1)
+        own = self.key(decoder).view(b, n, h, heads, size).permute(0, 3, 1, 4, 2)
+        scores = torch.cat(
+            [
+                (query @ past).view(b, heads, n, h, t) + self._band(n, t, encoder)[:, None],
+                query.reshape(b, heads, n, h, size) @ own + self._causal(h, encoder),
+            ],
+            -1,
+        )
+        attention = scores.softmax(-1).mean(1)  # [B, N, H, T+H]
+        seen, ahead = attention.split([t, h], -1)
+        mixed = (seen.reshape(b, n * h, t) @ self.value(encoder)).view(b, n, h, size) + ahead @ self.value(
+            decoder
+        )
+        lags = (
+            torch.arange(n, device=seen.device)[:, None] + torch.arange(self.context, device=seen.device)
+        ) + t
+        lags = (lags - n - self.context + 1)[None, :, None].expand(b, n, h, self.context)
+        return self.output(mixed), torch.cat([seen.gather(-1, lags), ahead], -1)
+
+    def _band(self, n: int, t: int, like: Tensor) -> Tensor:
+        """[N, T]: 0 where bar t lies in the context of fork n, −∞ elsewhere."""
+        lag = torch.arange(t - n, t, device=like.device)[:, None] - torch.arange(t, device=like.device)
+        return like.new_zeros(n, t).masked_fill((lag < 0) | (lag >= self.context), -math.inf)
+
+    @staticmethod
+    def _causal(h: int, like: Tensor) -> Tensor:
+        return like.new_full((h, h), -math.inf).triu(1)

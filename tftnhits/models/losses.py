@@ -1,0 +1,22 @@
+"""Pinball loss and the rearrangement that keeps quantiles from crossing."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def pinball(quantiles: Tensor, target: Tensor, levels: Tensor) -> Tensor:
+    """Mean pinball loss (Koenker & Bassett 1978) over all known targets and levels.
+
+    quantiles: [..., Q]; target: [...], NaN where unknown; levels: [Q]. Zero if no target is known.
+    """
+    known = torch.isfinite(target)
+    error = torch.where(known, target, 0.0)[..., None] - quantiles
+    loss = torch.maximum(levels * error, (levels - 1) * error).mean(-1)
+    return (loss * known).sum() / known.sum().clamp(min=1)
+
+
+def rearrange(raw: Tensor) -> Tensor:
+    """Sort the last axis: the monotone rearrangement of crossing quantiles (Chernozhukov et al. 2010)."""
+    return raw.sort(-1).values

@@ -1,0 +1,114 @@
+"""Temporal Fusion Transformer (Lim et al. 2021) that forecasts from N origins of a chunk in one pass."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..config import TFTConfig
+from ..data.windows import Batch
+from .layers import GRN, AddNorm, ForkedAttention, VariableSelection
+from .losses import rearrange
+
+
+class TFTOutput(NamedTuple):
+    """Forecasts in units of scale · √step, and what they were made from."""
+
+    quantiles: Tensor  # [B, N, H, Q], ascending along Q
+    past_weights: Tensor  # [B, T, F_o + F_k]
+    future_weights: Tensor  # [B, T+H, F_k]
+    static_weights: Tensor  # [B, F_s]
+    attention: Tensor  # [B, N, H, context + H], oldest bar first
+
+
+class ForkedDecoder(nn.Module):
+    """LSTM over the H steps of every fork. A date's input product is formed once and shared by its forks."""
+
+    def __init__(self, size: int, layers: int, dropout: float):
+        super().__init__()
+        self.start = nn.Linear(size, 2 * layers * size)
+        self.input = nn.ModuleList(nn.Linear(size, 4 * size) for _ in range(layers))
+        self.state = nn.ModuleList(nn.Linear(size, 4 * size, bias=False) for _ in range(layers))
+        self.dropout, self.layers = nn.Dropout(dropout), layers
+
+    def forward(self, origin: Tensor, known: Tensor, horizon: int) -> Tensor:
+        """origin [B, N, D] is the encoder's output there; known [B, N+H−1, D] the dates ahead. Returns [B, N, H, D]."""
+        n = origin.shape[1]
+        states = [s.chunk(2, -1) for s in self.start(origin).chunk(self.layers, -1)]
+        states = [(torch.tanh(h), c) for h, c in states]
+        shared, out = self.input[0](known), []
+        for step in range(horizon):
+            gates = shared[:, step : step + n]
+            for layer in range(self.layers):
+                hidden, cell = states[layer]
+                if layer:
+                    gates = self.input[layer](self.dropout(below))
+                i, f, g, o = (gates + self.state[layer](hidden)).chunk(4, -1)
+                cell = torch.sigmoid(f) * cell + torch.sigmoid(i) * torch.tanh(g)
+                below = torch.sigmoid(o) * torch.tanh(cell)
+                states[layer] = (below, cell)
+            out.append(below)
+        return torch.stack(out, 2)
+
+
+class TFT(nn.Module):
+    """Static, observed and known inputs → quantiles of the path ahead.
+
+    `inputs` names the inputs (Panel.inputs). `base` [H, Q] holds the quantiles that the untrained network
+    returns; training sets it to the empirical ones of the scaled target, so that it starts as a good baseline.
+    """
+
+    def __init__(self, config: TFTConfig, inputs: dict[str, tuple[str, ...]]):
+        super().__init__()
+        self.config, self.inputs = config, {k: tuple(v) for k, v in inputs.items()}
+        d, p, extra = config.hidden, config.dropout, config.extra_gate
+        observed, known, static = (len(inputs[k]) for k in ("observed", "known", "static"))
+
+        def select(variables: int, context: bool = True) -> VariableSelection:
+            return VariableSelection(variables, d, p, context, config.deep_selection, extra)
+
+        def grn(context: bool = False) -> GRN:
+            return GRN(d, p, context, extra)
+
+        self.static_selection, self.past_selection = select(static, context=False), select(observed + known)
+        self.future_selection = select(known)
+        self.to_selection, self.to_enrichment, self.to_hidden, self.to_cell = grn(), grn(), grn(), grn()
+        between = p if config.lstm_layers > 1 else 0.0
+        self.encoder = nn.LSTM(d, d, config.lstm_layers, batch_first=True, dropout=between)
+        self.decoder = ForkedDecoder(d, config.lstm_layers, between)
+        self.sequence_gate, self.enrichment = AddNorm(d, p), grn(context=True)
+        self.attention, self.attention_gate = ForkedAttention(d, config.heads, config.context), AddNorm(d, p)
+        self.position_wise, self.output_gate = grn(), AddNorm(d, p)
+        self.head = nn.Linear(d, len(config.quantiles))
+        nn.init.zeros_(self.head.weight), nn.init.zeros_(self.head.bias)
+        self.register_buffer("base", torch.zeros(config.horizon, len(config.quantiles)))
+
+    def forward(self, batch: Batch) -> TFTOutput:
+        """Forecast from the last N = batch.scale.shape[1] bars of each chunk; see TFTOutput for shapes."""
+        n, horizon, t = batch.scale.shape[1], self.config.horizon, batch.observed.shape[1]
+        # 1. static context, eq. 9 and section 4.3
+        static = self.static_selection(batch.static)
+        selection, enrichment = self.to_selection(static.value), self.to_enrichment(static.value)
+        # 2. every bar and every date once, whatever the number of forks
+        known = batch.known[:, : t + horizon]
+        past = self.past_selection(torch.cat([batch.observed, known[:, :t]], -1), selection)
+        ahead = known[:, t - n + 1 :]  # [B, N+H−1, F_k]: the dates after the first origin
+        future = self.future_selection(ahead, selection)
+        # 3. sequence layer, section 4.5.1
+        start = [
+            g(static.value).expand(self.config.lstm_layers, -1, -1).contiguous()
+            for g in (self.to_hidden, self.to_cell)
+        ]
+        encoded, _ = self.encoder(past.value, tuple(start))
+        decoded = self.decoder(encoded[:, t - n :], future.value, horizon)  # [B, N, H, D]
+        forks = future.value.unfold(1, horizon, 1).transpose(2, 3)  # [B, N, H, D], a view
+        encoded, decoded = self.sequence_gate(encoded, past.value), self.sequence_gate(decoded, forks)
+        # 4. static enrichment, attention, position-wise feed-forward, eqs. 17–22
+        rich, queries = self.enrichment(encoded, enrichment), self.enrichment(decoded, enrichment)
+        attended, attention = self.attention(rich, queries)
+        out = self.position_wise(self.attention_gate(attended, queries))
+        out = self.output_gate(out, decoded)
+        quantiles = rearrange(self.base[:horizon] + self.head(out))
+        return TFTOutput(quantiles, past.weights, future.weights, static.weights, attention)

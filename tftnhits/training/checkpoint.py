@@ -1,0 +1,103 @@
+"""Models as safetensors + JSON: the JSON names the weights file and its hash, and is renamed last."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import nn
+
+from ..config import NHITSConfig, TFTConfig
+from ..errors import CheckpointError
+from ..files import atomic_write, data_file, read_json, sha256, write_json
+from ..models.nhits import NHITS
+from ..models.tft import TFT
+
+FORMAT = 1  # raised when older versions could no longer read what this one writes
+NETWORKS = {"TFT": (TFT, TFTConfig), "NHITS": (NHITS, NHITSConfig)}
+
+
+def build(config: TFTConfig | NHITSConfig, inputs: dict[str, tuple[str, ...]]) -> nn.Module:
+    """The network that `config` describes, with fresh weights from torch's generator."""
+    return next(network(config, inputs) for network, kind in NETWORKS.values() if isinstance(config, kind))
+
+
+def save_network(folder: str | Path, model: nn.Module, extra: dict[str, Any] | None = None) -> Path:
+    """Write a network to `folder`; `extra` is kept in its JSON. Returns the JSON's path."""
+    name, folder = type(model).__name__, Path(folder)
+    data = safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()})
+    digest = sha256(data)
+    weights = atomic_write(folder / f"{name.lower()}-{digest[:8]}.safetensors", data)
+    record = {
+        "format": FORMAT,
+        "network": name,
+        "config": model.config.to_dict(),
+        "inputs": {k: list(v) for k, v in model.inputs.items()},
+        "weights": weights.name,
+        "sha256": digest,
+        **(extra or {}),
+    }
+    path = write_json(folder / f"{name.lower()}.json", record)
+    for old in folder.glob(f"{name.lower()}-*.safetensors"):
+        if old != weights:
+            old.unlink()
+    return path
+
+
+def load_network(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
+    """Read a network by its JSON's path; returns it in evaluation mode with the JSON's record.
+
+    Raises CheckpointError if a file is missing, newer than this version, corrupt (hash) or foreign (shape).
+    """
+    path = Path(path)
+    record = read_json(path)
+    if record.get("network") not in NETWORKS or not isinstance(record.get("format"), int):
+        raise CheckpointError(
+            f"{path} describes no network of this kit; train one, or choose another folder."
+        )
+    if record["format"] > FORMAT:
+        raise CheckpointError(
+            f"{path} has format {record['format']}, newer than this version reads; upgrade tftnhits."
+        )
+    weights = data_file(path.parent, record.get("weights"))
+    try:
+        data = weights.read_bytes()
+    except OSError as error:
+        raise CheckpointError(
+            f"The weights {weights} can't be read: {error.strerror}; save the model again."
+        ) from error
+    if sha256(data) != record.get("sha256"):
+        raise CheckpointError(
+            f"The weights {weights} don't match their hash in {path.name}: corrupt; fetch or save them again."
+        )
+    network, kind = NETWORKS[record["network"]]
+    try:
+        model = network(kind.from_dict(record["config"]), record["inputs"])
+        model.load_state_dict(safetensors.torch.load(data))
+    except (RuntimeError, KeyError, TypeError, safetensors.SafetensorError) as error:
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise CheckpointError(
+            f"The weights {weights} don't fit {path.name}: {reason}; fetch or save them again."
+        ) from error
+    return model.eval(), record
+
+
+def save_state(path: str | Path, tensors: dict[str, torch.Tensor], record: dict[str, Any]) -> None:
+    """Write a training state as one file, so that it is whole at any moment."""
+    plain = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+    atomic_write(path, safetensors.torch.save(plain, {"record": json.dumps(record)}))
+
+
+def load_state(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Read what `save_state` wrote; raises CheckpointError if it is corrupt."""
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            return {k: file.get_tensor(k) for k in file.keys()}, json.loads(file.metadata()["record"])  # noqa: SIM118
+    except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"The training state {path} can't be read ({error}); delete it to start over."
+        ) from error
