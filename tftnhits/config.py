@@ -20,17 +20,11 @@ class _Config:
         for name in ("context", "horizon", "hidden", "heads", "lstm_layers", "epochs", "batch", "origins"):
             value = getattr(self, name, 1)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ConfigError(
-                    f"{type(self).__name__}.{name} is {value!r}; give a whole number of at least 1."
-                )
+                raise ConfigError(f"{type(self).__name__}.{name} is {value!r}; give a whole number of at least 1.")
         if not 0 <= getattr(self, "dropout", 0) < 1:
-            raise ConfigError(
-                f"{type(self).__name__}.dropout is {self.dropout!r}; give a number from 0 up to below 1."
-            )
+            raise ConfigError(f"{type(self).__name__}.dropout is {self.dropout!r}; give a number from 0 up to below 1.")
         if getattr(self, "hidden", 1) % getattr(self, "heads", 1):
-            raise ConfigError(
-                f"{type(self).__name__}: hidden {self.hidden} can't be split over {self.heads} heads."
-            )
+            raise ConfigError(f"{type(self).__name__}: hidden {self.hidden} can't be split over {self.heads} heads.")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; tuples become lists there."""
@@ -41,9 +35,7 @@ class _Config:
         """Inverse of `to_dict`; raises ConfigError on a field that this version doesn't know."""
         known = {f.name for f in fields(cls)}
         if unknown := sorted(set(values) - known):
-            raise ConfigError(
-                f"{cls.__name__} has no field {unknown[0]!r}; its fields are {', '.join(sorted(known))}."
-            )
+            raise ConfigError(f"{cls.__name__} has no field {unknown[0]!r}; its fields are {', '.join(sorted(known))}.")
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
@@ -104,9 +96,7 @@ class NHITSConfig(_Config):
     @classmethod
     def classic(cls, **changes: Any) -> NHITSConfig:
         """The paper's network."""
-        off = dict.fromkeys(
-            ("learned_pooling", "neural_interpolation", "scale_attention", "learned_residual"), False
-        )
+        off = dict.fromkeys(("learned_pooling", "neural_interpolation", "scale_attention", "learned_residual"), False)
         return cls(**{**off, **changes})
 
 
@@ -137,9 +127,7 @@ class TrainConfig(_Config):
     weight_decay: float = 0.01
     clip: float = 1.0
     averaging: float = 0.98  # decay of the exponential moving average of the weights, a step
-    mask: float = (
-        0.1  # chance that a chunk trains without its volume, market, calendar or long-history inputs
-    )
+    mask: float = 0.1  # chance that a chunk trains without its volume, market, calendar or long-history inputs
     seed: int = 0
 
 

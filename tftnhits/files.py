@@ -46,9 +46,7 @@ def read_json(path: str | Path) -> dict[str, Any]:
     try:
         value = json.loads(Path(path).read_bytes())
     except OSError as error:
-        raise CheckpointError(
-            f"Can't read {path}: {error.strerror or error}; is this a model folder?"
-        ) from error
+        raise CheckpointError(f"Can't read {path}: {error.strerror or error}; is this a model folder?") from error
     except ValueError as error:
         raise CheckpointError(f"{path} is not JSON ({error}); save the model again.") from error
     if not isinstance(value, dict):
@@ -64,7 +62,5 @@ def sha256(data: bytes) -> str:
 def data_file(folder: Path, name: Any) -> Path:
     """`folder`/`name` if `name` is a plain file name; raises CheckpointError on one that would leave the folder."""
     if not isinstance(name, str) or Path(name).name != name or name in ("", ".", "..") or "\0" in name:
-        raise CheckpointError(
-            f"{folder} names the file {name!r}, which is no plain file name; don't use this folder."
-        )
+        raise CheckpointError(f"{folder} names the file {name!r}, which is no plain file name; don't use this folder.")
     return folder / name

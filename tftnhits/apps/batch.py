@@ -176,9 +176,7 @@ def _papermill(source: Path, copy: Path, values: dict[str, Any], timeout: int | 
         from nbclient.exceptions import CellTimeoutError, DeadKernelError
         from papermill.exceptions import PapermillExecutionError
     except ImportError as exc:
-        raise MissingDependency(
-            "Running notebooks needs papermill: pip install 'tftnhits[notebook]'."
-        ) from exc
+        raise MissingDependency("Running notebooks needs papermill: pip install 'tftnhits[notebook]'.") from exc
     try:
         papermill.execute_notebook(
             _no_braces(source),

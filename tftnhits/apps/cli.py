@@ -130,9 +130,7 @@ def _info(args: argparse.Namespace) -> None:
         where = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "CPU"
         print(f"torch runs on {where}")
     except ImportError:
-        print(
-            "torch can't be imported: forecasts come from gradient boosting (pip install 'tftnhits[torch]')"
-        )
+        print("torch can't be imported: forecasts come from gradient boosting (pip install 'tftnhits[torch]')")
     print("presets:")
     for name, (tft, nhits, boosting, train) in config.PRESETS.items():
         print(

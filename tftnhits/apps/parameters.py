@@ -27,11 +27,7 @@ class Parameter:
         """Whether `value` is of a fitting type; an int fits where a float is asked, True does not."""
         if isinstance(value, bool):
             return not self.kinds or bool in self.kinds
-        kinds = (
-            self.kinds
-            + (int,) * (float in self.kinds)
-            + (list, tuple) * bool({list, tuple} & set(self.kinds))
-        )
+        kinds = self.kinds + (int,) * (float in self.kinds) + (list, tuple) * bool({list, tuple} & set(self.kinds))
         return not self.kinds or isinstance(value, kinds)
 
 
@@ -40,9 +36,7 @@ def read_notebook(path: Path):
     try:
         import nbformat
     except ImportError as exc:
-        raise MissingDependency(
-            "Notebooks need papermill and nbformat: pip install 'tftnhits[notebook]'."
-        ) from exc
+        raise MissingDependency("Notebooks need papermill and nbformat: pip install 'tftnhits[notebook]'.") from exc
     try:
         return nbformat.read(str(path), as_version=4)
     except Exception as exc:  # nbformat raises its own, json's, jsonschema's and the system's errors
@@ -57,9 +51,7 @@ def known_parameters(path: Path) -> dict[str, Parameter]:
     """
     cells = [c for c in read_notebook(path).cells if "parameters" in c.metadata.get("tags", [])]
     if len(cells) != 1:
-        raise ConfigError(
-            f"{path.name} has {len(cells)} cells tagged 'parameters'; it must have exactly one."
-        )
+        raise ConfigError(f"{path.name} has {len(cells)} cells tagged 'parameters'; it must have exactly one.")
     known = {}
     try:
         for node in ast.parse(cells[0].source).body:
@@ -70,9 +62,7 @@ def known_parameters(path: Path) -> dict[str, Parameter]:
             kinds = _annotated(getattr(node, "annotation", None)) or ({type(default)} - {type(None)})
             known[target.id] = Parameter(default, tuple(kinds))
     except (SyntaxError, ValueError, AttributeError, TypeError) as exc:
-        raise ConfigError(
-            f"{path.name}: the cell tagged 'parameters' must hold `name = literal` only."
-        ) from exc
+        raise ConfigError(f"{path.name}: the cell tagged 'parameters' must hold `name = literal` only.") from exc
     return known
 
 
@@ -174,6 +164,4 @@ def _unknown(name: str, known: dict[Path, dict[str, Parameter]]) -> ConfigError:
 
 def _wrong(path: Path, name: str, value: Any, parameter: Parameter) -> ConfigError:
     kinds = " or ".join(kind.__name__ for kind in parameter.kinds) or "plain value"
-    return ConfigError(
-        f"{path.name}: parameter {name!r} takes {kinds} (default {parameter.default!r}), not {value!r}."
-    )
+    return ConfigError(f"{path.name}: parameter {name!r} takes {kinds} (default {parameter.default!r}), not {value!r}.")

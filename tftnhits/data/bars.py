@@ -42,9 +42,7 @@ def load_bars(source: Any, symbol: str | None = None) -> pd.DataFrame:
         own = frame["symbol"].astype(str).str.strip()
         frame = frame[(own == symbol.strip()).to_numpy()]
         if len(own) and not len(frame):
-            raise DataError(
-                f"There is no symbol {symbol!r} in this source; it has {', '.join(own.unique()[:10])}."
-            )
+            raise DataError(f"There is no symbol {symbol!r} in this source; it has {', '.join(own.unique()[:10])}.")
     bars, report = validate_bars(frame.reset_index(drop=True), rows=frame.index.to_numpy() + 1)
     bars.attrs["repairs"] = report.to_dict("records")
     log.info(
@@ -91,9 +89,7 @@ def bundled_path(name: str) -> Path:
     folder = Path(override) if override else Path(__file__).resolve().parents[2] / "data"
     path = folder / f"{name}.parquet"
     if not path.is_file():
-        raise DataError(
-            f"The bundled bars {name!r} are not at {path}; set TFTNHITS_DATA to the folder of {path.name}."
-        )
+        raise DataError(f"The bundled bars {name!r} are not at {path}; set TFTNHITS_DATA to the folder of {path.name}.")
     return path
 
 
@@ -111,9 +107,7 @@ def _file_bytes(path: str | os.PathLike) -> bytes:
         ValueError,
         TypeError,
     ) as error:  # ValueError: a NUL in the name; TypeError: a bytes path
-        raise DataError(
-            f"{os.fspath(path)!r} can't be read: {error}; check its name and permissions."
-        ) from error
+        raise DataError(f"{os.fspath(path)!r} can't be read: {error}; check its name and permissions.") from error
 
 
 def _stream_bytes(stream: Any) -> bytes:
@@ -121,9 +115,7 @@ def _stream_bytes(stream: Any) -> bytes:
         content = stream.read()
         return content.encode() if isinstance(content, str) else bytes(content)
     except (OSError, ValueError, TypeError) as error:
-        raise DataError(
-            f"The open file can't be read: {error}; open it for reading as UTF-8 text."
-        ) from error
+        raise DataError(f"The open file can't be read: {error}; open it for reading as UTF-8 text.") from error
 
 
 def _parse(raw: bytes, name: str) -> pd.DataFrame:
@@ -147,9 +139,7 @@ def _guarded(what: str, reader: Any, *args: Any) -> pd.DataFrame:
     except DataError:
         raise
     except ImportError as error:
-        raise MissingDependency(
-            "Parquet files need a pyarrow that fits this numpy: pip install -U pyarrow."
-        ) from error
+        raise MissingDependency("Parquet files need a pyarrow that fits this numpy: pip install -U pyarrow.") from error
     except Exception as error:  # parsers raise a dozen kinds, some of them their own
         why = " ".join(str(error).split()).rstrip(".")[:160]
         raise DataError(f"{what}: {why}; write it again as a plain CSV or Parquet file.") from error
@@ -195,9 +185,7 @@ def _from_rows(source: list | tuple | np.ndarray) -> pd.DataFrame:
             )
         width = size
     rows = [list(row) for row in source]
-    return _guarded(
-        "The list of rows is not a table", lambda: pd.DataFrame(rows, columns=list(COLUMNS[2 : 2 + width]))
-    )
+    return _guarded("The list of rows is not a table", lambda: pd.DataFrame(rows, columns=list(COLUMNS[2 : 2 + width])))
 
 
 def _from_mapping(source: Mapping, symbol: str) -> pd.DataFrame:
@@ -214,11 +202,7 @@ def _is_table(value: Any) -> bool:
         return True
     if isinstance(value, np.ndarray):
         return value.ndim == 2
-    return (
-        isinstance(value, (list, tuple))
-        and len(value) > 0
-        and isinstance(value[0], (list, tuple, np.ndarray, dict))
-    )
+    return isinstance(value, (list, tuple)) and len(value) > 0 and isinstance(value[0], (list, tuple, np.ndarray, dict))
 
 
 def _label(column: Any) -> str:
@@ -240,9 +224,7 @@ def _tidy(frame: pd.DataFrame, symbol: str) -> pd.DataFrame:
             labels[nameless[0]] = "date"
     require_columns(pd.Index(labels))
     # extra columns keep their own names for the report
-    names = [
-        label if label in COLUMNS else str(own) for label, own in zip(labels, frame.columns, strict=True)
-    ]
+    names = [label if label in COLUMNS else str(own) for label, own in zip(labels, frame.columns, strict=True)]
     frame = frame.set_axis(names, axis=1)
     return frame if "symbol" in names else frame.assign(symbol=symbol)
 
@@ -269,9 +251,7 @@ def _from_levels(frame: pd.DataFrame, symbol: str) -> pd.DataFrame:
         raise DataError(f"The columns have {frame.columns.nlevels} levels; give one, or price and ticker.")
     levels = [[_label(name) for name in frame.columns.get_level_values(i)] for i in (0, 1)]
     price = max((0, 1), key=lambda i: len({*levels[i]} & {*PRICES}))
-    names, tickers = (
-        [str(name).strip() for name in frame.columns.get_level_values(i)] for i in (price, 1 - price)
-    )
+    names, tickers = ([str(name).strip() for name in frame.columns.get_level_values(i)] for i in (price, 1 - price))
     parts: dict[str, list[int]] = {}
     shared = []  # ("Date", "") or ("", "Date"): an index that reset_index has made a column
     for i, (name, ticker) in enumerate(zip(names, tickers)):

@@ -98,9 +98,7 @@ def _slots(times: np.ndarray) -> np.ndarray:
     last = times[-1]
     span = min(RECENT_WEEKS["intraday"], int((last - times[0]) // WEEK))
     if span >= 2:
-        inside = times[
-            times > last - span * WEEK
-        ]  # whole weeks back from the last bar: each slot once a week
+        inside = times[times > last - span * WEEK]  # whole weeks back from the last bar: each slot once a week
         offset, count = np.unique((inside - MONDAY) % WEEK, return_counts=True)
         return offset[2 * count >= span]
     days, clock = (times - MONDAY) // DAY, (times - MONDAY) % DAY

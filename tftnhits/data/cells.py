@@ -31,9 +31,7 @@ def parse_symbols(series: pd.Series, rows: np.ndarray) -> tuple[list[str], np.nd
     try:
         code, unique = pd.factorize(series)
     except (TypeError, NotImplementedError) as error:
-        raise DataError(
-            f"Column symbol holds {series.dtype} cells that aren't text; give one name a row."
-        ) from error
+        raise DataError(f"Column symbol holds {series.dtype} cells that aren't text; give one name a row.") from error
     cleaned = [str(name).strip().encode("utf-8", "replace").decode() for name in unique]
     blank = np.array([not name for name in cleaned] + [True])  # the last one answers for code -1: missing
     if (bad := np.flatnonzero(blank[code])).size:
@@ -43,9 +41,7 @@ def parse_symbols(series: pd.Series, rows: np.ndarray) -> tuple[list[str], np.nd
     return names, np.array([place[name] for name in cleaned], dtype=np.int64)[code]
 
 
-def parse_numbers(
-    series: pd.Series, column: str, where: Callable[[int], str]
-) -> tuple[np.ndarray, np.ndarray | None]:
+def parse_numbers(series: pd.Series, column: str, where: Callable[[int], str]) -> tuple[np.ndarray, np.ndarray | None]:
     """float64 [R] (missing is NaN) and a mask [R] of the numbers that were written as text, None without any.
 
     Raises DataError naming `where(row)`, column and value on a cell that isn't a number.
@@ -113,9 +109,7 @@ def parse_dates(series: pd.Series, where: Callable[[int], str]) -> tuple[np.ndar
         parsed, missing = np.append(values, NAT)[code], missing | np.append(blank, True)[code]
     if (bad := np.flatnonzero(np.isnat(parsed) & ~missing)).size:
         value = _short(series.iloc[bad[0]])
-        raise DataError(
-            f"{where(bad[0])}, column date: {value} is not a date of 1678 to 2261; write it as YYYY-MM-DD."
-        )
+        raise DataError(f"{where(bad[0])}, column date: {value} is not a date of 1678 to 2261; write it as YYYY-MM-DD.")
     return parsed, notes
 
 
@@ -133,9 +127,7 @@ def _from_numbers(values: np.ndarray) -> np.ndarray:
     number = np.where(whole, values, 0).astype(np.int64)
     ymd = (number >= 10**7) & (number < 10**8)
     out[ymd] = _nanoseconds(
-        pd.to_datetime(
-            pd.Series(number[ymd].astype(str), dtype=object), format="%Y%m%d", errors="coerce"
-        ).to_numpy()
+        pd.to_datetime(pd.Series(number[ymd].astype(str), dtype=object), format="%Y%m%d", errors="coerce").to_numpy()
     )
     for unit, low, high in (("s", 8, 11), ("ms", 11, 14), ("us", 14, 17), ("ns", 17, 19)):
         hit = (number >= 10**low) & (number < 10**high)
@@ -164,9 +156,7 @@ def _from_text(texts: list[str], notes: list[tuple[str, str]]) -> tuple[np.ndarr
         values = values - np.array([_shift(offset) for offset in offsets], dtype="timedelta64[s]")
         notes.append(("mixed time zones turned into UTC", ", ".join(zone or "no zone" for zone in zones[:3])))
     elif zones != [""]:
-        notes.append(
-            ("time zone dropped, local time kept", ", ".join(zone or "no zone" for zone in zones[:3]))
-        )
+        notes.append(("time zone dropped, local time kept", ", ".join(zone or "no zone" for zone in zones[:3])))
     out[~blank] = values
     return out, blank
 

@@ -101,9 +101,7 @@ def fit_har(x: np.ndarray, variance: np.ndarray, train: np.ndarray) -> np.ndarra
     return np.linalg.lstsq(x[rows], ahead[rows], rcond=None)[0]
 
 
-def observed_features(
-    parts: dict[str, np.ndarray], volume: np.ndarray, sigma: np.ndarray
-) -> dict[str, np.ndarray]:
+def observed_features(parts: dict[str, np.ndarray], volume: np.ndarray, sigma: np.ndarray) -> dict[str, np.ndarray]:
     """Every observed feature but the market's, [S, T] each, NaN where unknown.
 
     A return is divided by the forecast made a bar before it, so that it is a shock of unit size.

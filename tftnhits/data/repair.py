@@ -119,14 +119,10 @@ def require_columns(columns: pd.Index, needed: tuple[str, ...] = PRICES) -> None
 def _coerce(frame: pd.DataFrame, rows: np.ndarray | None, ledger: _Ledger) -> _Table:
     """Typed arrays out of the frame's cells, in the source's order."""
     if not isinstance(frame, pd.DataFrame) or frame.columns.nlevels > 1:
-        raise DataError(
-            "validate_bars takes a data frame with plain columns; use load_bars for other sources."
-        )
+        raise DataError("validate_bars takes a data frame with plain columns; use load_bars for other sources.")
     require_columns(frame.columns, ("symbol", *PRICES))
     if not len(frame):
-        raise DataError(
-            "There are no bars: the source has columns but not a single row; give at least one bar."
-        )
+        raise DataError("There are no bars: the source has columns but not a single row; give at least one bar.")
     rows = np.arange(1, len(frame) + 1) if rows is None else np.asarray(rows)
     if extra := [str(name) for name in frame.columns if name not in COLUMNS]:
         ledger.note("extra column ignored", len(extra), ", ".join(extra[:5]))
@@ -151,9 +147,7 @@ def _read_numbers(table: _Table, raw: pd.Series, name: str, ledger: _Ledger) -> 
     values, text = parse_numbers(raw, name, table.where)
     table.cells[name] = values
     if text is not None:
-        ledger.mark(
-            table, text, "number written as text", lambda i: f"{name} {str(raw.iloc[i])!r} -> {values[i]:.6g}"
-        )
+        ledger.mark(table, text, "number written as text", lambda i: f"{name} {str(raw.iloc[i])!r} -> {values[i]:.6g}")
 
 
 def _drop_blank(table: _Table, ledger: _Ledger) -> _Table:
@@ -163,9 +157,7 @@ def _drop_blank(table: _Table, ledger: _Ledger) -> _Table:
         return table
     blank = undated & table.priceless
     if (bad := np.flatnonzero(undated & ~blank)).size:
-        raise DataError(
-            f"{table.where(bad[0])}, column date is empty though others have one; fill it or drop the row."
-        )
+        raise DataError(f"{table.where(bad[0])}, column date is empty though others have one; fill it or drop the row.")
     ledger.mark(table, blank, "blank row removed", lambda i: f"row {table.row[i]}")
     return table.take(~blank)
 
@@ -192,21 +184,15 @@ def _order(table: _Table, ledger: _Ledger) -> _Table:
     if not table.dated:
         return table
     step = np.where(table.starts[1:], 0, np.diff(table.date).astype(np.int64))
-    ups, downs = (
-        np.bincount(table.code[1:][hit], minlength=len(table.names)) for hit in (step > 0, step < 0)
-    )
+    ups, downs = (np.bincount(table.code[1:][hit], minlength=len(table.names)) for hit in (step > 0, step < 0))
     if (mixed := np.flatnonzero((ups > 0) & (downs > 0))).size:
         wrong = step < 0 if ups[mixed[0]] >= downs[mixed[0]] else step > 0
         i = int(np.flatnonzero(wrong & (table.code[1:] == mixed[0]))[0]) + 1
-        raise DataError(
-            f"{table.where(i)} follows {table.when(i - 1)}: the dates are not in order; sort by date."
-        )
+        raise DataError(f"{table.where(i)} follows {table.when(i - 1)}: the dates are not in order; sort by date.")
     if (same := np.flatnonzero((step == 0) & ~table.starts[1:])).size:
         i = int(same[0]) + 1
         name = next(
-            name
-            for name, v in table.cells.items()
-            if not (v[i] == v[i - 1] or np.isnan([v[i], v[i - 1]]).all())
+            name for name, v in table.cells.items() if not (v[i] == v[i - 1] or np.isnan([v[i], v[i - 1]]).all())
         )
         values = table.cells[name]
         raise DataError(
@@ -215,9 +201,7 @@ def _order(table: _Table, ledger: _Ledger) -> _Table:
         )
     if not (falling := downs > 0).any():
         return table
-    ledger.mark(
-        table, falling[table.code], "descending dates reversed", lambda i: f"{table.when(i)} came first"
-    )
+    ledger.mark(table, falling[table.code], "descending dates reversed", lambda i: f"{table.when(i)} came first")
     position = np.arange(len(table.code))
     return table.take(np.lexsort((np.where(falling[table.code], -position, position), table.code)))
 
@@ -317,9 +301,7 @@ def _repair_prices(table: _Table, ledger: _Ledger) -> None:
         "high below low swapped",
         lambda i: f"high {before['high'][i]:.6g}, low {before['low'][i]:.6g}",
     )
-    ledger.mark(
-        table, high < top, "high below open or close raised", lambda i: f"high {high[i]:.6g} -> {top[i]:.6g}"
-    )
+    ledger.mark(table, high < top, "high below open or close raised", lambda i: f"high {high[i]:.6g} -> {top[i]:.6g}")
     ledger.mark(
         table,
         low > bottom,

@@ -129,10 +129,7 @@ def make_panel(
     observed = (observed - fitted["center"]) / fitted["spread"]
     observed = np.clip(np.nan_to_num(observed, nan=0.0, posinf=F.CLIP, neginf=-F.CLIP), -F.CLIP, F.CLIP)
     ahead = config.horizon
-    steps = (
-        np.stack([_ahead(price["close"], h) for h in range(1, ahead + 1)], axis=-1)
-        - price["close"][..., None]
-    )
+    steps = np.stack([_ahead(price["close"], h) for h in range(1, ahead + 1)], axis=-1) - price["close"][..., None]
     target = steps / (sigma[..., None] * np.sqrt(np.arange(1, ahead + 1)))
 
     flat = _Flat(length, ahead, cells)
@@ -196,9 +193,7 @@ def _splits(date: np.ndarray, length: np.ndarray, config: PanelConfig) -> np.nda
                     # a date without a time means the whole of that day
                     ends[i] = (pd.Timestamp(given) + pd.Timedelta(days=1, nanoseconds=-1)).to_datetime64()
                 except (ValueError, TypeError) as error:
-                    raise ConfigError(
-                        f"The split date {given!r} is no date; write it as 2013-12-31."
-                    ) from error
+                    raise ConfigError(f"The split date {given!r} is no date; write it as 2013-12-31.") from error
         if ends[0] > ends[1]:
             raise ConfigError(f"train_end {ends[0]} comes after valid_end {ends[1]}; give them in order.")
         position, borders = date, [np.datetime64("1677-09-22"), *ends, np.datetime64("2262-04-11")]
@@ -207,16 +202,12 @@ def _splits(date: np.ndarray, length: np.ndarray, config: PanelConfig) -> np.nda
     split = np.full(date.shape, 3, np.int8)
     last = _shift_position(position, config.horizon)
     for i in range(3):
-        split[
-            (position > borders[i]) & (last <= borders[i + 1]) & (bar + config.horizon < length[:, None])
-        ] = i
+        split[(position > borders[i]) & (last <= borders[i + 1]) & (bar + config.horizon < length[:, None])] = i
     return split
 
 
 def _shift_position(position: np.ndarray, h: int) -> np.ndarray:
-    return np.concatenate(
-        [position[:, h:], np.repeat(position[:, -1:], min(h, position.shape[1]), axis=1)], axis=1
-    )
+    return np.concatenate([position[:, h:], np.repeat(position[:, -1:], min(h, position.shape[1]), axis=1)], axis=1)
 
 
 def _calendar(date, first, length, volume, ahead) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -249,9 +240,7 @@ def blocks(panel: Panel, rows: np.ndarray, context: int, origins: int) -> tuple[
     symbol = panel.symbol_of(rows)
     place = rows - panel.start[symbol] - (context - 1)
     if (place < 0).any():
-        raise DataError(
-            f"An origin has fewer than {context} bars before it; use Panel.origins(split, context)."
-        )
+        raise DataError(f"An origin has fewer than {context} bars before it; use Panel.origins(split, context).")
     starts, inverse = np.unique(panel.start[symbol] + place // origins * origins, return_inverse=True)
     return starts, inverse * origins + place % origins
 

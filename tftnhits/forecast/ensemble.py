@@ -44,9 +44,7 @@ def check_weights(weights: dict[str, float]) -> dict[str, float]:
     """Weights that are finite, not negative, and scaled to sum 1; raises ConfigError."""
     values = np.array(list(weights.values()), float)
     if not len(values) or not np.isfinite(values).all() or (values < 0).any() or values.sum() == 0:
-        raise ConfigError(
-            f"The ensemble weights {weights} can't be used; give numbers of at least 0, not all 0."
-        )
+        raise ConfigError(f"The ensemble weights {weights} can't be used; give numbers of at least 0, not all 0.")
     return {k: float(v) for k, v in zip(weights, values / values.sum(), strict=True)}
 
 

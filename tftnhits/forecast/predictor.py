@@ -24,9 +24,7 @@ from .result import Forecast, tidy
 FORMAT = 1
 NAMES = {"tft": "TFT", "nhits": "N-HITS", "boosting": "gradient boosting"}
 SHARES = tuple(round(0.05 * i, 2) for i in range(21))  # of the TFT, at which coverage is measured
-NO_TORCH = (
-    "PyTorch can't be imported, so gradient boosting answers; install the extra 'torch' for the networks."
-)
+NO_TORCH = "PyTorch can't be imported, so gradient boosting answers; install the extra 'torch' for the networks."
 
 
 def has_torch() -> bool:
@@ -54,13 +52,9 @@ class Predictor:
     """
 
     def __init__(self, members: dict[str, Any], panel: Panel, weights: dict[str, float] | None = None):
-        self.members: dict[str, Member] = {
-            k: m if hasattr(m, "quantiles") else Network(m) for k, m in members.items()
-        }
+        self.members: dict[str, Member] = {k: m if hasattr(m, "quantiles") else Network(m) for k, m in members.items()}
         if unknown := set(members) - set(NAMES):
-            raise ConfigError(
-                f"There is no member {sorted(unknown)[0]!r}; the members are {', '.join(NAMES)}."
-            )
+            raise ConfigError(f"There is no member {sorted(unknown)[0]!r}; the members are {', '.join(NAMES)}.")
         if not members:
             raise ConfigError("A predictor needs at least one member: tft, nhits or boosting.")
         self.panel_config, self.fitted = panel.config, panel.fitted
@@ -112,9 +106,7 @@ class Predictor:
             found = combine({k: self.members[k].quantiles(panel, chosen) for k in used if used[k]}, used)
             by_link.append(tidy(panel, chosen, found[:, :horizon], self.levels, level))
             symbols |= {panel.symbols[s]: link for s in np.unique(panel.symbol_of(chosen))}
-        frame = pd.concat(by_link, ignore_index=True).sort_values(
-            ["symbol", "origin", "step"], ignore_index=True
-        )
+        frame = pd.concat(by_link, ignore_index=True).sort_values(["symbol", "origin", "step"], ignore_index=True)
         return Forecast(
             frame, bars, level,
             {s: self._name(link, shares) for s, link in symbols.items()},
@@ -194,11 +186,7 @@ class Predictor:
     def _horizon(self, horizon: int | None) -> int:
         if horizon is None:
             return self.horizon
-        if (
-            isinstance(horizon, bool)
-            or not isinstance(horizon, int | np.integer)
-            or not 1 <= horizon <= self.horizon
-        ):
+        if isinstance(horizon, bool) or not isinstance(horizon, int | np.integer) or not 1 <= horizon <= self.horizon:
             raise ConfigError(
                 f"The horizon {horizon!r} is outside what this model was trained for, 1 to {self.horizon} bars ahead; "
                 f"choose one of these or train with a longer one."
@@ -216,9 +204,7 @@ class Predictor:
         short = ~enough & (bars - panel.start[panel.symbol_of(bars)] >= shortest - 1)
         return bars[deep | short]
 
-    def _links(
-        self, panel: Panel, rows: np.ndarray, shares: dict[str, float]
-    ) -> list[tuple[str, np.ndarray]]:
+    def _links(self, panel: Panel, rows: np.ndarray, shares: dict[str, float]) -> list[tuple[str, np.ndarray]]:
         """The link of the chain that answers, with the rows that it answers for."""
         if not shares:
             return [("boosting", rows)]
@@ -241,9 +227,7 @@ class Predictor:
         if link == "ensemble" or not {"tft", "nhits"} & set(self.members):
             return [] if link == "ensemble" else ([] if has_torch() else [NO_TORCH])
         have = int(panel.length[panel.symbols.index(symbol)])
-        return [
-            f"{symbol} has {have} bars and the networks need {self.context}, so gradient boosting answers."
-        ]
+        return [f"{symbol} has {have} bars and the networks need {self.context}, so gradient boosting answers."]
 
     def _confidence(self, link: str, shares: dict[str, float], level: float) -> float | None:
         """Measured validation coverage of the interval; between two measured weights it is interpolated."""

@@ -47,9 +47,7 @@ class Boosting:
         """Fit on (origin, step) pairs drawn from the training split; raises HistoryTooShort if there is none."""
         rows, c = panel.origins("train", self.context), self.config
         if not len(rows):
-            raise HistoryTooShort(
-                f"The training split has no origin with {self.context} bars; give more bars."
-            )
+            raise HistoryTooShort(f"The training split has no origin with {self.context} bars; give more bars.")
         generator = np.random.default_rng(c.seed)
         rows = rows[generator.integers(0, len(rows), min(c.rows, len(rows) * c.horizon))]
         steps = generator.integers(0, c.horizon, len(rows))
@@ -100,13 +98,9 @@ class Boosting:
         try:
             data = file.read_bytes()
         except OSError as error:
-            raise CheckpointError(
-                f"The models {file} can't be read: {error.strerror}; save them again."
-            ) from error
+            raise CheckpointError(f"The models {file} can't be read: {error.strerror}; save them again.") from error
         if sha256(data) != record.get("sha256"):
-            raise CheckpointError(
-                f"The models {file} don't match their hash in {path.name}: corrupt; save them again."
-            )
+            raise CheckpointError(f"The models {file} don't match their hash in {path.name}: corrupt; save them again.")
         return cls(BoostingConfig.from_dict(record["config"]), _trusted(data, file))
 
 

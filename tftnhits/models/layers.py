@@ -99,9 +99,7 @@ class VariableGRNs(nn.Module):
             eta = eta + F.glu(torch.baddbmm(self.be, eta, self.we), -1)
         gated = F.glu(torch.baddbmm(self.bg, self.dropout(eta), self.wg), -1)
         embedded = torch.addcmul(bias[:, None], column, weight[:, None])
-        return torch.addcmul(
-            self.norm_bias, F.layer_norm(embedded + gated, gated.shape[-1:]), self.norm_weight
-        )
+        return torch.addcmul(self.norm_bias, F.layer_norm(embedded + gated, gated.shape[-1:]), self.norm_weight)
 
 
 class Selector(nn.Module):
@@ -136,9 +134,7 @@ class Selector(nn.Module):
 class VariableSelection(nn.Module):
     """Variable selection network, section 4.2: a weighted sum of the variables' GRNs. Scalars in."""
 
-    def __init__(
-        self, variables: int, size: int, dropout: float, context: bool, deep: bool, extra_gate: bool
-    ):
+    def __init__(self, variables: int, size: int, dropout: float, context: bool, deep: bool, extra_gate: bool):
         super().__init__()
         self.weight, self.bias = (
             nn.Parameter(torch.randn(variables, size)),
@@ -189,12 +185,8 @@ class ForkedAttention(nn.Module):
         )
         attention = scores.softmax(-1).mean(1)  # [B, N, H, T+H]
         seen, ahead = attention.split([t, h], -1)
-        mixed = (seen.reshape(b, n * h, t) @ self.value(encoder)).view(b, n, h, size) + ahead @ self.value(
-            decoder
-        )
-        lags = (
-            torch.arange(n, device=seen.device)[:, None] + torch.arange(self.context, device=seen.device)
-        ) + t
+        mixed = (seen.reshape(b, n * h, t) @ self.value(encoder)).view(b, n, h, size) + ahead @ self.value(decoder)
+        lags = (torch.arange(n, device=seen.device)[:, None] + torch.arange(self.context, device=seen.device)) + t
         lags = (lags - n - self.context + 1)[None, :, None].expand(b, n, h, self.context)
         return self.output(mixed), torch.cat([seen.gather(-1, lags), ahead], -1)
 

@@ -18,7 +18,7 @@ class TFTOutput(NamedTuple):
 
     quantiles: Tensor  # [B, N, H, Q], ascending along Q
     past_weights: Tensor  # [B, T, F_o + F_k]
-    future_weights: Tensor  # [B, T+H, F_k]
+    future_weights: Tensor  # [B, N+H-1, F_k], the dates after the first origin
     static_weights: Tensor  # [B, F_s]
     attention: Tensor  # [B, N, H, context + H], oldest bar first
 
@@ -41,15 +41,13 @@ class ForkedDecoder(nn.Module):
         shared, out = self.input[0](known), []
         for step in range(horizon):
             gates = shared[:, step : step + n]
-            for layer in range(self.layers):
-                hidden, cell = states[layer]
+            for layer, (hidden, cell) in enumerate(states):
                 if layer:
-                    gates = self.input[layer](self.dropout(below))
+                    gates = self.input[layer](self.dropout(states[layer - 1][0]))
                 i, f, g, o = (gates + self.state[layer](hidden)).chunk(4, -1)
                 cell = torch.sigmoid(f) * cell + torch.sigmoid(i) * torch.tanh(g)
-                below = torch.sigmoid(o) * torch.tanh(cell)
-                states[layer] = (below, cell)
-            out.append(below)
+                states[layer] = (torch.sigmoid(o) * torch.tanh(cell), cell)
+            out.append(states[-1][0])
         return torch.stack(out, 2)
 
 
@@ -98,8 +96,7 @@ class TFT(nn.Module):
         future = self.future_selection(ahead, selection)
         # 3. sequence layer, section 4.5.1
         start = [
-            g(static.value).expand(self.config.lstm_layers, -1, -1).contiguous()
-            for g in (self.to_hidden, self.to_cell)
+            g(static.value).expand(self.config.lstm_layers, -1, -1).contiguous() for g in (self.to_hidden, self.to_cell)
         ]
         encoded, _ = self.encoder(past.value, tuple(start))
         decoded = self.decoder(encoded[:, t - n :], future.value, horizon)  # [B, N, H, D]

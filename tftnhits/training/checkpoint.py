@@ -56,13 +56,9 @@ def load_network(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     path = Path(path)
     record = read_json(path)
     if record.get("network") not in NETWORKS or not isinstance(record.get("format"), int):
-        raise CheckpointError(
-            f"{path} describes no network of this kit; train one, or choose another folder."
-        )
+        raise CheckpointError(f"{path} describes no network of this kit; train one, or choose another folder.")
     if record["format"] > FORMAT:
-        raise CheckpointError(
-            f"{path} has format {record['format']}, newer than this version reads; upgrade tftnhits."
-        )
+        raise CheckpointError(f"{path} has format {record['format']}, newer than this version reads; upgrade tftnhits.")
     weights = data_file(path.parent, record.get("weights"))
     try:
         data = weights.read_bytes()
@@ -98,6 +94,4 @@ def load_state(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any
         with safetensors.safe_open(path, "pt") as file:
             return {k: file.get_tensor(k) for k in file.keys()}, json.loads(file.metadata()["record"])  # noqa: SIM118
     except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"The training state {path} can't be read ({error}); delete it to start over."
-        ) from error
+        raise CheckpointError(f"The training state {path} can't be read ({error}); delete it to start over.") from error

@@ -42,9 +42,7 @@ def device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def outputs(
-    model: nn.Module, panel: Panel, rows: np.ndarray
-) -> Iterator[tuple[Any, Batch, np.ndarray, np.ndarray]]:
+def outputs(model: nn.Module, panel: Panel, rows: np.ndarray) -> Iterator[tuple[Any, Batch, np.ndarray, np.ndarray]]:
     """Run the network on the chunks that hold the origins `rows` [K].
 
     Yields the network's output, its batch, and for the origins found in it their index in `rows` [k] and their
@@ -146,13 +144,9 @@ class _Run:
         tensors, record = load_state(path)
         if record["key"] != key:
             changed = ", ".join(sorted(k for k in key if record["key"].get(k) != key[k]))
-            raise CheckpointError(
-                f"{path} was made with another {changed}; delete it, or choose another folder."
-            )
+            raise CheckpointError(f"{path} was made with another {changed}; delete it, or choose another folder.")
         for name, part in {"model": self.model, "average": self.average, "best": self.best}.items():
-            part.load_state_dict(
-                {k[len(name) + 1 :]: v for k, v in tensors.items() if k.startswith(name + ".")}
-            )
+            part.load_state_dict({k[len(name) + 1 :]: v for k, v in tensors.items() if k.startswith(name + ".")})
         state: dict[int, dict[str, torch.Tensor]] = {}
         for k, v in tensors.items():
             if k.startswith("adam."):
@@ -186,9 +180,7 @@ def _epoch(run: _Run, panel: Panel, levels: torch.Tensor, bar: tqdm) -> dict[str
     begin, windows, losses = time.perf_counter(), 0, []
     steps = math.ceil(len(starts) / train.batch)
     for i in range(steps):
-        batch = gather(
-            panel, starts[i * train.batch : (i + 1) * train.batch], context, train.origins, "train"
-        )
+        batch = gather(panel, starts[i * train.batch : (i + 1) * train.batch], context, train.origins, "train")
         batch = _masked(batch, panel, train.mask, generator)
         losses.append(run.step(batch, levels, min(run.epoch * steps + i, run.total - 1)))
         windows += int(torch.isfinite(batch.target[..., 0]).sum())
@@ -196,9 +188,7 @@ def _epoch(run: _Run, panel: Panel, levels: torch.Tensor, bar: tqdm) -> dict[str
     seconds = time.perf_counter() - begin
     loss = float(torch.stack(losses).mean())
     if not math.isfinite(loss):
-        raise ConfigError(
-            f"The training loss is {loss} in epoch {run.epoch + 1}; lower TrainConfig.learning_rate."
-        )
+        raise ConfigError(f"The training loss is {loss} in epoch {run.epoch + 1}; lower TrainConfig.learning_rate.")
     valid = split_loss(run.average, panel)
     run.judge(valid)
     row = {
@@ -235,9 +225,7 @@ def fit(
     torch.manual_seed(train.seed)
     model = build(config, panel.inputs)
     steps = math.ceil(len(training_starts(panel, config.context, train.origins, 0)) / train.batch)
-    model.base.copy_(
-        torch.as_tensor(empirical_quantiles(panel, np.asarray(panel.scale, float), config.quantiles))
-    )
+    model.base.copy_(torch.as_tensor(empirical_quantiles(panel, np.asarray(panel.scale, float), config.quantiles)))
     model.to(device())
     tensors = panel.with_tensors(device())
     run, path = _Run(model, train, steps), Path(checkpoint) if checkpoint else None
@@ -256,9 +244,7 @@ def fit(
     else:
         run.judge(split_loss(model, tensors))
     levels = torch.tensor(config.quantiles, device=device())
-    with tqdm(
-        total=run.total, initial=run.epoch * steps, desc=type(model).__name__, disable=not progress
-    ) as bar:
+    with tqdm(total=run.total, initial=run.epoch * steps, desc=type(model).__name__, disable=not progress) as bar:
         while run.epoch < train.epochs and run.bad < train.patience:
             row = _epoch(run, tensors, levels, bar)
             run.epoch += 1

@@ -1,0 +1,87 @@
+"""Training speed in windows a second at the peers' sizes: hidden 128, context 60, horizon 5, 4 + 2 inputs.
+
+    python bench/speed.py [--seconds 20] [--threads 2] [--out data/results/speed.json]
+
+One line a network: the median over stretches of training steps (forward, backward, clipping, update). A window
+is a forecast origin whose outcome is known. Run bench/peers.py beside it for the peers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import statistics
+import time
+
+import numpy as np
+import torch
+
+import tftnhits as tn
+from tftnhits.config import NHITSConfig, TFTConfig, TrainConfig
+from tftnhits.data.windows import gather, training_starts
+from tftnhits.files import write_json
+from tftnhits.training.checkpoint import build
+from tftnhits.training.loop import _Run
+
+OBSERVED = ("return", "range", "volatility_0.15", "volume")
+KNOWN = ("weekday_sin", "year_sin")
+NETWORKS = {
+    "TFT, paper's": TFTConfig.classic(hidden=128, heads=4),
+    "TFT, enhanced": TFTConfig(hidden=128, heads=4),
+    "N-HITS, paper's": NHITSConfig.classic(hidden=640),  # as many weights as the peers' 512 wide
+    "N-HITS, enhanced": NHITSConfig(hidden=512),
+}
+
+
+def measure(config, panel, train: TrainConfig, seconds: float, stretch: int = 5) -> dict:
+    """Windows a second of full training steps, over about `seconds`."""
+    torch.manual_seed(0)
+    model = build(config, panel.inputs)
+    model.train()
+    run, levels, rates = _Run(model, train, 10_000), torch.tensor(config.quantiles), []
+    starts = training_starts(panel, config.context, train.origins, 0)
+    begin, step, epoch = time.perf_counter(), 0, 0
+    while time.perf_counter() - begin < seconds:
+        windows, mark = 0, time.perf_counter()
+        for _ in range(stretch):
+            if (step + 1) * train.batch > len(starts):
+                step, epoch = 0, epoch + 1
+                starts = training_starts(panel, config.context, train.origins, epoch)
+            batch = gather(panel, starts[step * train.batch : (step + 1) * train.batch], config.context, train.origins)
+            run.step(batch, levels, step)
+            windows += int(torch.isfinite(batch.target[..., 0]).sum())
+            step += 1
+        rates.append(windows / (time.perf_counter() - mark))
+    rates = rates[1:]  # the first stretch warms up
+    weights = sum(p.numel() for p in model.parameters())
+    return {
+        "windows_per_second": statistics.median(rates),
+        "low": min(rates),
+        "high": max(rates),
+        "parameters": weights,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--origins", type=int, default=64)
+    parser.add_argument("--out", default="data/results/speed.json")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    panel = tn.make_panel(tn.load_bars("djia"), tn.PanelConfig(observed=OBSERVED, known=KNOWN)).with_tensors()
+    train = TrainConfig(batch=options.batch, origins=options.origins)
+    rows = []
+    for name, config in NETWORKS.items():
+        rows.append({"network": name, **measure(config, panel, train, options.seconds)})
+        print(f"{name:20s}{rows[-1]['windows_per_second']:10,.0f} windows/s   {rows[-1]['parameters']:,} weights")
+    versions = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
+    write_json(options.out, {"threads": options.threads, "batch": options.batch, "origins": options.origins,
+                             "versions": versions, "rows": rows})  # fmt: skip
+    print(options.out)
+
+
+if __name__ == "__main__":
+    main()
