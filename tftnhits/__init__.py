@@ -33,8 +33,8 @@ def __getattr__(name: str):
         raise AttributeError(f"module 'tftnhits' has no attribute {name!r}")
     try:
         return getattr(import_module(f".{_NAMES[name]}", __name__), name)
-    except ModuleNotFoundError as error:
-        if error.name == "torch":
+    except ImportError as error:
+        if "torch" in f"{error.name} {error}":  # missing, or broken
             raise MissingDependency(
                 f"tftnhits.{name} needs PyTorch; install it with pip install 'tftnhits[torch]'."
             ) from error

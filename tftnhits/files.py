@@ -47,7 +47,7 @@ def read_json(path: str | Path) -> dict[str, Any]:
         value = json.loads(Path(path).read_bytes())
     except OSError as error:
         raise CheckpointError(f"Can't read {path}: {error.strerror or error}; is this a model folder?") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is not JSON ({error}); save the model again.") from error
     if not isinstance(value, dict):
         raise CheckpointError(f"{path} holds no JSON object; save the model again.")

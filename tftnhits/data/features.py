@@ -15,6 +15,7 @@ ALPHAS = (0.5, 0.15, 0.05, 0.015)  # decay of the volatility averages, about 1, 
 RETURN_ALPHA = 0.06  # RiskMetrics' 0.94
 FLOOR = 1e-14  # variance of a bar that did not move; keeps logarithms finite
 CLIP = 10.0
+HAR_INPUTS = 2 + len(ALPHAS)  # one, the logs of the averages, that of squared returns
 HAR_STEPS = 5  # the volatility scale forecasts the mean of the next five bars
 QUARTERS = ((57, 64), (121, 126), (184, 189), (247, 252))  # bars since the last four quarters' reports
 RECENT = (4, 20, 40)
@@ -34,7 +35,13 @@ KNOWN = (
     "has_calendar",
 )
 STATIC = ("bar_length", "weekends", "has_volume", "has_calendar")
-GROUPS = {"volume": VOLUME, "market": MARKET, "history": HISTORY, "calendar": KNOWN}  # masked together
+# masked together: as where a panel has none of them, static inputs included
+GROUPS = {
+    "volume": VOLUME,
+    "market": MARKET,
+    "history": HISTORY,
+    "calendar": (*KNOWN, "bar_length", "weekends"),
+}
 
 
 def ewma(x: np.ndarray, alpha: float) -> np.ndarray:

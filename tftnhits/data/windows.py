@@ -49,11 +49,7 @@ class Panel:
     @property
     def inputs(self) -> dict[str, tuple[str, ...]]:
         """Names of the observed, known and static inputs."""
-        return {
-            "observed": self.config.observed or F.OBSERVED,
-            "known": self.config.known or F.KNOWN,
-            "static": F.STATIC,
-        }
+        return input_names(self.config)
 
     def origins(self, split: str, context: int = 1) -> np.ndarray:
         """Rows [K] that are origins of `split` with at least `context` bars up to and including them."""
@@ -84,9 +80,16 @@ class Panel:
         return replace(self, **{n: torch.as_tensor(getattr(self, n), device=device) for n in names})
 
     def digest(self) -> str:
-        """A hash of the data, for manifests."""
-        parts = (self.date.view(np.int64), np.nan_to_num(self.close), np.asarray(self.symbols).astype("S"))
+        """A hash of the data, for manifests and for training states: dates, closes, symbols, inputs and splits."""
+        names = "\0".join(self.symbols).encode()
+        parts = (self.date.view(np.int64), np.nan_to_num(self.close), np.frombuffer(names, np.uint8))
+        parts += (np.asarray(self.observed), np.asarray(self.scale), self.split)
         return hashlib.sha256(b"".join(np.ascontiguousarray(p).tobytes() for p in parts)).hexdigest()[:16]
+
+
+def input_names(config: PanelConfig) -> dict[str, tuple[str, ...]]:
+    """Names of the observed, known and static inputs of a panel made with `config`."""
+    return {"observed": config.observed or F.OBSERVED, "known": config.known or F.KNOWN, "static": F.STATIC}
 
 
 def make_panel(
@@ -99,6 +102,7 @@ def make_panel(
     Raises DataError on bars that can't be repaired, ConfigError on unknown features or dates out of order.
     """
     config = config or PanelConfig()
+    ahead = config.horizon
     bars, _ = validate_bars(bars)
     symbol = bars["symbol"].to_numpy()
     first = np.r_[0, np.flatnonzero(symbol[1:] != symbol[:-1]) + 1]
@@ -111,13 +115,16 @@ def make_panel(
         return out
 
     price = {k: np.log(wide(bars[k].to_numpy(float))) for k in ("open", "high", "low", "close")}
+    close = wide(bars["close"].to_numpy(float))
     volume, date = wide(bars["volume"].to_numpy(float)), bars["date"].to_numpy("datetime64[ns]")
     split = _splits(wide(date, np.datetime64("NaT")), length, config)
     parts = F.bar_parts(price)
     x = F.har_inputs(parts)
     known_scale = {} if fitted is None else {k: np.asarray(v, float) for k, v in fitted.items()}
     har = known_scale.get("har")
-    har = F.fit_har(x, parts["variance"], split == 0) if har is None else har
+    if har is None:  # it looks HAR_STEPS ahead, whatever the horizon: purge by that
+        purged = _splits(wide(date, np.datetime64("NaT")), length, replace(config, horizon=max(ahead, F.HAR_STEPS)))
+        har = F.fit_har(x, parts["variance"], purged == 0)
     sigma = np.exp((x * har).sum(-1))  # [S, T]
 
     found = F.observed_features(parts, volume, sigma)
@@ -128,7 +135,6 @@ def make_panel(
     fitted = known_scale or {"har": har, **_standard(observed[split == 0], names)}
     observed = (observed - fitted["center"]) / fitted["spread"]
     observed = np.clip(np.nan_to_num(observed, nan=0.0, posinf=F.CLIP, neginf=-F.CLIP), -F.CLIP, F.CLIP)
-    ahead = config.horizon
     steps = np.stack([_ahead(price["close"], h) for h in range(1, ahead + 1)], axis=-1) - price["close"][..., None]
     target = steps / (sigma[..., None] * np.sqrt(np.arange(1, ahead + 1)))
 
@@ -136,7 +142,7 @@ def make_panel(
     dates, known, static = _calendar(date, first, length, volume, ahead)
     columns = [F.KNOWN.index(n) for n in _chosen(config.known, F.KNOWN)]
     return Panel(
-        config, tuple(symbol[first].tolist()), flat.start, length, dates, flat(wide(bars["close"].to_numpy(float)), np.nan),
+        config, tuple(symbol[first].tolist()), flat.start, length, dates, flat(close, np.nan),
         flat(observed, 0.0).astype(np.float32), known[:, columns].astype(np.float32), static.astype(np.float32),
         flat(target, np.nan).astype(np.float32), flat(sigma, np.nan).astype(np.float32), flat(split, 3), fitted,
     )  # fmt: skip
@@ -211,18 +217,19 @@ def _shift_position(position: np.ndarray, h: int) -> np.ndarray:
 
 
 def _calendar(date, first, length, volume, ahead) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Dates [R] and known features [R, F_k] with H sessions ahead of each symbol's end, and static features [S, F_s]."""
+    """Dates [R] and known features [R, F_k] with H sessions ahead of each symbol's end; static features [S, F_s]."""
     dates, known, static, done = [], [], [], {}
     for s, (begin, size) in enumerate(zip(first, length, strict=True)):
         own = date[begin : begin + size]
         key = own.tobytes()  # most symbols of a panel share their calendar
         if key not in done:
             minutes = bar_minutes(pd.DatetimeIndex(own))
+            minutes = minutes if np.isfinite(minutes) else 1440.0  # a single bar counts as daily
             full = np.r_[own, next_sessions(pd.DatetimeIndex(own), ahead).to_numpy("datetime64[ns]")]
             known_rows = F.known_features(full, minutes)
             has = bool(known_rows[0, -1])
-            weekends = has and bool((pd.DatetimeIndex(own).dayofweek >= 5).any())
-            bar_length = np.log10(max(minutes, 1e-3) / 1440) if has and np.isfinite(minutes) else 0.0
+            weekends = has and bool((pd.DatetimeIndex(own).weekday >= 5).any())
+            bar_length = np.log10(max(minutes, 1e-3) / 1440) if has else 0.0
             done[key] = full, known_rows, bar_length, float(weekends), float(has)
         full, known_rows, bar_length, weekends, has = done[key]
         dates.append(full)

@@ -42,7 +42,10 @@ class Network:
 
 def check_weights(weights: dict[str, float]) -> dict[str, float]:
     """Weights that are finite, not negative, and scaled to sum 1; raises ConfigError."""
-    values = np.array(list(weights.values()), float)
+    try:
+        values = np.array(list(weights.values()), float)
+    except (TypeError, ValueError):
+        values = np.array([np.nan])
     if not len(values) or not np.isfinite(values).all() or (values < 0).any() or values.sum() == 0:
         raise ConfigError(f"The ensemble weights {weights} can't be used; give numbers of at least 0, not all 0.")
     return {k: float(v) for k, v in zip(weights, values / values.sum(), strict=True)}
@@ -50,7 +53,7 @@ def check_weights(weights: dict[str, float]) -> dict[str, float]:
 
 def combine(quantiles: dict[str, np.ndarray], weights: dict[str, float]) -> np.ndarray:
     """Weighted average of quantiles, level by level (Vincent 1912): it keeps their order. Arrays [..., Q]."""
-    return sum(share * np.asarray(quantiles[name], float) for name, share in weights.items())
+    return sum(share * np.asarray(quantiles[name], float) for name, share in weights.items() if share)
 
 
 def coverage(lower: np.ndarray, upper: np.ndarray, actual: np.ndarray) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import platform
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,9 @@ import numpy as np
 import pandas as pd
 
 from ..config import ENSEMBLE_WEIGHTS, LEVEL, PanelConfig, TrainConfig, preset, with_horizon
+from ..data import features as F
 from ..data.bars import load_bars
-from ..data.windows import Panel, make_panel
+from ..data.windows import Panel, input_names, make_panel
 from ..errors import CheckpointError, ConfigError
 from ..files import read_json, write_json
 from ..models.boosting import Boosting
@@ -29,11 +29,9 @@ NO_TORCH = "PyTorch can't be imported, so gradient boosting answers; install the
 
 def has_torch() -> bool:
     """Whether the networks can run here."""
-    if find_spec("torch") is None:
-        return False
     try:
         import torch  # noqa: F401
-    except ImportError:
+    except (ImportError, OSError):  # OSError: a broken shared library
         return False
     return True
 
@@ -52,12 +50,11 @@ class Predictor:
     """
 
     def __init__(self, members: dict[str, Any], panel: Panel, weights: dict[str, float] | None = None):
-        self.members: dict[str, Member] = {k: m if hasattr(m, "quantiles") else Network(m) for k, m in members.items()}
         if unknown := set(members) - set(NAMES):
             raise ConfigError(f"There is no member {sorted(unknown)[0]!r}; the members are {', '.join(NAMES)}.")
-        if not members:
-            raise ConfigError("A predictor needs at least one member: tft, nhits or boosting.")
+        self.members: dict[str, Member] = {k: m if hasattr(m, "quantiles") else Network(m) for k, m in members.items()}
         self.panel_config, self.fitted = panel.config, panel.fitted
+        self._check()
         self.weights = self._weights(weights)
         self.coverage, self.manifest = self._measure(panel), _manifest(panel)
 
@@ -91,7 +88,8 @@ class Predictor:
         a horizon beyond the trained one, an unknown level or bad weights.
         """
         horizon = self._horizon(horizon)
-        if (available := pairs(self.levels)) and round(level, 6) not in available:
+        available = pairs(self.levels)
+        if not isinstance(level, int | float | np.floating) or round(level, 6) not in available:
             raise ConfigError(
                 f"No interval of level {level} is trained; choose one of {', '.join(map(str, available))}."
             )
@@ -153,16 +151,14 @@ class Predictor:
         try:
             self.panel_config = PanelConfig.from_dict(record["panel"])
             self.fitted = {k: np.array(v, float) for k, v in record["fitted"].items()}
-            self.weights, self.coverage = record["weights"], record["coverage"]
-            self.manifest, names = record["manifest"], list(record["members"])
-        except (KeyError, TypeError, AttributeError) as error:
+            self.coverage = {k: {q: [float(x) for x in v] for q, v in t.items()} for k, t in record["coverage"].items()}
+            self.manifest, names, weights = record["manifest"], list(record["members"]), dict(record["weights"])
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise CheckpointError(
                 f"{folder / 'predictor.json'} is incomplete ({error}); save the predictor again."
             ) from error
-        if not set(names) <= set(NAMES):
-            raise CheckpointError(
-                f"{folder} holds the unknown member {sorted(set(names) - set(NAMES))[0]!r}; upgrade tftnhits."
-            )
+        if unknown := [n for n in names if n not in NAMES]:
+            raise CheckpointError(f"{folder} holds the unknown member {unknown[0]!r}; upgrade tftnhits.")
         if not has_torch():
             names = [n for n in names if n == "boosting"]
             if not names:
@@ -170,7 +166,32 @@ class Predictor:
                     f"{folder} holds networks only and PyTorch is missing; install the extra 'torch'."
                 )
         self.members = {n: _load_member(folder, n) for n in names}
+        try:
+            self._check()
+            self.weights = self._weights(weights)
+        except ConfigError as error:
+            raise CheckpointError(f"{folder} can't be used: {error}") from error
         return self
+
+    def _check(self) -> None:
+        """Raises ConfigError if the members don't fit each other, the panel, or what a forecast is made of."""
+        if not self.members:
+            raise ConfigError("A predictor needs at least one member: tft, nhits or boosting.")
+        names, levels = input_names(self.panel_config), tuple(self.levels)
+        for name, member in self.members.items():
+            inputs = member.model.inputs if isinstance(member, Network) else names
+            pairs_of = {
+                "horizon": (member.horizon, self.horizon),
+                "quantile levels": (tuple(member.levels), levels),
+                "inputs": (inputs, names),
+            }
+            if wrong := [what for what, (own, others) in pairs_of.items() if own != others]:
+                raise ConfigError(f"{NAMES[name]} has other {wrong[0]} than the rest of the predictor; train it again.")
+        shapes = {"har": F.HAR_INPUTS, "center": len(names["observed"]), "spread": len(names["observed"])}
+        if {k: np.shape(v) for k, v in self.fitted.items()} != {k: (n,) for k, n in shapes.items()}:
+            raise ConfigError("The fitted scale is not for the panel's inputs; train the predictor again.")
+        if 0.5 not in levels or not pairs(levels):
+            raise ConfigError(f"The quantile levels {levels} lack the median or a symmetric pair; train with both.")
 
     def _weights(self, weights: dict[str, float] | None) -> dict[str, float]:
         """Weights over the networks that are here."""
@@ -232,7 +253,7 @@ class Predictor:
     def _confidence(self, link: str, shares: dict[str, float], level: float) -> float | None:
         """Measured validation coverage of the interval; between two measured weights it is interpolated."""
         table = self.coverage.get(link, {}).get(f"{level:g}")
-        if table is None:
+        if not table:
             return None
         if link == "boosting" or len(table) == 1:
             return table[0]

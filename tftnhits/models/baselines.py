@@ -12,6 +12,9 @@ import numpy as np
 
 from ..data.features import RETURN_ALPHA, ewma
 from ..data.windows import Panel
+from ..errors import HistoryTooShort
+
+WARM_UP = 20  # bars before a volatility means something
 
 
 def _constant(panel: Panel) -> np.ndarray:
@@ -41,9 +44,12 @@ VOLATILITIES: dict[str, Callable[[Panel], np.ndarray]] = {
 
 def empirical_quantiles(panel: Panel, volatility: np.ndarray, levels: tuple[float, ...]) -> np.ndarray:
     """[H, Q] quantiles over all training origins of return / (volatility · √step); volatility is [R]."""
-    rows = panel.origins("train", 20)
+    rows = panel.origins("train", WARM_UP)
     scaled = np.asarray(panel.target)[rows] * (np.asarray(panel.scale) / volatility)[rows, None]
-    return np.quantile(scaled[np.isfinite(scaled).all(1)].astype(float), levels, axis=0).T
+    scaled = scaled[np.isfinite(scaled).all(1)].astype(float)
+    if not len(scaled):
+        raise HistoryTooShort(f"No training origin has {WARM_UP} bars up to it; give more bars or move train_end.")
+    return np.quantile(scaled, levels, axis=0).T
 
 
 def baseline_quantiles(name: str, panel: Panel, rows: np.ndarray, levels: tuple[float, ...]) -> np.ndarray:

@@ -16,10 +16,11 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 
 from ..config import BoostingConfig
 from ..data.windows import Panel
-from ..errors import CheckpointError, HistoryTooShort
+from ..errors import CheckpointError, ConfigError, HistoryTooShort
 from ..files import atomic_write, data_file, read_json, sha256, write_json
 
 FORMAT = 1
+TRUSTED = {"sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"}  # the one that skops doesn't know
 
 
 class Boosting:
@@ -48,7 +49,11 @@ class Boosting:
         rows, c = panel.origins("train", self.context), self.config
         if not len(rows):
             raise HistoryTooShort(f"The training split has no origin with {self.context} bars; give more bars.")
-        generator = np.random.default_rng(c.seed)
+        if self.horizon > panel.config.horizon:
+            raise ConfigError(
+                f"The boosting's horizon is {self.horizon} but the panel's {panel.config.horizon}; make both the same."
+            )
+        generator, self.models = np.random.default_rng(c.seed), []
         rows = rows[generator.integers(0, len(rows), min(c.rows, len(rows) * c.horizon))]
         steps = generator.integers(0, c.horizon, len(rows))
         y = np.asarray(panel.target)[rows, steps]
@@ -101,13 +106,18 @@ class Boosting:
             raise CheckpointError(f"The models {file} can't be read: {error.strerror}; save them again.") from error
         if sha256(data) != record.get("sha256"):
             raise CheckpointError(f"The models {file} don't match their hash in {path.name}: corrupt; save them again.")
-        return cls(BoostingConfig.from_dict(record["config"]), _trusted(data, file))
+        try:
+            return cls(BoostingConfig.from_dict(record["config"]), _trusted(data, file))
+        except CheckpointError:
+            raise
+        except Exception as error:  # skops raises whatever a foreign archive makes it stumble over
+            raise CheckpointError(f"{path} or {file.name} can't be read ({error!r}); save them again.") from error
 
 
 def _trusted(data: bytes, file: Path) -> list[Any]:
-    """Rebuild the models if all their types are numpy's or scikit-learn's own."""
+    """Rebuild the models if skops vouches for all their types but TRUSTED."""
     unknown = skops.io.get_untrusted_types(data=data)
-    foreign = [name for name in unknown if not name.startswith(("sklearn.", "numpy."))]
+    foreign = sorted(set(unknown) - TRUSTED)
     if foreign:
         raise CheckpointError(f"The models {file} hold the foreign type {foreign[0]}; don't use this folder.")
     return skops.io.loads(data, trusted=unknown)

@@ -136,10 +136,9 @@ class VariableSelection(nn.Module):
 
     def __init__(self, variables: int, size: int, dropout: float, context: bool, deep: bool, extra_gate: bool):
         super().__init__()
-        self.weight, self.bias = (
-            nn.Parameter(torch.randn(variables, size)),
-            nn.Parameter(torch.zeros(variables, size)),
-        )
+        # a bias of the weight's size: the GRN's LayerNorm keeps nothing but the sign of x·w alone
+        self.weight = nn.Parameter(torch.randn(variables, size))
+        self.bias = nn.Parameter(torch.randn(variables, size))
         self.grns = VariableGRNs(variables, size, dropout, extra_gate)
         self.selector = Selector(variables, size, dropout, context, deep)
 
@@ -162,7 +161,8 @@ class ForkedAttention(nn.Module):
     def __init__(self, size: int, heads: int, context: int):
         super().__init__()
         self.heads, self.context = heads, context
-        self.query, self.key = nn.Linear(size, size), nn.Linear(size, size)
+        # a bias of the keys would add the same to all scores of a query, which softmax takes out again
+        self.query, self.key = nn.Linear(size, size), nn.Linear(size, size, bias=False)
         self.value, self.output = nn.Linear(size, size // heads), nn.Linear(size // heads, size, bias=False)
 
     def forward(self, encoder: Tensor, decoder: Tensor) -> tuple[Tensor, Tensor]:

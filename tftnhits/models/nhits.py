@@ -26,7 +26,7 @@ class NHITSOutput(NamedTuple):
 
     quantiles: Tensor  # [B, N, H, Q], ascending along Q
     parts: Tensor  # [B, N, H, S, Q] what each stack adds
-    backcasts: Tensor  # [B, N, S, L] what each stack explains of the path, newest bar first
+    backcasts: Tensor  # [B, N, S−1, L] what each stack but the last explains of the path, newest bar first
 
 
 class Pooling(nn.Module):
@@ -64,9 +64,12 @@ class Interpolation(nn.Module):
 
 
 class Stack(nn.Module):
-    """Pool → two hidden layers → backcast [L] and forecast knots [Q, K] (eqs. 1–3), for one time scale."""
+    """Pool → two hidden layers → backcast [L] and forecast knots [Q, K] (eqs. 1–3), for one time scale.
 
-    def __init__(self, config: NHITSConfig, pool: int, observed: int, known: int, static: int):
+    The `last` stack has no backcast: nothing would be left to explain, so nothing would train it.
+    """
+
+    def __init__(self, config: NHITSConfig, pool: int, observed: int, known: int, static: int, last: bool):
         super().__init__()
         length, width, levels = config.context, config.hidden, len(config.quantiles)
         self.pool, self.horizon = Pooling(pool, config.learned_pooling), config.horizon
@@ -76,7 +79,8 @@ class Stack(nn.Module):
         self.static = nn.Linear(static, width, bias=False) if static else None
         self.hidden, self.dropout = nn.Linear(width, width), nn.Dropout(config.dropout)
         knots = math.ceil(config.horizon / pool)
-        self.backcast, self.forecast = nn.Linear(width, length), nn.Linear(width, levels * knots)
+        self.backcast = None if last else nn.Linear(width, length)
+        self.forecast = nn.Linear(width, levels * knots)
         nn.init.zeros_(self.forecast.weight), nn.init.zeros_(self.forecast.bias)
         self.interpolation = Interpolation(knots, config.horizon, config.neural_interpolation)
         self.shape = (levels, knots)
@@ -90,11 +94,11 @@ class Stack(nn.Module):
             total = total + self.known(ahead).transpose(1, 2)
         return total if self.static is None else total + self.static(batch.static)[:, None]
 
-    def forward(self, residual: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, residual: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
         """residual [B, N, L], newest first → hidden state [B, N, W] and backcast [B, N, L]."""
         state = self.dropout(F.relu(self.path(self.pool(residual)) + inputs))
         state = self.dropout(F.relu(self.hidden(state)))
-        return state, self.backcast(state)
+        return state, None if self.backcast is None else self.backcast(state)
 
     def part(self, state: Tensor) -> Tensor:
         """Hidden state [B, N, W] → what the stack adds to the forecast, [B, N, H, Q]."""
@@ -130,8 +134,11 @@ class NHITS(nn.Module):
         self.config, self.inputs = config, {k: tuple(v) for k, v in inputs.items()}
         self.column = self.inputs["observed"].index("return")
         observed, known, static = (len(inputs[k]) for k in ("observed", "known", "static"))
-        self.stacks = nn.ModuleList(Stack(config, k, observed, known, static) for k in config.pools)
-        self.residual = nn.Parameter(torch.ones(len(config.pools))) if config.learned_residual else None
+        last = len(config.pools) - 1
+        self.stacks = nn.ModuleList(
+            Stack(config, k, observed, known, static, i == last) for i, k in enumerate(config.pools)
+        )
+        self.residual = nn.Parameter(torch.ones(last)) if config.learned_residual and last else None
         self.across = ScaleAttention(config.hidden) if config.scale_attention else None
         self.register_buffer("base", torch.zeros(config.horizon, len(config.quantiles)))
 
@@ -148,10 +155,12 @@ class NHITS(nn.Module):
         states, backcasts = [], []
         for i, stack in enumerate(self.stacks):
             state, backcast = stack(residual, stack.inputs(batch))
-            residual = residual - (backcast if self.residual is None else self.residual[i] * backcast)
             states.append(state)
-            backcasts.append(backcast)
+            if backcast is not None:
+                residual = residual - (backcast if self.residual is None else self.residual[i] * backcast)
+                backcasts.append(backcast)
         if self.across is not None:
             states = self.across(torch.stack(states, 2)).unbind(2)
         parts = torch.stack([stack.part(s) for stack, s in zip(self.stacks, states, strict=True)], 3)
-        return NHITSOutput(rearrange(self.base + parts.sum(3)), parts, torch.stack(backcasts, 2))
+        explained = torch.stack(backcasts, 2) if backcasts else residual[:, :, None][:, :, :0]
+        return NHITSOutput(rearrange(self.base + parts.sum(3)), parts, explained)

@@ -99,9 +99,10 @@ class TFT(nn.Module):
             g(static.value).expand(self.config.lstm_layers, -1, -1).contiguous() for g in (self.to_hidden, self.to_cell)
         ]
         encoded, _ = self.encoder(past.value, tuple(start))
-        decoded = self.decoder(encoded[:, t - n :], future.value, horizon)  # [B, N, H, D]
         forks = future.value.unfold(1, horizon, 1).transpose(2, 3)  # [B, N, H, D], a view
-        encoded, decoded = self.sequence_gate(encoded, past.value), self.sequence_gate(decoded, forks)
+        encoded = self.sequence_gate(encoded, past.value)
+        # from the normalised output: the raw one varies so little at first that training stalls for epochs
+        decoded = self.sequence_gate(self.decoder(encoded[:, t - n :], future.value, horizon), forks)  # [B, N, H, D]
         # 4. static enrichment, attention, position-wise feed-forward, eqs. 17–22
         rich, queries = self.enrichment(encoded, enrichment), self.enrichment(decoded, enrichment)
         attended, attention = self.attention(rich, queries)

@@ -74,7 +74,10 @@ def load_network(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     try:
         model = network(kind.from_dict(record["config"]), record["inputs"])
         model.load_state_dict(safetensors.torch.load(data))
-    except (RuntimeError, KeyError, TypeError, safetensors.SafetensorError) as error:
+    except (
+        *(RuntimeError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError),  # whatever the JSON says
+        safetensors.SafetensorError,
+    ) as error:
         reason = str(error).strip().splitlines()[-1].strip()
         raise CheckpointError(
             f"The weights {weights} don't fit {path.name}: {reason}; fetch or save them again."
@@ -92,6 +95,7 @@ def load_state(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any
     """Read what `save_state` wrote; raises CheckpointError if it is corrupt."""
     try:
         with safetensors.safe_open(path, "pt") as file:
-            return {k: file.get_tensor(k) for k in file.keys()}, json.loads(file.metadata()["record"])  # noqa: SIM118
+            record = dict(json.loads(file.metadata()["record"]))
+            return {k: file.get_tensor(k) for k in file.keys()}, record  # noqa: SIM118
     except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"The training state {path} can't be read ({error}); delete it to start over.") from error

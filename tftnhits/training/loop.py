@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 import time
 from collections.abc import Iterator
@@ -117,7 +118,7 @@ class _Run:
 
     def judge(self, loss: float) -> None:
         """Keep the averaged weights if their validation loss is the best so far (or there is none to see)."""
-        if loss < self.best_loss or math.isnan(loss):
+        if loss < self.best_loss or (math.isnan(loss) and not math.isfinite(self.best_loss)):
             self.best_loss, self.bad = loss, 0
             self.best.load_state_dict(self.average.state_dict())
         else:
@@ -142,8 +143,9 @@ class _Run:
     def load(self, path: Path, key: dict[str, Any]) -> None:
         """Read the state that `save` wrote; raises CheckpointError if it belongs to another run."""
         tensors, record = load_state(path)
-        if record["key"] != key:
-            changed = ", ".join(sorted(k for k in key if record["key"].get(k) != key[k]))
+        found = record.get("key")
+        if found != key:
+            changed = ", ".join(k for k in key if not isinstance(found, dict) or found.get(k) != key[k])
             raise CheckpointError(f"{path} was made with another {changed}; delete it, or choose another folder.")
         for name, part in {"model": self.model, "average": self.average, "best": self.best}.items():
             part.load_state_dict({k[len(name) + 1 :]: v for k, v in tensors.items() if k.startswith(name + ".")})
@@ -160,13 +162,15 @@ class _Run:
 def _masked(batch: Batch, panel: Panel, chance: float, generator: np.random.Generator) -> Batch:
     """Hide whole groups of inputs from some chunks, so that a panel that lacks them needs no imputing."""
     kept = {name: generator.random(len(batch.observed)) >= chance for name in GROUPS}
-    out = []
-    for names, values in ((panel.inputs["observed"], batch.observed), (panel.inputs["known"], batch.known)):
-        keep = np.ones((len(values), 1, len(names)), np.float32)
+    out: dict[str, torch.Tensor] = {}
+    for kind, names in panel.inputs.items():
+        values = getattr(batch, kind)
+        keep = np.ones((len(values), len(names)), np.float32)
         for group, members in GROUPS.items():
-            keep[:, 0, [i for i, n in enumerate(names) if n in members]] *= kept[group][:, None]
-        out.append(values * torch.as_tensor(keep, device=values.device))
-    return batch._replace(observed=out[0], known=out[1])
+            keep[:, [i for i, n in enumerate(names) if n in members]] *= kept[group][:, None]
+        keep = keep if values.ndim == 2 else keep[:, None]
+        out[kind] = values * torch.as_tensor(keep, device=values.device)
+    return batch._replace(**out)
 
 
 def _epoch(run: _Run, panel: Panel, levels: torch.Tensor, bar: tqdm) -> dict[str, float]:
@@ -229,16 +233,9 @@ def fit(
     model.to(device())
     tensors = panel.with_tensors(device())
     run, path = _Run(model, train, steps), Path(checkpoint) if checkpoint else None
-    key = {
-        "model": type(model).__name__,
-        "config": config.to_dict(),
-        "train": train.to_dict(),
-        "data": panel.digest(),
-    }
-    key = {
-        k: v if k in ("model", "data") else {n: list(x) if isinstance(x, tuple) else x for n, x in v.items()}
-        for k, v in key.items()
-    }
+    key = {"model": type(model).__name__, "config": config.to_dict(), "train": train.to_dict()}
+    key |= {"panel": panel.config.to_dict(), "data": panel.digest()}
+    key = json.loads(json.dumps(key))  # as it will be read back: tuples are lists
     if path and path.exists():
         run.load(path, key)
     else:

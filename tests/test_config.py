@@ -1,0 +1,88 @@
+"""Settings: what they refuse, and their way to JSON and back."""
+
+import json
+from dataclasses import FrozenInstanceError, fields
+
+import pytest
+from helpers import one_sentence
+
+from tftnhits import BoostingConfig, NHITSConfig, PanelConfig, TFTConfig, TrainConfig, config, preset
+from tftnhits.errors import ConfigError
+
+CONFIGS = (PanelConfig, TFTConfig, NHITSConfig, BoostingConfig, TrainConfig)
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_configs_are_small_and_frozen(kind):
+    assert len(fields(kind)) <= 10
+    with pytest.raises(FrozenInstanceError):
+        kind().horizon = 7
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_json_round_trip(kind):
+    changes = {"horizon": 3} if "horizon" in {f.name for f in fields(kind)} else {"epochs": 3}
+    original = kind(**changes)
+    assert kind.from_dict(json.loads(json.dumps(original.to_dict()))) == original
+
+
+def test_every_config_of_the_module_is_tested():
+    found = {v for v in vars(config).values() if isinstance(v, type) and issubclass(v, config._Config)}
+    assert found - {config._Config} == set(CONFIGS)
+
+
+def test_presets_hold_one_config_of_each_kind():
+    for name in ("tiny", "quick", "cloud"):
+        assert tuple(map(type, preset(name))) == (TFTConfig, NHITSConfig, BoostingConfig, TrainConfig)
+    tft, _, _, train = preset("cloud")
+    assert (tft.hidden, tft.heads, train.epochs, train.weight_decay, train.clip) == (128, 4, 100, 0.01, 1.0)
+
+
+def test_an_unknown_preset_is_named():
+    with pytest.raises(ConfigError, match=r"'huge'.*tiny, quick, cloud") as caught:
+        preset("huge")
+    assert one_sentence(str(caught.value))
+
+
+def test_an_unknown_field_is_named():
+    with pytest.raises(ConfigError, match="TFTConfig has no field 'layers'"):
+        TFTConfig.from_dict({"hidden": 8, "layers": 3})
+
+
+@pytest.mark.parametrize(
+    "kind, values",
+    [
+        (TFTConfig, {"context": 0}),
+        (TFTConfig, {"horizon": -1}),
+        (TFTConfig, {"horizon": 2.5}),
+        (TFTConfig, {"hidden": True}),
+        (TFTConfig, {"hidden": "8"}),
+        (TFTConfig, {"hidden": 10, "heads": 4}),
+        (TFTConfig, {"dropout": 1.0}),
+        (NHITSConfig, {"dropout": -0.1}),
+        (NHITSConfig, {"context": None}),
+        (TrainConfig, {"epochs": 0}),
+        (TrainConfig, {"batch": -3}),
+        (TrainConfig, {"origins": 0}),
+        (PanelConfig, {"horizon": 0}),
+        (BoostingConfig, {"horizon": 0}),
+    ],
+)
+def test_bad_values_are_refused(kind, values):
+    with pytest.raises(ConfigError, match=rf"{kind.__name__}.*{next(iter(values))}") as caught:
+        kind(**values)
+    assert one_sentence(str(caught.value))
+
+
+def test_classic_variants_switch_every_enhancement_off():
+    tft, nhits = TFTConfig.classic(hidden=8), NHITSConfig.classic(hidden=8)
+    assert (tft.lstm_layers, tft.deep_selection, tft.extra_gate, tft.hidden) == (1, False, False, 8)
+    switches = (nhits.learned_pooling, nhits.neural_interpolation, nhits.scale_attention, nhits.learned_residual)
+    assert not any(switches) and nhits.hidden == 8
+    assert TFTConfig().lstm_layers > 1 and TFTConfig().deep_selection and TFTConfig().extra_gate
+
+
+def test_quantiles_are_symmetric_with_the_median_and_the_93_percent_interval():
+    levels = config.QUANTILES
+    assert sorted(levels) == list(levels) and {0.5, 0.035, 0.965} <= set(levels)
+    assert all(round(1 - q, 6) in {round(p, 6) for p in levels} for q in levels)

@@ -1,0 +1,240 @@
+"""Figures of forecasts and of training; with those of viz.market and viz.explain_plots the whole gallery.
+
+Every function returns the figure and never shows it. Titles state what the data say; `theme` is "light" or "dark".
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ..errors import DataError
+from ..forecast.result import Forecast
+from .explain_plots import (
+    plot_attention,
+    plot_decomposition,
+    plot_importance,
+    plot_selection,
+    plot_selection_over_time,
+)
+from .market import (
+    date_axis,
+    of_symbol,
+    plot_candles,
+    plot_repairs,
+    plot_returns,
+    plot_volatility_clustering,
+)
+from .style import Theme, canvas, fan_color, headline, legend, plotly_figure
+
+__all__ = [
+    "plot_attention", "plot_candles", "plot_decomposition", "plot_forecast", "plot_importance", "plot_leaderboard",
+    "plot_learning_curve", "plot_repairs", "plot_returns", "plot_selection", "plot_selection_over_time",
+    "plot_volatility_clustering",
+]  # fmt: skip
+
+
+def plot_forecast(
+    fc: Forecast,
+    symbol: str | None = None,
+    history: int = 60,
+    interactive: bool = False,
+    theme: str = "light",
+    actual: pd.DataFrame | None = None,
+    origin: Any = None,
+) -> Any:
+    """Fan chart: recent closes, the median and nested quantile bands, and the outcome where it is known.
+
+    `origin` is one of the forecast's (None: the last). `actual` are bars that go on after it; without them the
+    forecast's own bars are searched. One outcome inside or outside a band says nothing about its calibration:
+    that is `confidence`, measured on thousands of origins.
+    Raises DataError on an unknown symbol or origin.
+    """
+    names = fc.frame["symbol"].unique()
+    symbol = str(names[0]) if symbol is None else symbol
+    part = of_symbol(fc.frame, symbol)
+    origin = part["origin"].iloc[-1] if origin is None else origin
+    part = part[part["origin"] == origin]
+    if part.empty:
+        raise DataError(f"{symbol} has no forecast from {origin!r}; choose one of the frame's origins.")
+    past, path, after = _series(fc, symbol, origin, part, actual, history)
+    move = part["median"].iloc[-1] / past["close"].iloc[-1] - 1
+    unit = "session" if path.dtype.kind == "M" else "bar"
+    title = (
+        f"{symbol}: median {move:+.1%} in {len(part)} {unit}{'s' * (len(part) > 1)}, "
+        f"{fc.level:.0%} between {_price(part['lower'].iloc[-1])} and {_price(part['upper'].iloc[-1])}"
+    )
+    if len(after):
+        last = after["close"].iloc[-1]
+        inside = part["lower"].iloc[len(after) - 1] <= last <= part["upper"].iloc[len(after) - 1]
+        title += f"; it came to {_price(last)}, {'inside' if inside else 'outside'}"
+    draw = _plotly_fan if interactive else _fan
+    return draw(fc, part, past, path, after, title, theme)
+
+
+def _price(value: float) -> str:
+    return f"{value:,.2f}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def _series(
+    fc: Forecast, symbol: str, origin: Any, part: pd.DataFrame, actual: pd.DataFrame | None, history: int
+) -> tuple[pd.DataFrame, np.ndarray, pd.DataFrame]:
+    """Bars up to the origin (columns x, close), x of the path from the origin on [H+1], and bars after it."""
+    own = of_symbol(fc.bars if actual is None else actual, symbol)
+    if isinstance(origin, pd.Timestamp):
+        x, ahead = own["date"].to_numpy(), part["date"].to_numpy()
+        at = int(np.searchsorted(x, origin.to_datetime64(), side="right")) - 1
+    else:
+        x, at = np.arange(len(own)), int(origin)
+        ahead = at + part["step"].to_numpy()
+    series = pd.DataFrame({"x": x, "close": own["close"].to_numpy()})
+    past = series.iloc[max(at + 1 - history, 0) : at + 1]
+    after = series.iloc[at + 1 : at + 1 + len(part)]
+    return past, np.r_[past["x"].to_numpy()[-1:], ahead], after
+
+
+def _bands(part: pd.DataFrame, start: float) -> list[tuple[float, np.ndarray, np.ndarray]]:
+    """(nominal level, lower [H+1], upper [H+1]) of each symmetric pair of quantiles, widest first."""
+    columns = [c for c in part.columns if c.replace(".", "", 1).isdigit()]
+    low = sorted((c for c in columns if float(c) < 0.5), key=float)
+    pairs = [(c, f"{1 - float(c):g}") for c in low]
+    return [
+        (round(1 - 2 * float(a), 6), np.r_[start, part[a]], np.r_[start, part[b]]) for a, b in pairs if b in columns
+    ]
+
+
+def _fan(fc, part, past, path, after, title: str, theme: str) -> Figure:
+    figure, ax, look = canvas(theme)
+    close = float(past["close"].iloc[-1])
+    bands = _bands(part, close)
+    for i, (level, low, high) in enumerate(bands):
+        shown = level in (bands[0][0], fc.level, bands[-1][0])
+        ax.fill_between(
+            path, low, high, color=look.first, alpha=0.13, linewidth=0,
+            label=f"{level:.0%} interval" if shown else None, zorder=2 + i * 0.01,
+        )  # fmt: skip
+    for bound in ("lower", "upper"):
+        ax.plot(path, np.r_[close, part[bound]], color=look.first, linewidth=0.8, linestyle=":")
+    ax.plot(past["x"], past["close"], color=look.ink, linewidth=1.3, label="close")
+    ax.plot(path, np.r_[close, part["median"]], color=look.first, linewidth=1.8, label="median")
+    if len(after):
+        _outcome(ax, path, close, after, look)
+    date_axis(ax, path)
+    ax.set_xlabel("date" if path.dtype.kind == "M" else "bar number")
+    ax.set_ylabel("price")
+    legend(ax, look, loc="upper left", ncols=2)
+    ax.margins(x=0.02, y=0.12)
+    headline(figure, title, look)
+    return figure
+
+
+def _outcome(ax: Any, path: np.ndarray, close: float, after: pd.DataFrame, look: Theme) -> None:
+    ax.plot(
+        path[: len(after) + 1], np.r_[close, after["close"]], color=look.second, linewidth=1.3, linestyle="--",
+        marker="o", markersize=3.5, markevery=slice(1, None), label="what came", zorder=5,
+    )  # fmt: skip
+
+
+def _plotly_fan(fc, part, past, path, after, title: str, theme: str) -> Any:
+    figure, look = plotly_figure(title, theme)
+    close = float(past["close"].iloc[-1])
+    bands = _bands(part, close)
+    for i, (level, low, high) in enumerate(bands):
+        fill = fan_color(look.first, i / max(len(bands) - 1, 1))
+        edge = {"mode": "lines", "line": {"width": 0}, "legendgroup": f"{level}"}
+        figure.add_scatter(x=path, y=high, **edge, showlegend=False, hoverinfo="skip")
+        figure.add_scatter(
+            x=path, y=low, **edge, fill="tonexty", fillcolor=fill, name=f"{level:.0%} interval",
+            showlegend=level == fc.level, customdata=high,
+            hovertemplate="%{y:,.2f} to %{customdata:,.2f}", hoverinfo="skip" if level != fc.level else None,
+        )  # fmt: skip
+    figure.add_scatter(x=past["x"], y=past["close"], name="close", line={"color": look.ink, "width": 1.6})
+    median = np.r_[close, part["median"]]
+    figure.add_scatter(x=path, y=median, name="median", line={"color": look.first, "width": 2.2})
+    if len(after):
+        figure.add_scatter(
+            x=after["x"], y=after["close"], name="what came", mode="lines+markers",
+            line={"color": look.second, "dash": "dash"},
+        )  # fmt: skip
+    figure.update_traces(hovertemplate="%{y:,.2f}", selector={"name": "close"})
+    figure.update_layout(
+        xaxis={"title": {"text": "date" if path.dtype.kind == "M" else "bar number"}},
+        yaxis={"title": {"text": "price"}},
+    )
+    return figure
+
+
+def plot_learning_curve(
+    history: list[dict[str, float]],
+    baseline: float | None = None,
+    name: str = "network",
+    theme: str = "light",
+) -> Figure:
+    """Training and validation loss by epoch (Fit.history), with the loss of the volatility baseline.
+
+    The training loss is measured with dropout and hidden inputs on, of weights that still move; the validation
+    loss is of averaged weights with everything on. A gap between the two is therefore no measure of overfitting.
+    """
+    table = pd.DataFrame(history)
+    if table.empty:
+        raise DataError("The learning curve has no epoch; train for at least one.")
+    best = table.loc[table["valid"].fillna(np.inf).idxmin()]
+    title = f"{name}: validation loss is lowest, {best['valid']:.4f}, after epoch {best['epoch']:.0f}"
+    if baseline is not None:
+        change = best["valid"] / baseline - 1
+        title += f": {abs(change):.1%} {'below' if change < 0 else 'above'} its volatility baseline"
+    figure, ax, look = canvas(theme)
+    ax.plot(
+        table["epoch"], table["train"], color=look.faint, linestyle="--", marker="s", markersize=3, label="training"
+    )
+    ax.plot(table["epoch"], table["valid"], color=look.first, marker="o", markersize=3.5, label="validation")
+    ax.plot(best["epoch"], best["valid"], "o", markersize=10, markerfacecolor="none", color=look.first)
+    if baseline is not None:
+        ax.axhline(baseline, color=look.second, linestyle=":", label="volatility baseline, validation")
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.set(xlabel="epoch", ylabel="mean pinball loss, in units of volatility·√step")
+    legend(ax, look)
+    headline(figure, title, look)
+    return figure
+
+
+def plot_leaderboard(
+    frame: pd.DataFrame,
+    score: str = "loss",
+    unit: str = "mean pinball loss × 10⁴",
+    reference: str | None = None,
+    theme: str = "light",
+) -> Figure:
+    """Forecasters by score, lower is better; `frame` has columns forecaster and `score`.
+
+    `reference` names the row that the best is compared with (None: the worst). The axis does not start at 0, so
+    dots are drawn, not bars. A difference of means is not yet a significant one.
+    """
+    table = frame.sort_values(score, ascending=False, ignore_index=True)
+    if table.empty:
+        raise DataError("The leaderboard is empty; give at least one forecaster.")
+    best = table.iloc[-1]
+    other = table.iloc[0]
+    if reference is not None and (table["forecaster"] == reference).any():
+        other = table[table["forecaster"] == reference].iloc[0]
+    title = f"{best['forecaster']} has the lowest loss, {best[score]:.2f}"
+    if other["forecaster"] != best["forecaster"]:
+        title += f", {1 - best[score] / other[score]:.1%} below {other['forecaster']}"
+    figure, ax, look = canvas(theme, size=(8, 1.4 + 0.36 * len(table)))
+    at = np.arange(len(table))
+    ax.hlines(at, table[score].min(), table[score], color=look.faint, linewidth=1)
+    ax.axvline(float(other[score]), color=look.second, linestyle=":", linewidth=1)
+    ax.plot(table[score], at, "o", color=look.first, markersize=7)
+    for y, value in zip(at, table[score]):
+        ax.annotate(
+            f"{value:.2f}", (value, y), (8, 0), textcoords="offset points", va="center", color=look.ink, fontsize=9
+        )
+    ax.set_yticks(at, table["forecaster"])
+    ax.set_xlabel(f"{unit} (lower is better)")
+    ax.grid(False)
+    ax.margins(x=0.12, y=0.08)
+    headline(figure, title, look)
+    return figure
