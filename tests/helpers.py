@@ -115,4 +115,4 @@ def environment() -> dict[str, str]:
 
 def one_sentence(message: str) -> bool:
     """Whether an error reads as one line that ends in a full stop."""
-    return "\n" not in message and message.endswith(".") and len(message) < 500
+    return "\n" not in message and message.endswith((".", "?")) and len(message) < 500

@@ -60,9 +60,9 @@ class TFTConfig(_Config):
 
     context: int = 60
     horizon: int = 5
-    hidden: int = 32
+    hidden: int = 16
     heads: int = 4
-    dropout: float = 0.2
+    dropout: float = 0.3
     quantiles: tuple[float, ...] = QUANTILES
     lstm_layers: int = 2  # classic: 1
     deep_selection: bool = True  # three-layer variable selection; classic: the paper's GRN
@@ -84,9 +84,9 @@ class NHITSConfig(_Config):
 
     context: int = 60
     horizon: int = 5
-    hidden: int = 128
+    hidden: int = 64
     pools: tuple[int, ...] = (8, 4, 1)
-    dropout: float = 0.2
+    dropout: float = 0.4
     quantiles: tuple[float, ...] = QUANTILES
     learned_pooling: bool = True  # classic: max pooling
     neural_interpolation: bool = True  # classic: linear
@@ -119,11 +119,11 @@ class BoostingConfig(_Config):
 class TrainConfig(_Config):
     """One training run: AdamW, cosine annealing, early stopping on the validation loss."""
 
-    epochs: int = 30
-    patience: int = 8
-    batch: int = 16  # chunks a step
+    epochs: int = 8
+    patience: int = 4
+    batch: int = 8  # chunks a step
     origins: int = 64  # forecast origins a chunk
-    learning_rate: float = 2e-3
+    learning_rate: float = 5e-3
     weight_decay: float = 0.01
     clip: float = 1.0
     averaging: float = 0.98  # decay of the exponential moving average of the weights, a step
@@ -141,10 +141,10 @@ PRESETS: dict[str, tuple[TFTConfig, NHITSConfig, BoostingConfig, TrainConfig]] =
     ),
     "quick": (TFTConfig(), NHITSConfig(), BoostingConfig(), TrainConfig()),
     "cloud": (
-        TFTConfig(hidden=128),
-        NHITSConfig(hidden=512),
+        TFTConfig(hidden=128, dropout=0.4),
+        NHITSConfig(hidden=256),
         BoostingConfig(trees=150, rows=300_000),
-        TrainConfig(epochs=100, patience=15, learning_rate=1e-3),
+        TrainConfig(epochs=100, patience=15, learning_rate=2e-3),
     ),
 }
 

@@ -228,7 +228,7 @@ def _calendar(date, first, length, volume, ahead) -> tuple[np.ndarray, np.ndarra
             full = np.r_[own, next_sessions(pd.DatetimeIndex(own), ahead).to_numpy("datetime64[ns]")]
             known_rows = F.known_features(full, minutes)
             has = bool(known_rows[0, -1])
-            weekends = has and bool((pd.DatetimeIndex(own).weekday >= 5).any())
+            weekends = has and bool((pd.DatetimeIndex(own).day_of_week >= 5).any())
             bar_length = np.log10(max(minutes, 1e-3) / 1440) if has else 0.0
             done[key] = full, known_rows, bar_length, float(weekends), float(has)
         full, known_rows, bar_length, weekends, has = done[key]

@@ -136,11 +136,19 @@ class Predictor:
         return folder
 
     @classmethod
-    def load(cls, folder: str | Path) -> Predictor:
-        """Read a predictor's folder; raises CheckpointError if a part is missing, corrupt, foreign or newer.
+    def load(cls, folder: str | Path | None = None) -> Predictor:
+        """Read a predictor's folder, by default data/pretrained beside the package.
 
-        Without torch the networks are left out, and gradient boosting answers with a warning.
+        Raises CheckpointError if a part is missing, corrupt, foreign or newer. Without torch the networks are
+        left out, and gradient boosting answers with a warning.
         """
+        if folder is None:
+            folder = Path(__file__).resolve().parents[2] / "data" / "pretrained"
+            if not folder.is_dir():
+                raise CheckpointError(
+                    f"No trained model is at {folder}; name the folder of one: `make run` leaves one in "
+                    f"notebooks/runs/<time>/model."
+                )
         folder = Path(folder)
         record = read_json(folder / "predictor.json")
         if not isinstance(record.get("format"), int) or record["format"] > FORMAT:

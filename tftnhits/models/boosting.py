@@ -120,7 +120,10 @@ def _trusted(data: bytes, file: Path) -> list[Any]:
     foreign = sorted(set(unknown) - TRUSTED)
     if foreign:
         raise CheckpointError(f"The models {file} hold the foreign type {foreign[0]}; don't use this folder.")
-    return skops.io.loads(data, trusted=unknown)
+    models = skops.io.loads(data, trusted=unknown)
+    if not isinstance(models, list) or {type(m) for m in models} != {HistGradientBoostingRegressor}:
+        raise CheckpointError(f"The models {file} are no boosted trees; save them again.")
+    return models
 
 
 def _inputs(panel: Panel, rows: np.ndarray, steps: np.ndarray) -> np.ndarray:

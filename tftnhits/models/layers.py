@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+GROUP = 16  # forks that share a window of keys
+
 
 class GLU(nn.Module):
     """Gated linear unit, eq. 5: σ(W4 x + b4) ⊙ (W5 x + b5)."""
@@ -147,7 +149,7 @@ class VariableSelection(nn.Module):
         weights = self.selector(x, self.weight, self.bias, context)
         rows = x.reshape(-1, x.shape[-1])
         parts = self.grns(rows, self.weight, self.bias)  # [V, R, D]
-        value = torch.einsum("vrd,rv->rd", parts, weights.reshape(rows.shape))
+        value = (parts * weights.reshape(rows.shape).t()[..., None]).sum(0)
         return Selected(value.reshape(*x.shape[:-1], -1), weights)
 
 
@@ -173,27 +175,32 @@ class ForkedAttention(nn.Module):
         b, t, d = encoder.shape
         _, n, h, _ = decoder.shape
         heads, size = self.heads, d // self.heads
-        query = (self.query(decoder) / math.sqrt(size)).view(b, n * h, heads, size).transpose(1, 2)
-        past = self.key(encoder).view(b, t, heads, size).permute(0, 2, 3, 1)
+        # forks in groups: those of a group share one window of keys, so that little of the product is masked
+        group = math.gcd(n, GROUP)
+        span = self.context + group - 1
+        query = (self.query(decoder) / math.sqrt(size)).view(b, n // group, group * h, heads, size).transpose(2, 3)
+        windows = [
+            x[:, t - n - self.context + 1 :].unfold(1, span, group) for x in (self.key(encoder), self.value(encoder))
+        ]
+        past, values = windows[0].unflatten(2, (heads, size)), windows[1].transpose(2, 3)  # [B, n/g, heads, w, span]
         own = self.key(decoder).view(b, n, h, heads, size).permute(0, 3, 1, 4, 2)
-        scores = torch.cat(
-            [
-                (query @ past).view(b, heads, n, h, t) + self._band(n, t, encoder)[:, None],
-                query.reshape(b, heads, n, h, size) @ own + self._causal(h, encoder),
-            ],
-            -1,
-        )
-        attention = scores.softmax(-1).mean(1)  # [B, N, H, T+H]
-        seen, ahead = attention.split([t, h], -1)
-        mixed = (seen.reshape(b, n * h, t) @ self.value(encoder)).view(b, n, h, size) + ahead @ self.value(decoder)
-        lags = (torch.arange(n, device=seen.device)[:, None] + torch.arange(self.context, device=seen.device)) + t
-        lags = (lags - n - self.context + 1)[None, :, None].expand(b, n, h, self.context)
-        return self.output(mixed), torch.cat([seen.gather(-1, lags), ahead], -1)
+        ahead = query.transpose(2, 3).reshape(b, n, h, heads, size).permute(0, 3, 1, 2, 4) @ own  # [B, heads, N, H, H]
+        scores = (query @ past).view(b, n // group, heads, group, h, span) + self._band(group, encoder)[:, None]
+        ahead = ahead.view(b, heads, n // group, group, h, h).transpose(1, 2) + self._causal(h, encoder)
+        attention = torch.cat([scores, ahead], -1).softmax(-1).mean(2)  # [B, n/g, g, H, span+H]
+        seen, ahead = attention.split([span, h], -1)
+        mixed = (seen.reshape(b, n // group, group * h, span) @ values).view(b, n, h, size)
+        ahead = ahead.reshape(b, n, h, h)
+        lags = torch.arange(group, device=seen.device)[:, None] + torch.arange(self.context, device=seen.device)
+        seen = seen.gather(-1, lags[:, None].expand(b, n // group, group, h, self.context))
+        output = self.output(mixed + ahead @ self.value(decoder))
+        return output, torch.cat([seen.view(b, n, h, self.context), ahead], -1)
 
-    def _band(self, n: int, t: int, like: Tensor) -> Tensor:
-        """[N, T]: 0 where bar t lies in the context of fork n, −∞ elsewhere."""
-        lag = torch.arange(t - n, t, device=like.device)[:, None] - torch.arange(t, device=like.device)
-        return like.new_zeros(n, t).masked_fill((lag < 0) | (lag >= self.context), -math.inf)
+    def _band(self, group: int, like: Tensor) -> Tensor:
+        """[group, context + group − 1]: 0 where a key lies in the context of a fork of the group, −∞ elsewhere."""
+        fork = torch.arange(group, device=like.device)[:, None]
+        lag = torch.arange(self.context + group - 1, device=like.device) - fork
+        return like.new_zeros(lag.shape).masked_fill((lag < 0) | (lag >= self.context), -math.inf)
 
     @staticmethod
     def _causal(h: int, like: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def load_network(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     """
     path = Path(path)
     record = read_json(path)
-    if record.get("network") not in NETWORKS or not isinstance(record.get("format"), int):
+    if str(record.get("network")) not in NETWORKS or not isinstance(record.get("format"), int):
         raise CheckpointError(f"{path} describes no network of this kit; train one, or choose another folder.")
     if record["format"] > FORMAT:
         raise CheckpointError(f"{path} has format {record['format']}, newer than this version reads; upgrade tftnhits.")
@@ -78,7 +79,7 @@ def load_network(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
         *(RuntimeError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError),  # whatever the JSON says
         safetensors.SafetensorError,
     ) as error:
-        reason = str(error).strip().splitlines()[-1].strip()
+        reason = textwrap.shorten(str(error).strip().splitlines()[-1].strip().rstrip("."), 200)  # torch lists each key
         raise CheckpointError(
             f"The weights {weights} don't fit {path.name}: {reason}; fetch or save them again."
         ) from error

@@ -116,7 +116,7 @@ def plot_selection_over_time(
         ax.plot(x, 100 * wide[column], color=SERIES[i % 6], linestyle=DASHES[i % 6], linewidth=1.4, label=column)
     date_axis(ax, x)
     ax.set(xlabel="bars from the origin" if by == "lag" else "date", ylabel="selection weight, %", ylim=0)
-    legend(ax, look, ncols=3)
+    figure.legend(loc="outside lower center", ncols=top, frameon=False, fontsize=8.5, labelcolor=look.ink)
     headline(figure, title, look)
     return figure
 
@@ -132,6 +132,8 @@ def plot_importance(
     kept = importance.sort_values("rise").tail(top)
     first = kept.iloc[-1]
     title = f"Without its timing, {first['input']} would cost most: the loss rises by {first['percent']:.2f}%"
+    if first["percent"] < 0.005:
+        title = f"No input's timing matters to this network: the largest rise is {first['percent']:.3f}% of the loss"
     weights = None
     if explanation is not None and not explanation.past.empty:
         weights = explanation.past.groupby("input")["weight"].mean()

@@ -163,8 +163,8 @@ def plot_volatility_clustering(
     band = 1.96 / np.sqrt(np.median([len(r) for r in parts]))
     inside = int((np.abs(sign) <= band).sum())
     title = (
-        f"The size of a move is remembered: its correlation is {size[0]:.2f} after 1 bar and {size[-1]:.2f} after "
-        f"{lags}. Its sign is not: {inside} of {lags} lags lie inside the band of noise"
+        f"|return| correlates {size[0]:.2f} with itself after 1 bar and {size[-1]:.2f} after {lags}; "
+        f"for the signed return {inside} of {lags} lags lie inside the band of noise"
     )
     figure, ax, look = canvas(theme)
     at = np.arange(1, lags + 1)

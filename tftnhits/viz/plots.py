@@ -36,6 +36,8 @@ __all__ = [
     "plot_volatility_clustering",
 ]  # fmt: skip
 
+TINT = 0.13  # opacity of one band of the fan; the inner ones lie on the outer ones
+
 
 def plot_forecast(
     fc: Forecast,
@@ -111,11 +113,10 @@ def _fan(fc, part, past, path, after, title: str, theme: str) -> Figure:
     close = float(past["close"].iloc[-1])
     bands = _bands(part, close)
     for i, (level, low, high) in enumerate(bands):
-        shown = level in (bands[0][0], fc.level, bands[-1][0])
-        ax.fill_between(
-            path, low, high, color=look.first, alpha=0.13, linewidth=0,
-            label=f"{level:.0%} interval" if shown else None, zorder=2 + i * 0.01,
-        )  # fmt: skip
+        ax.fill_between(path, low, high, color=look.first, alpha=TINT, linewidth=0, zorder=2 + i * 0.01)
+        if level in (fc.level, bands[-1][0]):  # what lies on top of each other there, for the legend
+            depth = 1 - (1 - TINT) ** (i + 1)
+            ax.fill_between([], [], color=look.first, alpha=depth, linewidth=0, label=f"{level:.0%} interval")
     for bound in ("lower", "upper"):
         ax.plot(path, np.r_[close, part[bound]], color=look.first, linewidth=0.8, linestyle=":")
     ax.plot(past["x"], past["close"], color=look.ink, linewidth=1.3, label="close")

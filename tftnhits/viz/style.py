@@ -87,7 +87,7 @@ def _dress(ax: Axes, look: Theme) -> None:
 
 def headline(figure: Figure, text: str, look: Theme) -> None:
     """The finding, above the axes, left-aligned and wrapped to the figure's width."""
-    wide = int(figure.get_figwidth() * 10.5)
+    wide = int(figure.get_figwidth() * 11.3)
     title = figure.suptitle("\n".join(textwrap.wrap(text, wide)), x=0.01, ha="left", fontsize=11.5)
     title.set_color(look.ink)
 

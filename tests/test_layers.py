@@ -1,0 +1,132 @@
+"""The TFT's parts against plain, unfolded computations."""
+
+import math
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import torch.nn.functional as F  # noqa: E402
+from helpers import stir  # noqa: E402
+from torch.testing import assert_close  # noqa: E402
+
+from tftnhits.models.layers import GLU, GRN, AddNorm, ForkedAttention, VariableSelection  # noqa: E402
+
+D, V = 6, 5
+
+
+def made(kind, *args, **kwargs):
+    torch.manual_seed(0)
+    module = kind(*args, **kwargs).eval()
+    stir(module)
+    return module
+
+
+def test_glu_is_equation_5():
+    glu, x = made(GLU, 4, 3), torch.randn(2, 7, 4)
+    w, b = glu.linear.weight, glu.linear.bias
+    gate = torch.sigmoid(x @ w[3:].T + b[3:])
+    assert_close(glu(x), gate * (x @ w[:3].T + b[:3]))
+
+
+def test_add_norm_adds_a_gated_input_to_the_skip():
+    layer, x, skip = made(AddNorm, 4, 0.5, inputs=3), torch.randn(2, 3), torch.randn(2, 4)
+    expected = F.layer_norm(skip + layer.glu(x), (4,), layer.norm.weight, layer.norm.bias)
+    assert_close(layer(x, skip), expected)
+
+
+@pytest.mark.parametrize("extra", [False, True])
+@pytest.mark.parametrize("context", [False, True])
+def test_grn_is_equations_2_to_4(extra, context):
+    grn, x, c = made(GRN, D, 0.3, context, extra), torch.randn(2, 3, 4, D), torch.randn(2, D)
+    eta2 = x @ grn.input.weight.T + grn.input.bias
+    if context:
+        eta2 = eta2 + (c @ grn.context.weight.T)[:, None, None]
+    eta1 = F.elu(eta2) @ grn.hidden.weight.T + grn.hidden.bias
+    if extra:
+        eta1 = eta1 + grn.extra(eta1)
+    gated = grn.gate.glu(eta1)
+    expected = F.layer_norm(x + gated, (D,), grn.gate.norm.weight, grn.gate.norm.bias)
+    assert_close(grn(x, c) if context else grn(x), expected)
+
+
+def test_enhancements_change_the_parameters():
+    def count(*args):
+        return sum(p.numel() for p in VariableSelection(*args).parameters())
+
+    plain, deep, gated = (count(V, D, 0.0, True, *flags) for flags in ((False, False), (True, False), (False, True)))
+    assert deep == plain + 2 * (D * D + D)  # three hidden layers for one
+    assert gated == plain + V * (D * 2 * D + 2 * D)
+    assert len(list(GRN(D, 0, False, True).parameters())) == len(list(GRN(D, 0).parameters())) + 2
+
+
+def plain_selection(vsn, x, context):
+    """Section 4.2 for one row of V scalars, variable by variable, nothing folded."""
+    embedded = [x[v] * vsn.weight[v] + vsn.bias[v] for v in range(V)]  # V times [D]
+    g, s = vsn.grns, vsn.selector
+    parts = []
+    for v, e in enumerate(embedded):
+        eta = F.elu(e @ g.w2[v] + g.b2[v, 0]) @ g.w1[v] + g.b1[v, 0]
+        if g.we is not None:
+            eta = eta + F.glu(eta @ g.we[v] + g.be[v, 0], -1)
+        gated = F.glu(eta @ g.wg[v] + g.bg[v, 0], -1)
+        parts.append(F.layer_norm(e + gated, (D,)) * g.norm_weight[v, 0] + g.norm_bias[v, 0])
+    every = torch.cat(embedded)  # Ξ, [V·D]
+    eta = every @ s.input.reshape(V * D, D) + s.bias
+    if context is not None:
+        eta = eta + context @ s.context.weight.T
+    for layer in s.hidden:
+        eta = F.elu(eta) @ layer.weight.T + layer.bias
+    skip = every @ s.skip.reshape(V * D, V) + s.skip_bias
+    scores = F.layer_norm(skip + s.gate.glu(eta), (V,), s.gate.norm.weight, s.gate.norm.bias)
+    weights = scores.softmax(-1)
+    return sum(w * p for w, p in zip(weights, parts)), weights
+
+
+@pytest.mark.parametrize("deep", [False, True])
+@pytest.mark.parametrize("extra", [False, True])
+@pytest.mark.parametrize("context", [False, True])
+def test_folded_selection_equals_the_plain_one(deep, extra, context):
+    vsn = made(VariableSelection, V, D, 0.4, context, deep, extra)
+    x, c = torch.randn(2, 3, V), torch.randn(2, D) if context else None
+    found = vsn(x, c)
+    assert found.value.shape == (2, 3, D) and found.weights.shape == (2, 3, V)
+    for b in range(2):
+        for t in range(3):
+            value, weights = plain_selection(vsn, x[b, t], None if c is None else c[b])
+            assert_close(found.value[b, t], value, atol=1e-5, rtol=1e-4)
+            assert_close(found.weights[b, t], weights, atol=1e-5, rtol=1e-4)
+    assert_close(found.weights.sum(-1), torch.ones(2, 3))
+
+
+def test_selection_of_static_inputs_has_no_time_axis():
+    vsn, x = made(VariableSelection, V, D, 0.0, False, True, True), torch.randn(4, V)
+    found = vsn(x)
+    assert found.value.shape == (4, D) and found.weights.shape == (4, V)
+    assert_close(found.value[1], plain_selection(vsn, x[1], None)[0], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("context, n, before", [(5, 4, 0), (5, 1, 0), (1, 3, 0), (4, 3, 6)])
+def test_forked_attention_equals_one_fork_after_the_other(context, n, before):
+    heads, h, size = 2, 3, D // 2
+    layer = made(ForkedAttention, D, heads, context)
+    t = context + n - 1 + before
+    encoder, decoder = torch.randn(2, t, D), torch.randn(2, n, h, D)
+    output, attention = layer(encoder, decoder)
+    assert output.shape == (2, n, h, D) and attention.shape == (2, n, h, context + h)
+    for b in range(2):
+        for fork in range(n):
+            origin = t - n + fork
+            for step in range(h):
+                seen = torch.cat([encoder[b, origin - context + 1 : origin + 1], decoder[b, fork, : step + 1]])
+                query = (layer.query(decoder[b, fork, step])).view(heads, size)
+                keys = layer.key(seen).view(-1, heads, size)
+                weights = torch.stack(
+                    [(keys[:, i] @ query[i] / math.sqrt(size)).softmax(0) for i in range(heads)]
+                ).mean(0)
+                assert_close(attention[b, fork, step, : context + step + 1], weights, atol=1e-6, rtol=1e-5)
+                assert (attention[b, fork, step, context + step + 1 :] == 0).all()
+                mixed = weights @ layer.value(seen)
+                assert_close(output[b, fork, step], layer.output(mixed), atol=1e-5, rtol=1e-4)
+    # all weight lies in what is returned: none outside the fork's context
+    assert_close(attention.sum(-1), torch.ones(2, n, h))

@@ -1,0 +1,362 @@
+"""Training: repeatable to the bit, resumable after a kill, never worse than where it started."""
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import safetensors.torch  # noqa: E402
+from helpers import NHITS_TINY, TFT_TINY, TRAIN_TINY, environment, made_bars, one_sentence  # noqa: E402
+
+from tftnhits import PanelConfig, TrainConfig, fit, make_panel  # noqa: E402
+from tftnhits.data import features as F  # noqa: E402
+from tftnhits.data.windows import gather, training_starts  # noqa: E402
+from tftnhits.errors import CheckpointError, ConfigError, HistoryTooShort  # noqa: E402
+from tftnhits.evaluation.metrics import pinball_loss  # noqa: E402
+from tftnhits.models.baselines import baseline_quantiles  # noqa: E402
+from tftnhits.training.checkpoint import build, load_state  # noqa: E402
+from tftnhits.training.loop import _masked, _Run, forecast_rows, outputs, split_loss  # noqa: E402
+
+models = pytest.mark.parametrize("config", [TFT_TINY, NHITS_TINY], ids=["TFT", "NHITS"])
+LONG = TrainConfig(epochs=8, patience=8, batch=4, origins=16)
+
+
+@pytest.fixture(scope="module")
+def panel():
+    return make_panel(made_bars(bars=220))
+
+
+def trained(config, panel, train=TRAIN_TINY, checkpoint=None):
+    return fit(config, panel, train, checkpoint, progress=False)
+
+
+def weights(model):
+    return {k: v.numpy().tobytes() for k, v in model.state_dict().items()}
+
+
+def curve(found):
+    """The learning curve without what the clock says."""
+    return [{k: v for k, v in row.items() if k not in ("rate", "seconds")} for row in found.history]
+
+
+@models
+def test_a_seed_gives_the_same_bits_and_another_does_not(config, panel):
+    first = trained(config, panel)
+    torch.rand(7), np.random.rand(3)  # what else happens in the session doesn't matter
+    again, other = trained(config, panel), trained(config, panel, replace(TRAIN_TINY, seed=1))
+    assert weights(first.model) == weights(again.model) and curve(first) == curve(again)
+    assert weights(first.model) != weights(other.model) and curve(first) != curve(other)
+    assert len(first.history) == 2 and {"epoch", "train", "valid", "rate", "seconds"} <= set(first.history[0])
+    assert not first.model.training and first.seconds > 0
+
+
+SCRIPT = """
+import sys, torch
+torch.set_num_threads(int(sys.argv[3]))
+from helpers import NHITS_TINY, TFT_TINY, made_bars
+from test_loop import LONG
+from tftnhits import fit, make_panel
+config = {"TFT": TFT_TINY, "NHITS": NHITS_TINY}[sys.argv[2]]
+fit(config, make_panel(made_bars(bars=220)), LONG, sys.argv[1], progress=False)
+"""
+
+
+def train_until_killed(path, name):
+    """A real process that is killed as soon as its state file shows an epoch."""
+    command = [sys.executable, "-c", SCRIPT, str(path), name, str(torch.get_num_threads())]
+    process = subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE)
+    limit = time.monotonic() + 90
+    try:
+        while process.poll() is None and time.monotonic() < limit:
+            if path.exists() and load_state(path)[1]["epoch"] >= 1:
+                break
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+    finally:
+        process.kill()
+        _, errors = process.communicate()
+    assert process.returncode == -signal.SIGKILL, errors.decode()
+    return load_state(path)[1]["epoch"]
+
+
+@models
+def test_resume_after_kill_9_ends_in_the_same_weights(config, panel, tmp_path):
+    path = tmp_path / "run.state"
+    done = train_until_killed(path, type(build(config, panel.inputs)).__name__)
+    assert 1 <= done < LONG.epochs
+    resumed, whole = trained(config, panel, LONG, path), trained(config, panel, LONG)
+    assert weights(resumed.model) == weights(whole.model)
+    assert curve(resumed) == curve(whole) and len(whole.history) == LONG.epochs
+
+
+def test_a_finished_run_is_read_back(panel, tmp_path):
+    path = tmp_path / "deep" / "run.state"
+    first = trained(NHITS_TINY, panel, checkpoint=path)
+    content = path.read_bytes()
+    again = trained(NHITS_TINY, panel, checkpoint=path)
+    assert weights(first.model) == weights(again.model) and first.history == again.history
+    assert path.read_bytes() == content and os.listdir(path.parent) == ["run.state"]
+
+
+@models
+def test_never_worse_on_validation_than_the_baseline_it_starts_from(config, panel):
+    rows = panel.origins("valid", config.context)
+    steps = np.sqrt(np.arange(1, 6)) * np.asarray(panel.scale)[rows, None]
+    quantiles = baseline_quantiles("HAR", panel, rows, config.quantiles) / steps[..., None]
+    baseline = pinball_loss(quantiles, panel.target[rows], config.quantiles).mean()
+    untrained = build(config, panel.inputs)
+    untrained.base.copy_(torch.as_tensor(quantiles[0]))
+    assert split_loss(untrained, panel) == pytest.approx(baseline, rel=1e-5)
+    for rate in (1e-3, 3.0):  # the second wrecks the network
+        found = trained(config, panel, replace(TRAIN_TINY, learning_rate=rate, averaging=0.0))
+        assert split_loss(found.model, panel) <= baseline * (1 + 1e-6)
+        best = min(row["valid"] for row in found.history)
+        assert split_loss(found.model, panel) == pytest.approx(min(best, baseline), rel=1e-5)
+    assert best > baseline  # it did wreck it, so that the start was kept
+
+
+def test_learns_what_there_is_to_learn():
+    """Returns that follow a known input: the trained network finds it, and beats its start by far."""
+    bars = made_bars(("A", "B", "C"), 400)
+    day = bars["date"].dt.day_of_week.to_numpy()
+    move = np.where(day < 2, 0.03, -0.02) + np.random.default_rng(0).normal(0, 0.002, len(bars))
+    for symbol in "ABC":
+        own = (bars["symbol"] == symbol).to_numpy()
+        bars.loc[own, "close"] = 50 * np.exp(np.cumsum(move[own]))
+    bars["open"] = bars["close"] * 1.001
+    bars["high"], bars["low"] = bars["close"] * 1.01, bars["close"] * 0.99
+    panel = make_panel(bars, PanelConfig(horizon=2))
+    train = TrainConfig(epochs=12, patience=12, batch=4, origins=16, learning_rate=2e-2, averaging=0.9)
+    for config in (replace(TFT_TINY, horizon=2), replace(NHITS_TINY, horizon=2)):
+        found = trained(config, panel, train)
+        assert found.history[-1]["train"] < 0.6 * found.history[0]["train"]
+        assert split_loss(found.model, panel) < 0.7 * found.history[0]["valid"]
+
+
+def test_early_stopping(panel):
+    train = replace(TRAIN_TINY, epochs=20, patience=2, learning_rate=3.0, averaging=0.0)
+    found = trained(NHITS_TINY, panel, train)
+    assert len(found.history) < 20
+    losses = [row["valid"] for row in found.history]
+    start = losses.index(min(losses)) if split_loss(found.model, panel) == min(losses) else -1
+    assert len(losses) == start + 1 + 2  # two epochs that did not better the best
+
+
+def test_weights_are_averaged(panel):
+    train = replace(TRAIN_TINY, averaging=0.7)
+    torch.manual_seed(0)
+    run = _Run(build(NHITS_TINY, panel.inputs), train, 10)
+    tensors, levels = panel.with_tensors(), torch.tensor(NHITS_TINY.quantiles)
+    starts = training_starts(panel, NHITS_TINY.context, 16, 0)
+    expected = {k: v.clone() for k, v in run.model.named_parameters()}
+    for i in range(6):
+        run.step(gather(tensors, starts[i : i + 2], NHITS_TINY.context, 16, "train"), levels, i)
+        decay = min(0.7, (1 + i) / (10 + i))
+        for k, v in run.model.named_parameters():
+            expected[k] = decay * expected[k] + (1 - decay) * v.detach()
+    for k, v in run.average.named_parameters():
+        torch.testing.assert_close(v.detach(), expected[k].detach(), atol=1e-6, rtol=1e-5)
+    assert weights(run.average) != weights(run.model)
+
+
+def test_the_result_is_the_average_not_the_last_step(panel, tmp_path):
+    for averaging, equal in ((0.0, True), (0.98, False)):
+        path = tmp_path / f"{averaging}.state"
+        trained(NHITS_TINY, panel, replace(TRAIN_TINY, averaging=averaging), path)
+        tensors, _ = load_state(path)
+        same = [
+            torch.equal(v, tensors["average." + k.removeprefix("model.")])
+            for k, v in tensors.items()
+            if k.startswith("model.")
+        ]
+        assert all(same) == equal
+
+
+def test_learning_rate_warms_up_and_anneals_to_zero(panel):
+    run = _Run(build(NHITS_TINY, panel.inputs), replace(TRAIN_TINY, epochs=10, learning_rate=1e-2), 20)
+    rates = [run.rate(i) for i in range(200)]
+    peak = int(np.argmax(rates))
+    assert 5 <= peak <= 12 and rates[0] == pytest.approx(1e-3, rel=0.05) and max(rates) <= 1e-2
+    assert (np.diff(rates[: peak + 1]) > 0).all() and (np.diff(rates[peak:]) < 0).all() and rates[-1] < 1e-5
+    assert rates[100] == pytest.approx(5e-3, rel=0.01)
+    group = run.optimizer.param_groups[0]
+    assert type(run.optimizer) is torch.optim.AdamW and group["weight_decay"] == 0.01
+
+
+def test_gradients_are_clipped(panel):
+    run = _Run(build(NHITS_TINY, panel.inputs), replace(TRAIN_TINY, clip=1e-3), 20)
+    starts = training_starts(panel, NHITS_TINY.context, 16, 0)[:2]
+    batch = gather(panel.with_tensors(), starts, NHITS_TINY.context, 16, "train")
+    run.step(batch._replace(target=batch.target * 1e3), torch.tensor(NHITS_TINY.quantiles), 0)
+    norm = math.sqrt(sum(float((p.grad**2).sum()) for p in run.model.parameters() if p.grad is not None))
+    assert norm <= 1.01e-3
+
+
+def test_masks_hide_whole_groups_of_a_chunk(panel):
+    starts = np.repeat(training_starts(panel, 20, 16, 0)[:1], 400)
+    batch = gather(panel.with_tensors(), starts, 20, 16, "train")
+    batch = batch._replace(**{k: torch.ones_like(getattr(batch, k)) for k in panel.inputs})
+    found = _masked(batch, panel, 0.3, np.random.default_rng(0))
+    patterns = {}
+    for kind, names in panel.inputs.items():
+        values = getattr(found, kind)
+        values = values[:, None] if kind == "static" else values
+        assert (values == values[:, :1]).all()  # for all bars of a chunk alike
+        for i, name in enumerate(names):
+            groups = [g for g, members in F.GROUPS.items() if name in members]
+            assert len(groups) <= 1
+            hidden = values[:, 0, i] == 0
+            if not groups:
+                assert not hidden.any(), name
+                continue
+            first = patterns.setdefault(groups[0], hidden)
+            assert (hidden == first).all(), name  # with its group, static flag included
+    assert set(patterns) == set(F.GROUPS)
+    for hidden in patterns.values():
+        assert 0.2 < hidden.float().mean() < 0.4
+    assert len({tuple(hidden.tolist()) for hidden in patterns.values()}) == len(patterns)
+    assert (found.target == batch.target)[torch.isfinite(batch.target)].all()
+
+
+def test_a_hidden_group_looks_like_a_panel_that_lacks_it():
+    """What `_masked` makes of full bars is what bars without volume or dates give in the first place."""
+    full, plain = made_bars(("A",), 120), made_bars(("A",), 120)
+    plain = plain.assign(volume=np.nan, date=np.datetime64("NaT", "ns"))
+    one = make_panel(full)
+    other = make_panel(plain, fitted=one.fitted)
+    start = np.array([30])
+    hidden = _masked(gather(one.with_tensors(), start, 20, 16), one, 1.0, np.random.default_rng(0))
+    lacking = gather(other.with_tensors(), start, 20, 16)
+    for name in ("observed", "known", "static"):
+        np.testing.assert_array_equal(getattr(hidden, name), getattr(lacking, name), err_msg=name)
+
+
+@pytest.mark.parametrize(
+    "changed, word",
+    [("train", "train"), ("config", "config"), ("volume", "data"), ("bars", "data"), ("panel", "panel")],
+)
+def test_a_state_of_another_run_is_refused(panel, tmp_path, changed, word):
+    path = tmp_path / "run.state"
+    trained(NHITS_TINY, panel, checkpoint=path)
+    bars = made_bars(bars=220)
+    if changed == "volume":
+        bars["volume"] *= np.linspace(1, 2, len(bars))
+    other = {
+        "train": (NHITS_TINY, panel, replace(TRAIN_TINY, seed=5)),
+        "config": (replace(NHITS_TINY, hidden=8), panel, TRAIN_TINY),
+        "volume": (NHITS_TINY, make_panel(bars), TRAIN_TINY),
+        "bars": (NHITS_TINY, make_panel(bars.iloc[:-1]), TRAIN_TINY),
+        "panel": (NHITS_TINY, make_panel(bars, PanelConfig(known=("gap", "has_calendar"))), TRAIN_TINY),
+    }[changed]
+    with pytest.raises(CheckpointError, match=f"made with another .*{word}") as caught:
+        trained(*other, checkpoint=path)
+    assert one_sentence(str(caught.value)) and str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["noise", "empty", "truncated", "foreign", "folder"])
+def test_a_broken_state_is_refused(panel, tmp_path, kind):
+    path = tmp_path / "run.state"
+    trained(NHITS_TINY, panel, checkpoint=path)
+    if kind == "foreign":
+        path.write_bytes(safetensors.torch.save({"x": torch.ones(2)}, {"record": "[1]"}))
+    elif kind == "folder":
+        path.unlink()
+        path.mkdir()
+    else:
+        content = path.read_bytes()
+        path.write_bytes({"noise": b"\x80\x04" + content, "empty": b"", "truncated": content[:-100]}[kind])
+    with pytest.raises(CheckpointError, match=r"run\.state") as caught:
+        trained(NHITS_TINY, panel, checkpoint=path)
+    assert one_sentence(str(caught.value))
+
+
+@models
+def test_too_few_bars_say_so(config):
+    small = make_panel(made_bars(bars=25))
+    with pytest.raises(HistoryTooShort) as caught:
+        trained(replace(config, context=24), small)
+    assert "24 bars" in str(caught.value) and "25 bars" in str(caught.value)
+    with pytest.raises(HistoryTooShort):  # enough for the context, too few for the baseline it starts from
+        trained(replace(config, context=5), small)
+
+
+@models
+def test_another_horizon_than_the_panels_is_refused(config, panel):
+    with pytest.raises(ConfigError, match="horizon is 7 but the panel's 5"):
+        trained(replace(config, horizon=7), panel)
+
+
+def test_a_loss_that_explodes_is_an_error(panel):
+    with pytest.raises(ConfigError, match="learning_rate"):
+        trained(NHITS_TINY, panel, replace(TRAIN_TINY, learning_rate=1e30))
+
+
+def test_a_validation_loss_that_is_not_a_number_never_wins(panel):
+    run = _Run(build(NHITS_TINY, panel.inputs), TRAIN_TINY, 10)
+    run.judge(0.5)
+    kept = weights(run.best)
+    with torch.no_grad():
+        for p in run.average.parameters():
+            p.fill_(math.nan)
+    run.judge(math.nan)
+    assert run.bad == 1 and run.best_loss == 0.5 and weights(run.best) == kept
+
+
+def test_without_validation_the_last_average_is_kept(tmp_path):
+    bars = made_bars(bars=120)
+    last = str(bars["date"].max().date())
+    panel = make_panel(bars, PanelConfig(train_end=last, valid_end=last))
+    assert not len(panel.origins("valid"))
+    path = tmp_path / "run.state"
+    found = trained(NHITS_TINY, panel, TRAIN_TINY, path)
+    tensors, record = load_state(path)
+    assert len(found.history) == 2 and math.isnan(found.history[0]["valid"]) and record["best_loss"] is None
+    for k, v in found.model.state_dict().items():
+        assert torch.equal(v, tensors["average." + k])
+    assert weights(trained(NHITS_TINY, panel, TRAIN_TINY, path).model) == weights(found.model)
+
+
+@models
+def test_forecast_rows_in_any_order_and_company(config, panel):
+    model = trained(config, panel, replace(TRAIN_TINY, epochs=1)).model
+    rows = np.random.default_rng(0).permutation(panel.origins("valid", 20))
+    found = forecast_rows(model, panel, rows)
+    assert found.shape == (len(rows), 5, len(config.quantiles)) and np.isfinite(found).all()
+    assert (np.diff(found, axis=-1) >= 0).all()
+    ordered = forecast_rows(model, panel, np.sort(rows))
+    np.testing.assert_allclose(found[np.argsort(rows)], ordered, rtol=1e-5, atol=1e-7)
+    alone = forecast_rows(model, panel, rows[3:4])
+    np.testing.assert_allclose(alone[0], found[3], rtol=1e-4, atol=1e-6)
+    assert forecast_rows(model, panel, rows[:0]).shape == (0, 5, len(config.quantiles))
+
+
+def test_outputs_find_the_targets_of_their_origins(panel):
+    model, rows = build(NHITS_TINY, panel.inputs), panel.origins("valid", 20)
+    seen = np.zeros(len(rows), int)
+    for _, batch, index, place in outputs(model, panel, rows):
+        np.testing.assert_array_equal(batch.target.flatten(0, 1)[place].numpy(), panel.target[rows[index]])
+        seen[index] += 1
+    assert (seen == 1).all()
+
+
+def test_validation_loss_by_hand(panel):
+    model = trained(NHITS_TINY, panel, replace(TRAIN_TINY, epochs=1)).model
+    rows = panel.origins("valid", 20)
+    scale = np.asarray(panel.scale)[rows, None] * np.sqrt(np.arange(1, 6))
+    quantiles = forecast_rows(model, panel, rows) / scale[..., None]
+    expected = pinball_loss(quantiles, panel.target[rows], NHITS_TINY.quantiles).mean()
+    assert split_loss(model, panel) == pytest.approx(expected, rel=1e-5)
+
+
+def test_progress_shows_losses_and_speed(panel, capsys):
+    fit(NHITS_TINY, panel, replace(TRAIN_TINY, epochs=1))
+    shown = capsys.readouterr().err
+    assert "NHITS" in shown and "loss 0." in shown and "valid 0." in shown and "windows/s" in shown
