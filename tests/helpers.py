@@ -27,7 +27,7 @@ def djia(symbols=SYMBOLS, start="2016-01-01", end="2017-12-31") -> pd.DataFrame:
     return bars[bars["symbol"].isin(symbols) & bars["date"].between(start, end)].reset_index(drop=True)
 
 
-def made_bars(symbols=("A", "B", "C", "D"), bars=300, seed=0, freq="B", start="2015-01-02", volume=True) -> pd.DataFrame:
+def made_bars(symbols=("A", "B", "C", "D"), bars=300, freq="B", volume=True, seed=0) -> pd.DataFrame:
     """Valid bars of random walks; `freq` None leaves the dates out."""
     parts = []
     for i, symbol in enumerate(symbols):
@@ -35,7 +35,9 @@ def made_bars(symbols=("A", "B", "C", "D"), bars=300, seed=0, freq="B", start="2
         close = 50 * np.exp(np.cumsum(rng.normal(0, 0.01, bars)))
         open_ = close * np.exp(rng.normal(0, 0.005, bars))
         spread = np.exp(np.abs(rng.normal(0, 0.005, (2, bars))))
-        dates = pd.DatetimeIndex([pd.NaT] * bars) if freq is None else pd.date_range(start, periods=bars, freq=freq)
+        dates = (
+            pd.DatetimeIndex([pd.NaT] * bars) if freq is None else pd.date_range("2015-01-02", periods=bars, freq=freq)
+        )
         parts.append(
             pd.DataFrame(
                 {

@@ -107,7 +107,7 @@ def test_what_is_fitted_depends_on_the_training_split_alone():
 
 def test_all_features_are_there_bounded_and_finite(panel):
     assert panel.observed.shape[1] == len(F.OBSERVED) == len(set(F.OBSERVED))
-    assert panel.known.shape[1] == len(F.KNOWN) and panel.static.shape == (4, len(F.STATIC))
+    assert panel.known.shape[1] == len(panel.inputs["known"]) and panel.static.shape == (4, len(F.STATIC))
     for values in (panel.observed, panel.known, panel.static):
         assert values.dtype == np.float32 and np.isfinite(values).all() and np.abs(values).max() <= F.CLIP
     assert (feature(panel, "has_volume")[past(panel, 200)] == 1).mean() > 0.98
@@ -120,7 +120,8 @@ def test_training_rows_are_standardised_but_flags_and_returns_are_not(panel):
         if name == "return" or name.startswith("has_"):
             assert (panel.fitted["center"][i], panel.fitted["spread"][i]) == (0, 1)
         elif name in ("range", "intraday", "volatility_0.5"):
-            np.testing.assert_allclose([panel.observed[rows, i].mean(), panel.observed[rows, i].std()], [0, 1], atol=0.02)
+            own = panel.observed[rows, i]
+            np.testing.assert_allclose([own.mean(), own.std()], [0, 1], atol=0.02)
     assert 0.7 < feature(panel, "return")[rows].std() < 1.4  # a shock of unit size
 
 

@@ -124,7 +124,7 @@ def test_chosen_features_come_in_the_order_asked_for():
     assert part.inputs == {"observed": chosen, "known": ("gap", "weekday_sin"), "static": F.STATIC}
     for i, name in enumerate(chosen):
         np.testing.assert_array_equal(part.observed[:, i], panel.observed[:, panel.inputs["observed"].index(name)])
-    np.testing.assert_array_equal(part.known[:, 0], panel.known[:, F.KNOWN.index("gap")])
+    np.testing.assert_array_equal(part.known[:, 0], panel.known[:, panel.inputs["known"].index("gap")])
 
 
 def test_origins_have_their_context(panel):
@@ -150,7 +150,7 @@ def test_every_origin_is_found_at_its_place(panel, context, origins, seed):
     batch = gather(panel, starts, context, origins)
     bars, horizon = context + origins - 1, 3
     assert batch.observed.shape == (len(starts), bars, len(F.OBSERVED))
-    assert batch.known.shape == (len(starts), bars + horizon, len(F.KNOWN))
+    assert batch.known.shape == (len(starts), bars + horizon, len(panel.inputs["known"]))
     assert batch.target.shape == (len(starts), origins, horizon) and batch.scale.shape == (len(starts), origins)
     chunk, fork = place // origins, place % origins
     bar = context - 1 + fork
@@ -229,7 +229,8 @@ def test_training_without_enough_bars_says_how_many():
 def test_batches_of_torch_are_those_of_numpy(panel):
     pytest.importorskip("torch")
     starts, _ = blocks(panel, panel.origins("train", 10), 10, 16)
-    for one, other in zip(gather(panel, starts, 10, 16, "train"), gather(panel.with_tensors(), starts, 10, 16, "train")):
+    tensors = gather(panel.with_tensors(), starts, 10, 16, "train")
+    for one, other in zip(gather(panel, starts, 10, 16, "train"), tensors):
         np.testing.assert_array_equal(one, other.numpy())
 
 

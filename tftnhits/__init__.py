@@ -33,8 +33,8 @@ def __getattr__(name: str):
         raise AttributeError(f"module 'tftnhits' has no attribute {name!r}")
     try:
         return getattr(import_module(f".{_NAMES[name]}", __name__), name)
-    except ImportError as error:
-        if "torch" in f"{error.name} {error}":  # missing, or broken
+    except (ImportError, OSError) as error:  # OSError: a broken library
+        if "torch" in f"{getattr(error, 'name', '')} {error}" and not isinstance(error, MissingDependency):
             raise MissingDependency(
                 f"tftnhits.{name} needs PyTorch; install it with pip install 'tftnhits[torch]'."
             ) from error

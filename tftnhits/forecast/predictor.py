@@ -165,7 +165,7 @@ class Predictor:
             raise CheckpointError(
                 f"{folder / 'predictor.json'} is incomplete ({error}); save the predictor again."
             ) from error
-        if unknown := [n for n in names if n not in NAMES]:
+        if unknown := [n for n in names if str(n) not in NAMES]:
             raise CheckpointError(f"{folder} holds the unknown member {unknown[0]!r}; upgrade tftnhits.")
         if not has_torch():
             names = [n for n in names if n == "boosting"]

@@ -11,16 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import skops.io
 from sklearn.ensemble import HistGradientBoostingRegressor
 
 from ..config import BoostingConfig
 from ..data.windows import Panel
-from ..errors import CheckpointError, ConfigError, HistoryTooShort
+from ..errors import CheckpointError, ConfigError, HistoryTooShort, MissingDependency
 from ..files import atomic_write, data_file, read_json, sha256, write_json
 
 FORMAT = 1
-TRUSTED = {"sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"}  # the one that skops doesn't know
+# what the models are made of; older versions of skops don't know these themselves
+TRUSTED = {
+    *(f"sklearn._loss.{name}" for name in ("link.IdentityLink", "link.Interval", "loss.PinballLoss")),
+    "sklearn.ensemble._hist_gradient_boosting.binning._BinMapper",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+}
 
 
 class Boosting:
@@ -80,7 +84,7 @@ class Boosting:
 
     def save(self, folder: str | Path) -> Path:
         """Write boosting.json and the models beside it; returns the JSON's path."""
-        data = skops.io.dumps(self.models)
+        data = _skops().dumps(self.models)
         digest = sha256(data)
         path = atomic_write(Path(folder) / f"boosting-{digest[:8]}.skops", data)
         record = {"format": FORMAT, "config": self.config.to_dict(), "models": path.name, "sha256": digest}
@@ -107,22 +111,35 @@ class Boosting:
         if sha256(data) != record.get("sha256"):
             raise CheckpointError(f"The models {file} don't match their hash in {path.name}: corrupt; save them again.")
         try:
-            return cls(BoostingConfig.from_dict(record["config"]), _trusted(data, file))
-        except CheckpointError:
+            config = BoostingConfig.from_dict(record["config"])
+            return cls(config, _trusted(data, file, len(config.quantiles)))
+        except (CheckpointError, MissingDependency):
             raise
         except Exception as error:  # skops raises whatever a foreign archive makes it stumble over
             raise CheckpointError(f"{path} or {file.name} can't be read ({error!r}); save them again.") from error
 
 
-def _trusted(data: bytes, file: Path) -> list[Any]:
-    """Rebuild the models if skops vouches for all their types but TRUSTED."""
-    unknown = skops.io.get_untrusted_types(data=data)
+def _skops() -> Any:
+    """skops.io, imported late: it imports all of scikit-learn, and by that torch."""
+    try:
+        import skops.io
+    except (ImportError, OSError) as error:  # OSError: a broken torch beneath it
+        raise MissingDependency(
+            f"Boosted trees are kept by skops, which can't be imported ({error}); reinstall skops and torch."
+        ) from error
+    return skops.io
+
+
+def _trusted(data: bytes, file: Path, count: int) -> list[Any]:
+    """Rebuild the `count` models if skops vouches for all their types but TRUSTED."""
+    skops = _skops()
+    unknown = skops.get_untrusted_types(data=data)
     foreign = sorted(set(unknown) - TRUSTED)
     if foreign:
         raise CheckpointError(f"The models {file} hold the foreign type {foreign[0]}; don't use this folder.")
-    models = skops.io.loads(data, trusted=unknown)
-    if not isinstance(models, list) or {type(m) for m in models} != {HistGradientBoostingRegressor}:
-        raise CheckpointError(f"The models {file} are no boosted trees; save them again.")
+    models = skops.loads(data, trusted=unknown)
+    if not isinstance(models, list) or [type(m) for m in models] != [HistGradientBoostingRegressor] * count:
+        raise CheckpointError(f"The models {file} are not {count} boosted trees; save them again.")
     return models
 
 

@@ -216,7 +216,8 @@ def permutation_importance(
             _loss(member, _rotated(panel, rows, members, member.context, generator), rows) - base
             for _ in range(repeats)
         ]
-        found.append((name, float(np.mean(rises)), (max(rises) - min(rises)) / 2, 100 * np.mean(rises) / base))
+        mean = float(np.mean(rises))
+        found.append((name, mean, (max(rises) - min(rises)) / 2, 100 * mean / base if base > 0 else np.nan))
     table = pd.DataFrame(found, columns=["input", "rise", "spread", "percent"])
     return table.sort_values("rise", ascending=False, ignore_index=True)
 

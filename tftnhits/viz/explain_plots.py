@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import colormaps
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from ..errors import DataError
 from .explain import BASELINE, Explanation
@@ -116,29 +117,34 @@ def plot_selection_over_time(
         ax.plot(x, 100 * wide[column], color=SERIES[i % 6], linestyle=DASHES[i % 6], linewidth=1.4, label=column)
     date_axis(ax, x)
     ax.set(xlabel="bars from the origin" if by == "lag" else "date", ylabel="selection weight, %", ylim=0)
-    figure.legend(loc="outside lower center", ncols=top, frameon=False, fontsize=8.5, labelcolor=look.ink)
+    legend(figure, look, loc="outside lower center", ncols=top)
     headline(figure, title, look)
     return figure
 
 
 def plot_importance(
-    importance: pd.DataFrame, explanation: Explanation | None = None, top: int = 12, theme: str = "light"
+    importance: pd.DataFrame,
+    explanation: Explanation | None = None,
+    top: int = 12,
+    name: str = "",
+    theme: str = "light",
 ) -> Figure:
-    """Permutation importance, with the selection weights of the same inputs beside it when given.
+    """Permutation importance, with the selection weights of the same inputs beside it when given; `name` it by network.
 
     It holds for this network and these origins. Inputs that share their news hide each other; a rise near 0
     does not say that the input is useless, only that this network does without it here.
     """
     kept = importance.sort_values("rise").tail(top)
     first = kept.iloc[-1]
-    title = f"Without its timing, {first['input']} would cost most: the loss rises by {first['percent']:.2f}%"
-    if first["percent"] < 0.005:
-        title = f"No input's timing matters to this network: the largest rise is {first['percent']:.3f}% of the loss"
+    title = f"{first['input']} matters most: from other dates it raises the loss by {first['percent']:.2f}%"
+    if not first["percent"] >= 0.005:
+        title = f"no input's timing matters here: the largest rise of the loss is {first['percent']:.3f}%"
+    title = f"{name}: {title}" if name else title
     weights = None
     if explanation is not None and not explanation.past.empty:
         weights = explanation.past.groupby("input")["weight"].mean()
         both = importance.set_index("input")["rise"].to_frame().join(weights, how="inner")
-        if len(both) > 2:
+        if len(both) > 2 and both["rise"].nunique() > 1:
             rank = both["rise"].corr(both["weight"], method="spearman")
             title += f". Selection weights rank the inputs {_agreement(rank)} (rank correlation {rank:.2f})"
     columns = 1 if weights is None else 2
@@ -147,6 +153,7 @@ def plot_importance(
     left.barh(at, kept["rise"], xerr=kept["spread"], color=look.first, height=0.7, ecolor=look.ink)
     left.set_yticks(at, kept["input"], fontsize=8.5)
     left.set_xlabel("rise of the pinball loss × 10⁴")
+    left.xaxis.set_major_locator(MaxNLocator(5))
     left.axvline(0, color=look.faint, linewidth=0.8)
     left.grid(False)
     if weights is not None:
@@ -188,10 +195,7 @@ def plot_decomposition(explanation: Explanation, symbol: str | None = None, them
         ax.set(xlabel="steps ahead, bars", ylabel="log return, %")
         axis_title(ax, what, look)
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside lower center", ncols=len(labels), frameon=False,
-        fontsize=8.5, labelcolor=look.ink,
-    )  # fmt: skip
+    legend(figure, look, handles, labels, loc="outside lower center", ncols=len(labels))
     headline(figure, title, look)
     return figure
 

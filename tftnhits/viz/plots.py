@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from ..errors import DataError
 from ..forecast.result import Forecast
@@ -126,7 +127,7 @@ def _fan(fc, part, past, path, after, title: str, theme: str) -> Figure:
     date_axis(ax, path)
     ax.set_xlabel("date" if path.dtype.kind == "M" else "bar number")
     ax.set_ylabel("price")
-    legend(ax, look, loc="upper left", ncols=2)
+    legend(figure, look, loc="outside lower center", ncols=5)
     ax.margins(x=0.02, y=0.12)
     headline(figure, title, look)
     return figure
@@ -195,8 +196,10 @@ def plot_learning_curve(
     ax.plot(best["epoch"], best["valid"], "o", markersize=10, markerfacecolor="none", color=look.first)
     if baseline is not None:
         ax.axhline(baseline, color=look.second, linestyle=":", label="volatility baseline, validation")
-    ax.xaxis.get_major_locator().set_params(integer=True)
-    ax.set(xlabel="epoch", ylabel="mean pinball loss, in units of volatility·√step")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    ax.set(
+        xlabel="epoch", xlim=(0.5, table["epoch"].max() + 0.5), ylabel="mean pinball loss, in units of volatility·√step"
+    )
     legend(ax, look)
     headline(figure, title, look)
     return figure

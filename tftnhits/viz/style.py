@@ -92,9 +92,9 @@ def headline(figure: Figure, text: str, look: Theme) -> None:
     title.set_color(look.ink)
 
 
-def legend(ax: Axes, look: Theme, **where: Any) -> None:
-    """A legend without a frame, in the theme's ink."""
-    ax.legend(frameon=False, labelcolor=look.ink, fontsize=8.5, **where)
+def legend(of: Axes | Figure, look: Theme, *handles: Any, **where: Any) -> None:
+    """A legend of an axes or a figure without a frame, in the theme's ink."""
+    of.legend(*handles, frameon=False, labelcolor=look.ink, fontsize=8.5, **where)
 
 
 def axis_title(ax: Axes, text: str, look: Theme) -> None:

@@ -1,0 +1,404 @@
+"""The predictor: who answers, how sure it is, and the way to disk and back."""
+
+import json
+import os
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from helpers import BOOSTING_TINY, NHITS_TINY, TFT_TINY, TRAIN_TINY, djia, made_bars, one_sentence  # noqa: E402
+
+import tftnhits as tn  # noqa: E402
+from tftnhits.errors import CheckpointError, ConfigError, DataError, HistoryTooShort, OutputError  # noqa: E402
+from tftnhits.forecast.predictor import pairs  # noqa: E402
+from tftnhits.models.boosting import Boosting  # noqa: E402
+
+KEYS = {"symbol", "origin", "prediction", "interval", "confidence", "model_used", "warnings"}
+CONTEXT = TFT_TINY.context
+
+
+@pytest.fixture(scope="module")
+def bars():
+    return djia(("AAPL", "IBM", "KO"), "2016-01-01", "2017-12-31")
+
+
+@pytest.fixture(scope="module")
+def panel(bars):
+    return tn.make_panel(bars)
+
+
+@pytest.fixture(scope="module")
+def members(panel):
+    networks = {"tft": TFT_TINY, "nhits": NHITS_TINY}
+    trained = {name: tn.fit(config, panel, TRAIN_TINY, progress=False).model for name, config in networks.items()}
+    return {"boosting": Boosting(BOOSTING_TINY).fit(panel), **trained}
+
+
+@pytest.fixture(scope="module")
+def predictor(members, panel):
+    return tn.Predictor(members, panel)
+
+
+@pytest.fixture(scope="module")
+def every(predictor, bars):
+    return predictor.predict(bars, origins="all")
+
+
+@pytest.fixture
+def folder(predictor, tmp_path):
+    return predictor.save(tmp_path / "model")
+
+
+def values(frame):
+    return frame[[c for c in frame.columns if c not in ("symbol", "origin", "date")]].to_numpy()
+
+
+def test_summary_of_one_symbol_and_of_several(predictor, bars):
+    one = predictor.predict(bars[bars["symbol"] == "IBM"]).summary()
+    assert set(one) == KEYS and one["symbol"] == "IBM" and one["origin"] == "2017-12-29"
+    assert len(one["prediction"]) == 5 and set(one["interval"]) == {"level", "lower", "upper"}
+    assert one["interval"]["level"] == 0.93 and one["warnings"] == []
+    assert one["model_used"] == "ensemble (0.65 TFT + 0.35 N-HITS)" and 0 < one["confidence"] < 1
+    json.dumps(one)
+    several = predictor.predict(bars).summary()
+    assert [s["symbol"] for s in several] == ["AAPL", "IBM", "KO"] and all(set(s) == KEYS for s in several)
+
+
+def test_frame_is_tidy_prices_with_dates_ahead(predictor, bars):
+    frame = predictor.predict(bars).frame
+    expected = ["symbol", "origin", "step", "date", "median", "lower", "upper"]
+    assert list(frame.columns) == expected + [f"{q:g}" for q in predictor.levels]
+    assert len(frame) == 3 * 5 and frame["step"].tolist() == [1, 2, 3, 4, 5] * 3
+    assert (frame["origin"] == pd.Timestamp("2017-12-29")).all()
+    assert (frame.loc[frame["step"] == 1, "date"] == pd.Timestamp("2018-01-01")).all()  # the next weekday
+    assert (np.diff(frame[[f"{q:g}" for q in predictor.levels]].to_numpy(), axis=1) >= 0).all()
+    np.testing.assert_array_equal(frame["median"], frame["0.5"])
+    np.testing.assert_array_equal(frame[["lower", "upper"]], frame[["0.035", "0.965"]])
+    close = bars.groupby("symbol")["close"].last()
+    assert (abs(frame["median"] / frame["symbol"].map(close) - 1) < 0.1).all()
+
+
+def test_ensemble_is_the_hand_made_average(predictor, members, bars, panel):
+    rows = panel.last_origins(CONTEXT)
+    own = {k: predictor.members[k].quantiles(panel, rows) for k in ("tft", "nhits")}
+    for weights, (a, b) in ((None, (0.65, 0.35)), ({"tft": 1, "nhits": 3}, (0.25, 0.75))):
+        expected = panel.close[rows, None, None] * np.exp(a * own["tft"] + b * own["nhits"])
+        found = predictor.predict(bars, weights=weights).frame[[f"{q:g}" for q in predictor.levels]].to_numpy()
+        np.testing.assert_allclose(found.reshape(expected.shape), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name, label", [("tft", "TFT"), ("nhits", "N-HITS")])
+def test_all_the_weight_on_one_network_is_that_network(predictor, members, bars, panel, name, label):
+    other = {"tft": "nhits", "nhits": "tft"}[name]
+    alone = tn.Predictor({name: members[name]}, panel)
+    for weights in ({name: 1.0, other: 0.0}, {name: 7}):
+        forecast = predictor.predict(bars, weights=weights)
+        np.testing.assert_allclose(values(forecast.frame), values(alone.predict(bars).frame))
+        assert forecast.model_used["KO"] == label == alone.predict(bars).model_used["KO"]
+        assert forecast.confidence["KO"] == pytest.approx(alone.predict(bars).confidence["KO"])
+
+
+def measured(frame, bars, panel, level):
+    """Share of the validation outcomes inside the interval, from the frame and the closes alone."""
+    close = bars.set_index(["symbol", "date"])["close"]
+    keys = pd.MultiIndex.from_frame(frame[["symbol", "date"]])
+    actual = close.reindex(keys).to_numpy()
+    valid = {(panel.symbols[panel.symbol_of(r)], panel.date[r]) for r in panel.origins("valid", CONTEXT)}
+    inside = [(s, o) in valid for s, o in zip(frame["symbol"], frame["origin"].to_numpy())]
+    tail = (1 - level) / 2
+    hit = (actual >= frame[f"{tail:g}"]) & (actual <= frame[f"{round(1 - tail, 6):g}"])
+    assert sum(inside) == len(valid) * 5 > 100 and np.isfinite(actual[inside]).all()
+    return hit[inside].mean()
+
+
+@pytest.mark.parametrize("level", [0.93, 0.8, 0.5])
+def test_confidence_is_the_coverage_on_validation(predictor, every, bars, panel, level):
+    expected = measured(every.frame, bars, panel, level)
+    found = predictor.predict(bars, level=level)
+    assert found.level == level
+    for symbol in ("AAPL", "IBM", "KO"):
+        assert found.confidence[symbol] == pytest.approx(expected, abs=2e-3)  # float32 at the edges
+    assert predictor.coverage["ensemble"]["0.5"] != predictor.coverage["ensemble"]["0.93"]
+
+
+def test_confidence_goes_with_weights_and_with_who_answers(predictor, bars, panel):
+    weights = {"tft": 0.2, "nhits": 0.8}
+    frame = predictor.predict(bars, origins="all", weights=weights).frame
+    found = predictor.predict(bars, weights=weights).confidence["IBM"]
+    assert found == pytest.approx(measured(frame, bars, panel, 0.93), abs=2e-3)
+    rows = panel.origins("valid", CONTEXT)
+    quantiles = predictor.members["boosting"].quantiles(panel, rows)
+    actual = np.log(np.stack([panel.close[rows + h] for h in range(1, 6)], 1) / panel.close[rows, None])
+    low, high = (predictor.levels.index(q) for q in (0.035, 0.965))
+    share = ((actual >= quantiles[..., low]) & (actual <= quantiles[..., high])).mean()
+    short = predictor.predict(bars[bars["symbol"] == "KO"].tail(5))
+    assert short.confidence["KO"] == pytest.approx(share, abs=2e-3)
+
+
+def test_confidence_is_unknown_without_validation(members, bars):
+    last = str(bars["date"].max().date())
+    panel = tn.make_panel(bars, tn.PanelConfig(train_end=last, valid_end=last))
+    assert tn.Predictor(members, panel).predict(bars).confidence["KO"] is None
+
+
+def test_last_is_the_last_of_all(predictor, every, bars):
+    last = predictor.predict(bars).frame
+    found = every.frame[every.frame["origin"] == every.frame["origin"].max()].reset_index(drop=True)
+    pd.testing.assert_frame_equal(found, last, rtol=1e-5)
+    counts = every.frame.groupby("symbol")["origin"].nunique()
+    assert (counts == bars.groupby("symbol").size() - CONTEXT + 1).all()
+    assert every.summary() == [
+        {**s, "prediction": pytest.approx(s["prediction"]), "interval": a["interval"]}
+        for s, a in zip(predictor.predict(bars).summary(), every.summary())
+    ]
+
+
+def test_the_past_of_all_origins_does_not_know_the_future(predictor, every, bars):
+    """The forecast from an origin is what one gets by giving the bars up to there."""
+    upto = bars["date"] <= "2016-12-30"
+    known = predictor.predict(bars[upto]).frame
+    found = every.frame[every.frame["origin"] == pd.Timestamp("2016-12-30")]
+    # the date ahead is a holiday that the calendar of the shorter bars can't know, so the calendar differs a little
+    np.testing.assert_allclose(known["median"], found["median"], rtol=5e-3)
+    np.testing.assert_allclose(known["upper"], found["upper"], rtol=2e-2)
+
+
+def test_short_history_is_answered_by_boosting_with_a_warning(predictor, bars):
+    short = bars[bars["symbol"] == "KO"].tail(10)
+    found = predictor.predict(short).summary()
+    assert found["model_used"] == "gradient boosting" and np.isfinite(found["prediction"]).all()
+    (warning,) = found["warnings"]
+    assert "KO has 10 bars" in warning and f"need {CONTEXT}" in warning and one_sentence(warning)
+    enough = predictor.predict(bars[bars["symbol"] == "KO"].tail(CONTEXT)).summary()
+    assert enough["warnings"] == [] and enough["model_used"].startswith("ensemble")
+
+
+def test_long_and_short_symbols_together(predictor, bars):
+    mixed = pd.concat([bars[bars["symbol"] == "AAPL"], bars[bars["symbol"] == "KO"].tail(7)])
+    found = predictor.predict(mixed)
+    assert found.model_used == {"AAPL": "ensemble (0.65 TFT + 0.35 N-HITS)", "KO": "gradient boosting"}
+    assert found.warnings["AAPL"] == [] and "7 bars" in found.warnings["KO"][0]
+    alone = predictor.predict(bars[bars["symbol"] == "KO"].tail(7))
+    together = found.frame[found.frame["symbol"] == "KO"]
+    np.testing.assert_allclose(together["median"], alone.frame["median"])
+    every = predictor.predict(mixed, origins="all").frame
+    assert every[every["symbol"] == "KO"]["origin"].nunique() == 6  # from the second bar on
+
+
+def test_too_short_for_anyone_says_how_many(predictor, members, panel, bars):
+    with pytest.raises(HistoryTooShort, match="KO has 1 bars but the model needs 2") as caught:
+        predictor.predict(bars[bars["symbol"] == "KO"].tail(1))
+    assert one_sentence(str(caught.value))
+    networks = tn.Predictor({k: members[k] for k in ("tft", "nhits")}, panel)
+    with pytest.raises(HistoryTooShort, match=f"KO has 10 bars but the model needs {CONTEXT}; give 10 more"):
+        networks.predict(bars[bars["symbol"] == "KO"].tail(10))
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        ({"horizon": 6}, "1 to 5"),
+        ({"horizon": 0}, "1 to 5"),
+        ({"horizon": 2.5}, "1 to 5"),
+        ({"horizon": True}, "1 to 5"),
+        ({"horizon": "5"}, "1 to 5"),
+        ({"level": 0.99}, "0.95, 0.93, 0.9, 0.8, 0.5"),
+        ({"level": "0.93"}, "choose one of"),
+        ({"level": None}, "choose one of"),
+        ({"level": float("nan")}, "choose one of"),
+        ({"origins": "first"}, "'last' or 'all'"),
+        ({"origins": None}, "'last' or 'all'"),
+        ({"weights": {"tft": -1, "nhits": 1}}, "at least 0"),
+        ({"weights": {"tft": "much"}}, "at least 0"),
+        ({"weights": {"lstm": 1}}, "no network 'lstm'"),
+    ],
+    ids=str,
+)
+def test_what_was_not_trained_is_refused(predictor, bars, arguments, words):
+    with pytest.raises(ConfigError, match=words) as caught:
+        predictor.predict(bars, **arguments)
+    assert one_sentence(str(caught.value))
+
+
+def test_a_shorter_horizon_is_the_beginning_of_the_longer(predictor, bars):
+    two, five = (predictor.predict(bars, horizon=h).frame for h in (2, 5))
+    expected = five[five["step"] <= 2].reset_index(drop=True)
+    pd.testing.assert_frame_equal(two, expected)
+
+
+def test_bad_bars_are_data_errors(predictor):
+    for bad in ("no/such/file.csv", [], [[1, 2, 3]], pd.DataFrame({"close": [1.0]})):
+        with pytest.raises(DataError):
+            predictor.predict(bad)
+
+
+KINDS = {
+    "daily": made_bars(("X", "Y"), 90),
+    "no volume": made_bars(("X",), 90, volume=False),
+    "rows": made_bars(("X",), 90)[["open", "high", "low", "close", "volume"]].to_numpy().tolist(),
+    "rows of four": made_bars(("X",), 90)[["open", "high", "low", "close"]].to_numpy().tolist(),
+    "hourly": made_bars(("X",), 90, freq="h"),
+    "24/7": made_bars(("X",), 90, freq="D"),
+    "minutes": made_bars(("X",), 90, freq="min"),
+    "weekly": made_bars(("X",), 90, freq="W-FRI"),
+    "short rows": made_bars(("X",), 3)[["open", "high", "low", "close"]].to_numpy().tolist(),
+    "cheap": made_bars(("X",), 90).assign(**{c: lambda f, c=c: f[c] * 1e-6 for c in ("open", "high", "low", "close")}),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_kinds_of_bars_give_finite_forecasts(predictor, kind):
+    found = predictor.predict(KINDS[kind])
+    assert np.isfinite(values(found.frame)).all() and (values(found.frame) > 0).all()
+    dated = not isinstance(KINDS[kind], list)
+    assert found.frame["date"].notna().all() == dated
+    summary = found.summary()
+    summary = summary[0] if isinstance(summary, list) else summary
+    bars = KINDS[kind]
+    assert summary["origin"] == (len(bars) - 1 if not dated else str(summary["origin"]))
+    width = found.frame["upper"] / found.frame["lower"]
+    assert ((width > 1.005) & (width < 1.5)).all()
+    if kind == "minutes":
+        assert (found.frame["date"].diff().dropna() == pd.Timedelta("1min")).all()
+
+
+def test_prices_and_volumes_of_another_scale_give_the_same_relative_forecast(predictor):
+    bars = made_bars(("X",), 90)
+    scaled = bars.assign(**{c: bars[c] * 300 for c in ("open", "high", "low", "close")}, volume=bars["volume"] * 7)
+    one, other = predictor.predict(bars).frame, predictor.predict(scaled).frame
+    np.testing.assert_allclose(other["median"], 300 * one["median"], rtol=1e-5)
+    np.testing.assert_allclose(other["lower"], 300 * one["lower"], rtol=1e-5)
+
+
+def test_round_trip_is_equal_to_the_bit(predictor, folder, bars):
+    found = tn.Predictor.load(folder)
+    pd.testing.assert_frame_equal(found.predict(bars).frame, predictor.predict(bars).frame, check_exact=True)
+    short = bars[bars["symbol"] == "KO"].tail(9)
+    pd.testing.assert_frame_equal(found.predict(short).frame, predictor.predict(short).frame, check_exact=True)
+    assert found.coverage == predictor.coverage and found.weights == predictor.weights
+    assert found.predict(bars).summary() == predictor.predict(bars).summary()
+    assert found.manifest["data"] and found.manifest["symbols"] == 3 and found.manifest["versions"]["torch"]
+    found.save(folder)
+    assert sorted(p.name for p in folder.iterdir() if "-" not in p.name) == [
+        "boosting.json", "nhits.json", "predictor.json", "tft.json",
+    ]  # fmt: skip
+    assert len(list(folder.iterdir())) == 7  # and one file of weights each
+    assert not [p for p in folder.iterdir() if p.suffix in (".pkl", ".pt", ".joblib")]
+
+
+def test_own_weights_are_saved(members, panel, tmp_path, bars):
+    mine = tn.Predictor(members, panel, {"tft": 1, "nhits": 1})
+    found = tn.Predictor.load(mine.save(tmp_path))
+    assert found.weights == {"tft": 0.5, "nhits": 0.5}
+    assert found.predict(bars).model_used["KO"] == "ensemble (0.50 TFT + 0.50 N-HITS)"
+
+
+def broken(folder):
+    with pytest.raises(CheckpointError) as caught:
+        tn.Predictor.load(folder)
+    assert one_sentence(str(caught.value)), str(caught.value)
+    return str(caught.value)
+
+
+def test_broken_folders(predictor, folder, tmp_path):
+    assert "model folder" in broken(tmp_path / "nowhere")
+    for name in ("tft.json", "boosting.json", "predictor.json"):
+        content = (folder / name).read_bytes()
+        (folder / name).unlink()
+        assert name in broken(folder)
+        (folder / name).write_bytes(content[: len(content) // 2])
+        assert name in broken(folder)
+        (folder / name).write_bytes(content)
+    for path in [*folder.glob("*.safetensors"), *folder.glob("*.skops")]:
+        content = path.read_bytes()
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        assert "corrupt" in broken(folder)
+        path.write_bytes(content)
+    assert tn.Predictor.load(folder).weights == predictor.weights
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": 99},
+        {"format": None},
+        {"members": None},
+        {"members": ["tft", "oracle"]},
+        {"members": []},
+        {"members": [["tft"]]},
+        {"panel": {"horizon": 0}},
+        {"panel": {"colour": "red"}},
+        {"panel": []},
+        {"panel": {"horizon": 3}},
+        {"panel": {"observed": ["return", "range"]}},
+        {"fitted": None},
+        {"fitted": {}},
+        {"fitted": {"har": [1], "center": [0], "spread": [1]}},
+        {"fitted": {"har": "x"}},
+        {"weights": None},
+        {"weights": {"tft": "x", "nhits": 1}},
+        {"weights": {"tft": -1, "nhits": 1}},
+        {"weights": [1, 2]},
+        {"coverage": None},
+        {"coverage": {"ensemble": {"0.93": "wide"}}},
+    ],
+    ids=str,
+)
+def test_predictor_json_that_makes_no_sense(folder, change):
+    path = folder / "predictor.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    broken(folder)
+
+
+def test_a_folder_without_room_is_an_output_error(predictor, tmp_path):
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file", tmp_path / "file" / "model", "/proc/tftnhits-model"):
+        with pytest.raises(OutputError, match="Can't write") as caught:
+            predictor.save(place)
+        assert one_sentence(str(caught.value))
+
+
+def test_members_that_do_not_fit_are_refused(members, panel, bars):
+    other = tn.make_panel(bars, tn.PanelConfig(horizon=3))
+    fewer = tn.make_panel(bars, tn.PanelConfig(known=("gap", "has_calendar")))
+    levels = Boosting(replace(BOOSTING_TINY, quantiles=(0.1, 0.5, 0.9))).fit(panel)
+    lopsided = Boosting(replace(BOOSTING_TINY, quantiles=(0.1, 0.8))).fit(panel)
+    for wrong, where, words in (
+        ({}, panel, "at least one member"),
+        ({"lstm": members["tft"]}, panel, "no member 'lstm'"),
+        ({"tft": members["tft"]}, other, "horizon"),
+        ({"tft": members["tft"]}, fewer, "inputs"),
+        ({"tft": members["tft"], "boosting": levels}, panel, "quantile levels"),
+        ({"boosting": lopsided}, panel, "median"),
+    ):
+        with pytest.raises(ConfigError, match=words) as caught:
+            tn.Predictor(wrong, where)
+        assert one_sentence(str(caught.value))
+
+
+def test_pairs_of_levels():
+    assert pairs((0.05, 0.1, 0.5, 0.9, 0.95)) == (0.9, 0.8)
+    assert pairs((0.1, 0.5)) == ()
+
+
+def test_train_predictor_goes_on_from_its_folder(bars, tmp_path):
+    panel = tn.make_panel(bars[bars["symbol"] != "IBM"])
+    first = tn.train_predictor(panel, "tiny", folder=tmp_path, progress=False)
+    assert {"tft.state", "nhits.state", "predictor.json"} <= set(os.listdir(tmp_path))
+    again = tn.train_predictor(panel, "tiny", folder=tmp_path, progress=False)
+    pd.testing.assert_frame_equal(first.predict(bars).frame, again.predict(bars).frame, check_exact=True)
+    pd.testing.assert_frame_equal(
+        first.predict(bars).frame, tn.Predictor.load(tmp_path).predict(bars).frame, check_exact=True
+    )
+    with pytest.raises(ConfigError, match="preset"):
+        tn.train_predictor(panel, "giant")
+
+
+def test_other_horizons_train_too(bars):
+    panel = tn.make_panel(bars[bars["symbol"] == "KO"], tn.PanelConfig(horizon=1))
+    found = tn.train_predictor(panel, "tiny", progress=False).predict(bars[bars["symbol"] == "KO"])
+    assert found.frame["step"].tolist() == [1] and found.summary()["confidence"] is not None

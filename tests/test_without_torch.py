@@ -1,0 +1,150 @@
+"""The kit in an interpreter that can't import PyTorch."""
+
+import json
+
+import pytest
+from helpers import djia, python
+
+# Imports of torch fail in each of the ways that are met: not there, blocked, a broken library.
+BLOCK = """
+import importlib.abc, json, sys
+class Blocker(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "torch":
+            raise {error}
+sys.meta_path.insert(0, Blocker())
+"""
+ERRORS = {
+    "missing": 'ModuleNotFoundError("No module named \'torch\'", name="torch")',
+    "blocked": 'ImportError("torch is blocked")',
+    "broken": 'OSError("libtorch_cpu.so: cannot open shared object file")',
+}
+
+TRAIN = """
+import tftnhits as tn
+bars = tn.load_bars("djia")
+bars = bars[bars["symbol"].isin(["AAPL", "KO"]) & (bars["date"] >= "2016-06-01")]
+panel = tn.make_panel(bars)
+folder = sys.argv[1] if len(sys.argv) > 1 else None
+predictor = tn.train_predictor(panel, "tiny", folder=folder)
+found = predictor.predict(bars)
+same = folder is None or found.frame.equals(tn.Predictor.load(folder).predict(bars).frame)
+print(json.dumps({"members": list(predictor.members), "summary": found.summary(), "same": same,
+                  "torch": "torch" in sys.modules}))
+"""
+
+LOAD = """
+import tftnhits as tn
+predictor = tn.Predictor.load(sys.argv[1])
+bars = tn.load_bars(sys.argv[2])
+print(json.dumps({"summary": predictor.predict(bars).summary(), "short": predictor.predict(bars.tail(5)).summary()}))
+"""
+
+REFUSE = """
+import tftnhits as tn
+for name in ("fit", "Fit"):
+    try:
+        getattr(tn, name)
+    except tn.MissingDependency as error:
+        print(json.dumps(str(error)))
+"""
+
+
+def answer(code, *args, error="missing"):
+    done = python(BLOCK.format(error=ERRORS[error]) + code, *args)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_trains_and_answers_by_boosting_alone(tmp_path, error):
+    # skops imports torch by way of scikit-learn: a broken one leaves nothing but an answer, which can't be saved
+    (found,) = answer(TRAIN, *[tmp_path] * (error != "broken"), error=error)
+    assert found["members"] == ["boosting"] and found["same"] and not found["torch"]
+    for summary in found["summary"]:
+        assert summary["model_used"] == "gradient boosting" and len(summary["prediction"]) == 5
+        assert 0.7 < summary["confidence"] <= 1
+        (warning,) = summary["warnings"]
+        assert "PyTorch can't be imported" in warning and "'torch'" in warning
+
+
+def test_a_folder_with_networks_is_answered_by_its_boosting(tmp_path):
+    pytest.importorskip("torch")
+    import tftnhits as tn
+
+    bars = djia(("KO",), "2016-01-01", "2017-12-31")
+    predictor = tn.train_predictor(tn.make_panel(bars), "tiny", progress=False)
+    predictor.save(tmp_path / "model")
+    bars.to_csv(tmp_path / "bars.csv", index=False)
+    (found,) = answer(LOAD, tmp_path / "model", tmp_path / "bars.csv", error="blocked")
+    for summary in found.values():
+        assert summary["model_used"] == "gradient boosting"
+        assert "PyTorch can't be imported" in summary["warnings"][0]
+    # what it says is what the same boosting says where torch is there
+    here = tn.Predictor({"boosting": predictor.members["boosting"]}, tn.make_panel(bars))
+    assert found["summary"]["prediction"] == pytest.approx(here.predict(bars).summary()["prediction"], rel=1e-9)
+    assert found["summary"]["confidence"] == predictor.coverage["boosting"]["0.93"][0]
+
+
+def test_a_folder_of_networks_alone_says_what_to_install(tmp_path):
+    pytest.importorskip("torch")
+    import tftnhits as tn
+
+    panel = tn.make_panel(djia(("KO",), "2016-01-01", "2017-12-31"))
+    tft, _, _, train = tn.preset("tiny")
+    tn.Predictor({"tft": tn.fit(tft, panel, train, progress=False).model}, panel).save(tmp_path)
+    code = """
+import tftnhits as tn
+try:
+    tn.Predictor.load(sys.argv[1])
+except tn.CheckpointError as error:
+    print(json.dumps(str(error)))
+"""
+    (message,) = answer(code, tmp_path)
+    assert "PyTorch is missing" in message and "'torch'" in message
+
+
+def test_a_broken_torch_makes_saving_a_typed_error(tmp_path):
+    code = """
+import tftnhits as tn
+bars = tn.load_bars("djia")
+try:
+    tn.train_predictor(tn.make_panel(bars[bars["symbol"] == "KO"]), "tiny", folder=sys.argv[1])
+except tn.MissingDependency as error:
+    print(json.dumps(str(error)))
+"""
+    (message,) = answer(code, tmp_path, error="broken")
+    assert "skops" in message and "libtorch_cpu.so" in message
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_training_a_network_names_what_to_install(error):
+    messages = answer(REFUSE, error=error)
+    assert len(messages) == 2 and all("tftnhits[torch]" in message for message in messages)
+
+
+def test_bars_and_boosting_never_import_torch():
+    done = python("""
+import sys
+import tftnhits
+assert "torch" not in sys.modules and "pandas" not in sys.modules
+bars = tftnhits.load_bars("djia")
+panel = tftnhits.make_panel(bars[bars["symbol"] == "KO"])
+tftnhits.Boosting, tftnhits.Forecast, tftnhits.Predictor
+boosting = tftnhits.Boosting(tftnhits.preset("tiny")[2]).fit(panel)
+assert boosting.quantiles(panel, panel.last_origins()).shape[:2] == (1, 5)
+print("torch" in sys.modules, len(bars))
+""")
+    assert done.returncode == 0, done.stderr
+    loaded, count = done.stdout.split()
+    assert loaded == "False" and int(count) > 90_000
+
+
+def test_every_public_name_is_there():
+    import tftnhits
+
+    for name in tftnhits.__all__:
+        assert getattr(tftnhits, name) is not None
+        assert name in dir(tftnhits)
+    with pytest.raises(AttributeError, match="no attribute 'forecast_everything'"):
+        tftnhits.forecast_everything  # noqa: B018
