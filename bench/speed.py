@@ -1,17 +1,22 @@
 """Training speed in windows a second at the peers' sizes: hidden 128, context 60, horizon 5, 4 + 2 inputs.
 
-    python bench/speed.py [--seconds 20] [--threads 2] [--out data/results/speed.json]
+    python bench/speed.py [--seconds 20] [--threads 2] [--peers PYTHON] [--out data/results/speed.json]
 
 One line a network: the median over stretches of training steps (forward, backward, clipping, update). A window
-is a forecast origin whose outcome is known. Run bench/peers.py beside it for the peers.
+is a forecast origin whose outcome is known. PYTHON is an interpreter with the peers (the extra `peers`) installed;
+bench/peers.py then runs in the same run, and each network's ratio to the fastest peer is printed.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import platform
 import statistics
+import subprocess
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -62,12 +67,37 @@ def measure(config, panel, train: TrainConfig, seconds: float, stretch: int = 5)
     }
 
 
+def peers(python: str, seconds: float, threads: int) -> list[dict]:
+    """What bench/peers.py measures under another interpreter; raises CalledProcessError if it fails."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "peers.json"
+        here = [str(Path(__file__).with_name("peers.py")), "--data", "data/djia.parquet", "--out", str(out)]
+        subprocess.run([python, *here, "--seconds", str(seconds), "--threads", str(threads)], check=True)
+        return json.loads(out.read_text())
+
+
+def ratios(rows: list[dict], beside: list[dict]) -> list[str]:
+    """Adds each network's ratio to the fastest peer of its kind; returns lines to print."""
+    lines = []
+    for row in rows:
+        kind = row["network"].split(",")[0].replace("-", "").lower()
+        same = [p for p in beside if p["model"].replace("-", "").lower() == kind]
+        if same:
+            best = max(same, key=lambda p: p["windows_per_second"])
+            row["ratio"] = row["windows_per_second"] / best["windows_per_second"]
+            lines.append(
+                f"{row['network']:20s}{row['ratio']:6.1f} x {best['peer']} ({best['windows_per_second']:,.0f})"
+            )
+    return lines
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--batch", type=int, default=16, help="chunks")
     parser.add_argument("--origins", type=int, default=64)
+    parser.add_argument("--peers", metavar="PYTHON", help="an interpreter that has the peers installed")
     parser.add_argument("--out", default="data/results/speed.json")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -77,9 +107,11 @@ def main() -> None:
     for name, config in NETWORKS.items():
         rows.append({"network": name, **measure(config, panel, train, options.seconds)})
         print(f"{name:20s}{rows[-1]['windows_per_second']:10,.0f} windows/s   {rows[-1]['parameters']:,} weights")
+    beside = peers(options.peers, options.seconds, options.threads) if options.peers else []
+    print("\n".join(ratios(rows, beside)))
     versions = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
-    write_json(options.out, {"threads": options.threads, "batch": options.batch, "origins": options.origins,
-                             "versions": versions, "rows": rows})  # fmt: skip
+    record = {"threads": options.threads, "batch": options.batch, "origins": options.origins, "versions": versions}
+    write_json(options.out, {**record, "rows": rows, "peers": beside})
     print(options.out)
 
 

@@ -22,9 +22,7 @@ def make_notebook(tmp_path: Path) -> Callable[..., Path]:
     folder = tmp_path / "notebooks"
     folder.mkdir()
 
-    def make(
-        name: str, *cells: str, parameters: str = 'run_dir = "."', intro: str = "# Title\n\nWhy?"
-    ) -> Path:
+    def make(name: str, *cells: str, parameters: str = 'run_dir = "."', intro: str = "# Title\n\nWhy?") -> Path:
         tagged = v4.new_code_cell(parameters, metadata={"tags": ["parameters"]})
         notebook = v4.new_notebook(
             cells=[v4.new_markdown_cell(intro), tagged, *(v4.new_code_cell(cell) for cell in cells)],

@@ -70,9 +70,7 @@ def test_bundled_set_is_dirty_and_reported(caplog):
 
 def test_readme_of_the_data_gives_the_reported_counts():
     text = (ROOT / "data" / "README.md").read_text()
-    told = {
-        name: int(count) for name, count in re.findall(r"^\| ([a-z ]+?) \| (\d+) \|$", text, re.MULTILINE)
-    }
+    told = {name: int(count) for name, count in re.findall(r"^\| ([a-z ]+?) \| (\d+) \|$", text, re.MULTILINE)}
     assert told == repairs(load_bars("djia")).groupby("repair")["count"].sum().to_dict()
 
 
@@ -106,9 +104,7 @@ def test_make_djia_is_deterministic_and_keeps_the_dirt(tmp_path):
     frame = pd.read_parquet(target)
     assert seen[0] == seen[1] and frame["symbol"].tolist() == ["A", "B"]
     assert np.isnan(frame["open"][1]) and frame["volume"][1] == 0 and frame["close"].dtype == "float64"
-    empty = subprocess.run(
-        [sys.executable, str(script), str(tmp_path / "data")], capture_output=True, text=True
-    )
+    empty = subprocess.run([sys.executable, str(script), str(tmp_path / "data")], capture_output=True, text=True)
     assert empty.returncode != 0 and "no files like" in empty.stderr and target.read_bytes() == seen[0]
 
 
@@ -207,9 +203,7 @@ def test_several_symbols_in_any_arrangement():
 
 
 def yfinance(tickers, order):
-    wide = pd.concat(
-        {t: tidy().set_index("date")[["open", "high", "low", "close", "volume"]] for t in tickers}, axis=1
-    )
+    wide = pd.concat({t: tidy().set_index("date")[["open", "high", "low", "close", "volume"]] for t in tickers}, axis=1)
     wide.columns = wide.columns.set_levels([name.capitalize() for name in wide.columns.levels[1]], level=1)
     for ticker in tickers:
         wide[ticker, "Adj Close"] = 1.0
@@ -338,9 +332,7 @@ def test_zones():
     assert found(bars) == {"mixed time zones turned into UTC": 3}
     summer = ["2020-03-06 00:00:00-05:00", "2020-03-09 00:00:00-04:00", "2020-03-10 00:00:00-04:00"]
     bars = load_bars(tidy(dates=summer))  # daily bars over a clock change stay on their day
-    assert bars["date"].dt.strftime("%d %H").tolist() == ["06 00", "09 00", "10 00"] and found(bars) == {
-        local: 3
-    }
+    assert bars["date"].dt.strftime("%d %H").tolist() == ["06 00", "09 00", "10 00"] and found(bars) == {local: 3}
 
 
 def test_day_and_month_that_could_be_swapped_are_told():
@@ -349,9 +341,7 @@ def test_day_and_month_that_could_be_swapped_are_told():
     assert day_first["date"].iloc[2] == pd.Timestamp("2020-02-03") and repairs(day_first).empty
 
 
-@pytest.mark.parametrize(
-    "bad", ["soon", "2020-13-45", "5", "9999-01-01", "0001-01-01", 3.5, True, "Data by Yahoo"]
-)
+@pytest.mark.parametrize("bad", ["soon", "2020-13-45", "5", "9999-01-01", "0001-01-01", 3.5, True, "Data by Yahoo"])
 def test_dates_that_are_none(bad):
     assert "A, row 2, column date" in refuses(tidy(dates=["2020-01-02", bad, "2020-01-06"]), "is not a date")
     refuses(tidy(dates=pd.Series([DAYS[0], pd.NaT, DAYS[2]])), r"A, row 2, column date is empty")

@@ -97,9 +97,7 @@ def test_failing_cell_is_named_and_its_partial_copy_left(make_notebook, tmp_path
     assert "no bars here" in (tmp_path / "out" / "index.html").read_text()
 
 
-@pytest.mark.parametrize(
-    "death", ["import os; os._exit(1)", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"]
-)
+@pytest.mark.parametrize("death", ["import os; os._exit(1)", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"])
 def test_killed_kernel_is_named(make_notebook, tmp_path, death):
     folder = make_notebook("00_first", "1", death, "2")
     with pytest.raises(NotebookError, match=r"00_first\.ipynb failed at code cell 4: its kernel died"):
@@ -190,18 +188,14 @@ def test_text_is_read_by_the_type_of_the_default(make_notebook, pair, value):
     assert read == value and type(read) is type(value)
 
 
-@pytest.mark.parametrize(
-    "pair", ["days=1.5", "days=x", "days=", "rate=fast", "fast=2", "tickers=[1", "nodash"]
-)
+@pytest.mark.parametrize("pair", ["days=1.5", "days=x", "days=", "rate=fast", "fast=2", "tickers=[1", "nodash"])
 def test_text_that_can_not_be_read_is_refused(make_notebook, pair):
     paths = batch.find_notebooks(make_notebook("00_first", parameters=ALL))
     with pytest.raises(ConfigError, match=re.escape(pair.split("=")[0])):
         parameters.parse(paths, [pair])
 
 
-@pytest.mark.parametrize(
-    "source", ["days = 2 + 3", "import os", "%matplotlib inline", "a, b = 1, 2", "days: int"]
-)
+@pytest.mark.parametrize("source", ["days = 2 + 3", "import os", "%matplotlib inline", "a, b = 1, 2", "days: int"])
 def test_parameters_must_be_literals(make_notebook, source):
     folder = make_notebook("00_first", parameters=source)
     with pytest.raises(ConfigError, match=r"00_first\.ipynb"):
@@ -238,9 +232,7 @@ def test_read_only_output_folder_is_refused(make_notebook, tmp_path):
 
 def test_interactive_figures_show_without_a_network(make_notebook, tmp_path):
     pytest.importorskip("plotly")
-    cell = (
-        "import plotly.graph_objects as go\ngo.Figure(go.Scatter(y=[1, 2])).show(renderer='plotly_mimetype')"
-    )
+    cell = "import plotly.graph_objects as go\ngo.Figure(go.Scatter(y=[1, 2])).show(renderer='plotly_mimetype')"
     result = batch.run_notebooks(make_notebook("00_first", cell), out=tmp_path / "out")
     page = result.notebooks[0].html.read_text()
     assert "Plotly.newPlot" in page and 'src="plotly.min.js"' in page and "require.min.js" not in page

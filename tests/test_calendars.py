@@ -15,9 +15,7 @@ def stamps(*texts):
 
 def session(days, start="09:30", end="15:30", freq="30min"):
     return pd.DatetimeIndex(
-        np.concatenate(
-            [pd.date_range(f"{d:%Y-%m-%d} {start}", f"{d:%Y-%m-%d} {end}", freq=freq) for d in days]
-        )
+        np.concatenate([pd.date_range(f"{d:%Y-%m-%d} {start}", f"{d:%Y-%m-%d} {end}", freq=freq) for d in days])
     )
 
 
@@ -69,14 +67,10 @@ def test_weekly_and_monthly():
     assert next_sessions(first, 2).equals(stamps("2021-03-01", "2021-04-01"))
     end = first - pd.Timedelta(days=1)  # the last is 2021-01-31
     assert next_sessions(end, 2).equals(stamps("2021-02-28", "2021-03-31"))
-    business = (
-        pd.bdate_range("2019-01-01", "2021-01-31").to_series().groupby(lambda d: (d.year, d.month)).max()
-    )
+    business = pd.bdate_range("2019-01-01", "2021-01-31").to_series().groupby(lambda d: (d.year, d.month)).max()
     assert next_sessions(pd.DatetimeIndex(business), 2).equals(stamps("2021-02-26", "2021-03-31"))
     thirtieth = stamps("2020-10-30", "2020-11-30", "2020-12-30", "2021-01-30")
-    assert next_sessions(thirtieth.delete(0).insert(0, stamps("2020-10-15")[0]), 1).equals(
-        stamps("2021-02-28")
-    )
+    assert next_sessions(thirtieth.delete(0).insert(0, stamps("2020-10-15")[0]), 1).equals(stamps("2021-02-28"))
 
 
 @pytest.mark.parametrize("weeks", [1, 6])
@@ -85,9 +79,7 @@ def test_sessions_of_half_hours(weeks):
     dates = session(days)
     after = session(pd.bdate_range(days[-1] + pd.Timedelta(days=1), periods=2))
     assert next_sessions(dates, 20).equals(after[:20].as_unit("ns"))
-    assert next_sessions(dates[:-3], 5)[:3].equals(
-        dates[-3:].as_unit("ns")
-    )  # goes on within the session first
+    assert next_sessions(dates[:-3], 5)[:3].equals(dates[-3:].as_unit("ns"))  # goes on within the session first
     assert bar_minutes(dates) == 30
 
 
@@ -95,9 +87,7 @@ def test_minutes_round_the_clock():
     dates = pd.date_range("2020-06-05 00:00", "2020-06-05 23:58", freq="min")
     assert next_sessions(dates, 3).equals(stamps("2020-06-05 23:59", "2020-06-06 00:00", "2020-06-06 00:01"))
     hours = pd.date_range("2020-05-01", "2020-06-05 22:00", freq="h")
-    assert next_sessions(hours, 30).equals(
-        pd.date_range("2020-06-05 23:00", periods=30, freq="h").as_unit("ns")
-    )
+    assert next_sessions(hours, 30).equals(pd.date_range("2020-06-05 23:00", periods=30, freq="h").as_unit("ns"))
 
 
 def test_currencies_rest_from_friday_to_sunday_evening():
@@ -109,9 +99,7 @@ def test_currencies_rest_from_friday_to_sunday_evening():
 
 def test_irregular_stamps_go_on_by_the_median_step():
     rng = np.random.default_rng(0)
-    dates = pd.DatetimeIndex(
-        pd.Timestamp("2020-06-01") + pd.to_timedelta(rng.integers(40, 80, 9000).cumsum(), "s")
-    )
+    dates = pd.DatetimeIndex(pd.Timestamp("2020-06-01") + pd.to_timedelta(rng.integers(40, 80, 9000).cumsum(), "s"))
     ahead = next_sessions(dates, 3)
     assert ((ahead - dates[-1]).total_seconds().to_numpy() > 30).all() and ahead.is_monotonic_increasing
 

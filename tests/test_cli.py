@@ -81,9 +81,7 @@ def test_run_executes_and_ends_with_the_report(tmp_path, make_notebook):
     make_notebook("00_first", "1", parameters="preset = 'quick'\nticker = 'X'\nrun_dir = '.'")
     folder = make_notebook("01_second", "raise RuntimeError('not this one')")
     out = tmp_path / "out"
-    done = tftnhits(
-        "run", "--notebooks", folder, "--out", out, "--only", "00", "--preset", "tiny", "-p", "ticker=NO"
-    )
+    done = tftnhits("run", "--notebooks", folder, "--out", out, "--only", "00", "--preset", "tiny", "-p", "ticker=NO")
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["report", str(out / "index.html")]
     told = json.loads((out / "manifest.json").read_text())

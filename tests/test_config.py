@@ -86,3 +86,23 @@ def test_quantiles_are_symmetric_with_the_median_and_the_93_percent_interval():
     levels = config.QUANTILES
     assert sorted(levels) == list(levels) and {0.5, 0.035, 0.965} <= set(levels)
     assert all(round(1 - q, 6) in {round(p, 6) for p in levels} for q in levels)
+
+
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [
+        (TFTConfig, {"quantiles": (0.1, 0.5)}),
+        (TFTConfig, {"quantiles": (0.9, 0.5, 0.1)}),
+        (NHITSConfig, {"pools": (0,)}),
+        (NHITSConfig, {"pools": ()}),
+        (TrainConfig, {"seed": -1}),
+        (TrainConfig, {"patience": 0}),
+        (TrainConfig, {"learning_rate": float("nan")}),
+        (TrainConfig, {"clip": 0.0}),
+        (TrainConfig, {"averaging": 1.0}),
+        (BoostingConfig, {"trees": 0}),
+    ],
+)
+def test_a_value_that_cannot_train_is_named(kind, change):
+    with pytest.raises(ConfigError, match=f"{kind.__name__}.{next(iter(change))}"):
+        kind(**change)

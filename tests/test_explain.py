@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 import tftnhits as tn
+from tftnhits.data import features as F
 from tftnhits.viz.explain import BASELINE, FAMILIES, explain_forecast, explain_rows, permutation_importance
 
 torch = pytest.importorskip("torch")
@@ -163,9 +164,9 @@ def test_importance_follows_the_seed_and_leaves_the_panel_alone(panel):
     assert np.array_equal(known.observed, before, equal_nan=True)
 
 
-def test_families_cover_every_input_once(panel):
+def test_families_cover_every_input_once():
     every = [n for members in FAMILIES.values() for n in members]
-    assert sorted(every) == sorted((*panel.inputs["observed"], *panel.inputs["known"]))
+    assert sorted(every) == sorted({*F.OBSERVED, *F.KNOWN})
 
 
 def test_what_cannot_be_explained_is_refused(predictor, bars, panel):

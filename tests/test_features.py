@@ -21,7 +21,7 @@ def bars():
 
 @pytest.fixture(scope="module")
 def panel(bars):
-    return make_panel(bars)
+    return make_panel(bars, PanelConfig(observed=None, known=None))  # all there are
 
 
 def feature(panel, name):
@@ -52,7 +52,7 @@ def test_the_past_is_unchanged_to_the_bit_whatever_comes_after(bars, panel, t, s
     changed.loc[later, PRICES] *= moved
     changed.loc[later, "high"] *= np.exp(rng.exponential(size, later.sum()))
     changed.loc[later, "volume"] *= np.exp(rng.normal(0, 3, later.sum()))
-    other = make_panel(changed, fitted=panel.fitted)
+    other = make_panel(changed, panel.config, panel.fitted)
     rows = past(panel, t)
     for name in ("observed", "scale", "known", "close", "date"):
         assert same_bits(getattr(panel, name)[rows], getattr(other, name)[rows]), name
@@ -65,7 +65,7 @@ def test_the_past_is_unchanged_to_the_bit_whatever_comes_after(bars, panel, t, s
 @settings(max_examples=10, deadline=None, derandomize=True)
 @given(t=st.integers(30, BARS - 2))
 def test_the_past_is_the_same_if_the_future_is_not_there(bars, panel, t):
-    short = make_panel(bars[bars.groupby("symbol").cumcount() <= t], fitted=panel.fitted)
+    short = make_panel(bars[bars.groupby("symbol").cumcount() <= t], panel.config, panel.fitted)
     for name in ("observed", "scale"):
         assert same_bits(getattr(panel, name)[past(panel, t)], getattr(short, name)[past(short, t)]), name
     np.testing.assert_array_equal(panel.known[past(panel, t)], short.known[past(short, t)])
@@ -75,7 +75,7 @@ def test_the_past_of_real_bars_is_the_same_if_the_future_is_not_there():
     bars = djia(("AAPL", "IBM", "KO"), "2014-01-01", "2015-12-31")
     panel = make_panel(bars)
     for t in (1, 60, 300, 480):
-        short = make_panel(bars[bars.groupby("symbol").cumcount() <= t], fitted=panel.fitted)
+        short = make_panel(bars[bars.groupby("symbol").cumcount() <= t], panel.config, panel.fitted)
         assert same_bits(panel.observed[past(panel, t)], short.observed[past(short, t)])
         assert same_bits(panel.scale[past(panel, t)], short.scale[past(short, t)])
 
@@ -85,7 +85,7 @@ def test_the_past_of_real_bars_is_the_same_if_the_future_is_not_there():
 def test_scale_free(bars, panel, price, volume):
     factor = bars["symbol"].map({"A": 1.0, "B": price, "C": 1 / price, "D": price}).to_numpy()
     scaled = bars.assign(**{name: bars[name] * factor for name in PRICES}, volume=bars["volume"] * volume)
-    other = make_panel(scaled, fitted=panel.fitted)
+    other = make_panel(scaled, panel.config, panel.fitted)
     np.testing.assert_allclose(other.observed, panel.observed, atol=1e-5)
     np.testing.assert_allclose(other.scale, panel.scale, rtol=1e-5)
     np.testing.assert_allclose(other.target, panel.target, atol=1e-5)

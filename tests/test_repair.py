@@ -21,9 +21,7 @@ def frame(n=8, symbol="A", start="2020-01-06", freq="B"):
     """Bars that need no repair, with closes 100, 101, …"""
     close = 100.0 + np.arange(n)
     bars = pd.DataFrame({"symbol": symbol, "date": pd.date_range(start, periods=n, freq=freq)})
-    return bars.assign(
-        open=close - 0.5, high=close + 1, low=close - 1, close=close, volume=1000.0 + np.arange(n)
-    )
+    return bars.assign(open=close - 0.5, high=close + 1, low=close - 1, close=close, volume=1000.0 + np.arange(n))
 
 
 def edited(changes, **options):
@@ -38,9 +36,7 @@ def edited(changes, **options):
 def repaired(source, **counts):
     """The bars, after checking that the report has just these repairs (spaces as underscores)."""
     bars, report = validate_bars(source)
-    assert report.groupby("repair")["count"].sum().to_dict() == {
-        k.replace("_", " "): v for k, v in counts.items()
-    }
+    assert report.groupby("repair")["count"].sum().to_dict() == {k.replace("_", " "): v for k, v in counts.items()}
     assert (report["count"] > 0).all() and tuple(report.columns) == (
         "symbol",
         "repair",
@@ -88,9 +84,7 @@ def test_clean_bars_are_left_as_they_are():
 
 def test_missing_cells():
     assert repaired(edited({(3, "open"): NAN}), missing_open_filled=1)["open"][3] == 102  # the previous close
-    assert (
-        repaired(edited({(0, "open"): NAN}), missing_open_filled=1)["open"][0] == 100
-    )  # no previous: its close
+    assert repaired(edited({(0, "open"): NAN}), missing_open_filled=1)["open"][0] == 100  # no previous: its close
     assert repaired(edited({(3, "open"): NAN, (3, "low"): 102.5}), missing_open_filled=1)["open"][3] == 102.5
     assert repaired(edited({(3, "high"): NAN}), missing_high_filled=1)["high"][3] == 103
     assert repaired(edited({(3, "low"): NAN}), missing_low_filled=1)["low"][3] == 102.5
@@ -135,10 +129,7 @@ def test_impossible_ranges():
     assert swapped.loc[3, ["high", "low"]].tolist() == [104, 102]
     report = validate_bars(edited({(3, "high"): 102.0}))[1].iloc[0]
     assert report.tolist() == ["A", "high below open or close raised", 1, "2020-01-09", "high 102 -> 103"]
-    assert (
-        repaired(edited({(3, "low"): 0.0}), zero_low_taken_as_missing=1, missing_low_filled=1)["low"][3]
-        == 102.5
-    )
+    assert repaired(edited({(3, "low"): 0.0}), zero_low_taken_as_missing=1, missing_low_filled=1)["low"][3] == 102.5
 
 
 def test_volume():
@@ -169,11 +160,7 @@ def test_other_columns_and_blank_rows():
     assert len(repaired(frame().assign(adj=1.0, note="x"), extra_column_ignored=2)) == 8
     blank = pd.concat([frame(), pd.DataFrame({"symbol": ["A"]})])
     assert len(repaired(blank, blank_row_removed=1)) == 8
-    assert (
-        repaired(frame().drop(columns="date"), **{"no_dates,_the_order_given_is_kept": 8})["date"]
-        .isna()
-        .all()
-    )
+    assert repaired(frame().drop(columns="date"), **{"no_dates,_the_order_given_is_kept": 8})["date"].isna().all()
 
 
 # -- errors
@@ -190,9 +177,7 @@ def test_prices_that_cannot_be(column):
         fails(edited({(3, column): 0.0}), *where, "is 0", "positive")
     for value in ("cheap", "10,5", "1_000", True, [1], datetime(2020, 1, 1), 1j, "0x10"):
         fails(edited({(3, column): value}), *where, "is not a number", str(value)[:4].strip("("))
-    fails(
-        frame().assign(**{column: pd.Timestamp("2020-01-01")}), "A, row 1", f"column {column}", "not a number"
-    )
+    fails(frame().assign(**{column: pd.Timestamp("2020-01-01")}), "A, row 1", f"column {column}", "not a number")
 
 
 def test_a_zero_low_needs_a_close():
@@ -217,9 +202,7 @@ def test_gaps_beyond_repair():
     fails(gap, f"A has no close in {size} bars in a row, from 2020-01-08 to 2020-01-17")
     fails(edited({(row, "close"): NAN for row in range(MAX_RUN + 1)}), "from 2020-01-06 to 2020-01-13")
     apart = {(row, "close"): NAN for row in (0, 1, 2, 5, 6, 7)}
-    two = pd.concat(
-        [edited(apart), edited(apart, symbol="B")]
-    )  # three at A's end, three at B's start: no run
+    two = pd.concat([edited(apart), edited(apart, symbol="B")])  # three at A's end, three at B's start: no run
     assert len(repaired(two, missing_close_filled=12)) == 16
     fails(frame().assign(open=NAN, high=NAN, low=NAN, close=NAN), "No row has a price")
 
@@ -288,9 +271,7 @@ ODD_DATE = st.sampled_from(
     + [datetime(2020, 1, 2, tzinfo=timezone.utc), pd.Timestamp("2020-01-02", tz="Asia/Tokyo")]
 )
 DATE = st.one_of(TIMES, TIMES.map(str), ODD_DATE, st.text(max_size=6), st.integers(-(10**20), 10**20))
-LABELS = st.sampled_from(
-    [*COLUMNS, "Open", "CLOSE", "Adj Close", "ticker", "timestamp", "", 0, None, ("a", "b")]
-)
+LABELS = st.sampled_from([*COLUMNS, "Open", "CLOSE", "Adj Close", "ticker", "timestamp", "", 0, None, ("a", "b")])
 
 
 @st.composite
@@ -321,9 +302,7 @@ def broken(draw):
     size = draw(st.integers(0, 8))
     base = np.linspace(50, 60, size)
     data = {
-        "symbol": draw(
-            st.sampled_from([["A"] * size, (["B", "A"] * 4)[:size], [*["A"] * (size - 1), None][:size]])
-        )
+        "symbol": draw(st.sampled_from([["A"] * size, (["B", "A"] * 4)[:size], [*["A"] * (size - 1), None][:size]]))
     }
     data["date"] = draw(dates(size))
     for name in COLUMNS[2:]:

@@ -48,13 +48,9 @@ def environment() -> tuple[dict[str, Requirement], list[str]]:
     """Name -> requirement of both sections of environment.yml, and pip's lines that are options."""
     lines = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     pip = next(line["pip"] for line in lines if isinstance(line, dict))
-    names = [line for line in lines if isinstance(line, str)] + [
-        line for line in pip if not line.startswith("-")
-    ]
+    names = [line for line in lines if isinstance(line, str)] + [line for line in pip if not line.startswith("-")]
     requirements = map(Requirement, names)
-    return {canonicalize_name(r.name): r for r in requirements}, [
-        line for line in pip if line.startswith("-")
-    ]
+    return {canonicalize_name(r.name): r for r in requirements}, [line for line in pip if line.startswith("-")]
 
 
 def constraints() -> dict[str, list[Requirement]]:

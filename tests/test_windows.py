@@ -149,7 +149,7 @@ def test_every_origin_is_found_at_its_place(panel, context, origins, seed):
     starts, place = blocks(panel, rows, context, origins)
     batch = gather(panel, starts, context, origins)
     bars, horizon = context + origins - 1, 3
-    assert batch.observed.shape == (len(starts), bars, len(F.OBSERVED))
+    assert batch.observed.shape == (len(starts), bars, len(panel.inputs["observed"]))
     assert batch.known.shape == (len(starts), bars + horizon, len(panel.inputs["known"]))
     assert batch.target.shape == (len(starts), origins, horizon) and batch.scale.shape == (len(starts), origins)
     chunk, fork = place // origins, place % origins

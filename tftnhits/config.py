@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -13,18 +14,36 @@ LEVEL = 0.93  # nominal level of the interval returned unless told otherwise
 ENSEMBLE_WEIGHTS = {"tft": 0.65, "nhits": 0.35}
 
 
+_WHOLE = {
+    **dict.fromkeys(("context", "horizon", "hidden", "heads", "lstm_layers", "epochs", "batch", "origins"), 1),
+    **dict.fromkeys(("patience", "trees", "min_leaf", "rows"), 1),
+    **{"leaves": 2, "seed": 0},
+}
+_POSITIVE = ("learning_rate", "clip")
+_SHARES = ("dropout", "averaging", "mask")
+
+
 class _Config:
     """Shared checks: numbers in range, unknown names refused, JSON in and out."""
 
     def __post_init__(self) -> None:
-        for name in ("context", "horizon", "hidden", "heads", "lstm_layers", "epochs", "batch", "origins"):
-            value = getattr(self, name, 1)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ConfigError(f"{type(self).__name__}.{name} is {value!r}; give a whole number of at least 1.")
-        if not 0 <= getattr(self, "dropout", 0) < 1:
-            raise ConfigError(f"{type(self).__name__}.dropout is {self.dropout!r}; give a number from 0 up to below 1.")
+        here = type(self).__name__
+        for name, value in vars(self).items():
+            whole, least = name in _WHOLE, _WHOLE.get(name, 0)
+            if whole and (not isinstance(value, int) or isinstance(value, bool) or value < least):
+                raise ConfigError(f"{here}.{name} is {value!r}; give a whole number of at least {least}.")
+            if name in _POSITIVE and not (isinstance(value, int | float) and 0 < value < math.inf):
+                raise ConfigError(f"{here}.{name} is {value!r}; give a number above 0.")
+            if name in _SHARES and not (isinstance(value, int | float) and 0 <= value < 1):
+                raise ConfigError(f"{here}.{name} is {value!r}; give a number from 0 up to below 1.")
+        levels = getattr(self, "quantiles", QUANTILES)
+        symmetric = all(math.isclose(a + b, 1) for a, b in zip(levels, levels[::-1], strict=True))
+        if list(levels) != sorted(set(levels)) or not symmetric or 0.5 not in levels or not 0 < levels[0] < 0.5:
+            raise ConfigError(f"{here}.quantiles are {levels}; give ascending levels, symmetric around 0.5.")
+        if not (pools := getattr(self, "pools", (1,))) or not all(isinstance(k, int) and k > 0 for k in pools):
+            raise ConfigError(f"{here}.pools are {pools}; give at least one whole number above 0.")
         if getattr(self, "hidden", 1) % getattr(self, "heads", 1):
-            raise ConfigError(f"{type(self).__name__}: hidden {self.hidden} can't be split over {self.heads} heads.")
+            raise ConfigError(f"{here}: hidden {self.hidden} can't be split over {self.heads} heads.")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; tuples become lists there."""

@@ -19,6 +19,7 @@ from ..files import atomic_write
 if TYPE_CHECKING:
     from .batch import RunResult
 
+_WIDGET = "application/vnd.jupyter.widget-view+json"
 _PLOTLY = "application/vnd.plotly.v1+json"
 _PACKAGES = ("tftnhits", "numpy", "pandas", "scipy", "pyarrow", "scikit-learn", "skops", "joblib", "torch")
 _PACKAGES += ("safetensors", "matplotlib", "plotly", "papermill", "nbclient", "yfinance")
@@ -54,6 +55,9 @@ def to_html(notebook: Any, path: Path) -> Path:
 
     page = deepcopy(notebook)
     page.metadata["title"] = path.stem
+    for cell in page.cells:  # a progress bar without its widget would stand at 0% for ever
+        if "outputs" in cell:
+            cell.outputs = [o for o in cell.outputs if _WIDGET not in o.get("data", {})]
     outputs = [o for c in page.cells for o in c.get("outputs", []) if _PLOTLY in o.get("data", {})]
     if outputs:
         import plotly.io

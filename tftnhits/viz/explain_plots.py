@@ -136,7 +136,7 @@ def plot_importance(
     """
     kept = importance.sort_values("rise").tail(top)
     first = kept.iloc[-1]
-    title = f"{first['input']} matters most: from other dates it raises the loss by {first['percent']:.2f}%"
+    title = f"mixing up the dates of {first['input']} raises the loss most, by {first['percent']:.2f}%"
     if not first["percent"] >= 0.005:
         title = f"no input's timing matters here: the largest rise of the loss is {first['percent']:.3f}%"
     title = f"{name}: {title}" if name else title

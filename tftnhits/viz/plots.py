@@ -150,8 +150,7 @@ def _plotly_fan(fc, part, past, path, after, title: str, theme: str) -> Any:
         figure.add_scatter(x=path, y=high, **edge, showlegend=False, hoverinfo="skip")
         figure.add_scatter(
             x=path, y=low, **edge, fill="tonexty", fillcolor=fill, name=f"{level:.0%} interval",
-            showlegend=level == fc.level, customdata=high,
-            hovertemplate="%{y:,.2f} to %{customdata:,.2f}", hoverinfo="skip" if level != fc.level else None,
+            showlegend=level == fc.level, customdata=high, hovertemplate="%{y:,.2f} to %{customdata:,.2f}",
         )  # fmt: skip
     figure.add_scatter(x=past["x"], y=past["close"], name="close", line={"color": look.ink, "width": 1.6})
     median = np.r_[close, part["median"]]
@@ -161,7 +160,8 @@ def _plotly_fan(fc, part, past, path, after, title: str, theme: str) -> Any:
             x=after["x"], y=after["close"], name="what came", mode="lines+markers",
             line={"color": look.second, "dash": "dash"},
         )  # fmt: skip
-    figure.update_traces(hovertemplate="%{y:,.2f}", selector={"name": "close"})
+    for name in ("close", "median", "what came"):
+        figure.update_traces(hovertemplate="%{y:,.2f}", selector={"name": name})
     figure.update_layout(
         xaxis={"title": {"text": "date" if path.dtype.kind == "M" else "bar number"}},
         yaxis={"title": {"text": "price"}},
