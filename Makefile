@@ -5,12 +5,13 @@ PORT ?= 8888
 RUN_ARGS ?=
 PYTEST_ARGS ?=
 LAB_ARGS ?=
+# An interpreter that has the extra 'peers', for make bench
+PEERS ?=
 
 PY := .venv/bin/python
 # The stamp's name changes with what is installed and where, so that nothing else makes pip run again.
 STAMP := .venv/.installed-$(shell (pwd; cat pyproject.toml constraints.txt) | cksum | cut -d' ' -f1)
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
-BENCHES := $(wildcard bench/speed.py bench/djia.py)
 ROOT_ARGS := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
@@ -60,7 +61,9 @@ format: $(STAMP) ## Put code and notebooks into the house style
 	@echo "Formatted: $(CURDIR)"
 
 bench: $(STAMP) ## Measure speed and accuracy afresh into data/results/
-	@for script in $(BENCHES); do echo "Running $$script ..."; $(PY) $$script || exit 1; done
+	$(PY) bench/speed.py $(if $(PEERS),--peers $(PEERS) --readme README.md)
+	$(PY) bench/djia.py --readme README.md
+	$(PY) bench/commands.py
 	@echo "Results: $(CURDIR)/data/results"
 
 clean: ## Remove .venv, build outputs and caches; notebooks/runs stays

@@ -12,15 +12,15 @@ import argparse
 import statistics
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
+from readme import fill
 
 import tftnhits as tn
 from tftnhits.config import ENSEMBLE_WEIGHTS, preset
 from tftnhits.data.windows import Panel
 from tftnhits.evaluation.metrics import SCORE_LEVELS, pinball_loss
-from tftnhits.files import atomic_write, write_json
+from tftnhits.files import write_json
 from tftnhits.forecast.ensemble import combine
 from tftnhits.models.baselines import VOLATILITIES, baseline_quantiles
 from tftnhits.training.loop import fit, forecast_rows
@@ -111,9 +111,7 @@ def main() -> None:
     }  # fmt: skip
     write_json(options.out, record)
     if options.readme:
-        before, rest = Path(options.readme).read_text().split("<!-- leaderboard -->")
-        after = rest.split("<!-- /leaderboard -->")[1]
-        atomic_write(options.readme, f"{before}<!-- leaderboard -->\n{text}\n<!-- /leaderboard -->{after}")
+        fill(options.readme, "leaderboard", text)
     print(text)
     print(options.out)
 

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from readme import fill
 
 import tftnhits as tn
 from tftnhits.config import NHITSConfig, TFTConfig, TrainConfig
@@ -76,19 +77,18 @@ def peers(python: str, seconds: float, threads: int) -> list[dict]:
         return json.loads(out.read_text())
 
 
-def ratios(rows: list[dict], beside: list[dict]) -> list[str]:
-    """Adds each network's ratio to the fastest peer of its kind; returns lines to print."""
-    lines = []
-    for row in rows:
-        kind = row["network"].split(",")[0].replace("-", "").lower()
-        same = [p for p in beside if p["model"].replace("-", "").lower() == kind]
-        if same:
-            best = max(same, key=lambda p: p["windows_per_second"])
-            row["ratio"] = row["windows_per_second"] / best["windows_per_second"]
-            lines.append(
-                f"{row['network']:20s}{row['ratio']:6.1f} x {best['peer']} ({best['windows_per_second']:,.0f})"
-            )
-    return lines
+def table(rows: list[dict], beside: list[dict]) -> str:
+    """Everything measured as Markdown, fastest first of each kind; the ratio is to the fastest peer of the kind."""
+    lines = ["| network | windows a second | weights | times the fastest peer |", "|---|---|---|---|"]
+    for kind in ("TFT", "N-HITS"):
+        same = [p for p in beside if p["model"] == kind.replace("-", "").lower()]
+        best = max((p["windows_per_second"] for p in same), default=float("nan"))
+        own = [(f"**{r['network']}**", r) for r in rows if r["network"].startswith(kind)]
+        own += [(f"{kind}, {p['peer']} {p['version']}", p) for p in same]
+        for name, row in sorted(own, key=lambda x: -x[1]["windows_per_second"]):
+            ratio = row["windows_per_second"] / best
+            lines.append(f"| {name} | {row['windows_per_second']:,.0f} | {row['parameters']:,} | {ratio:.1f} |")
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -98,6 +98,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16, help="chunks")
     parser.add_argument("--origins", type=int, default=64)
     parser.add_argument("--peers", metavar="PYTHON", help="an interpreter that has the peers installed")
+    parser.add_argument("--readme", help="a file whose speed section is replaced by the table")
     parser.add_argument("--out", default="data/results/speed.json")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -108,7 +109,9 @@ def main() -> None:
         rows.append({"network": name, **measure(config, panel, train, options.seconds)})
         print(f"{name:20s}{rows[-1]['windows_per_second']:10,.0f} windows/s   {rows[-1]['parameters']:,} weights")
     beside = peers(options.peers, options.seconds, options.threads) if options.peers else []
-    print("\n".join(ratios(rows, beside)))
+    print(text := table(rows, beside))
+    if options.readme:
+        fill(options.readme, "speed", text)
     versions = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
     record = {"threads": options.threads, "batch": options.batch, "origins": options.origins, "versions": versions}
     write_json(options.out, {**record, "rows": rows, "peers": beside})
