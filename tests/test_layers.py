@@ -10,7 +10,7 @@ import torch.nn.functional as F  # noqa: E402
 from helpers import stir  # noqa: E402
 from torch.testing import assert_close  # noqa: E402
 
-from tftnhits.models.layers import GLU, GRN, AddNorm, ForkedAttention, VariableSelection  # noqa: E402
+from tftnhits.models.layers import GLU, GRN, AddNorm, Dropout, ForkedAttention, VariableSelection  # noqa: E402
 
 D, V = 6, 5
 
@@ -130,3 +130,18 @@ def test_forked_attention_equals_one_fork_after_the_other(context, n, before):
                 assert_close(output[b, fork, step], layer.output(mixed), atol=1e-5, rtol=1e-4)
     # all weight lies in what is returned: none outside the fork's context
     assert_close(attention.sum(-1), torch.ones(2, n, h))
+
+
+def test_dropout_keeps_mean_share_and_independence():
+    torch.manual_seed(0)
+    drop, x = Dropout(0.3).train(), torch.ones(512, 1001)
+    y = drop(x)
+    zero = y == 0
+    cut = round(256 * 0.3) / 256
+    assert abs(float(zero.float().mean()) - cut) < 0.003
+    torch.testing.assert_close(y[~zero], torch.full_like(y[~zero], 1 / (1 - cut)))
+    by_byte = zero.flatten()[: zero.numel() // 8 * 8].view(-1, 8).float()
+    assert float((by_byte.mean(0) - cut).abs().max()) < 0.01  # every byte of a word is as good as the others
+    correlation = torch.corrcoef(by_byte.T) - torch.eye(8)
+    assert float(correlation.abs().max()) < 0.02
+    assert torch.equal(drop.eval()(x), x) and torch.equal(Dropout(0.0).train()(x), x)

@@ -88,9 +88,8 @@ class _Run:
     def __init__(self, model: nn.Module, train: TrainConfig, steps: int):
         self.model, self.train = model, train
         self.average, self.best = copy.deepcopy(model), copy.deepcopy(model)
-        fused = next(model.parameters()).is_cuda
         self.optimizer = torch.optim.AdamW(
-            model.parameters(), lr=train.learning_rate, weight_decay=train.weight_decay, fused=fused
+            model.parameters(), lr=train.learning_rate, weight_decay=train.weight_decay, fused=True
         )
         self.epoch, self.best_loss, self.bad, self.history = 0, math.inf, 0, []
         self.total = steps * train.epochs
