@@ -50,7 +50,7 @@ lab: $(STAMP) ## Open the notebooks in JupyterLab
 lint: $(STAMP) ## Check style, import layers and that notebooks carry no outputs
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check . || { echo "Put it right with: make format"; exit 1; }
-	@.venv/bin/lint-imports
+	@.venv/bin/lint-imports --no-cache
 	@$(if $(NOTEBOOKS),$(PY) -m nbstripout --verify $(NOTEBOOKS) || { echo "Put it right with: make format"; exit 1; })
 	@echo "Clean: $(CURDIR)"
 
