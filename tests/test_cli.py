@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+import tftnhits as tn
 from tftnhits.config import PRESETS
 
 ROOT = Path(__file__).parents[1]
@@ -36,6 +37,15 @@ def bars_csv(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("bars") / "two.csv"
     two.groupby("symbol", observed=True).tail(400).to_csv(path, index=False)
     return path
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory, bars_csv) -> Path:
+    """A small predictor trained on these bars."""
+    panel = tn.make_panel(tn.load_bars(bars_csv))
+    folder = tmp_path_factory.mktemp("model")
+    tn.train_predictor(panel, "tiny", folder=folder, progress=False)
+    return folder
 
 
 def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
@@ -97,28 +107,28 @@ def test_failed_notebook_fails_the_command(tmp_path, make_notebook):
     assert "Traceback" not in done.stderr and str(tmp_path / "out" / "00_first.ipynb") in done.stderr
 
 
-def test_predict_gives_json_csv_and_text(bars_csv):
-    said = tftnhits("predict", bars_csv, "--horizon", 2, "--json")
+def test_predict_gives_json_csv_and_text(bars_csv, model):
+    said = tftnhits("predict", bars_csv, "--model", model, "--horizon", 2, "--json")
     assert said.returncode == 0, said.stderr
     summary = json.loads(said.stdout)
     assert len(summary) == 2
     assert all({"prediction", "model_used", "confidence", "interval"} <= set(one) for one in summary)
-    piped = tftnhits("predict", "-", "--horizon", 2, "--csv", text=bars_csv.read_text())
+    piped = tftnhits("predict", "-", "--model", model, "--horizon", 2, "--csv", text=bars_csv.read_text())
     assert piped.returncode == 0, piped.stderr
     frame = pd.read_csv(io.StringIO(piped.stdout))
     assert frame.groupby("symbol")["step"].apply(list).to_dict() == {"AAPL": [1, 2], "IBM": [1, 2]}
     assert (frame["lower"] < frame["median"]).all() and (frame["median"] < frame["upper"]).all()
-    plain = tftnhits("predict", bars_csv)
+    plain = tftnhits("predict", bars_csv, "--model", model)
     assert plain.returncode == 0 and plain.stdout.count("model_used") == 2
 
 
-def test_predict_refuses_what_it_can_not_read(tmp_path, bars_csv):
+def test_predict_refuses_what_it_can_not_read(tmp_path, bars_csv, model):
     refused(tftnhits("predict", tmp_path / "none.csv"), "none.csv")
     refused(tftnhits("predict", "-", text="date,open\n2020-01-01,1\n"), "close")
     refused(tftnhits("predict", "-", text=""))
-    refused(tftnhits("predict", bars_csv, "--horizon", 5000), "5000")
-    refused(tftnhits("predict", bars_csv, "--horizon", 0))
-    refused(tftnhits("predict", bars_csv, "--level", 1.5), "1.5")
+    refused(tftnhits("predict", bars_csv, "--model", model, "--horizon", 5000), "5000")
+    refused(tftnhits("predict", bars_csv, "--model", model, "--horizon", 0))
+    refused(tftnhits("predict", bars_csv, "--model", model, "--level", 1.5), "1.5")
     refused(tftnhits("predict", bars_csv, "--model", tmp_path / "nowhere"), "nowhere")
 
 

@@ -366,14 +366,12 @@ def test_members_that_do_not_fit_are_refused(members, panel, bars):
     other = tn.make_panel(bars, tn.PanelConfig(horizon=3))
     fewer = tn.make_panel(bars, tn.PanelConfig(known=("gap", "has_calendar")))
     levels = Boosting(replace(BOOSTING_TINY, quantiles=(0.1, 0.5, 0.9))).fit(panel)
-    lopsided = Boosting(replace(BOOSTING_TINY, quantiles=(0.1, 0.8))).fit(panel)
     for wrong, where, words in (
         ({}, panel, "at least one member"),
         ({"lstm": members["tft"]}, panel, "no member 'lstm'"),
         ({"tft": members["tft"]}, other, "horizon"),
         ({"tft": members["tft"]}, fewer, "inputs"),
         ({"tft": members["tft"], "boosting": levels}, panel, "quantile levels"),
-        ({"boosting": lopsided}, panel, "median"),
     ):
         with pytest.raises(ConfigError, match=words) as caught:
             tn.Predictor(wrong, where)
