@@ -94,7 +94,8 @@ def test_extras_keep_torch_and_peers_out_of_the_core():
     core, everything = expand(PROJECT["dependencies"]), expand(EXTRAS["all"])
     assert "torch" not in core and "torch" in everything
     assert not set(expand(EXTRAS["peers"])) & set(everything) and "dask" not in everything
-    assert set(EXTRAS) == {"torch", "notebook", "live-data", "modelscope", "cluster", "peers", "all", "dev"}
+    extras = {"torch", "notebook", "live-data", "modelscope", "evaluation", "tuning", "cluster", "peers"}
+    assert set(EXTRAS) == {*extras, "all", "dev"}
 
 
 def test_readme_names_only_targets_that_the_makefile_has():
