@@ -6,10 +6,10 @@ from dataclasses import FrozenInstanceError, fields
 import pytest
 from helpers import one_sentence
 
-from tftnhits import BoostingConfig, NHITSConfig, PanelConfig, TFTConfig, TrainConfig, config, preset
+from tftnhits import BacktestConfig, BoostingConfig, NHITSConfig, PanelConfig, TFTConfig, TrainConfig, config, preset
 from tftnhits.errors import ConfigError
 
-CONFIGS = (PanelConfig, TFTConfig, NHITSConfig, BoostingConfig, TrainConfig)
+CONFIGS = (PanelConfig, TFTConfig, NHITSConfig, BoostingConfig, TrainConfig, BacktestConfig)
 
 
 @pytest.mark.parametrize("kind", CONFIGS)
@@ -66,6 +66,7 @@ def test_an_unknown_field_is_named():
         (TrainConfig, {"origins": 0}),
         (PanelConfig, {"horizon": 0}),
         (BoostingConfig, {"horizon": 0}),
+        (PanelConfig, {"embargo": -1}),
     ],
 )
 def test_bad_values_are_refused(kind, values):
@@ -86,6 +87,50 @@ def test_quantiles_are_symmetric_with_the_median_and_the_93_percent_interval():
     levels = config.QUANTILES
     assert sorted(levels) == list(levels) and {0.5, 0.035, 0.965} <= set(levels)
     assert all(round(1 - q, 6) in {round(p, 6) for p in levels} for q in levels)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"months": 0},
+        {"valid_months": 0},
+        {"embargo": -1},
+        {"embargo": 1.5},
+        {"train_years": 0},
+        {"train_years": True},
+        {"seeds": ()},
+        {"seeds": (0, 0)},
+        {"seeds": [0]},
+        {"seeds": (-1,)},
+        {"seeds": (0.5,)},
+        {"members": ()},
+        {"members": ("HAR", "HAR")},
+        {"members": ("HAR", 3)},
+        {"members": "HAR"},
+        {"start": "01/02/2012"},
+        {"end": 2012},
+        {"horizon": 0},
+    ],
+)
+def test_a_backtest_that_cannot_run_is_named(change):
+    (name,) = change
+    with pytest.raises(ConfigError, match=f"BacktestConfig.{name} (is|are) ") as caught:
+        BacktestConfig(**change)
+    assert one_sentence(str(caught.value))
+
+
+def test_a_backtests_dates_and_preset_are_checked():
+    with pytest.raises(ConfigError, match=r"start 2015-01-01 comes after end 2014-12-31"):
+        BacktestConfig(start="2015-01-01", end="2014-12-31")
+    assert BacktestConfig(start="2015-01-01", end="2015-01-01").end == "2015-01-01"
+    for name in ("huge", None, 3):
+        with pytest.raises(ConfigError, match="no preset"):
+            BacktestConfig(preset=name)
+
+
+def test_a_backtest_comes_back_from_json():
+    one = BacktestConfig(start="2012-01-01", seeds=(0, 3), members=("HAR", "TFT"), train_years=5)
+    assert BacktestConfig.from_dict(json.loads(json.dumps(one.to_dict()))) == one
 
 
 @pytest.mark.parametrize(

@@ -360,3 +360,32 @@ def test_progress_shows_losses_and_speed(panel, capsys):
     fit(NHITS_TINY, panel, replace(TRAIN_TINY, epochs=1))
     shown = capsys.readouterr().err
     assert "NHITS" in shown and "loss 0." in shown and "valid 0." in shown and "windows/s" in shown
+
+
+def test_watch_sees_each_epoch_and_changes_nothing(panel, tmp_path):
+    seen = []
+
+    def watch(row):
+        seen.append(dict(row))
+        row.clear()
+        torch.rand(3), np.random.rand(3)
+
+    plain = trained(NHITS_TINY, panel)
+    watched = fit(NHITS_TINY, panel, TRAIN_TINY, progress=False, watch=watch)
+    assert weights(plain.model) == weights(watched.model) and curve(plain) == curve(watched)
+    assert seen == watched.history and [row["epoch"] for row in seen] == [1, 2]
+
+
+def test_watch_can_stop_a_run_that_then_goes_on_elsewhere(panel, tmp_path):
+    class Enough(Exception):
+        pass
+
+    def watch(row):
+        if row["epoch"] == 3:
+            raise Enough
+
+    path = tmp_path / "run.state"
+    with pytest.raises(Enough):
+        fit(NHITS_TINY, panel, LONG, path, progress=False, watch=watch)
+    assert load_state(path)[1]["epoch"] == 3  # the epoch is on disk before anyone sees it
+    assert weights(trained(NHITS_TINY, panel, LONG, path).model) == weights(trained(NHITS_TINY, panel, LONG).model)

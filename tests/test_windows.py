@@ -1,5 +1,7 @@
 """The panel's splits, and the batches that are cut from it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -81,6 +83,35 @@ def test_splits_without_dates_are_by_share_of_each_history():
         np.testing.assert_array_equal(np.flatnonzero(own == 0), np.arange(0, 66))
         np.testing.assert_array_equal(np.flatnonzero(own == 1), np.arange(71, 81))
         np.testing.assert_array_equal(np.flatnonzero(own == 2), np.arange(86, 95))
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(embargo=st.integers(0, 60), horizon=st.integers(1, 8), freq=st.sampled_from(["B", "7h"]))
+def test_the_first_sessions_after_a_border_are_embargoed(embargo, horizon, freq):
+    bars = made_bars(("A", "B"), 160, freq=freq)
+    bars = bars[(bars["symbol"] == "A") | (np.arange(len(bars)) % 9 > 0)]  # sessions are those of any symbol
+    config = PanelConfig(horizon=horizon, train_end="2015-01-20", valid_end="2015-02-09")
+    free, panel = make_panel(bars, config), make_panel(bars, replace(config, embargo=embargo))
+    day = panel.date.astype("datetime64[D]")
+    sessions = np.unique(day[np.isfinite(panel.close)])
+    banned = [
+        d for end in (config.train_end, config.valid_end) for d in sessions[sessions > np.datetime64(end)][:embargo]
+    ]
+    np.testing.assert_array_equal(panel.split, np.where(np.isin(day, banned), 3, free.split))
+    if embargo < 14 and freq == "B":
+        for split, end in (("valid", config.train_end), ("test", config.valid_end)):
+            begin = sessions[sessions > np.datetime64(end)][embargo]
+            rows = panel.origins(split)
+            assert not len(rows) or day[rows].min() == begin
+
+
+def test_an_embargo_without_dates_counts_bars():
+    panel = make_panel(made_bars(("A", "B"), 100, freq=None), PanelConfig(horizon=5, embargo=3))
+    for start in panel.start:
+        own = panel.split[start : start + 100]
+        np.testing.assert_array_equal(np.flatnonzero(own == 0), np.arange(0, 66))
+        np.testing.assert_array_equal(np.flatnonzero(own == 1), np.arange(74, 81))
+        np.testing.assert_array_equal(np.flatnonzero(own == 2), np.arange(89, 95))
 
 
 def test_default_splits_are_the_first_70_and_next_15_percent_of_the_dates():

@@ -33,3 +33,7 @@ class OutputError(TftnhitsError, OSError):
 
 class NotebookError(TftnhitsError, RuntimeError):
     """A notebook that did not run to its end: names notebook and cell, and where the partial copy is."""
+
+
+class BacktestIncomplete(TftnhitsError, RuntimeError):
+    """A backtest some parts of which were killed: names them; all others are kept, and a second call resumes."""

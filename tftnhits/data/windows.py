@@ -187,7 +187,7 @@ def _chosen(names: tuple[str, ...] | None, every: tuple[str, ...]) -> tuple[str,
 
 
 def _splits(date: np.ndarray, length: np.ndarray, config: PanelConfig) -> np.ndarray:
-    """[S, T] int8 split of each origin; one whose outcome would reach over a border is purged (3)."""
+    """[S, T] int8 split of each origin; 3 if embargoed, or if its outcome would reach over a border."""
     bar = np.broadcast_to(np.arange(date.shape[1]), date.shape)
     dated = ~np.isnat(date)
     if dated.any():
@@ -202,14 +202,23 @@ def _splits(date: np.ndarray, length: np.ndarray, config: PanelConfig) -> np.nda
                     raise ConfigError(f"The split date {given!r} is no date; write it as 2013-12-31.") from error
         if ends[0] > ends[1]:
             raise ConfigError(f"train_end {ends[0]} comes after valid_end {ends[1]}; give them in order.")
-        position, borders = date, [np.datetime64("1677-09-22"), *ends, np.datetime64("2262-04-11")]
+        begun = position = date
+        borders = [np.datetime64("1677-09-22"), *ends, np.datetime64("2262-04-11")]
+        begins = [borders[0], *(_embargoed(seen, end, config.embargo) for end in ends)]
     else:
         position, borders = bar / length[:, None], [-1, 0.7, 0.85, 1]
+        begun, begins = (bar - config.embargo) / length[:, None], [-np.inf, *borders[1:3]]
     split = np.full(date.shape, 3, np.int8)
     last = _shift_position(position, config.horizon)
     for i in range(3):
-        split[(position > borders[i]) & (last <= borders[i + 1]) & (bar + config.horizon < length[:, None])] = i
+        split[(begun > begins[i]) & (last <= borders[i + 1]) & (bar + config.horizon < length[:, None])] = i
     return split
+
+
+def _embargoed(seen: np.ndarray, end: np.datetime64, embargo: int) -> np.datetime64:
+    """The last moment of the `embargo` sessions after `end`; seen [N] are all dates, ascending."""
+    later = np.unique(seen[seen > end].astype("datetime64[D]"))[:embargo]
+    return later[-1].astype("datetime64[ns]") + np.timedelta64(86_400 * 10**9 - 1, "ns") if len(later) else end
 
 
 def _shift_position(position: np.ndarray, h: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -27,26 +28,43 @@ def build(config: TFTConfig | NHITSConfig, inputs: dict[str, tuple[str, ...]]) -
     return next(network(config, inputs) for network, kind in NETWORKS.values() if isinstance(config, kind))
 
 
-def save_network(folder: str | Path, model: nn.Module, extra: dict[str, Any] | None = None) -> Path:
-    """Write a network to `folder`; `extra` is kept in its JSON. Returns the JSON's path."""
-    name, folder = type(model).__name__, Path(folder)
+def save_network(
+    folder: str | Path, model: nn.Module, extra: dict[str, Any] | None = None, name: str | None = None
+) -> Path:
+    """Write a network to `folder`; `extra` is kept in its JSON. Returns the JSON's path.
+
+    `name` is that of its files, for several networks of a kind; None takes the kind's: "tft" or "nhits".
+    """
+    kind, folder = type(model).__name__, Path(folder)
+    name = name or kind.lower()
     data = safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()})
     digest = sha256(data)
-    weights = atomic_write(folder / f"{name.lower()}-{digest[:8]}.safetensors", data)
+    weights = atomic_write(folder / f"{name}-{digest[:8]}.safetensors", data)
     record = {
         "format": FORMAT,
-        "network": name,
+        "network": kind,
         "config": model.config.to_dict(),
         "inputs": {k: list(v) for k, v in model.inputs.items()},
         "weights": weights.name,
         "sha256": digest,
         **(extra or {}),
     }
-    path = write_json(folder / f"{name.lower()}.json", record)
-    for old in folder.glob(f"{name.lower()}-*.safetensors"):
-        if old != weights:
-            old.unlink()
+    path = write_json(folder / f"{name}.json", record)
+    _tidy(folder, name, weights)
     return path
+
+
+def remove_network(folder: str | Path, name: str) -> None:
+    """Delete the files of the network that `save_network` wrote under `name`, if there are any."""
+    (Path(folder) / f"{name}.json").unlink(missing_ok=True)
+    _tidy(Path(folder), name)
+
+
+def _tidy(folder: Path, name: str, keep: Path | None = None) -> None:
+    """Delete the weights of `name` but `keep`; those of another name that begins alike stay."""
+    for old in folder.glob(f"{name}-*.safetensors"):
+        if old != keep and re.fullmatch("[0-9a-f]{8}", old.stem[len(name) + 1 :]):
+            old.unlink()
 
 
 def load_network(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:

@@ -6,7 +6,7 @@ import copy
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -211,12 +211,14 @@ def fit(
     train: TrainConfig | None = None,
     checkpoint: str | Path | None = None,
     progress: bool = True,
+    watch: Callable[[dict[str, float]], None] | None = None,
 ) -> Fit:
     """Train a network on a panel's training split; the best averaged weights on validation are kept.
 
     The network starts as its volatility scale times the training split's empirical quantiles and never ends
     worse than that on validation. With `checkpoint` (a file) the state is written after each epoch, and a run
-    that finds one goes on from it to the very weights of an uninterrupted run.
+    that finds one goes on from it to the very weights of an uninterrupted run. `watch` is called after each epoch
+    with a copy of its row of the learning curve (epoch, train, valid, rate, seconds), and may raise to stop.
     Raises ConfigError, HistoryTooShort (no training origin), CheckpointError, OutputError.
     """
     train = train or TrainConfig()
@@ -247,4 +249,6 @@ def fit(
             run.history.append(row)
             if path:
                 run.save(path, key)
+            if watch:
+                watch(dict(row))
     return Fit(run.best.cpu().eval(), run.history, time.perf_counter() - begin)

@@ -1,0 +1,195 @@
+"""What each enhancement buys: classic, enhanced, and enhanced without each one, at equal budget, on validation alone.
+
+    python bench/ablation.py [--preset quick] [--seeds 0,1,2] [--jobs 2] [--out data/results/ablation.json]
+
+Train to 2013, score 2014-2015 by mean pinball loss × 10⁴ (the DJIA protocol); the test years are not looked at. Each
+run (network, variant, seed) has one thread and leaves a part file in the work folder, so that a second call goes on
+where a killed one ended. A difference is called one only if it shows over the seeds (paired t-test, same seeds) and
+over the dates (Diebold-Mariano with HAC errors, of the seeds' mean loss), each with two-sided p < 0.05.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import json
+import statistics
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import torch
+from scipy import stats
+from tqdm.auto import tqdm
+
+import tftnhits as tn
+from tftnhits.config import SCORE_LEVELS, NHITSConfig, TFTConfig, TrainConfig, preset
+from tftnhits.data.windows import Panel
+from tftnhits.evaluation.metrics import pinball_loss
+from tftnhits.evaluation.verdicts import diebold_mariano
+from tftnhits.files import atomic_write, write_json
+from tftnhits.training.loop import fit, forecast_rows
+from tftnhits.training.trials import log_trial
+
+ENHANCEMENTS: dict[str, dict[str, Any]] = {  # field -> what the paper has
+    "TFT": {"lstm_layers": 1, "deep_selection": False, "extra_gate": False},
+    "N-HITS": dict.fromkeys(("learned_pooling", "neural_interpolation", "scale_attention", "learned_residual"), False),
+}
+SIGNIFICANT = 0.05
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run."""
+
+    network: str
+    variant: str
+    config: TFTConfig | NHITSConfig
+    train: TrainConfig
+
+    def part(self, folder: Path, data: str) -> Path:
+        """Where its result is kept: another setting or other data has another name."""
+        what = json.dumps([self.config.to_dict(), self.train.to_dict(), data])
+        digest = hashlib.sha256(what.encode()).hexdigest()[:10]
+        return folder / f"{self.network}-{self.variant}-{self.train.seed}-{digest}.npz".replace(" ", "-")
+
+
+def variants(config: TFTConfig | NHITSConfig, off: dict[str, Any]) -> dict[str, TFTConfig | NHITSConfig]:
+    """The enhanced network first, the paper's, and the enhanced ones that lack one enhancement each."""
+    one_off = {f"without {field}": replace(config, **{field: value}) for field, value in off.items()}
+    return {"enhanced": config, "classic": replace(config, **off), **one_off}
+
+
+def plan(name: str, seeds: list[int]) -> list[Run]:
+    """All runs, seed by seed, so that an early end leaves whole comparisons."""
+    tft, nhits, _, train = preset(name)
+    return [
+        Run(network, variant, config, replace(train, seed=seed))
+        for seed in seeds
+        for network, enhanced in (("TFT", tft), ("N-HITS", nhits))
+        for variant, config in variants(enhanced, ENHANCEMENTS[network]).items()
+    ]
+
+
+def execute(run: Run, panel: Panel, folder: Path, log: str, study: str) -> None:
+    """Train and score one run; its part holds the loss × 10⁴ of each validation origin, [K], and a record."""
+    torch.set_num_threads(1)
+    found = fit(run.config, panel, run.train, progress=False)
+    rows = panel.origins("valid", run.config.context)
+    pick = [run.config.quantiles.index(level) for level in SCORE_LEVELS]
+    root = np.sqrt(np.arange(1, panel.config.horizon + 1))
+    actual = panel.target[rows] * panel.scale[rows, None] * root  # [K, H]
+    loss = 1e4 * pinball_loss(forecast_rows(found.model, panel, rows)[..., pick], actual, SCORE_LEVELS).mean(-1)
+    record = {
+        "network": run.network, "variant": run.variant, "seed": run.train.seed, "valid": float(loss.mean()),
+        "weights": sum(p.numel() for p in found.model.parameters()), "epochs": len(found.history),
+        "seconds": found.seconds,
+    }  # fmt: skip
+    more = {k: record[k] for k in ("variant", "weights", "epochs", "seconds")}
+    model = type(found.model).__name__
+    log_trial(log, study, model, run.config, run.train, record["valid"], run.train.seed, panel=panel.config, **more)
+    buffer = io.BytesIO()
+    np.savez(buffer, loss=loss, record=json.dumps(record))
+    atomic_write(run.part(folder, panel.digest()), buffer.getvalue())
+
+
+def compare(off: np.ndarray, on: np.ndarray, dates: np.ndarray, lags: int) -> dict[str, Any]:
+    """Losses [S, K] without and with an enhancement, by seed and origin: their difference and what to make of it."""
+    seeds = (off - on).mean(1)  # positive where the enhancement helps
+    out: dict[str, Any] = {"difference": float(seeds.mean()), "p seeds": None, "p dates": None, "difference sd": None}
+    if not (off - on).any():
+        return {**out, "verdict": "no difference measured"}
+    test = diebold_mariano(off.mean(0), on.mean(0), dates, lags)
+    out["p dates"] = float(2 * min(test.p_value, 1 - test.p_value))
+    if len(seeds) < 2:
+        return {**out, "verdict": "one seed, no verdict"}
+    out |= {"difference sd": float(seeds.std(ddof=1)), "p seeds": float(stats.ttest_1samp(seeds, 0).pvalue)}
+    real = max(out["p seeds"], out["p dates"]) < SIGNIFICANT
+    word = ("helps" if out["difference"] > 0 else "hurts") if real else "no difference measured"
+    return {**out, "verdict": word}
+
+
+def summarise(runs: list[Run], folder: Path, panel: Panel) -> tuple[list[dict], list[dict]]:
+    """A row a variant, and every run's record."""
+    records, losses = [], {}
+    for run in runs:
+        with np.load(run.part(folder, panel.digest())) as part:
+            records.append(json.loads(str(part["record"])))
+            losses.setdefault((run.network, run.variant), []).append(part["loss"])
+    dates = {n: panel.date[panel.origins("valid", c.context)] for n, c in {r.network: r.config for r in runs}.items()}
+    rows = []
+    for (network, variant), found in losses.items():
+        own = [r for r in records if (r["network"], r["variant"]) == (network, variant)]
+        row: dict[str, Any] = {"network": network, "variant": variant, "weights": own[0]["weights"]}
+        for key in ("valid", "epochs", "seconds"):
+            row[key] = statistics.mean(r[key] for r in own)
+        row["valid sd"] = statistics.stdev(r["valid"] for r in own) if len(own) > 1 else None
+        if variant != "enhanced":
+            against = np.stack(losses[network, "enhanced"])
+            row |= compare(np.stack(found), against, dates[network], panel.config.horizon - 1)
+        rows.append(row)
+    return rows, records
+
+
+def table(rows: list[dict]) -> str:
+    """The rows as Markdown."""
+
+    def number(row: dict, key: str, form: str) -> str:
+        return f"{row[key]:{form}}" if row.get(key) is not None else "–"
+
+    def spread(row: dict, key: str, form: str) -> str:
+        return number(row, key, form) + (f" ± {row[key + ' sd']:.3f}" if row.get(f"{key} sd") is not None else "")
+
+    lines = [
+        "| network | variant | weights | epochs | seconds | validation | minus enhanced | p seeds | p dates "
+        "| what is left out |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        cells = [row["network"], row["variant"], f"{row['weights']:,}", number(row, "epochs", ".1f")]
+        cells += [number(row, "seconds", ".0f"), spread(row, "valid", ".3f"), spread(row, "difference", "+.3f")]
+        cells += [number(row, "p seeds", ".3f"), number(row, "p dates", ".3f"), row.get("verdict", "–")]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--preset", default="quick")
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--symbols", help="some of the DJIA's symbols, such as AAPL,IBM, for a first look")
+    parser.add_argument("--folder", default="build/ablation", help="where the runs' parts are kept")
+    parser.add_argument("--log", default="data/results/trials.jsonl")
+    parser.add_argument("--out", default="data/results/ablation.json")
+    options = parser.parse_args()
+    begin, bars = time.perf_counter(), tn.load_bars("djia")
+    if options.symbols:
+        bars = bars[bars["symbol"].isin(options.symbols.split(","))].reset_index(drop=True)
+    panel = tn.make_panel(bars, tn.PanelConfig(train_end="2013-12-31", valid_end="2015-12-31"))
+    folder, seeds = Path(options.folder), [int(s) for s in options.seeds.split(",")]
+    study = "DJIA ablation" if not options.symbols else f"DJIA, {len(panel.symbols)} symbols, ablation"
+    runs = plan(options.preset, seeds)
+    missing = [run for run in runs if not run.part(folder, panel.digest()).exists()]
+    tasks = (joblib.delayed(execute)(run, panel, folder, options.log, study) for run in missing)
+    found = joblib.Parallel(options.jobs, return_as="generator_unordered", batch_size=1, max_nbytes=None)(tasks)
+    for _ in tqdm(found, total=len(runs), initial=len(runs) - len(missing), desc="runs"):
+        pass
+    rows, records = summarise(runs, folder, panel)
+    record = {
+        "protocol": "train to 2013-12-31, validation 2014-2015; pinball x 1e4, nine levels",
+        "preset": options.preset, "seeds": seeds, "symbols": list(panel.symbols), "data": panel.digest(),
+        "budget": runs[0].train.to_dict(), "significant": SIGNIFICANT, "seconds": time.perf_counter() - begin,
+        "rows": rows, "runs": records,
+    }  # fmt: skip
+    write_json(options.out, record)
+    print(table(rows))
+    print(options.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,202 @@
+"""Diebold-Mariano by hand; confidence sets where the winner is known."""
+
+import math
+import sys
+import warnings
+
+import numpy as np
+import pytest
+from helpers import one_sentence
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from tftnhits.errors import ConfigError, MissingDependency
+from tftnhits.evaluation import verdicts as V
+
+DAYS, SYMBOLS = 250, 4
+DATE = np.repeat(np.arange(DAYS), SYMBOLS)
+
+
+@pytest.fixture
+def arch():
+    return pytest.importorskip("arch")
+
+
+def made_losses(seed=0, **shift):
+    """Losses [K, 2] by name: a common part by day, an own part, and the shift given."""
+    rng = np.random.default_rng(seed)
+    common = np.repeat(rng.gamma(2, 1, DAYS), SYMBOLS)[:, None]
+    return {k: common + v + 0.3 * rng.normal(size=(len(DATE), 2)) for k, v in shift.items()}
+
+
+# --- Diebold-Mariano
+
+
+def test_by_hand():
+    # date means of the differences: -2, 0, -1, -5; deviations 0, 2, 1, -3
+    loss_a, date = np.array([[0.0, 2.0], [1.0, 1.0], [4.0, 4.0], [1.0, 1.0]]), np.array([1, 2, 3, 4])
+    loss_b = np.array([[3.0, 3.0], [1.0, 1.0], [5.0, 5.0], [6.0, 6.0]])
+    mean = -2.0
+    gamma = [14 / 4, (0 + 2 - 3) / 4]
+    variance = gamma[0] + 2 * 0.5 * gamma[1]  # lags 1: Bartlett weight 1/2
+    correction = math.sqrt((4 + 1 - 2 * 2 + 2 * 1 / 4) / 4)  # n = 4, h = 2
+    expected = correction * mean / math.sqrt(variance / 4)
+    found = V.diebold_mariano(loss_a, loss_b, date, lags=1)
+    assert found.statistic == pytest.approx(expected) and found.difference == mean and found.dates == 4
+    assert found.p_value == pytest.approx(stats.t.cdf(expected, 3))
+
+
+def test_without_lags_it_is_the_t_test():
+    rng = np.random.default_rng(0)
+    a, b, date = rng.normal(size=60), rng.normal(size=60), np.arange(60)
+    expected = stats.ttest_rel(a, b, alternative="less")
+    found = V.diebold_mariano(a, b, date, lags=0)
+    # the correction makes the variance's n an n − 1
+    assert found.statistic == pytest.approx(expected.statistic) and found.p_value == pytest.approx(expected.pvalue)
+
+
+def test_a_is_better_and_b_is_the_mirror():
+    losses = made_losses(a=0.0, b=0.05)
+    one, other = (V.diebold_mariano(losses[i], losses[j], DATE, 5) for i, j in ("ab", "ba"))
+    assert one.p_value < 0.01 and one.difference < 0
+    assert other.statistic == pytest.approx(-one.statistic) and other.p_value == pytest.approx(1 - one.p_value)
+
+
+def test_copies_of_a_symbol_add_no_evidence():
+    rng = np.random.default_rng(1)
+    a, b, date = rng.normal(size=100), rng.normal(size=100) + 0.2, np.arange(100)
+    one = V.diebold_mariano(a, b, date, 4)
+    many = V.diebold_mariano(np.tile(a, 9), np.tile(b, 9), np.tile(date, 9), 4)
+    assert many == pytest.approx(one)
+
+
+def test_p_values_are_uniform_where_neither_is_better():
+    rng = np.random.default_rng(2)
+    noise = rng.normal(size=(400, 254))
+    overlapping = sum(noise[:, i : i + 250] for i in range(5))  # as losses of five steps are
+    p = [V.diebold_mariano(d, np.zeros(250), np.arange(250), 9).p_value for d in overlapping]
+    assert 0.03 < np.mean(np.array(p) < 0.05) < 0.10  # Bartlett's errors are a little small
+    naive = [V.diebold_mariano(d, np.zeros(250), np.arange(250), 0).p_value for d in overlapping]
+    assert np.mean(np.array(naive) < 0.05) > 0.15
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 99), factor=st.floats(1e-6, 1e3), gaps=st.integers(1, 40))
+def test_unit_order_and_gaps_do_not_matter(seed, factor, gaps):
+    losses = made_losses(seed, a=0.0, b=0.01)
+    one = V.diebold_mariano(losses["a"], losses["b"], DATE, 5)
+    scaled = V.diebold_mariano(factor * losses["a"], factor * losses["b"], DATE, 5)
+    assert scaled.statistic == pytest.approx(one.statistic, rel=1e-6)
+    order = np.random.default_rng(seed).permutation(len(DATE))
+    assert V.diebold_mariano(losses["a"][order], losses["b"][order], DATE[order], 5) == pytest.approx(one)
+    holes = [np.vstack([losses[k], losses[k][:gaps]]) for k in "ab"]
+    holes[0][len(DATE) :] = np.nan  # that only one of the two lacks
+    assert V.diebold_mariano(*holes, np.r_[DATE, DATE[:gaps]], 5) == pytest.approx(one)
+
+
+def test_ties_and_too_little():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        x, date = np.random.default_rng(0).normal(size=30), np.arange(30)
+        assert V.diebold_mariano(x, x, date, 4) == (0.0, 0.5, 0.0, 30)
+        assert V.diebold_mariano(x * 0, x * 0, date, 4)[:2] == (0.0, 0.5)
+        assert V.diebold_mariano(x - 1, x, date, 4)[:2] == (-math.inf, 0.0)
+        assert V.diebold_mariano(x + 1, x, date, 4)[:2] == (math.inf, 1.0)
+        assert math.isnan(V.diebold_mariano(x[:1], x[1:2], date[:1], 4).p_value)
+        nothing = V.diebold_mariano(x * np.nan, x, date, 4)
+        assert nothing.dates == 0 and math.isnan(nothing.p_value) and math.isnan(nothing.difference)
+        assert math.isfinite(V.diebold_mariano(x[:3], x[3:6], date[:3], 40).statistic)  # more lags than dates
+    with pytest.raises(ConfigError, match="shapes") as error:
+        V.diebold_mariano(x, x[:5], date, 4)
+    assert one_sentence(str(error.value))
+
+
+# --- confidence set
+
+
+def test_the_winner_stays_and_the_loser_leaves(arch):
+    losses = made_losses(best=0.0, close=0.001, worse=0.2, worst=0.5)
+    found = V.confidence_set(losses, DATE, reps=300, seed=1)
+    assert found.index.tolist()[2:] == ["worse", "worst"] and found.index.name == "forecaster"
+    assert found["included"].tolist() == [True, True, False, False]
+    assert found["p_value"].max() == 1 and (found.loc[["worse", "worst"], "p_value"] < 0.1).all()
+    np.testing.assert_allclose(found["loss"]["best"], losses["best"].mean())
+    again = V.confidence_set(losses, DATE, reps=300, seed=1)
+    assert again.equals(found)
+
+
+def test_equal_ones_stay_together(arch):
+    found = V.confidence_set(made_losses(seed=3, a=0.0, b=0.0, c=0.0), DATE, reps=300)
+    assert found["included"].all()
+
+
+def test_twins_share_a_verdict_and_a_constant_handicap_is_out(arch):
+    losses = made_losses(a=0.0, b=0.3)
+    losses |= {"a again": losses["a"].copy(), "b again": losses["b"].copy(), "a less": losses["a"] + 0.01}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = V.confidence_set(losses, DATE, reps=200)
+        assert V.confidence_set({"a": losses["a"], "b": losses["a"]}, DATE)["p_value"].tolist() == [1, 1]
+        assert V.confidence_set({"a": losses["a"] * 0, "b": losses["a"] * 0}, DATE)["included"].all()
+        handicap = V.confidence_set({"a": losses["a"] + 1, "b": losses["a"]}, DATE)
+    assert found["p_value"]["a"] == found["p_value"]["a again"] == 1
+    assert found["p_value"]["b"] == found["p_value"]["b again"] < 0.1
+    assert found["p_value"]["a less"] == 0
+    assert handicap["included"].to_dict() == {"a": False, "b": True}
+
+
+def test_only_what_all_have_is_compared(arch):
+    losses = made_losses(a=0.0, b=0.3)
+    losses["a"][:50] = np.nan
+    losses["b"][-30:, 1] = np.nan
+    frame = V.date_losses(losses, DATE)
+    known = np.isfinite(losses["a"]) & np.isfinite(losses["b"])
+    assert len(frame) == DAYS - 12
+    assert frame["a"].iloc[-1] == pytest.approx(losses["a"][-SYMBOLS:][known[-SYMBOLS:]].mean())
+    with pytest.raises(ConfigError, match="No origin") as error:
+        V.confidence_set({"a": losses["a"] * np.nan, "b": losses["b"]}, DATE)
+    assert one_sentence(str(error.value))
+    with pytest.raises(ConfigError, match="one shape"):
+        V.confidence_set({"a": losses["a"], "b": losses["b"][:, :1]}, DATE)
+    with pytest.raises(ConfigError, match="at least one"):
+        V.confidence_set({}, DATE)
+
+
+def test_few_dates_do_not_crash(arch):
+    losses = {k: v[: 2 * SYMBOLS] for k, v in made_losses(a=0.0, b=0.3).items()}
+    assert V.confidence_set(losses, DATE[: 2 * SYMBOLS])["included"].all()  # two dates say nothing
+    losses = {k: v[: 5 * SYMBOLS] for k, v in made_losses(a=0.0, b=0.3).items()}
+    assert len(V.confidence_set(losses, DATE[: 5 * SYMBOLS], reps=50)) == 2
+
+
+# --- superior predictive ability
+
+
+def test_superior_ability_of_a_known_winner(arch):
+    losses = made_losses(random=0.3, good=0.0, bad=0.6)
+    assert V.superior_ability(losses, "random", DATE, reps=300) < 0.02
+    assert V.superior_ability(losses, "good", DATE, reps=300) > 0.5
+
+
+def test_superior_ability_does_not_depend_on_one_noisy_rivals_unit(arch):
+    losses = made_losses(random=0.1, good=0.0)
+    losses["wild"] = losses["random"] + 0.5 + 20 * np.random.default_rng(0).normal(size=(DAYS * SYMBOLS, 2))
+    assert V.superior_ability(losses, "random", DATE, reps=300) < 0.05
+
+
+def test_superior_ability_of_ties(arch):
+    losses = made_losses(a=0.0)
+    assert V.superior_ability({**losses, "b": losses["a"]}, "a", DATE) == 1
+    assert V.superior_ability({**losses, "b": losses["a"] + 1}, "a", DATE) == 1
+    assert V.superior_ability({**losses, "b": losses["a"] - 1}, "a", DATE) == 0
+    assert V.superior_ability(losses, "a", DATE) == 1
+    with pytest.raises(ConfigError, match="no forecaster 'x'"):
+        V.superior_ability(losses, "x", DATE)
+
+
+def test_without_arch_a_typed_error(monkeypatch):
+    monkeypatch.setitem(sys.modules, "arch", None)
+    with pytest.raises(MissingDependency, match=r"tftnhits\[evaluation\]") as error:
+        V.confidence_set(made_losses(a=0.0, b=0.1), DATE)
+    assert one_sentence(str(error.value))
