@@ -14,7 +14,7 @@ from helpers import NHITS_TINY, ROOT, TFT_TINY, one_sentence, random_batch, rand
 
 from tftnhits.errors import CheckpointError, OutputError  # noqa: E402
 from tftnhits.files import sha256  # noqa: E402
-from tftnhits.training.checkpoint import build, load_network, load_state, save_network, save_state  # noqa: E402
+from tftnhits.training.checkpoint import build, load_network, load_state, remove_network, save_network, save_state  # noqa: E402
 
 INPUTS = random_inputs()
 
@@ -71,6 +71,21 @@ def test_a_folder_keeps_one_set_of_weights_of_each_network(tmp_path):
     names = sorted(p.name for p in tmp_path.iterdir())
     assert [n.split("-")[0] for n in names] == ["nhits", "nhits.json", "tft", "tft.json"]
     assert torch.equal(load_network(path)[0].residual, network(seed=1).residual)
+
+
+def test_several_networks_of_a_kind_under_their_own_names(tmp_path):
+    names = ("nhits", "nhits-1", "nhits-2")
+    for again in (0, 10):  # the second time, each replaces its own weights only
+        for seed, name in enumerate(names):
+            path = save_network(tmp_path, network(seed=seed + again), name=name)
+            assert path == tmp_path / f"{name}.json"
+    assert len(list(tmp_path.iterdir())) == 6
+    for seed, name in enumerate(names):
+        assert torch.equal(load_network(tmp_path / f"{name}.json")[0].residual, network(seed=seed + 10).residual)
+    remove_network(tmp_path, "nhits")
+    assert {p.name for p in tmp_path.glob("*.json")} == {"nhits-1.json", "nhits-2.json"}
+    assert len(list(tmp_path.iterdir())) == 4 and load_network(tmp_path / "nhits-1.json")
+    remove_network(tmp_path, "nhits")  # nothing is left to remove
 
 
 @pytest.mark.parametrize("place", [0, 9, 0.5, -1])

@@ -1,5 +1,7 @@
 """The quantile average and its weights."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from helpers import one_sentence
@@ -61,3 +63,30 @@ def test_averages_of_ordered_quantiles_are_ordered_and_between(share, seed):
 def test_coverage_by_hand():
     actual = np.array([[0.0, 2.0], [np.nan, -1.0]])
     assert coverage(np.full((2, 2), -0.5), np.full((2, 2), 0.5), actual) == pytest.approx(1 / 3)
+
+
+def test_seeds_are_averaged_and_must_be_alike():
+    torch = pytest.importorskip("torch")
+    from helpers import NHITS_TINY, TFT_TINY, made_panel, stir
+
+    from tftnhits.forecast.ensemble import Network
+    from tftnhits.training.checkpoint import build
+    from tftnhits.training.loop import forecast_rows
+
+    panel = made_panel(60)
+    torch.manual_seed(0)
+    models = [build(NHITS_TINY, panel.inputs) for _ in range(3)]
+    for seed, model in enumerate(models):
+        stir(model, seed)
+    rows = panel.last_origins(20)
+    each = [forecast_rows(m, panel, rows) for m in models]
+    assert np.ptp(each, axis=0).max() > 1e-3
+    np.testing.assert_allclose(Network(models).quantiles(panel, rows), np.mean(each, 0), rtol=1e-9)
+    np.testing.assert_array_equal(Network(models[1]).quantiles(panel, rows), each[1])
+    assert Network(models).models == tuple(models) and Network(models).model is models[0]
+    wider = build(replace(NHITS_TINY, hidden=8), panel.inputs)
+    other_inputs = build(NHITS_TINY, {**panel.inputs, "known": panel.inputs["known"][:2]})
+    for wrong in ([], [models[0], wider], [models[0], build(TFT_TINY, panel.inputs)], [models[0], other_inputs]):
+        with pytest.raises(ConfigError) as caught:
+            Network(wrong)
+        assert one_sentence(str(caught.value))

@@ -85,6 +85,24 @@ def test_the_parts_of_nhits_add_up_to_its_median_and_width(forecast, predictor, 
     assert np.allclose(total["width"], (quantiles[..., high] - quantiles[..., low]).ravel(), atol=1e-6)
 
 
+@pytest.mark.parametrize("name, table, column", [("tft", "attention", "weight"), ("nhits", "parts", "width")])
+def test_seeds_are_averaged(predictor, panel, bars, name, table, column):
+    from copy import deepcopy
+
+    from helpers import stir
+
+    models = [predictor.members[name].model, deepcopy(predictor.members[name].model)]
+    stir(models[1], 1)
+    both = tn.Predictor({name: models}, tn.make_panel(bars))
+    found = getattr(both.predict(bars).explain(), table)
+    each = [getattr(tn.Predictor({name: m}, tn.make_panel(bars)).predict(bars).explain(), table) for m in models]
+    assert abs(each[0][column] - each[1][column]).max() > 1e-3
+    assert np.allclose(found[column], (each[0][column] + each[1][column]) / 2, atol=1e-6)
+    rows = panel.origins("valid", 20)[::40]
+    over = [getattr(explain_rows(m, panel, rows), table)[column] for m in (both.members[name], *models)]
+    assert np.allclose(over[0], (over[1] + over[2]) / 2, atol=1e-6)
+
+
 def test_all_origins_of_a_forecast_are_explained_by_their_last(predictor, bars, forecast):
     many = predictor.predict(bars[bars["date"] >= "2017-01-01"], origins="all")
     assert many.frame["origin"].nunique() > 100

@@ -57,6 +57,21 @@ def test_the_fan_nests_and_starts_at_the_last_close(forecast):
     assert len(close.get_ydata()) == 60 and ax.get_xlabel() == "date" and ax.get_ylabel() == "price"
 
 
+def names(figure) -> list[str]:
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+@pytest.mark.parametrize("level, shown", [(0.93, "93%"), (0.995, "99.5%"), (0.5, "50%")])
+def test_the_intervals_name_says_how_many_outcomes_it_held(predictor, bars, level, shown):
+    fc = predictor.predict(bars, level=level)
+    caption = f"{shown} interval ({fc.coverage['KO']:.0%} of outcomes inside over the last year)"
+    figure = plots.plot_forecast(fc, "KO")
+    assert caption in names(figure) and f", {shown} between" in title(figure)
+    assert "50% interval" in " ".join(names(figure))
+    interactive = plots.plot_forecast(fc, "KO", interactive=True)
+    assert [t.name for t in interactive.data if t.fill and t.showlegend] == [caption]
+
+
 @pytest.mark.parametrize("shift, where", [(1.0, "inside"), (3.0, "outside")])
 def test_a_known_outcome_is_drawn_and_judged(forecast, bars, shift, where):
     later = bars.assign(close=bars["close"].where(bars["date"] < "2017-12-15", bars["close"] * shift))

@@ -1,5 +1,6 @@
 """The predictor: who answers, how sure it is, and the way to disk and back."""
 
+import copy
 import json
 import os
 from dataclasses import replace
@@ -10,11 +11,12 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from helpers import BOOSTING_TINY, NHITS_TINY, TFT_TINY, TRAIN_TINY, djia, made_bars, one_sentence  # noqa: E402
+from helpers import BOOSTING_TINY, NHITS_TINY, TFT_TINY, TRAIN_TINY, djia, made_bars, one_sentence, stir  # noqa: E402
 
 import tftnhits as tn  # noqa: E402
 from tftnhits.errors import CheckpointError, ConfigError, DataError, HistoryTooShort, OutputError  # noqa: E402
-from tftnhits.forecast.predictor import pairs  # noqa: E402
+from tftnhits.forecast.conformal import MEASURED, YEAR, Conformal  # noqa: E402
+from tftnhits.forecast.ensemble import Network, combine  # noqa: E402
 from tftnhits.models.boosting import Boosting  # noqa: E402
 
 KEYS = {"symbol", "origin", "prediction", "interval", "confidence", "model_used", "warnings"}
@@ -60,9 +62,9 @@ def values(frame):
 def test_summary_of_one_symbol_and_of_several(predictor, bars):
     one = predictor.predict(bars[bars["symbol"] == "IBM"]).summary()
     assert set(one) == KEYS and one["symbol"] == "IBM" and one["origin"] == "2017-12-29"
-    assert len(one["prediction"]) == 5 and set(one["interval"]) == {"level", "lower", "upper"}
-    assert one["interval"]["level"] == 0.93 and one["warnings"] == []
-    assert one["model_used"] == "ensemble (0.65 TFT + 0.35 N-HITS)" and 0 < one["confidence"] < 1
+    assert len(one["prediction"]) == 5 and set(one["interval"]) == {"level", "lower", "upper", "coverage"}
+    assert one["interval"]["level"] == one["confidence"] == 0.93 and one["warnings"] == []
+    assert one["model_used"] == "ensemble (0.65 TFT + 0.35 N-HITS)" and 0.5 < one["interval"]["coverage"] < 1
     json.dumps(one)
     several = predictor.predict(bars).summary()
     assert [s["symbol"] for s in several] == ["AAPL", "IBM", "KO"] and all(set(s) == KEYS for s in several)
@@ -82,12 +84,14 @@ def test_frame_is_tidy_prices_with_dates_ahead(predictor, bars):
     assert (abs(frame["median"] / frame["symbol"].map(close) - 1) < 0.1).all()
 
 
-def test_ensemble_is_the_hand_made_average(predictor, members, bars, panel):
+def test_ensemble_is_the_calibrated_hand_made_average(predictor, members, bars, panel):
     rows = panel.last_origins(CONTEXT)
     own = {k: predictor.members[k].quantiles(panel, rows) for k in ("tft", "nhits")}
+    state = predictor.calibration["ensemble"].state
     for weights, (a, b) in ((None, (0.65, 0.35)), ({"tft": 1, "nhits": 3}, (0.25, 0.75))):
-        expected = panel.close[rows, None, None] * np.exp(a * own["tft"] + b * own["nhits"])
+        returns = state.calibrate(a * own["tft"] + b * own["nhits"], predictor.levels)
         found = predictor.predict(bars, weights=weights).frame[[f"{q:g}" for q in predictor.levels]].to_numpy()
+        expected = panel.close[rows, None, None] * np.exp(returns)
         np.testing.assert_allclose(found.reshape(expected.shape), expected, rtol=1e-6)
 
 
@@ -99,50 +103,107 @@ def test_all_the_weight_on_one_network_is_that_network(predictor, members, bars,
         forecast = predictor.predict(bars, weights=weights)
         np.testing.assert_allclose(values(forecast.frame), values(alone.predict(bars).frame))
         assert forecast.model_used["KO"] == label == alone.predict(bars).model_used["KO"]
-        assert forecast.confidence["KO"] == pytest.approx(alone.predict(bars).confidence["KO"])
+        assert forecast.coverage["KO"] == pytest.approx(alone.predict(bars).coverage["KO"])
 
 
-def measured(frame, bars, panel, level):
-    """Share of the validation outcomes inside the interval, from the frame and the closes alone."""
-    close = bars.set_index(["symbol", "date"])["close"]
-    keys = pd.MultiIndex.from_frame(frame[["symbol", "date"]])
-    actual = close.reindex(keys).to_numpy()
-    valid = {(panel.symbols[panel.symbol_of(r)], panel.date[r]) for r in panel.origins("valid", CONTEXT)}
-    inside = [(s, o) in valid for s, o in zip(frame["symbol"], frame["origin"].to_numpy())]
-    tail = (1 - level) / 2
-    hit = (actual >= frame[f"{tail:g}"]) & (actual <= frame[f"{round(1 - tail, 6):g}"])
-    assert sum(inside) == len(valid) * 5 > 100 and np.isfinite(actual[inside]).all()
-    return hit[inside].mean()
-
-
-@pytest.mark.parametrize("level", [0.93, 0.8, 0.5])
-def test_confidence_is_the_coverage_on_validation(predictor, every, bars, panel, level):
-    expected = measured(every.frame, bars, panel, level)
-    found = predictor.predict(bars, level=level)
-    assert found.level == level
-    for symbol in ("AAPL", "IBM", "KO"):
-        assert found.confidence[symbol] == pytest.approx(expected, abs=2e-3)  # float32 at the edges
-    assert predictor.coverage["ensemble"]["0.5"] != predictor.coverage["ensemble"]["0.93"]
-
-
-def test_confidence_goes_with_weights_and_with_who_answers(predictor, bars, panel):
-    weights = {"tft": 0.2, "nhits": 0.8}
-    frame = predictor.predict(bars, origins="all", weights=weights).frame
-    found = predictor.predict(bars, weights=weights).confidence["IBM"]
-    assert found == pytest.approx(measured(frame, bars, panel, 0.93), abs=2e-3)
-    rows = panel.origins("valid", CONTEXT)
-    quantiles = predictor.members["boosting"].quantiles(panel, rows)
+def walked(predictor, panel, link):
+    """Origins [K] after training, their outcomes, and the link's quantiles of then by a walk of its own."""
+    rows = np.concatenate([panel.origins(split, CONTEXT) for split in ("valid", "test")])
+    own = {k: m.quantiles(panel, rows) for k, m in predictor.members.items()}
+    quantiles = combine(own, predictor.weights) if link == "ensemble" else own[link]
     actual = np.log(np.stack([panel.close[rows + h] for h in range(1, 6)], 1) / panel.close[rows, None])
-    low, high = (predictor.levels.index(q) for q in (0.035, 0.965))
-    share = ((actual >= quantiles[..., low]) & (actual <= quantiles[..., high])).mean()
+    tails = [q for level in (0.8, 0.93) for q in ((1 - level) / 2, (1 + level) / 2)]
+    out, state = Conformal.start(5).run(
+        quantiles,
+        predictor.levels,
+        actual,
+        panel.date[rows],
+        sorted(tails),
+        panel.date[rows[:, None] + np.arange(1, 6)],
+    )
+    return rows, actual, out, state
+
+
+@pytest.mark.parametrize("link", ["ensemble", "tft", "nhits", "boosting"])
+def test_states_and_coverage_come_from_a_walk_through_validation_and_test(predictor, panel, link):
+    rows, actual, out, state = walked(predictor, panel, link)
+    found = predictor.calibration[link]
+    np.testing.assert_allclose(found.state.score, state.score, atol=0.01)  # float32 outcomes at an edge
+    assert (found.state.score != Conformal.start(5).score).any()
+    dates = np.unique(panel.date[rows])
+    assert found.dates == min(len(dates), YEAR) and len(found.coverage) == len(MEASURED)
+    last = panel.date[rows] >= dates[-YEAR:][0]
+    for level, low, high in ((0.93, 0, 3), (0.8, 1, 2)):
+        inside = (out[..., low] <= actual) & (actual <= out[..., high])
+        assert found.realised(level) == pytest.approx(inside[last].mean(), abs=5e-3)
+
+
+def test_confidence_is_nominal_and_coverage_is_of_who_answers(predictor, bars):
+    found = predictor.predict(bars, level=0.8)
+    assert found.level == found.confidence == 0.8
+    assert found.coverage == dict.fromkeys(("AAPL", "IBM", "KO"), predictor.calibration["ensemble"].realised(0.8))
+    other = predictor.predict(bars, level=0.8, weights={"tft": 0.2, "nhits": 0.8})
+    assert other.coverage == found.coverage  # other weights take the ensemble's state
     short = predictor.predict(bars[bars["symbol"] == "KO"].tail(5))
-    assert short.confidence["KO"] == pytest.approx(share, abs=2e-3)
+    assert short.coverage["KO"] == predictor.calibration["boosting"].realised(0.93)
+    share = predictor.calibration["ensemble"].realised(0.8)
+    assert found.caption("KO") == f"80% interval ({share:.0%} of outcomes inside over the last year)"
 
 
-def test_confidence_is_unknown_without_validation(members, bars):
+def test_any_level_inside_0_and_1(predictor, bars):
+    widths = []
+    for level in (0.0125, 0.3, 0.8, 0.93, 0.95, 0.995, np.float64(0.9999), 1e-9):
+        found = predictor.predict(bars, level=level)
+        frame, one = found.frame, found.summary()[0]
+        assert one["confidence"] == one["interval"]["level"] == level and 0 < one["interval"]["coverage"] < 1
+        columns = [c for c in frame if c.replace(".", "").isdigit()]
+        assert {f"{q:g}" for q in predictor.levels} <= set(columns) and columns == sorted(columns, key=float)
+        assert (np.diff(frame[columns].to_numpy(), axis=1) >= 0).all()
+        assert (frame["lower"] <= frame["median"]).all() and (frame["median"] <= frame["upper"]).all()
+        for name, level_of in (("lower", (1 - level) / 2), ("upper", (1 + level) / 2)):
+            np.testing.assert_array_equal(frame[name], frame[f"{round(float(level_of), 12):.12g}"])
+        widths.append(float((frame["upper"] - frame["lower"]).mean()))
+        json.dumps(found.summary())
+    assert sorted(widths[:-1]) == widths[:-1] and 0 <= widths[-1] < 1e-6
+
+
+def test_coverage_is_unknown_without_later_origins(members, bars):
     last = str(bars["date"].max().date())
     panel = tn.make_panel(bars, tn.PanelConfig(train_end=last, valid_end=last))
-    assert tn.Predictor(members, panel).predict(bars).confidence["KO"] is None
+    found = tn.Predictor(members, panel).predict(bars)
+    assert found.coverage["KO"] is None and found.summary()[0]["interval"]["coverage"] is None
+    assert found.caption("KO") == "93% interval"
+
+
+def test_calibration_goes_on_with_new_bars_and_takes_each_origin_once(members, bars):
+    upto = bars[bars["date"] <= "2017-06-30"]
+    early = tn.Predictor(members, tn.make_panel(upto))
+    before, frame = early.calibration, early.predict(bars).frame
+    later = early.calibrated(bars)
+    assert later.members is early.members and early.calibration is before  # a copy
+    pd.testing.assert_frame_equal(early.predict(bars).frame, frame, check_exact=True)
+    assert set(later.seen.values()) == {"2017-12-21T00:00:00"}  # its fifth step is the last bar
+    for link, calibration in later.calibration.items():
+        assert (calibration.state.score != before[link].state.score).any()
+        assert before[link].dates < calibration.dates <= YEAR
+    assert not np.allclose(values(later.predict(bars).frame), values(frame), rtol=1e-9)
+    again = later.calibrated(bars)
+    assert again.calibration == later.calibration
+    # all bars of another symbol are new
+    other = later.calibrated(djia(("MSFT",), "2016-01-01", "2017-12-31"))
+    assert other.seen["MSFT"] == other.seen["KO"] and other.calibration["tft"].dates == YEAR
+
+
+def test_calibration_by_bars_without_dates_and_too_few(predictor, bars):
+    rows = made_bars(("X",), 90)[["open", "high", "low", "close", "volume"]].to_numpy().tolist()
+    found = predictor.calibrated(rows)
+    assert (found.calibration["tft"].state.score != predictor.calibration["tft"].state.score).any()
+    assert found.seen == predictor.seen
+    with pytest.raises(
+        HistoryTooShort, match=f"KO has 24 bars but an origin with its outcome takes {CONTEXT + 5}"
+    ) as e:
+        predictor.calibrated(bars[bars["symbol"] == "KO"].tail(24))
+    assert one_sentence(str(e.value))
 
 
 def test_last_is_the_last_of_all(predictor, every, bars):
@@ -206,10 +267,15 @@ def test_too_short_for_anyone_says_how_many(predictor, members, panel, bars):
         ({"horizon": 2.5}, "1 to 5"),
         ({"horizon": True}, "1 to 5"),
         ({"horizon": "5"}, "1 to 5"),
-        ({"level": 0.99}, "0.95, 0.93, 0.9, 0.8, 0.5"),
-        ({"level": "0.93"}, "choose one of"),
-        ({"level": None}, "choose one of"),
-        ({"level": float("nan")}, "choose one of"),
+        ({"level": 0}, "between 0 and 1"),
+        ({"level": 1}, "between 0 and 1"),
+        ({"level": True}, "between 0 and 1"),
+        ({"level": 93}, "between 0 and 1"),
+        ({"level": -0.5}, "between 0 and 1"),
+        ({"level": 1 - 1e-14}, "between 0 and 1"),
+        ({"level": "0.93"}, "between 0 and 1"),
+        ({"level": None}, "between 0 and 1"),
+        ({"level": float("nan")}, "between 0 and 1"),
         ({"origins": "first"}, "'last' or 'all'"),
         ({"origins": None}, "'last' or 'all'"),
         ({"weights": {"tft": -1, "nhits": 1}}, "at least 0"),
@@ -279,7 +345,9 @@ def test_round_trip_is_equal_to_the_bit(predictor, folder, bars):
     pd.testing.assert_frame_equal(found.predict(bars).frame, predictor.predict(bars).frame, check_exact=True)
     short = bars[bars["symbol"] == "KO"].tail(9)
     pd.testing.assert_frame_equal(found.predict(short).frame, predictor.predict(short).frame, check_exact=True)
-    assert found.coverage == predictor.coverage and found.weights == predictor.weights
+    for link, calibration in predictor.calibration.items():
+        assert found.calibration[link].to_dict() == calibration.to_dict()
+    assert found.seen == predictor.seen and found.weights == predictor.weights
     assert found.predict(bars).summary() == predictor.predict(bars).summary()
     assert found.manifest["data"] and found.manifest["symbols"] == 3 and found.manifest["versions"]["torch"]
     found.save(folder)
@@ -288,6 +356,47 @@ def test_round_trip_is_equal_to_the_bit(predictor, folder, bars):
     ]  # fmt: skip
     assert len(list(folder.iterdir())) == 7  # and one file of weights each
     assert not [p for p in folder.iterdir() if p.suffix in (".pkl", ".pt", ".joblib")]
+
+
+def test_seeds_are_averaged_saved_and_read(members, panel, bars, tmp_path):
+    three = [copy.deepcopy(members["nhits"]) for _ in range(3)]
+    for seed, model in enumerate(three[1:], 1):
+        stir(model, seed)
+    predictor = tn.Predictor({"nhits": three, "tft": [members["tft"]]}, panel)
+    rows = panel.origins("test", CONTEXT)
+    each = [Network(m).quantiles(panel, rows) for m in three]
+    assert abs(each[0] - each[1]).max() > 1e-5
+    np.testing.assert_allclose(predictor.members["nhits"].quantiles(panel, rows), np.mean(each, 0), rtol=1e-9)
+    folder = predictor.save(tmp_path)
+    assert {p.name for p in folder.glob("*.json")} == {
+        "nhits.json", "nhits-1.json", "nhits-2.json", "predictor.json", "tft.json",
+    }  # fmt: skip
+    assert len(list(folder.glob("*.safetensors"))) == 4
+    found = tn.Predictor.load(folder)
+    pd.testing.assert_frame_equal(found.predict(bars).frame, predictor.predict(bars).frame, check_exact=True)
+    (folder / "nhits-1.json").rename(folder / "away")
+    assert "nhits-1.json" in broken(folder)
+    (folder / "away").rename(folder / "nhits-1.json")
+    tn.Predictor({"nhits": three[1:], "tft": members["tft"]}, panel).save(folder)  # with fewer, none is left over
+    assert {p.name for p in folder.glob("nhits*.json")} == {"nhits.json", "nhits-1.json"}
+    assert len(list(folder.glob("*.safetensors"))) == 3
+    tn.Predictor.load(folder)
+
+
+def test_a_folder_of_format_1_is_read_with_nothing_calibrated(predictor, folder, bars, panel):
+    path = folder / "predictor.json"
+    record = json.loads(path.read_text())
+    for name in ("calibration", "seen", "seeds"):
+        del record[name]
+    path.write_text(json.dumps({**record, "format": 1, "coverage": {"ensemble": {"0.93": [0.9]}}}))
+    found = tn.Predictor.load(folder)
+    forecast = found.predict(bars)
+    assert forecast.coverage["KO"] is None and found.seen == {}
+    own = {k: predictor.members[k].quantiles(panel, panel.last_origins()) for k in ("tft", "nhits")}
+    raw = panel.close[panel.last_origins(), None, None] * np.exp(combine(own, predictor.weights))
+    np.testing.assert_allclose(forecast.frame[[f"{q:g}" for q in found.levels]].to_numpy().reshape(raw.shape), raw)
+    assert found.calibrated(bars).predict(bars).coverage["KO"] > 0.5
+    assert tn.Predictor.load(found.save(folder)).predict(bars).coverage["KO"] is None
 
 
 def test_own_weights_are_saved(members, panel, tmp_path, bars):
@@ -343,8 +452,17 @@ def test_broken_folders(predictor, folder, tmp_path):
         {"weights": {"tft": "x", "nhits": 1}},
         {"weights": {"tft": -1, "nhits": 1}},
         {"weights": [1, 2]},
-        {"coverage": None},
-        {"coverage": {"ensemble": {"0.93": "wide"}}},
+        {"calibration": None},
+        {"calibration": {"ensemble": {"dates": 3}}},
+        {"calibration": {"tft": {"dates": 0, "coverage": {}, "state": Conformal.start(3).to_dict()}}},
+        {"seen": None},
+        {"seen": {"KO": "yesterday"}},
+        {"seeds": None},
+        {"seeds": {"tft": "many"}},
+        {"seeds": {"tft": 0}},
+        {"seeds": {"tft": 2}},
+        {"format": True},
+        {"format": [2]},
     ],
     ids=str,
 )
@@ -372,15 +490,12 @@ def test_members_that_do_not_fit_are_refused(members, panel, bars):
         ({"tft": members["tft"]}, other, "horizon"),
         ({"tft": members["tft"]}, fewer, "inputs"),
         ({"tft": members["tft"], "boosting": levels}, panel, "quantile levels"),
+        ({"tft": []}, panel, "no network"),
+        ({"tft": [members["tft"], members["nhits"]]}, panel, "differ"),
     ):
         with pytest.raises(ConfigError, match=words) as caught:
             tn.Predictor(wrong, where)
         assert one_sentence(str(caught.value))
-
-
-def test_pairs_of_levels():
-    assert pairs((0.05, 0.1, 0.5, 0.9, 0.95)) == (0.9, 0.8)
-    assert pairs((0.1, 0.5)) == ()
 
 
 def test_train_predictor_goes_on_from_its_folder(bars, tmp_path):

@@ -63,7 +63,7 @@ def test_trains_and_answers_by_boosting_alone(tmp_path, error):
     assert found["members"] == ["boosting"] and found["same"] and not found["torch"]
     for summary in found["summary"]:
         assert summary["model_used"] == "gradient boosting" and len(summary["prediction"]) == 5
-        assert 0.7 < summary["confidence"] <= 1
+        assert summary["confidence"] == 0.93 and 0.7 < summary["interval"]["coverage"] <= 1
         (warning,) = summary["warnings"]
         assert "PyTorch can't be imported" in warning and "'torch'" in warning
 
@@ -83,7 +83,7 @@ def test_a_folder_with_networks_is_answered_by_its_boosting(tmp_path):
     # what it says is what the same boosting says where torch is there
     here = tn.Predictor({"boosting": predictor.members["boosting"]}, tn.make_panel(bars))
     assert found["summary"]["prediction"] == pytest.approx(here.predict(bars).summary()["prediction"], rel=1e-9)
-    assert found["summary"]["confidence"] == predictor.coverage["boosting"]["0.93"][0]
+    assert found["summary"]["interval"]["coverage"] == predictor.calibration["boosting"].realised(0.93)
 
 
 def test_a_folder_of_networks_alone_says_what_to_install(tmp_path):

@@ -70,7 +70,9 @@ def _add_predict(commands) -> None:
     predict.add_argument("file", metavar="FILE", help="CSV or Parquet, or 'djia'; '-' reads standard input")
     predict.add_argument("--model", metavar="FOLDER", help="a saved model; default: the shipped one")
     predict.add_argument("--horizon", type=int, metavar="N", help="bars ahead; default: all that it learnt")
-    predict.add_argument("--level", type=float, default=config.LEVEL, help="of the interval (default: 0.93)")
+    predict.add_argument(
+        "--level", type=float, default=config.LEVEL, help="of the interval, between 0 and 1 (default: 0.93)"
+    )
     form = predict.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="the summary as JSON")
     form.add_argument("--csv", action="store_true", help="every step and quantile as CSV")
@@ -117,6 +119,7 @@ def _predict(args: argparse.Namespace) -> None:
         forecast.frame.to_csv(sys.stdout, index=False)
     else:
         for one in summary if isinstance(summary, list) else [summary]:
+            one["confidence"] = forecast.caption(one["symbol"])
             print("\n".join(f"{key:<12} {value}" for key, value in one.items()), end="\n\n")
 
 

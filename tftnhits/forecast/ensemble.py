@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -11,6 +12,18 @@ from ..errors import ConfigError
 
 if TYPE_CHECKING:
     from torch import nn
+
+
+NAMES = {"tft": "TFT", "nhits": "N-HITS", "boosting": "gradient boosting"}
+
+
+def has_torch() -> bool:
+    """Whether the networks can run here."""
+    try:
+        import torch  # noqa: F401
+    except (ImportError, OSError):  # OSError: a broken shared library
+        return False
+    return True
 
 
 class Member(Protocol):
@@ -26,18 +39,23 @@ class Member(Protocol):
 
 
 class Network:
-    """A trained TFT or N-HITS as a member."""
+    """A trained TFT or N-HITS as a member; several of one configuration, as of several seeds, are averaged."""
 
-    def __init__(self, model: nn.Module):
-        self.model = model
-        self.context, self.horizon = model.config.context, model.config.horizon
-        self.levels = tuple(model.config.quantiles)
+    def __init__(self, model: nn.Module | Sequence[nn.Module]):
+        self.models: tuple[nn.Module, ...] = tuple(model) if isinstance(model, list | tuple) else (model,)
+        if not self.models:
+            raise ConfigError("A member has no network; give at least one model.")
+        first = self.model = self.models[0]
+        if any((type(m), m.config, m.inputs) != (type(first), first.config, first.inputs) for m in self.models):
+            raise ConfigError("The networks of a member differ in more than their weights; train them alike.")
+        self.context, self.horizon = first.config.context, first.config.horizon
+        self.levels = tuple(first.config.quantiles)
 
     def quantiles(self, panel: Panel, rows: np.ndarray) -> np.ndarray:
-        """Quantiles [K, H, Q] of the cumulative log return from the origins `rows` [K]."""
+        """Quantiles [K, H, Q] of the cumulative log return from the origins `rows` [K], averaged level by level."""
         from ..training.loop import forecast_rows  # here, since a session without torch never gets this far
 
-        return forecast_rows(self.model, panel, rows)
+        return sum(forecast_rows(m, panel, rows) for m in self.models) / len(self.models)
 
 
 def check_weights(weights: dict[str, float]) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import copy
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -11,52 +11,44 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..config import ENSEMBLE_WEIGHTS, LEVEL, PanelConfig, TrainConfig, preset, with_horizon
+from ..config import ENSEMBLE_WEIGHTS, LEVEL, TrainConfig, preset, with_horizon
 from ..data import features as F
 from ..data.bars import load_bars
 from ..data.windows import Panel, input_names, make_panel
-from ..errors import CheckpointError, ConfigError
-from ..files import read_json, write_json
+from ..errors import CheckpointError, ConfigError, HistoryTooShort
 from ..models.boosting import Boosting
-from .ensemble import Member, Network, check_weights, combine, coverage
+from .conformal import Calibration, Conformal
+from .ensemble import NAMES, Member, Network, check_weights, combine, has_torch
 from .result import Forecast, tidy
+from .store import Parts, load_parts, save_parts
 
-FORMAT = 1
-NAMES = {"tft": "TFT", "nhits": "N-HITS", "boosting": "gradient boosting"}
-SHARES = tuple(round(0.05 * i, 2) for i in range(21))  # of the TFT, at which coverage is measured
 NO_TORCH = "PyTorch can't be imported, so gradient boosting answers; install the extra 'torch' for the networks."
 
 
-def has_torch() -> bool:
-    """Whether the networks can run here."""
-    try:
-        import torch  # noqa: F401
-    except (ImportError, OSError):  # OSError: a broken shared library
-        return False
-    return True
-
-
-def pairs(levels: tuple[float, ...]) -> tuple[float, ...]:
-    """Nominal levels of the intervals that symmetric quantile levels allow, widest first."""
-    tails = {round(q, 6) for q in levels}
-    return tuple(round(1 - 2 * q, 6) for q in sorted(tails) if q < 0.5 and round(1 - q, 6) in tails)
-
-
 class Predictor:
-    """Trained members, their weights, and what is needed to make their inputs from bars.
+    """Trained members, their weights, their calibration, and what is needed to make their inputs from bars.
 
-    `members` maps "tft", "nhits" (torch modules or members) and "boosting" to models; `panel` is the one that
-    they were trained on, on whose validation split the coverage of every interval is measured here.
+    `members` maps "tft", "nhits" (a torch module, a list of them that differ by seed, or a member) and "boosting"
+    to models; `panel` is the one that they were trained on. Its validation and test origins start the calibration,
+    online: an outcome changes the intervals of later origins only.
     """
 
     def __init__(self, members: dict[str, Any], panel: Panel, weights: dict[str, float] | None = None):
         if unknown := set(members) - set(NAMES):
             raise ConfigError(f"There is no member {sorted(unknown)[0]!r}; the members are {', '.join(NAMES)}.")
-        self.members: dict[str, Member] = {k: m if hasattr(m, "quantiles") else Network(m) for k, m in members.items()}
-        self.panel_config, self.fitted = panel.config, panel.fitted
+        found: dict[str, Member] = {k: m if hasattr(m, "quantiles") else Network(m) for k, m in members.items()}
+        self._set(Parts(found, panel.config, panel.fitted, weights or ENSEMBLE_WEIGHTS, {}, {}, _manifest(panel)))
+        self._take_in(panel, np.concatenate([panel.origins(split, self.context) for split in ("valid", "test")]))
+
+    def _set(self, parts: Parts) -> None:
+        self.members, self.panel_config, self.fitted = parts.members, parts.panel_config, parts.fitted
         self._check()
-        self.weights = self._weights(weights)
-        self.coverage, self.manifest = self._measure(panel), _manifest(panel)
+        self.weights = self._weights(parts.weights)
+        both = all(k in self.members for k in ENSEMBLE_WEIGHTS)
+        identity = Calibration(Conformal.start(self.horizon))
+        # by link: who answered
+        self.calibration = {k: parts.calibration.get(k, identity) for k in (*self.members, *["ensemble"] * both)}
+        self.seen, self.manifest = parts.seen, parts.manifest
 
     @property
     def horizon(self) -> int:
@@ -83,16 +75,12 @@ class Predictor:
     ) -> Forecast:
         """Forecast from the last bar of every symbol, or from every bar with origins="all".
 
-        `bars` is anything load_bars takes. `weights` {"tft": …, "nhits": …} replace the predictor's own.
-        Raises DataError on bad bars, HistoryTooShort where not even boosting has enough of them, ConfigError on
-        a horizon beyond the trained one, an unknown level or bad weights.
+        `bars` is anything load_bars takes; `level` is the nominal one of [lower, upper], any inside (0, 1).
+        `weights` {"tft": …, "nhits": …} replace the predictor's own. All quantiles are calibrated as of now, those
+        of past origins too. Raises DataError on bad bars, HistoryTooShort where not even boosting has enough of
+        them, ConfigError on a horizon beyond the trained one, a level outside (0, 1) or bad weights.
         """
-        horizon = self._horizon(horizon)
-        available = pairs(self.levels)
-        if not isinstance(level, int | float | np.floating) or round(level, 6) not in available:
-            raise ConfigError(
-                f"No interval of level {level} is trained; choose one of {', '.join(map(str, available))}."
-            )
+        horizon, wanted = self._horizon(horizon), self._wanted(level)
         if origins not in ("last", "all"):
             raise ConfigError(f"origins is {origins!r}; choose 'last' or 'all'.")
         shares = self._weights(weights) if weights else self.weights
@@ -102,38 +90,46 @@ class Predictor:
         for link, chosen in self._links(panel, rows, shares):
             used = shares if link == "ensemble" else {link: 1.0}
             found = combine({k: self.members[k].quantiles(panel, chosen) for k in used if used[k]}, used)
-            by_link.append(tidy(panel, chosen, found[:, :horizon], self.levels, level))
+            state = self._calibration(link, shares).state
+            found = state.calibrate(found[:, :horizon], self.levels, wanted)
+            by_link.append(tidy(panel, chosen, found, wanted, level))
             symbols |= {panel.symbols[s]: link for s in np.unique(panel.symbol_of(chosen))}
         frame = pd.concat(by_link, ignore_index=True).sort_values(["symbol", "origin", "step"], ignore_index=True)
         return Forecast(
-            frame, bars, level,
+            frame, bars, float(level),
             {s: self._name(link, shares) for s, link in symbols.items()},
-            {s: self._confidence(link, shares, level) for s, link in symbols.items()},
+            {s: self._calibration(link, shares).realised(level) for s, link in symbols.items()},
             {s: self._warnings(panel, s, link) for s, link in symbols.items()},
             (self, panel, rows),
         )  # fmt: skip
 
+    def calibrated(self, bars: Any) -> Predictor:
+        """A copy whose calibration has gone on, date by date, over the origins of `bars` with known outcomes.
+
+        An origin that was taken in before (`seen` has the last date by symbol) is left out, so that bars may hold the
+        whole history. Members stay as they are. Raises DataError on bad bars, HistoryTooShort if no origin has
+        the context before it and the horizon after it.
+        """
+        panel = make_panel(load_bars(bars), self.panel_config, self.fitted)
+        need = self.context + self.horizon
+        rows = np.concatenate(
+            [s + np.arange(self.context - 1, n - self.horizon) for s, n in zip(panel.start, panel.length, strict=True)]
+        )
+        if not len(rows):
+            raise HistoryTooShort(
+                f"{panel.symbols[0]} has {panel.length[0]} bars but an origin with its outcome takes {need}; give more."
+            )
+        seen = np.array([self.seen.get(s, "NaT") for s in panel.symbols], "datetime64[ns]")
+        out = copy.copy(self)
+        out._take_in(panel, rows[~(panel.date[rows] <= seen[panel.symbol_of(rows)])])
+        return out
+
     def save(self, folder: str | Path) -> Path:
         """Write the predictor as a folder of safetensors, skops and JSON files; returns the folder."""
-        folder = Path(folder)
-        for member in self.members.values():
-            if isinstance(member, Network):
-                from ..training.checkpoint import save_network
-
-                save_network(folder, member.model)
-            else:
-                member.save(folder)
-        record = {
-            "format": FORMAT,
-            "members": list(self.members),
-            "weights": self.weights,
-            "panel": self.panel_config.to_dict(),
-            "fitted": {k: np.asarray(v).tolist() for k, v in self.fitted.items()},
-            "coverage": self.coverage,
-            "manifest": self.manifest,
-        }
-        write_json(folder / "predictor.json", record)
-        return folder
+        parts = Parts(
+            self.members, self.panel_config, self.fitted, self.weights, self.calibration, self.seen, self.manifest
+        )
+        return save_parts(folder, parts)
 
     @classmethod
     def load(cls, folder: str | Path | None = None) -> Predictor:
@@ -142,41 +138,9 @@ class Predictor:
         Raises CheckpointError if a part is missing, corrupt, foreign or newer. Without torch the networks are
         left out, and gradient boosting answers with a warning.
         """
-        if folder is None:
-            folder = Path(__file__).resolve().parents[2] / "data" / "pretrained"
-            if not folder.is_dir():
-                raise CheckpointError(
-                    f"No trained model is at {folder}; name the folder of one: `make run` leaves one in "
-                    f"notebooks/runs/<time>/model."
-                )
-        folder = Path(folder)
-        record = read_json(folder / "predictor.json")
-        if not isinstance(record.get("format"), int) or record["format"] > FORMAT:
-            raise CheckpointError(
-                f"{folder} has format {record.get('format')!r}, not one this version reads; upgrade tftnhits."
-            )
-        self = cls.__new__(cls)
+        self, parts = cls.__new__(cls), load_parts(folder)
         try:
-            self.panel_config = PanelConfig.from_dict(record["panel"])
-            self.fitted = {k: np.array(v, float) for k, v in record["fitted"].items()}
-            self.coverage = {k: {q: [float(x) for x in v] for q, v in t.items()} for k, t in record["coverage"].items()}
-            self.manifest, names, weights = record["manifest"], list(record["members"]), dict(record["weights"])
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            raise CheckpointError(
-                f"{folder / 'predictor.json'} is incomplete ({error}); save the predictor again."
-            ) from error
-        if unknown := [n for n in names if str(n) not in NAMES]:
-            raise CheckpointError(f"{folder} holds the unknown member {unknown[0]!r}; upgrade tftnhits.")
-        if not has_torch():
-            names = [n for n in names if n == "boosting"]
-            if not names:
-                raise CheckpointError(
-                    f"{folder} holds networks only and PyTorch is missing; install the extra 'torch'."
-                )
-        self.members = {n: _load_member(folder, n) for n in names}
-        try:
-            self._check()
-            self.weights = self._weights(weights)
+            self._set(parts)
         except ConfigError as error:
             raise CheckpointError(f"{folder} can't be used: {error}") from error
         return self
@@ -198,8 +162,8 @@ class Predictor:
         shapes = {"har": F.HAR_INPUTS, "center": len(names["observed"]), "spread": len(names["observed"])}
         if {k: np.shape(v) for k, v in self.fitted.items()} != {k: (n,) for k, n in shapes.items()}:
             raise ConfigError("The fitted scale is not for the panel's inputs; train the predictor again.")
-        if 0.5 not in levels or not pairs(levels):
-            raise ConfigError(f"The quantile levels {levels} lack the median or a symmetric pair; train with both.")
+        if 0.5 not in levels or len(levels) < 2:
+            raise ConfigError(f"The quantile levels {levels} lack the median or are too few; train with at least 3.")
 
     def _weights(self, weights: dict[str, float] | None) -> dict[str, float]:
         """Weights over the networks that are here."""
@@ -221,6 +185,13 @@ class Predictor:
                 f"choose one of these or train with a longer one."
             )
         return int(horizon)
+
+    def _wanted(self, level: float) -> tuple[float, ...]:
+        """The trained levels and the interval's two, ascending."""
+        if not isinstance(level, int | float | np.floating) or not 0 < level < 1:
+            raise ConfigError(f"The interval's level is {level!r}; give a number between 0 and 1, such as {LEVEL}.")
+        tail = (1 - level) / 2
+        return tuple(sorted({round(float(q), 12) for q in (*self.levels, tail, 1 - tail)}))
 
     def _origins(self, panel: Panel, origins: str) -> np.ndarray:
         shortest = min(m.context for m in self.members.values())
@@ -258,36 +229,31 @@ class Predictor:
         have = int(panel.length[panel.symbols.index(symbol)])
         return [f"{symbol} has {have} bars and the networks need {self.context}, so gradient boosting answers."]
 
-    def _confidence(self, link: str, shares: dict[str, float], level: float) -> float | None:
-        """Measured validation coverage of the interval; between two measured weights it is interpolated."""
-        table = self.coverage.get(link, {}).get(f"{level:g}")
-        if not table:
-            return None
-        if link == "boosting" or len(table) == 1:
-            return table[0]
-        return float(np.interp(shares.get("tft", 0.0), SHARES, table))
+    def _calibration(self, link: str, shares: dict[str, float]) -> Calibration:
+        """That of the member that has all the weight, else the ensemble's, whatever its weights."""
+        used = [k for k, share in shares.items() if share]
+        return self.calibration[used[0] if link == "ensemble" and len(used) == 1 else link]
 
-    def _measure(self, panel: Panel) -> dict[str, dict[str, list[float]]]:
-        """Share of validation outcomes inside each interval, for each share of the TFT in SHARES."""
-        rows = panel.origins("valid", self.context)
+    def _take_in(self, panel: Panel, rows: np.ndarray) -> None:
+        """Move every calibration on over the origins `rows` of `panel` whose outcomes are all known."""
+        target = np.asarray(panel.target)[rows].astype(float)
+        known = np.isfinite(target).all(1)
+        rows, target = rows[known], target[known]
         if not len(rows):
-            return {}
-        steps = np.sqrt(np.arange(1, self.horizon + 1))
-        actual = np.asarray(panel.target)[rows] * np.asarray(panel.scale)[rows, None] * steps
+            return
+        steps = np.arange(1, self.horizon + 1)
+        actual = target * np.asarray(panel.scale)[rows, None] * np.sqrt(steps)
+        symbol, ahead = panel.symbol_of(rows), rows[:, None] + steps
+        date, due = panel.date[rows], panel.date[ahead]
+        if np.isnat(date).any():  # bars count where there are no dates
+            date, due = rows - panel.start[symbol], ahead - panel.start[symbol][:, None]
+        else:
+            last = {panel.symbols[s]: pd.Timestamp(date[symbol == s].max()).isoformat() for s in np.unique(symbol)}
+            self.seen = {**self.seen, **last}
         found = {k: m.quantiles(panel, rows) for k, m in self.members.items()}
-        networks = [k for k in ENSEMBLE_WEIGHTS if k in found]
-        mixes = {"ensemble": [], "boosting": [found["boosting"]] if "boosting" in found else []}
-        if len(networks) == 2:
-            mixes["ensemble"] = [combine(found, {"tft": s, "nhits": 1 - s}) for s in SHARES]
-        elif networks:
-            mixes["ensemble"] = [found[networks[0]]]
-        out: dict[str, dict[str, list[float]]] = {}
-        for link, options in mixes.items():
-            for level in pairs(self.levels) if options else ():
-                low, high = (_index(self.levels, q) for q in ((1 - level) / 2, (1 + level) / 2))
-                values = [coverage(q[..., low], q[..., high], actual) for q in options]
-                out.setdefault(link, {})[f"{level:g}"] = [v for v in values if not math.isnan(v)]
-        return out
+        if "ensemble" in self.calibration:
+            found["ensemble"] = combine(found, self.weights)
+        self.calibration = {k: c.moved(found[k], self.levels, actual, date, due) for k, c in self.calibration.items()}
 
 
 def train_predictor(
@@ -315,19 +281,6 @@ def train_predictor(
     if folder:
         predictor.save(folder)
     return predictor
-
-
-def _index(levels: tuple[float, ...], level: float) -> int:
-    return int(np.argmin(np.abs(np.asarray(levels) - level)))
-
-
-def _load_member(folder: Path, name: str) -> Member:
-    if name == "boosting":
-        return Boosting.load(folder / "boosting.json")
-    from ..training.checkpoint import load_network
-
-    model, _ = load_network(folder / f"{name}.json")
-    return Network(model)
 
 
 def _manifest(panel: Panel) -> dict[str, Any]:

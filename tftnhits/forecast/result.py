@@ -16,23 +16,33 @@ class Forecast:
     """Forecasts of one or many symbols and origins.
 
     `frame` is tidy: symbol, origin, step, date, median, lower, upper, and a column for each quantile named by
-    its level ("0.05"), all prices; `origin` is a date, or a bar's number where bars have no dates. `confidence`
-    is the share of validation outcomes that fell inside such intervals, by model.
+    its level ("0.05"), all prices; `origin` is a date, or a bar's number where bars have no dates. `coverage` is
+    the share of outcomes inside such intervals, calibrated online, over the last year of walk-forward origins.
     """
 
     frame: pd.DataFrame
     bars: pd.DataFrame  # the validated bars that it was made from
     level: float  # nominal level of [lower, upper]
     model_used: dict[str, str]  # by symbol
-    confidence: dict[str, float | None]  # by symbol
+    coverage: dict[str, float | None]  # by symbol; None if never measured
     warnings: dict[str, list[str]]  # by symbol
     source: Any = field(default=None, repr=False)  # (predictor, panel, rows), for explain()
+
+    @property
+    def confidence(self) -> float:
+        """The nominal level of the interval; how well it was kept is `coverage`."""
+        return self.level
+
+    def caption(self, symbol: str) -> str:
+        """The interval in words: "93% interval (94% of outcomes inside over the last year)"."""
+        name, share = f"{100 * self.level:.6g}% interval", self.coverage[symbol]
+        return name if share is None else f"{name} ({share:.0%} of outcomes inside over the last year)"
 
     def summary(self) -> dict[str, Any] | list[dict[str, Any]]:
         """The last origin's forecast as plain values; a list of them for several symbols.
 
-        Keys: symbol, origin, prediction (median price a step), interval (level, lower, upper), confidence,
-        model_used, warnings.
+        Keys: symbol, origin, prediction (median price a step), interval (level, lower, upper, coverage),
+        confidence (the interval's nominal level), model_used, warnings.
         """
         out = [self._summary(str(name), part) for name, part in self.frame.groupby("symbol", sort=False)]
         return out[0] if len(out) == 1 else out
@@ -40,6 +50,7 @@ class Forecast:
     def _summary(self, symbol: str, part: pd.DataFrame) -> dict[str, Any]:
         last = part[part["origin"] == part["origin"].iloc[-1]]
         interval = {"level": self.level, "lower": last["lower"].tolist(), "upper": last["upper"].tolist()}
+        interval["coverage"] = self.coverage[symbol]
         origin = last["origin"].iloc[0]
         return {
             "symbol": symbol,
@@ -48,7 +59,7 @@ class Forecast:
             else int(origin),
             "prediction": last["median"].tolist(),
             "interval": interval,
-            "confidence": self.confidence[symbol],
+            "confidence": self.confidence,
             "model_used": self.model_used[symbol],
             "warnings": list(self.warnings[symbol]),
         }
@@ -69,22 +80,25 @@ class Forecast:
 def tidy(
     panel: Panel, rows: np.ndarray, quantiles: np.ndarray, levels: tuple[float, ...], level: float
 ) -> pd.DataFrame:
-    """Quantiles [K, H, Q] of log returns → the tidy frame of prices, K · H rows."""
+    """Quantiles [K, H, Q] of log returns → the tidy frame of prices, K · H rows.
+
+    Among `levels` are .5 and the two of the interval of nominal `level`.
+    """
     k, h, _ = quantiles.shape
     price = panel.close[rows, None, None] * np.exp(np.asarray(quantiles, float))
     symbol = panel.symbol_of(rows)
     ahead = rows[:, None] + 1 + np.arange(h)
     date = panel.date[rows]
     origin = rows - panel.start[symbol] if np.isnat(date).any() else date
-    find = {round(q, 6): i for i, q in enumerate(levels)}
-    tail = round((1 - level) / 2, 6)
+    find = {round(q, 12): i for i, q in enumerate(levels)}
+    tail = (1 - level) / 2
     columns = {
         "symbol": np.repeat(np.asarray(panel.symbols, object)[symbol], h),
         "origin": np.repeat(origin, h),
         "step": np.tile(np.arange(1, h + 1), k),
         "date": panel.date[ahead].ravel(),
         "median": price[..., find[0.5]].ravel(),
-        "lower": price[..., find[tail]].ravel(),
-        "upper": price[..., find[round(1 - tail, 6)]].ravel(),
+        "lower": price[..., find[round(tail, 12)]].ravel(),
+        "upper": price[..., find[round(1 - tail, 12)]].ravel(),
     }
-    return pd.DataFrame(columns | {f"{q:g}": price[..., i].ravel() for i, q in enumerate(levels)})
+    return pd.DataFrame(columns | {f"{q:.12g}": price[..., i].ravel() for i, q in enumerate(levels)})

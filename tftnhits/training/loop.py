@@ -59,7 +59,9 @@ def outputs(model: nn.Module, panel: Panel, rows: np.ndarray) -> Iterator[tuple[
         batch = gather(panel, starts[first : first + CHUNKS], context, ORIGINS)
         low, high = np.searchsorted(place[order], [first * ORIGINS, (first + CHUNKS) * ORIGINS])
         with torch.inference_mode():
-            yield model(batch), batch, order[low:high], place[order[low:high]] - first * ORIGINS
+            found = model(batch)
+        # outside: a generator that is left half-way would leave gradients off for all
+        yield found, batch, order[low:high], place[order[low:high]] - first * ORIGINS
 
 
 def forecast_rows(model: nn.Module, panel: Panel, rows: np.ndarray) -> np.ndarray:

@@ -56,7 +56,8 @@ def explain_forecast(fc: Forecast) -> Explanation:
     """Tables of the last origin of every symbol that a network answered for.
 
     `past` covers the context's bars. `parts` sum over stacks to N-HITS' median and to the width of its interval
-    at config.LEVEL, before its quantiles are sorted. Raises ConfigError if no network answered.
+    at config.LEVEL, before its quantiles are sorted and calibrated. Where a member averages several seeds, so do the
+    tables. Raises ConfigError if no network answered.
     """
     predictor, panel, rows = fc.source
     rows = rows[np.r_[panel.symbol_of(rows)[1:] != panel.symbol_of(rows)[:-1], True]]
@@ -66,7 +67,7 @@ def explain_forecast(fc: Forecast) -> Explanation:
         if isinstance(member, Network):
             deep = rows[rows - panel.start[panel.symbol_of(rows)] >= member.context - 1]
             if len(deep):
-                found |= _tables(member.model, panel, deep)
+                found |= _tables(member, panel, deep)
     if not found:
         raise ConfigError(
             "Gradient boosting alone answered, and it has no attention or stacks; use permutation_importance."
@@ -78,20 +79,20 @@ def explain_rows(model: Any, panel: Panel, rows: np.ndarray) -> Explanation:
     """Tables of one network, each a mean over all the origins `rows` [K], with "all" for the symbol.
 
     `past` has a row a date: the weights given to that date's own bar, averaged over symbols. `model` is a torch
-    module or a Network.
+    module or a Network, whose seeds are averaged.
     """
-    model = getattr(model, "model", model)
+    member = model if isinstance(model, Network) else Network(model)
     if not len(rows):
         raise ConfigError("There are no origins to explain; give at least one row of the panel.")
     total: dict[str, np.ndarray] = {}
-    own = np.empty((len(rows), sum(len(panel.inputs[k]) for k in ("observed", "known"))), np.float32)
-    for index, pieces in _pieces(model, panel, rows):
+    own = np.zeros((len(rows), sum(len(panel.inputs[k]) for k in ("observed", "known"))), np.float32)
+    for index, pieces in _averaged(member, panel, rows):
         if "past" in pieces:
-            own[index] = pieces.pop("past")[:, -1]
+            own[index] += pieces.pop("past")[:, -1]
         for name, values in pieces.items():
             total[name] = total.get(name, 0.0) + values.sum(0, dtype=float)
     mean = {name: values[None] / len(rows) for name, values in total.items()}
-    tables = _frames(mean, panel, np.array([EVERY], object), model)
+    tables = _frames(mean, panel, np.array([EVERY], object), member.model)
     if "attention" in total:
         dates, at = np.unique(panel.date[rows], return_inverse=True)
         if np.isnat(panel.date[rows]).any():
@@ -102,6 +103,13 @@ def explain_rows(model: Any, panel: Panel, rows: np.ndarray) -> Explanation:
         tables["past"].insert(0, "symbol", EVERY)
         tables["past"].insert(2, "lag", 0)
     return Explanation(**tables, origins=len(rows))
+
+
+def _averaged(member: Network, panel: Panel, rows: np.ndarray) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+    """`_pieces` of the member's networks one after the other, as shares that add up to their average."""
+    for model in member.models:
+        for index, pieces in _pieces(model, panel, rows):
+            yield index, {name: values / len(member.models) for name, values in pieces.items()}
 
 
 def _pieces(model: Any, panel: Panel, rows: np.ndarray) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
@@ -137,16 +145,16 @@ def _pieces(model: Any, panel: Panel, rows: np.ndarray) -> Iterator[tuple[np.nda
             yield index, {"parts": both * unit[..., None, None]}
 
 
-def _tables(model: Any, panel: Panel, rows: np.ndarray) -> dict[str, pd.DataFrame]:
+def _tables(member: Network, panel: Panel, rows: np.ndarray) -> dict[str, pd.DataFrame]:
     """Tables with a symbol for each of `rows` [K]."""
     kept: dict[str, np.ndarray] = {}
-    for index, pieces in _pieces(model, panel, rows):
+    for index, pieces in _averaged(member, panel, rows):
         for name, values in pieces.items():
-            kept.setdefault(name, np.empty((len(rows), *values.shape[1:]), np.float32))[index] = values
+            kept.setdefault(name, np.zeros((len(rows), *values.shape[1:]), np.float32))[index] += values
     symbols = np.asarray(panel.symbols, object)[panel.symbol_of(rows)]
-    tables = _frames(kept, panel, symbols, model)
+    tables = _frames(kept, panel, symbols, member.model)
     if "past" in kept:
-        lag = np.arange(model.config.context)[::-1]
+        lag = np.arange(member.context)[::-1]
         table = _long(kept["past"], {"symbol": symbols, "lag": lag, "input": _past_names(panel)})
         bars = rows[:, None] - lag
         table.insert(1, "date", np.repeat(panel.date[bars].ravel(), kept["past"].shape[-1]))

@@ -53,7 +53,7 @@ def plot_forecast(
 
     `origin` is one of the forecast's (None: the last). `actual` are bars that go on after it; without them the
     forecast's own bars are searched. One outcome inside or outside a band says nothing about its calibration:
-    that is `confidence`, measured on thousands of origins.
+    that is `coverage`, measured on the last year's origins.
     Raises DataError on an unknown symbol or origin.
     """
     names = fc.frame["symbol"].unique()
@@ -68,7 +68,7 @@ def plot_forecast(
     unit = "session" if path.dtype.kind == "M" else "bar"
     title = (
         f"{symbol}: median {move:+.1%} in {len(part)} {unit}{'s' * (len(part) > 1)}, "
-        f"{fc.level:.0%} between {_price(part['lower'].iloc[-1])} and {_price(part['upper'].iloc[-1])}"
+        f"{100 * fc.level:.6g}% between {_price(part['lower'].iloc[-1])} and {_price(part['upper'].iloc[-1])}"
     )
     if len(after):
         last = after["close"].iloc[-1]
@@ -103,10 +103,19 @@ def _bands(part: pd.DataFrame, start: float) -> list[tuple[float, np.ndarray, np
     """(nominal level, lower [H+1], upper [H+1]) of each symmetric pair of quantiles, widest first."""
     columns = [c for c in part.columns if c.replace(".", "", 1).isdigit()]
     low = sorted((c for c in columns if float(c) < 0.5), key=float)
-    pairs = [(c, f"{1 - float(c):g}") for c in low]
+    pairs = [(c, f"{1 - float(c):.12g}") for c in low]
     return [
-        (round(1 - 2 * float(a), 6), np.r_[start, part[a]], np.r_[start, part[b]]) for a, b in pairs if b in columns
+        (round(1 - 2 * float(a), 9), np.r_[start, part[a]], np.r_[start, part[b]]) for a, b in pairs if b in columns
     ]
+
+
+def _label(fc: Forecast, part: pd.DataFrame, level: float) -> str:
+    """A band's name; that of the forecast's own interval says how many outcomes such intervals held."""
+    return fc.caption(str(part["symbol"].iloc[0])) if _same(level, fc.level) else f"{100 * level:.6g}% interval"
+
+
+def _same(one: float, other: float) -> bool:
+    return abs(one - other) < 1e-9
 
 
 def _fan(fc, part, past, path, after, title: str, theme: str) -> Figure:
@@ -115,9 +124,11 @@ def _fan(fc, part, past, path, after, title: str, theme: str) -> Figure:
     bands = _bands(part, close)
     for i, (level, low, high) in enumerate(bands):
         ax.fill_between(path, low, high, color=look.first, alpha=TINT, linewidth=0, zorder=2 + i * 0.01)
-        if level in (fc.level, bands[-1][0]):  # what lies on top of each other there, for the legend
+        if np.isclose(
+            level, (fc.level, bands[-1][0]), rtol=0, atol=1e-9
+        ).any():  # what lies on top of each other there, for the legend
             depth = 1 - (1 - TINT) ** (i + 1)
-            ax.fill_between([], [], color=look.first, alpha=depth, linewidth=0, label=f"{level:.0%} interval")
+            ax.fill_between([], [], color=look.first, alpha=depth, linewidth=0, label=_label(fc, part, level))
     for bound in ("lower", "upper"):
         ax.plot(path, np.r_[close, part[bound]], color=look.first, linewidth=0.8, linestyle=":")
     ax.plot(past["x"], past["close"], color=look.ink, linewidth=1.3, label="close")
@@ -127,7 +138,7 @@ def _fan(fc, part, past, path, after, title: str, theme: str) -> Figure:
     date_axis(ax, path)
     ax.set_xlabel("date" if path.dtype.kind == "M" else "bar number")
     ax.set_ylabel("price")
-    legend(figure, look, loc="outside lower center", ncols=5)
+    legend(figure, look, loc="outside lower center", ncols=3 if len(after) else 4)
     ax.margins(x=0.02, y=0.12)
     headline(figure, title, look)
     return figure
@@ -149,8 +160,8 @@ def _plotly_fan(fc, part, past, path, after, title: str, theme: str) -> Any:
         edge = {"mode": "lines", "line": {"width": 0}, "legendgroup": f"{level}"}
         figure.add_scatter(x=path, y=high, **edge, showlegend=False, hoverinfo="skip")
         figure.add_scatter(
-            x=path, y=low, **edge, fill="tonexty", fillcolor=fill, name=f"{level:.0%} interval",
-            showlegend=level == fc.level, customdata=high, hovertemplate="%{y:,.2f} to %{customdata:,.2f}",
+            x=path, y=low, **edge, fill="tonexty", fillcolor=fill, name=_label(fc, part, level),
+            showlegend=_same(level, fc.level), customdata=high, hovertemplate="%{y:,.2f} to %{customdata:,.2f}",
         )  # fmt: skip
     figure.add_scatter(x=past["x"], y=past["close"], name="close", line={"color": look.ink, "width": 1.6})
     median = np.r_[close, part["median"]]

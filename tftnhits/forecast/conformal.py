@@ -1,0 +1,228 @@
+"""Online conformal calibration of quantile forecasts: adaptive conformal inference in normal scores.
+
+The quantiles of a forecast at its trained levels p make a quantile function Q(z) of the normal score z = Φ⁻¹(p):
+linear between the trained levels, and beyond the outermost ones with the slope of the end segment, so that the
+tails are Gaussian. An outcome y has the score z(y) = Q⁻¹(y). The state is, for each step ahead h and each level
+τ of GRID, a score s_h(τ): the calibrated quantile is Q(s_h(τ)). The identity is s_h(τ) = Φ⁻¹(τ).
+
+As outcomes become known, s_h(τ) moves by rate · (τ − share of them with z(y) ≤ s_h(τ)): the update of Gibbs &
+Candès 2021 (eq. 2) for levels, in the form that Angelopoulos, Candès & Tibshirani 2023 (quantile tracking) give it
+for scores. A score is unbounded, so nothing is clipped, and over T dates the share of outcomes below s_h(τ) differs
+from τ by at most (FAR + |s_h(τ) at the start| + rate) / (rate · T), whatever the series does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from scipy.special import ndtri
+
+from ..errors import CheckpointError, ConfigError
+
+GRID = (0.0025, 0.005, 0.01, 0.0175, *(round(0.025 * i, 3) for i in range(1, 40)), 0.9825, 0.99, 0.995, 0.9975)
+RATE = 0.03
+FAR = 8.0  # |z| of an outcome beyond a tail of no width; Φ(−8) is 6e-16
+YEAR = 252  # origin dates over which realised coverage is measured
+MEASURED = (0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 0.93, 0.95, 0.98, 0.99)  # nominal levels at which it is
+_KNOTS = ndtri(np.array(GRID))
+
+
+@dataclass(frozen=True)
+class Conformal:
+    """State of the calibration after some outcomes; it never changes: `run` returns the next one.
+
+    `score` [H, G] is the normal score that stands for each level of GRID at each step, ascending in G.
+    `symmetric` moves both tails alike, by the share of outcomes inside the central interval, and leaves the median;
+    otherwise each level goes its own way. RATE and the default were chosen on forecasts of 2008–2015: an asymmetric
+    state covers no better and its median chases the market's drift, which costs pinball loss.
+    """
+
+    score: np.ndarray
+    rate: float = RATE
+    symmetric: bool = True
+
+    @classmethod
+    def start(cls, horizon: int, rate: float = RATE, symmetric: bool = True) -> Conformal:
+        """The state that changes nothing, for steps 1…`horizon`; raises ConfigError on a negative rate."""
+        if not 0 <= rate < np.inf:
+            raise ConfigError(f"The calibration's rate is {rate!r}; give a number of at least 0.")
+        return cls(np.tile(_KNOTS, (horizon, 1)), float(rate), symmetric)
+
+    def calibrate(
+        self, quantiles: np.ndarray, levels: Sequence[float], wanted: Sequence[float] | None = None
+    ) -> np.ndarray:
+        """Quantiles [K, H, Q] at `levels` → calibrated ones [K, H, W] at the nominal levels `wanted`.
+
+        H may be less than the state's. `wanted` (None: `levels`) are ascending levels inside (0, 1); others, and
+        fewer than two `levels`, raise ConfigError.
+        """
+        return self._apply(np.asarray(quantiles, float), *_scores(levels, wanted))
+
+    def run(
+        self,
+        quantiles: np.ndarray,
+        levels: Sequence[float],
+        actual: np.ndarray,
+        date: np.ndarray,
+        wanted: Sequence[float] | None = None,
+        known: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, Conformal]:
+        """Go through origins date by date: forecast with the state of that moment, then learn what comes to be known.
+
+        quantiles [K, H, Q] at `levels`; actual [K, H], NaN where unknown; date [K] of the origin, anything that
+        sorts; known [K, H], of the same kind, the date by which an outcome is known (None: h of the dates later).
+        All outcomes of a step that come to be known on one date are one update with their mean error, since symbols
+        are not independent; it precedes the forecasts made on that date. Returns these forecasts [K, H, W] at the
+        `wanted` levels and the state once all outcomes are in. Raises ConfigError as `calibrate` does.
+        """
+        quantiles, (base, want) = np.asarray(quantiles, float), _scores(levels, wanted)
+        score = outcome_scores(quantiles, base, np.asarray(actual, float))  # [K, H]
+        made, due = _times(np.asarray(date), known, score)
+        k, h = np.nonzero(np.isfinite(score))
+        order = np.argsort(due[k, h], kind="stable")
+        arriving, step, value = due[k, h][order], h[order], score[k, h][order]
+        origins = np.argsort(made, kind="stable")
+        times = np.union1d(made, arriving)
+        first, last = (np.searchsorted(arriving, times, side=s) for s in ("left", "right"))
+        begin, end = (np.searchsorted(made[origins], times, side=s) for s in ("left", "right"))
+        out, state = np.empty((*quantiles.shape[:2], len(want))), self
+        mix = _linear(_KNOTS, want, beyond=False)
+        for i in range(len(times)):
+            if last[i] > first[i]:
+                state = state._learn(step[first[i] : last[i]], value[first[i] : last[i]])
+            if end[i] > begin[i]:
+                at = origins[begin[i] : end[i]]
+                out[at] = state._apply(quantiles[at], base, want, mix)
+        return out, state
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {"grid": list(GRID), "score": self.score.tolist(), "rate": self.rate, "symmetric": self.symmetric}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Conformal:
+        """Inverse of `to_dict`; raises CheckpointError on values that are no state of this version."""
+        try:
+            score, rate = np.array(values["score"], float), float(values["rate"])
+            fits = score.ndim == 2 and tuple(values["grid"]) == GRID and score.shape[1] == len(GRID) and rate >= 0
+            fits = fits and bool(np.isfinite(score).all() and (np.diff(score) >= 0).all())
+            symmetric = values["symmetric"]
+        except (LookupError, TypeError, ValueError) as error:
+            raise CheckpointError(f"The calibration can't be read ({error}); save the model again.") from error
+        if not fits or not isinstance(symmetric, bool):
+            raise CheckpointError("The calibration has scores that don't fit its levels; save the model again.")
+        return cls(score, rate, symmetric)
+
+    def _apply(self, quantiles: np.ndarray, base: np.ndarray, want: np.ndarray, mix: Any = None) -> np.ndarray:
+        """quantiles [K, H, Q] at scores `base` → [K, H, W] at what now stands for the scores `want`."""
+        mix = _linear(_KNOTS, want, beyond=False) if mix is None else mix
+        score = want + (self.score[: quantiles.shape[1]] - _KNOTS) @ mix.T  # [H, W]
+        return np.swapaxes(np.swapaxes(quantiles, 0, 1) @ np.swapaxes(_linear(base, score), 1, 2), 0, 1)
+
+    def _learn(self, step: np.ndarray, value: np.ndarray) -> Conformal:
+        """The state after outcomes of scores `value` [N] at steps `step` [N] (0 is the first), known at once."""
+        member = step == np.arange(len(self.score))[:, None]  # [H, N]
+        count = member.sum(1)[:, None]
+        below = member.astype(float) @ (value[:, None] <= self.score[step])  # [H, G]
+        error = np.where(count, GRID - below / np.maximum(count, 1), 0.0)
+        if self.symmetric:  # (τ − below) of both ends of a central interval is half of its own error
+            error = (error - error[:, ::-1]) / 2
+        return replace(self, score=np.sort(self.score + self.rate * error, axis=1))
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A state with its record: the share of outcomes inside the intervals that it gave over the last YEAR dates."""
+
+    state: Conformal
+    coverage: tuple[float, ...] = ()  # at the levels MEASURED; empty if never measured
+    dates: int = 0  # that it was measured on
+
+    def moved(
+        self, quantiles: np.ndarray, levels: Sequence[float], actual: np.ndarray, date: np.ndarray, known: np.ndarray
+    ) -> Calibration:
+        """After origins as `Conformal.run` takes them; the record's oldest dates make room for theirs."""
+        tails = [(1 - level) / 2 for level in MEASURED[::-1]]
+        wanted = [*tails, *(1 - tail for tail in tails[::-1])]
+        out, state = self.state.run(quantiles, levels, actual, date, wanted, known)
+        seen = np.isfinite(actual)
+        dates = np.unique(date[seen.any(1)])[-YEAR:]
+        if not len(dates):
+            return replace(self, state=state)
+        counted = seen & (date >= dates[0])[:, None]
+        inside = (out[..., : len(tails)] <= actual[..., None]) & (actual[..., None] <= out[..., : len(tails) - 1 : -1])
+        found = inside[counted].mean(0)[::-1]  # as in MEASURED
+        kept = min(self.dates, YEAR - len(dates))
+        if kept:
+            found = (len(dates) * found + kept * np.array(self.coverage)) / (len(dates) + kept)
+        return Calibration(state, tuple(found.tolist()), len(dates) + kept)
+
+    def realised(self, level: float) -> float | None:
+        """Coverage of the intervals of nominal `level`, interpolated between MEASURED; None if never measured."""
+        if not self.dates:
+            return None
+        return float(np.interp(level, (0, *MEASURED, 1), (0, *self.coverage, 1)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        coverage = {f"{level:g}": share for level, share in zip(MEASURED, self.coverage, strict=False)}
+        return {"dates": self.dates, "coverage": coverage, "state": self.state.to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Calibration:
+        """Inverse of `to_dict`; raises CheckpointError."""
+        try:
+            dates, state = int(values["dates"]), values["state"]
+            coverage = [float(values["coverage"][f"{level:g}"]) for level in (MEASURED if dates else ())]
+        except (LookupError, TypeError, ValueError) as error:
+            raise CheckpointError(f"The calibration can't be read ({error}); save the model again.") from error
+        return cls(Conformal.from_dict(state), tuple(coverage), dates)
+
+
+def outcome_scores(quantiles: np.ndarray, base: np.ndarray, actual: np.ndarray) -> np.ndarray:
+    """Normal scores [...] of outcomes [...] under quantiles [..., Q] at the scores `base` [Q]; NaN where unknown."""
+    at = np.clip((quantiles <= actual[..., None]).sum(-1) - 1, 0, len(base) - 2)
+    low, high = (np.take_along_axis(quantiles, (at + i)[..., None], -1)[..., 0] for i in (0, 1))
+    width = high - low
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = np.where(width > 0, (actual - low) / width, np.where(actual == high, 1.0, np.inf * (actual - high)))
+    return np.clip(base[at] + share * (base[at + 1] - base[at]), -FAR, FAR)
+
+
+def _scores(levels: Sequence[float], wanted: Sequence[float] | None) -> tuple[np.ndarray, np.ndarray]:
+    """Normal scores of the forecasts' levels [Q] and of the wanted ones [W]; raises ConfigError."""
+    found = []
+    for given in (levels, levels if wanted is None else wanted):
+        values = np.asarray(given, float)
+        if values.ndim != 1 or not ((values > 0) & (values < 1)).all() or not (np.diff(values) > 0).all():
+            raise ConfigError(f"The levels {tuple(given)} can't be used; give ascending ones between 0 and 1.")
+        found.append(ndtri(values))
+    if len(found[0]) < 2:
+        raise ConfigError(f"Forecasts at {len(found[0])} levels can't be calibrated; give at least 2 levels.")
+    return found[0], found[1]
+
+
+def _linear(knots: np.ndarray, x: np.ndarray, beyond: bool = True) -> np.ndarray:
+    """Weights [..., Q] of the values at `knots` [Q] that interpolate linearly at `x` [...].
+
+    Past the ends the line goes on (`beyond`) or stays level.
+    """
+    at = np.clip(np.searchsorted(knots, x) - 1, 0, len(knots) - 2)
+    share = (x - knots[at]) / (knots[at + 1] - knots[at])
+    share = share if beyond else np.clip(share, 0, 1)
+    out = np.zeros((*x.shape, len(knots)))
+    np.put_along_axis(out, at[..., None], (1 - share)[..., None], -1)
+    np.put_along_axis(out, at[..., None] + 1, share[..., None], -1)
+    return out
+
+
+def _times(date: np.ndarray, known: np.ndarray | None, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """When forecasts are made [K] and outcomes are known [K, H], as whole numbers on one clock."""
+    if known is None:
+        made = np.unique(date, return_inverse=True)[1].reshape(-1)
+        return made, made[:, None] + 1 + np.arange(score.shape[1])
+    clock = np.unique(np.r_[date, np.asarray(known)[np.isfinite(score)]])
+    return np.searchsorted(clock, date), np.searchsorted(clock, known)
