@@ -108,6 +108,7 @@ def test_quantiles_are_symmetric_with_the_median_and_the_93_percent_interval():
         {"members": ("HAR", 3)},
         {"members": "HAR"},
         {"start": "01/02/2012"},
+        {"start": "20120102"},
         {"end": 2012},
         {"horizon": 0},
     ],

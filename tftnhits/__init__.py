@@ -10,10 +10,10 @@ from .errors import MissingDependency
 __version__ = "2.1.0"
 
 _HOME = {
-    "config": ("BoostingConfig", "NHITSConfig", "PanelConfig", "TFTConfig", "TrainConfig", "preset"),
+    "config": ("BacktestConfig", "BoostingConfig", "NHITSConfig", "PanelConfig", "TFTConfig", "TrainConfig", "preset"),
     "errors": (
         *("TftnhitsError", "DataError", "HistoryTooShort", "ConfigError", "CheckpointError", "OutputError"),
-        "NotebookError",
+        *("NotebookError", "BacktestIncomplete"),
     ),
     "data.bars": ("load_bars", "repairs"),
     "data.repair": ("validate_bars",),
@@ -22,6 +22,7 @@ _HOME = {
     "training.loop": ("Fit", "fit"),
     "forecast.result": ("Forecast",),
     "forecast.predictor": ("Predictor", "train_predictor"),
+    "evaluation.backtest": ("Backtest", "backtest"),
     "apps.batch": ("run_notebooks",),
 }
 _NAMES = {name: module for module, names in _HOME.items() for name in names}

@@ -188,9 +188,11 @@ class BacktestConfig(_Config):
         for name in ("start", "end"):
             given = getattr(self, name)
             try:
-                given is None or date.fromisoformat(given)
-            except (TypeError, ValueError) as error:
-                raise ConfigError(f"BacktestConfig.{name} is {given!r}; write a date as 2012-01-31.") from error
+                plain = given is None or date.fromisoformat(given).isoformat() == given  # newer Pythons read more
+            except (TypeError, ValueError):
+                plain = False
+            if not plain:
+                raise ConfigError(f"BacktestConfig.{name} is {given!r}; write a date as 2012-01-31.")
         if self.start and self.end and date.fromisoformat(self.start) > date.fromisoformat(self.end):
             raise ConfigError(f"BacktestConfig.start {self.start} comes after end {self.end}; give them in order.")
         if not (self.train_years is None or _whole(self.train_years, 1)):
