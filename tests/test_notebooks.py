@@ -35,7 +35,7 @@ each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 def test_there_are_notebooks_numbered_without_gaps():
     assert [int(path.stem[:2]) for path in NOTEBOOKS] == list(range(len(NOTEBOOKS)))
-    assert len(NOTEBOOKS) >= 6
+    assert len(NOTEBOOKS) >= 8
 
 
 @each
@@ -106,3 +106,11 @@ def test_a_run_leaves_report_and_forecasts(executed):
     frame = pd.read_parquet(executed.forecasts[0])
     assert {"symbol", "origin", "step", "median", "lower", "upper"} <= set(frame) and len(frame)
     assert (frame["lower"] <= frame["upper"]).all()
+
+
+@pytest.mark.slow
+def test_the_backtest_leaves_a_page_to_print_and_the_ablation_its_figure(executed):
+    figures = executed.folder / "figures"
+    assert (figures / "06_page.pdf").read_bytes().startswith(b"%PDF")
+    assert {"06_page.png", "06_coverage.png", "06_skill.png", "07_live.png"} <= {f.name for f in figures.iterdir()}
+    assert len(list(executed.folder.glob("backtest/*/parts/*.parquet"))) == 2  # two yearly folds

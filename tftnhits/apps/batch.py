@@ -127,7 +127,7 @@ def run_notebooks(
         status = next((run.status for run in runs if run.status != "completed"), "completed")
         result.seconds = time.perf_counter() - clock
         result.figures = _made_since(target, "*.png", started)
-        result.forecasts = _made_since(target, "*.parquet", started)
+        result.forecasts = _made_since(target, "forecasts*.parquet", started)  # no parts of a backtest
         report.write_manifest(result, status, given)
         report.write_index(result)
     return result
