@@ -5,8 +5,9 @@ PORT ?= 8888
 RUN_ARGS ?=
 PYTEST_ARGS ?=
 LAB_ARGS ?=
-# An interpreter that has the extra 'peers', for make bench
+# For make bench: an interpreter that has the extra 'peers', and the forecasts that bench/rivals.py made with it
 PEERS ?=
+RIVALS ?=
 
 PY := .venv/bin/python
 # The stamp's name changes with what is installed and where, so that nothing else makes pip run again.
@@ -60,10 +61,14 @@ format: $(STAMP) ## Put code and notebooks into the house style
 	@$(if $(NOTEBOOKS),$(PY) -m nbstripout $(NOTEBOOKS))
 	@echo "Formatted: $(CURDIR)"
 
-bench: $(STAMP) ## Measure speed and accuracy afresh into data/results/
-	$(PY) bench/speed.py $(if $(PEERS),--peers $(PEERS) --readme README.md)
-	$(PY) bench/djia.py --readme README.md
+bench: $(STAMP) ## Measure speed and accuracy afresh into data/results/ (hours; RIVALS= forecasts of bench/rivals.py)
+	$(PY) bench/speed.py $(if $(PEERS),--peers $(PEERS))
+	$(PY) bench/pretrain.py
+	$(PY) bench/djia.py $(if $(RIVALS),--rivals $(RIVALS))
+	$(PY) bench/backtest.py
+	$(PY) bench/ablation.py
 	$(PY) bench/commands.py
+	$(PY) bench/readme.py
 	@echo "Results: $(CURDIR)/data/results"
 
 clean: ## Remove .venv, build outputs and caches; notebooks/runs stays

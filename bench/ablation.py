@@ -22,24 +22,18 @@ from typing import Any
 
 import joblib
 import numpy as np
+import tables
 import torch
-from scipy import stats
 from tqdm.auto import tqdm
 
 import tftnhits as tn
 from tftnhits.config import SCORE_LEVELS, NHITSConfig, TFTConfig, TrainConfig, preset
 from tftnhits.data.windows import Panel
+from tftnhits.evaluation.ablation import ENHANCED, SIGNIFICANT, compare, variants
 from tftnhits.evaluation.metrics import pinball_loss
-from tftnhits.evaluation.verdicts import diebold_mariano
 from tftnhits.files import atomic_write, write_json
 from tftnhits.training.loop import fit, forecast_rows
 from tftnhits.training.trials import log_trial
-
-ENHANCEMENTS: dict[str, dict[str, Any]] = {  # field -> what the paper has
-    "TFT": {"lstm_layers": 1, "deep_selection": False, "extra_gate": False},
-    "N-HITS": dict.fromkeys(("learned_pooling", "neural_interpolation", "scale_attention", "learned_residual"), False),
-}
-SIGNIFICANT = 0.05
 
 
 @dataclass(frozen=True)
@@ -58,12 +52,6 @@ class Run:
         return folder / f"{self.network}-{self.variant}-{self.train.seed}-{digest}.npz".replace(" ", "-")
 
 
-def variants(config: TFTConfig | NHITSConfig, off: dict[str, Any]) -> dict[str, TFTConfig | NHITSConfig]:
-    """The enhanced network first, the paper's, and the enhanced ones that lack one enhancement each."""
-    one_off = {f"without {field}": replace(config, **{field: value}) for field, value in off.items()}
-    return {"enhanced": config, "classic": replace(config, **off), **one_off}
-
-
 def plan(name: str, seeds: list[int]) -> list[Run]:
     """All runs, seed by seed, so that an early end leaves whole comparisons."""
     tft, nhits, _, train = preset(name)
@@ -71,7 +59,7 @@ def plan(name: str, seeds: list[int]) -> list[Run]:
         Run(network, variant, config, replace(train, seed=seed))
         for seed in seeds
         for network, enhanced in (("TFT", tft), ("N-HITS", nhits))
-        for variant, config in variants(enhanced, ENHANCEMENTS[network]).items()
+        for variant, config in variants(enhanced).items()
     ]
 
 
@@ -97,22 +85,6 @@ def execute(run: Run, panel: Panel, folder: Path, log: str, study: str) -> None:
     atomic_write(run.part(folder, panel.digest()), buffer.getvalue())
 
 
-def compare(off: np.ndarray, on: np.ndarray, dates: np.ndarray, lags: int) -> dict[str, Any]:
-    """Losses [S, K] without and with an enhancement, by seed and origin: their difference and what to make of it."""
-    seeds = (off - on).mean(1)  # positive where the enhancement helps
-    out: dict[str, Any] = {"difference": float(seeds.mean()), "p seeds": None, "p dates": None, "difference sd": None}
-    if not (off - on).any():
-        return {**out, "verdict": "no difference measured"}
-    test = diebold_mariano(off.mean(0), on.mean(0), dates, lags)
-    out["p dates"] = float(2 * min(test.p_value, 1 - test.p_value))
-    if len(seeds) < 2:
-        return {**out, "verdict": "one seed, no verdict"}
-    out |= {"difference sd": float(seeds.std(ddof=1)), "p seeds": float(stats.ttest_1samp(seeds, 0).pvalue)}
-    real = max(out["p seeds"], out["p dates"]) < SIGNIFICANT
-    word = ("helps" if out["difference"] > 0 else "hurts") if real else "no difference measured"
-    return {**out, "verdict": word}
-
-
 def summarise(runs: list[Run], folder: Path, panel: Panel) -> tuple[list[dict], list[dict]]:
     """A row a variant, and every run's record."""
     records, losses = [], {}
@@ -128,33 +100,11 @@ def summarise(runs: list[Run], folder: Path, panel: Panel) -> tuple[list[dict], 
         for key in ("valid", "epochs", "seconds"):
             row[key] = statistics.mean(r[key] for r in own)
         row["valid sd"] = statistics.stdev(r["valid"] for r in own) if len(own) > 1 else None
-        if variant != "enhanced":
-            against = np.stack(losses[network, "enhanced"])
+        if variant != ENHANCED:
+            against = np.stack(losses[network, ENHANCED])
             row |= compare(np.stack(found), against, dates[network], panel.config.horizon - 1)
         rows.append(row)
     return rows, records
-
-
-def table(rows: list[dict]) -> str:
-    """The rows as Markdown."""
-
-    def number(row: dict, key: str, form: str) -> str:
-        return f"{row[key]:{form}}" if row.get(key) is not None else "–"
-
-    def spread(row: dict, key: str, form: str) -> str:
-        return number(row, key, form) + (f" ± {row[key + ' sd']:.3f}" if row.get(f"{key} sd") is not None else "")
-
-    lines = [
-        "| network | variant | weights | epochs | seconds | validation | minus enhanced | p seeds | p dates "
-        "| what is left out |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        cells = [row["network"], row["variant"], f"{row['weights']:,}", number(row, "epochs", ".1f")]
-        cells += [number(row, "seconds", ".0f"), spread(row, "valid", ".3f"), spread(row, "difference", "+.3f")]
-        cells += [number(row, "p seeds", ".3f"), number(row, "p dates", ".3f"), row.get("verdict", "–")]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
 
 
 def main() -> None:
@@ -187,7 +137,7 @@ def main() -> None:
         "rows": rows, "runs": records,
     }  # fmt: skip
     write_json(options.out, record)
-    print(table(rows))
+    print(tables.ablation(record))
     print(options.out)
 
 

@@ -1,119 +1,214 @@
-"""The DJIA protocol: train on 2006–2013, choose on 2014–2015, score 2016–2017, against baselines.
+"""The DJIA protocol: train on 2006–2013, choose on 2014–2015, score 2016–2017, the shipped model against all others.
 
-    python bench/djia.py [--preset quick] [--seeds 0,1,2] [--out data/results/djia.json] [--readme README.md]
+    python bench/djia.py [--model data/pretrained] [--rivals FILE] [--out data/results/djia.json]
 
-Scores are mean pinball losses × 10⁴ of the cumulative log return over the protocol's nine quantile levels. The
-test years are scored once, at the end, by the configuration that the preset names; it was chosen on validation.
+The networks are those of a predictor's folder (bench/pretrain.py), whose configuration was chosen on validation;
+baselines and gradient boosting are fitted here, and FILE holds forecasts of other packages (bench/rivals.py). Losses
+are mean pinball losses × 10⁴ of the cumulative log return over the protocol's nine quantile levels and five steps.
+All forecasters are calibrated online in the same way, over validation and then over the test years, for the
+intervals. Verdicts are on the test years: Diebold-Mariano against HAR, the 90% model confidence set.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
 import time
-from dataclasses import replace
+from dataclasses import dataclass
 
 import numpy as np
-from readme import fill
+import pandas as pd
+import tables
+from tables import INTERVALS, REGIMES, SHIPPED
 
 import tftnhits as tn
-from tftnhits.config import ENSEMBLE_WEIGHTS, preset
+from tftnhits.config import ENSEMBLE_WEIGHTS, SCORE_LEVELS, preset
 from tftnhits.data.windows import Panel
-from tftnhits.evaluation.metrics import SCORE_LEVELS, pinball_loss
+from tftnhits.evaluation import trading
+from tftnhits.evaluation.metrics import by_group, pinball_loss, random_walk_mae, scores, terciles
+from tftnhits.evaluation.verdicts import confidence_set, diebold_mariano, superior_ability
 from tftnhits.files import write_json
-from tftnhits.forecast.ensemble import combine
-from tftnhits.models.baselines import VOLATILITIES, baseline_quantiles
-from tftnhits.training.loop import fit, forecast_rows
+from tftnhits.forecast.conformal import Conformal
+from tftnhits.forecast.ensemble import Network, combine
+from tftnhits.forecast.weights import learn_weights
+from tftnhits.models.baselines import BASELINES, Baseline
+from tftnhits.training.trials import count_trials
 
-SPLITS = ("valid", "test")
-Quantiles = dict[str, np.ndarray]  # split -> [K, H, 9]
+CONTEXT = 60  # every forecaster answers for the same origins
+BENCHMARK = "HAR"
+WANTED = (0.035, 0.1, 0.5, 0.9, 0.965)
+LABELS = {"tft": "TFT", "nhits": "N-HITS"}
 
 
-def networks(panel: Panel, rows: dict[str, np.ndarray], name: str, seed: int) -> dict[str, Quantiles]:
-    """Both networks and their ensemble, trained with one seed."""
-    tft, nhits, _, train = preset(name)
-    pick = [tft.quantiles.index(level) for level in SCORE_LEVELS]
-    models = {"TFT": tft, "N-HITS": nhits}
-    found = {}
-    for label, config in models.items():
-        model = fit(config, panel, replace(train, seed=seed)).model
-        found[label] = {s: forecast_rows(model, panel, rows[s])[..., pick] for s in SPLITS}
-    shares = {"TFT": ENSEMBLE_WEIGHTS["tft"], "N-HITS": ENSEMBLE_WEIGHTS["nhits"]}
-    found["ensemble"] = {s: combine({k: found[k][s] for k in models}, shares) for s in SPLITS}
+@dataclass
+class Forecaster:
+    """Quantiles [K, H, Q] of log returns at `levels`, over validation and test origins; a run a seed."""
+
+    levels: tuple[float, ...]
+    runs: list[np.ndarray]
+    calibrated: bool = False  # already, as the shipped ensemble's are
+
+
+@dataclass
+class Task:
+    """The origins of the protocol and what came true."""
+
+    panel: Panel
+    rows: np.ndarray  # [K] validation origins first
+    actual: np.ndarray  # [K, H]
+    valid: np.ndarray  # [K] bool
+
+    @classmethod
+    def make(cls) -> Task:
+        """From the bundled bars."""
+        config = tn.PanelConfig(train_end="2013-12-31", valid_end="2015-12-31")
+        panel = tn.make_panel(tn.load_bars("djia"), config)
+        parts = [panel.origins(split, CONTEXT) for split in ("valid", "test")]
+        rows, root = np.concatenate(parts), np.sqrt(np.arange(1, config.horizon + 1))
+        actual = panel.target[rows].astype(float) * panel.scale[rows, None] * root
+        return cls(panel, rows, actual, np.arange(len(rows)) < len(parts[0]))
+
+    def online(self, found: np.ndarray, levels: tuple[float, ...], wanted: tuple[float, ...]) -> np.ndarray:
+        """[K, H, W] at nominal levels, calibrated at each origin by the outcomes known then."""
+        date = self.panel.date[self.rows]
+        due = self.panel.date[self.rows[:, None] + 1 + np.arange(self.actual.shape[1])]
+        return Conformal.start(self.actual.shape[1]).run(found, levels, self.actual, date, wanted, due)[0]
+
+
+def networks(predictor: tn.Predictor, task: Task) -> dict[str, Forecaster]:
+    """Each network by seed, and the ensembles: by seed, of the seeds' averages, and as shipped."""
+    levels, kinds = tuple(predictor.levels), list(ENSEMBLE_WEIGHTS)
+    runs = {k: [Network(m).quantiles(task.panel, task.rows) for m in predictor.members[k].models] for k in kinds}
+    mean = {k: np.mean(v, axis=0) for k, v in runs.items()}
+    pairs = [combine(dict(zip(kinds, pair)), predictor.weights) for pair in zip(*runs.values())]
+    shipped = combine(mean, predictor.weights)
+    found = {f"{LABELS[k]}, one seed": Forecaster(levels, v) for k, v in runs.items()}
+    found |= {f"{LABELS[k]}, seeds averaged": Forecaster(levels, [v]) for k, v in mean.items()}
+    found["ensemble, one seed"] = Forecaster(levels, pairs)
+    found["ensemble, not calibrated"] = Forecaster(levels, [shipped])
+    found[SHIPPED] = Forecaster(levels, [task.online(shipped, levels, levels)], calibrated=True)
     return found
 
 
-def score(quantiles: Quantiles, actual: dict[str, np.ndarray]) -> dict[str, float]:
-    """Mean loss × 10⁴ of step 1 and of all steps, a split each."""
-    out = {}
-    for split, found in quantiles.items():
-        loss = 1e4 * pinball_loss(found, actual[split], SCORE_LEVELS)
-        out |= {f"{split} 1": float(loss[:, 0].mean()), f"{split} 1-5": float(loss.mean())}
+def weighted(found: dict[str, Forecaster], task: Task) -> tuple[dict[str, Forecaster], dict[str, dict]]:
+    """Ensembles of other weights, of the seeds' averages: equal, learnt on validation, and with HAR as a third."""
+    parts = {label: found[f"{label}, seeds averaged"] for label in LABELS.values()} | {BENCHMARK: found[BENCHMARK]}
+    levels, own = parts["TFT"].levels, {k: f.runs[0] for k, f in parts.items()}
+    nets = {k: own[k] for k in LABELS.values()}
+    known = {k: v[task.valid] for k, v in own.items()}
+    weights = {
+        "equal weights": dict.fromkeys(nets, 1 / len(nets)),
+        "learned weights": learn_weights({k: known[k] for k in nets}, task.actual[task.valid], levels),
+        "learned weights, HAR too": learn_weights(known, task.actual[task.valid], levels),
+    }
+    return {f"ensemble, {k}": Forecaster(levels, [combine(own, w)]) for k, w in weights.items()}, weights
+
+
+def rivals(path: str, task: Task) -> dict[str, Forecaster]:
+    """Other packages' forecasts from the same origins; raises ValueError if one is missing."""
+    frame, steps = pd.read_parquet(path), task.actual.shape[1]
+    symbol = np.asarray(task.panel.symbols, object)[task.panel.symbol_of(task.rows)]
+    index = pd.MultiIndex.from_arrays([np.repeat(symbol, steps), np.repeat(task.panel.date[task.rows], steps),
+                                       np.tile(np.arange(1, steps + 1), len(symbol))])  # fmt: skip
+    columns = [c for c in frame.columns if c[:1].isdigit()]
+    out: dict[str, Forecaster] = {}
+    for (name, _), part in frame.groupby(["forecaster", "seed"], observed=True):
+        part = part.assign(origin=part["origin"].astype("datetime64[ns]"), symbol=part["symbol"].astype(object))
+        cells = part.set_index(["symbol", "origin", "step"])[columns].reindex(index).to_numpy()
+        if not np.isfinite(cells).all():
+            raise ValueError(f"{path} lacks {name} from {index[~np.isfinite(cells).all(1)][0]}; make it again.")
+        forecaster = out.setdefault(str(name), Forecaster(tuple(float(c) for c in columns), []))
+        forecaster.runs.append(cells.reshape(len(symbol), steps, len(columns)))
     return out
 
 
-def table(rows: list[dict]) -> str:
-    """The scores as a Markdown table, best first."""
-    lines = ["| forecaster | test, step 1 | test, steps 1–5 | validation, steps 1–5 |", "|---|---|---|---|"]
-    for row in sorted(rows, key=lambda r: r["test 1-5"]):
-        cells = [f"{row[k]:.2f}" + (f" ± {row[k + ' sd']:.2f}" if k + " sd" in row else "") for k in COLUMNS]
-        lines.append(f"| {row['forecaster']} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+def row(name: str, forecaster: Forecaster, task: Task) -> tuple[dict, np.ndarray, pd.DataFrame]:
+    """A forecaster's scores (mean and deviation over seeds), its test losses [K, H], its intervals by regime."""
+    pick = [forecaster.levels.index(level) for level in SCORE_LEVELS]
+    test, panel = ~task.valid, task.panel
+    date, naive = panel.date[task.rows], random_walk_mae(panel)[panel.symbol_of(task.rows)]
+    losses = [1e4 * pinball_loss(run[..., pick], task.actual, SCORE_LEVELS) for run in forecaster.runs]
+    parts = {"test 1": (test, 1), "test 1-5": (test, 5), "valid 1": (~test, 1), "valid 1-5": (~test, 5)}
+    out: dict = {"forecaster": name, "seeds": len(losses)}
+    for key, (chosen, steps) in parts.items():
+        values = [float(loss[chosen, :steps].mean()) for loss in losses]
+        out |= {key: float(np.mean(values)), f"{key} sd": float(np.std(values, ddof=1)) if len(values) > 1 else None}
+    mean = np.mean(forecaster.runs, axis=0)
+    intervals = task.online(mean, forecaster.levels, WANTED) if not forecaster.calibrated else \
+        np.stack([mean[..., forecaster.levels.index(q)] for q in WANTED], -1)  # fmt: skip
+    out["raw"] = scores(mean[test], forecaster.levels, task.actual[test], date[test], naive[test], INTERVALS)
+    regime = np.array(REGIMES)[terciles(panel.scale[task.rows[test]])]
+    every = by_group(intervals[test], WANTED, task.actual[test], np.full(test.sum(), "all"), INTERVALS)
+    groups = pd.concat([every, by_group(intervals[test], WANTED, task.actual[test], regime, INTERVALS)])
+    out["calibrated"] = groups.to_dict("index")
+    return out, np.mean(losses, axis=0)[test], groups
 
 
-COLUMNS = ("test 1", "test 1-5", "valid 1-5")
+def verdicts(rows: list[dict], losses: dict[str, np.ndarray], task: Task) -> dict:
+    """Adds each row's p-values; returns the tests between the ensembles and of superior ability."""
+    date, steps = task.panel.date[task.rows[~task.valid]], task.actual.shape[1]
+    field = {k: v for k, v in losses.items() if "one seed" not in k and k != "ensemble, not calibrated"}
+    leaders = {k: v for k, v in field.items() if k == SHIPPED or ("seeds averaged" not in k and "weights" not in k)}
+    sets = {"set": confidence_set(leaders, date), "set of all": confidence_set(field, date)}
+    for found in rows:
+        name = found["forecaster"]
+        test = diebold_mariano(losses[name], losses[BENCHMARK], date, 2 * steps - 1)
+        found["dm p against HAR"] = None if name == BENCHMARK else test.p_value
+        for key, table in sets.items():
+            found[key] = float(table.loc[name, "p_value"]) if name in table.index else None
+    ensembles = [k for k in losses if k.startswith("ensemble, ") and "weights" in k]
+    base = "ensemble, not calibrated"
+    pairs = {k: diebold_mariano(losses[base], losses[k], date, 2 * steps - 1) for k in ensembles}
+    return {
+        "weights": {k: {"difference": t.difference, "p two-sided": 2 * min(t.p_value, 1 - t.p_value)}
+                    for k, t in pairs.items()},
+        "superior to HAR, p": superior_ability(leaders, BENCHMARK, date),
+        "superior to the shipped, p": superior_ability(leaders, SHIPPED, date),
+    }  # fmt: skip
 
 
-def averaged(name: str, seeds: list[dict[str, float]]) -> dict:
-    """Mean and standard deviation over seeds."""
-    row: dict = {"forecaster": name}
-    for key in seeds[0]:
-        values = [s[key] for s in seeds]
-        row |= {key: statistics.mean(values), f"{key} sd": statistics.stdev(values) if len(values) > 1 else 0.0}
-    return row
+def rule(forecaster: Forecaster, task: Task, trials: int) -> dict:
+    """The trading rule on the test years, after costs, and its Sharpe ratio deflated by the number of trials."""
+    test, panel = ~task.valid, task.panel
+    symbol = np.asarray(panel.symbols, object)[panel.symbol_of(task.rows)][test]
+    date = panel.date[task.rows][test]
+    trades = trading.run_rule(symbol, date, forecaster.runs[0][test], forecaster.levels, task.actual[test])
+    found = {name: trading.summary(table) for name, table in trades.items()}
+    found["rule"] |= {"trials": trials, "deflated": trading.deflated_sharpe(trades["rule"]["net"].to_numpy(), trials)}
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--preset", default="quick")
-    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--model", default=None, help="a predictor's folder; by default the shipped one")
+    parser.add_argument("--rivals", help="a Parquet of other packages' forecasts, by bench/rivals.py")
+    parser.add_argument("--log", default="data/results/trials.jsonl")
     parser.add_argument("--out", default="data/results/djia.json")
-    parser.add_argument("--readme", help="a file whose leaderboard section is replaced by the table")
     options = parser.parse_args()
-    begin = time.perf_counter()
-    config = tn.PanelConfig(train_end="2013-12-31", valid_end="2015-12-31")
-    panel = tn.make_panel(tn.load_bars("djia"), config)
-    rows = {s: panel.origins(s) for s in SPLITS}
-    root = np.sqrt(np.arange(1, config.horizon + 1))
-    actual = {s: panel.target[r] * panel.scale[r, None] * root for s, r in rows.items()}
-
-    found = []
-    for name in VOLATILITIES:
-        quantiles = {s: baseline_quantiles(name, panel, r, SCORE_LEVELS) for s, r in rows.items()}
-        found.append({"forecaster": name, **score(quantiles, actual)})
-    boosting = preset(options.preset)[2]
-    pick = [boosting.quantiles.index(level) for level in SCORE_LEVELS]
-    boosted = tn.Boosting(boosting).fit(panel)
-    found.append({"forecaster": "gradient boosting", **score(
-        {s: boosted.quantiles(panel, r)[..., pick] for s, r in rows.items()}, actual)})  # fmt: skip
-    seeds = [int(s) for s in options.seeds.split(",")]
-    runs = [networks(panel, rows, options.preset, seed) for seed in seeds]
-    for name in runs[0]:
-        found.append(averaged(name, [score(run[name], actual) for run in runs]))
-    mean = {s: np.mean([run["ensemble"][s] for run in runs], axis=0) for s in SPLITS}
-    found.append({"forecaster": f"ensemble, {len(seeds)} seeds averaged", **score(mean, actual)})
-
-    text = table(found)
+    begin, task = time.perf_counter(), Task.make()
+    predictor = tn.Predictor.load(options.model)
+    levels = tuple(predictor.levels)
+    found = {name: Forecaster(levels, [Baseline(name, task.panel, levels).quantiles(task.panel, task.rows)])
+             for name in BASELINES}  # fmt: skip
+    boosting = tn.Boosting(preset("cloud")[2]).fit(task.panel)
+    found["gradient boosting"] = Forecaster(levels, [boosting.quantiles(task.panel, task.rows)])
+    found |= networks(predictor, task)
+    ensembles, weights = weighted(found, task)
+    found |= ensembles | (rivals(options.rivals, task) if options.rivals else {})
+    rows, losses = [], {}
+    for name, forecaster in found.items():
+        line, losses[name], _ = row(name, forecaster, task)
+        rows.append(line)
     record = {
         "protocol": "train to 2013-12-31, validation 2014-2015, test 2016-2017; pinball x 1e4, nine levels",
-        "preset": options.preset, "seeds": seeds, "origins": {s: len(r) for s, r in rows.items()},
-        "data": panel.digest(), "seconds": time.perf_counter() - begin, "rows": found,
+        "seeds": len(predictor.members["tft"].models), "origins": {"valid": int(task.valid.sum()),
+                                                                   "test": int((~task.valid).sum())},
+        "data": task.panel.digest(), "weights": weights, "verdicts": verdicts(rows, losses, task),
+        "trading": rule(found[SHIPPED], task, count_trials(options.log)), "rows": rows,
+        "seconds": time.perf_counter() - begin,
     }  # fmt: skip
     write_json(options.out, record)
-    if options.readme:
-        fill(options.readme, "leaderboard", text)
-    print(text)
-    print(options.out)
+    print(tables.leaderboard(record), tables.intervals(record), tables.weights(record), sep="\n\n")
+    print(record["verdicts"], record["trading"], options.out, sep="\n")
 
 
 if __name__ == "__main__":

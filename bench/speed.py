@@ -19,8 +19,8 @@ import time
 from pathlib import Path
 
 import numpy as np
+import tables
 import torch
-from readme import fill
 
 import tftnhits as tn
 from tftnhits.config import NHITSConfig, TFTConfig, TrainConfig
@@ -77,20 +77,6 @@ def peers(python: str, seconds: float, threads: int) -> list[dict]:
         return json.loads(out.read_text())
 
 
-def table(rows: list[dict], beside: list[dict]) -> str:
-    """Everything measured as Markdown, fastest first of each kind; the ratio is to the fastest peer of the kind."""
-    lines = ["| network | windows a second | weights | times the fastest peer |", "|---|---|---|---|"]
-    for kind in ("TFT", "N-HITS"):
-        same = [p for p in beside if p["model"] == kind.replace("-", "").lower()]
-        best = max((p["windows_per_second"] for p in same), default=float("nan"))
-        own = [(f"**{r['network']}**", r) for r in rows if r["network"].startswith(kind)]
-        own += [(f"{kind}, {p['peer']} {p['version']}", p) for p in same]
-        for name, row in sorted(own, key=lambda x: -x[1]["windows_per_second"]):
-            ratio = row["windows_per_second"] / best
-            lines.append(f"| {name} | {row['windows_per_second']:,.0f} | {row['parameters']:,} | {ratio:.1f} |")
-    return "\n".join(lines)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=20)
@@ -98,7 +84,6 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16, help="chunks")
     parser.add_argument("--origins", type=int, default=64)
     parser.add_argument("--peers", metavar="PYTHON", help="an interpreter that has the peers installed")
-    parser.add_argument("--readme", help="a file whose speed section is replaced by the table")
     parser.add_argument("--out", default="data/results/speed.json")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -109,13 +94,10 @@ def main() -> None:
         rows.append({"network": name, **measure(config, panel, train, options.seconds)})
         print(f"{name:20s}{rows[-1]['windows_per_second']:10,.0f} windows/s   {rows[-1]['parameters']:,} weights")
     beside = peers(options.peers, options.seconds, options.threads) if options.peers else []
-    print(text := table(rows, beside))
-    if options.readme:
-        fill(options.readme, "speed", text)
     versions = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
     record = {"threads": options.threads, "batch": options.batch, "origins": options.origins, "versions": versions}
-    write_json(options.out, {**record, "rows": rows, "peers": beside})
-    print(options.out)
+    write_json(options.out, record := {**record, "rows": rows, "peers": beside})
+    print(tables.speed(record), options.out, sep="\n")
 
 
 if __name__ == "__main__":

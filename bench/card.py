@@ -1,0 +1,112 @@
+"""Write the model card of data/pretrained: its words are here, every number comes from data/results/*.json.
+
+python bench/card.py [--results data/results] [--out data/pretrained/README.md]
+"""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+from string import Template
+
+import tables
+
+from tftnhits.files import read_json
+
+CARD = Template("""---
+frameworks:
+- pytorch
+tasks:
+- time-series-forecasting
+language:
+- en
+tags:
+- finance
+- temporal-fusion-transformer
+- n-hits
+- conformal-prediction
+---
+
+# TFT + N-HITS for financial bars
+
+Forecasts the next $horizon bars (open, high, low, close, volume in; close out) of any symbol: the median and any
+central interval, by a Temporal Fusion Transformer and N-HITS, averaged 65/35 over $seeds seeds each; gradient boosting
+answers where PyTorch is missing or a history has under $context bars.
+
+**Research and education, not trading advice.**
+
+```python
+import tftnhits as tn
+
+model = tn.Predictor.load()  # these weights, with no network
+print(model.predict("bars.csv", level=0.93).summary())  # prediction, interval, confidence, model_used, warnings
+```
+
+`confidence` is the nominal level of the interval; `interval["coverage"]` is the share of outcomes that such intervals
+held over the last year of the data below, each made with what was known then.
+
+## Training
+$origins_train training origins of $symbols US stocks (2006–2013), validation 2014–2015 for every choice, preset
+`$preset`: $tft_weights and $nhits_weights weights. Every origin of a chunk is trained in one pass; $minutes minutes on
+two CPU cores for all seeds. Inputs are scale-free (returns over a HAR volatility, ranges, relative volume, market
+averages, the earnings cycle) and name no symbol, so that it answers for those that it never saw. Validation loss by
+seed: TFT $tft_valid ± $tft_sd, N-HITS $nhits_valid ± $nhits_sd; of the seeds' averages $tft_mean and $nhits_mean.
+
+## Results
+Test years 2016–2017, $origins_test origins, none of them used for training or for a choice. Mean pinball loss × 10⁴ of
+the cumulative log return over nine quantile levels; p is the one-sided Diebold-Mariano test against HAR, clustered by
+date; the 90% model confidence set is of the forecasters with an entry in its column, and holds the best with 90%
+confidence.
+
+$board
+
+The trading rule of the kit on these forecasts, after costs, has a Sharpe ratio of $sharpe ($holding for buying and
+holding), and $deflated is the probability that it is more than the luck of $trials configurations tried: what these
+forecasts know is how far prices move, hardly where to.
+
+## Intervals
+Test years; calibrated online for every forecaster alike, from the outcomes known at each origin. Shares of outcomes
+inside, overall and by thirds of volatility; widths in basis points.
+
+$intervals
+
+## Limits
+- Trained on daily bars of US stocks of 2006–2013, survivors all of them. Other markets, intraday bars and years are
+  further from what it knows; the calibration follows with outcomes: `model.calibrated(bars)`.
+- Prices are taken as adjusted for splits. A dividend or a split that is not adjusted looks like a return.
+- Steps beyond $horizon bars need a model trained for them.
+
+## Files
+`predictor.json` (inputs, weights of the ensemble, calibration), `tft*.json` and `nhits*.json` with hash-named
+safetensors, `boosting.json` with a skops file, `configuration.json` for ModelScope; $megabytes MB in all, no pickle.
+Made by `python bench/pretrain.py`, scored by `python bench/djia.py`, and this card is by `python bench/readme.py`.
+""")
+
+
+def render(results: Path) -> str:
+    """The card's text from what was measured."""
+    trained, djia = read_json(results / "pretrained.json"), read_json(results / "djia.json")
+    values: dict[str, object] = {k: trained[k] for k in ("horizon", "context", "symbols", "preset")}
+    for kind in ("tft", "nhits"):
+        runs = [r for r in trained["runs"] if r["network"] == kind]
+        losses = [r["valid"] for r in runs]
+        values |= {
+            f"{kind}_weights": f"{runs[0]['weights']:,}",
+            f"{kind}_valid": f"{statistics.mean(losses):.2f}",
+            f"{kind}_sd": f"{statistics.stdev(losses) if len(losses) > 1 else 0:.2f}",
+            f"{kind}_mean": f"{trained['averaged'][kind]:.2f}",
+        }
+    return CARD.substitute(
+        values,
+        seeds=len(trained["seeds"]),
+        origins_train=f"{trained['origins']:,}",
+        origins_test=f"{djia['origins']['test']:,}",
+        minutes=f"{sum(r['seconds'] for r in trained['runs']) / 2 / 60:.0f}",
+        board=tables.leaderboard(djia),
+        intervals=tables.intervals(djia),
+        sharpe=f"{djia['trading']['rule']['sharpe']:.2f}",
+        holding=f"{djia['trading']['buy and hold']['sharpe']:.2f}",
+        deflated=f"{djia['trading']['rule']['deflated']:.0%}",
+        trials=djia["trading"]["rule"]["trials"],
+        megabytes=f"{sum(trained['bytes'].values()) / 1e6:.1f}",
+    )

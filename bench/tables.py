@@ -1,0 +1,138 @@
+"""What data/results/*.json say, as Markdown tables: for README.md and for the model card."""
+
+from __future__ import annotations
+
+from typing import Any
+
+SHIPPED = "ensemble, as shipped"
+REGIMES = ("calm", "middle", "wild")
+INTERVALS = (0.93, 0.8)
+ALPHA = 0.10  # of the model confidence set
+
+
+def markdown(head: list[str], rows: list[list[str]]) -> str:
+    """A table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def number(row: dict, key: str, form: str = ".2f") -> str:
+    """Mean and, over seeds, deviation; a dash where there is none."""
+    if row.get(key) is None:
+        return "–"
+    spread = row.get(f"{key} sd")
+    return f"{row[key]:{form}}" + (f" ± {spread:{form.lstrip('+')}}" if spread is not None else "")
+
+
+def p_value(p: float | None) -> str:
+    """Three digits."""
+    return "–" if p is None else "< .001" if p < 0.001 else f"{p:.3f}".lstrip("0")
+
+
+def leaderboard(record: dict) -> str:
+    """The DJIA protocol's scores and verdicts, best first."""
+    head = ["forecaster", "test, step 1", "test, steps 1–5", "validation, steps 1–5", "p: beats HAR", "90% set"]
+    rows = []
+    for row in sorted(record["rows"], key=lambda r: r["test 1-5"]):
+        inside = row["set"]
+        cells = [number(row, key) for key in ("test 1", "test 1-5", "valid 1-5")]
+        cells += [p_value(row["dm p against HAR"])]
+        cells += ["–" if inside is None else f"{'in' if inside > ALPHA else 'out'} ({p_value(inside)})"]
+        rows.append([_name(row), *cells])
+    return markdown(head, rows)
+
+
+def intervals(record: dict) -> str:
+    """Coverage and width of the calibrated intervals on the test years, overall and by regime."""
+    head = ["forecaster"]
+    for level in INTERVALS:
+        head += [f"{100 * level:g}%: inside", *REGIMES, "width"]
+    rows = []
+    shown = [r for r in record["rows"] if r["set"] is not None]
+    for row in sorted(shown, key=lambda r: r["calibrated"]["all"]["winkler_93"]):
+        cells, groups = [_name(row)], row["calibrated"]
+        for level in INTERVALS:
+            key = f"{100 * level:g}"
+            cells += [f"{100 * groups[g][f'coverage_{key}']:.1f}" for g in ("all", *REGIMES)]
+            cells.append(f"{groups['all'][f'width_{key}']:.0f}")
+        rows.append(cells)
+    return markdown(head, rows)
+
+
+def _name(row: dict) -> str:
+    return f"**{row['forecaster']}**" if row["forecaster"] == SHIPPED else row["forecaster"]
+
+
+def weights(record: dict) -> str:
+    """The ensembles of other weights against 65/35, on the test years."""
+    by_name = {row["forecaster"]: row for row in record["rows"]}
+    head = ["weights", "TFT", "N-HITS", "HAR", "test, steps 1–5", "minus 65/35", "p, two-sided"]
+    shares = {"TFT": 0.65, "N-HITS": 0.35}
+    base = by_name["ensemble, not calibrated"]
+    rows = [["65/35", *_shares(shares), f"{base['test 1-5']:.2f}", "–", "–"]]
+    for name, shares in record["weights"].items():
+        test = record["verdicts"]["weights"][f"ensemble, {name}"]
+        loss = by_name[f"ensemble, {name}"]["test 1-5"]
+        rows.append(
+            [name, *_shares(shares), f"{loss:.2f}", f"{-test['difference']:+.3f}", p_value(test["p two-sided"])]
+        )
+    return markdown(head, rows)
+
+
+def _shares(found: dict[str, float]) -> list[str]:
+    return [f"{found[k]:.2f}" if k in found else "–" for k in ("TFT", "N-HITS", "HAR")]
+
+
+def backtest(record: dict) -> str:
+    """The walk-forward backtest, best first."""
+    head = ["forecaster", "loss, steps 1–5", "p: beats HAR", "90% set", "93%: inside", "80%: inside"]
+    rows = []
+    for row in record["leaderboard"]:
+        cells = [row["forecaster"], f"{row['pinball']:.2f}", p_value(row["dm_p"]), "in" if row["in_mcs"] else "out"]
+        rows.append([*cells, *(f"{100 * row[f'calibrated_coverage_{k}']:.1f}%" for k in (93, 80))])
+    return markdown(head, rows)
+
+
+def ablation(record: dict) -> str:
+    """What each enhancement buys on validation: loss without it, and how much more that is."""
+    head = ["network", "variant", "weights", "validation", "minus enhanced", "p seeds", "p dates", "what is left out"]
+    rows = []
+    for row in record["rows"]:
+        cells = [row["network"], row["variant"], f"{row['weights']:,}", number(row, "valid", ".3f")]
+        cells += [number(row, "difference", "+.3f"), p_value(row.get("p seeds")), p_value(row.get("p dates"))]
+        rows.append([*cells, row.get("verdict", "–")])
+    return markdown(head, rows)
+
+
+def volatility(record: dict) -> str:
+    """The TFT paper's volatility table, published rows last."""
+    head = ["forecaster", "P50, strict windows", "P90, strict windows", "P50, all", "P90, all"]
+    keys = ("strict P50", "strict P90", "test P50", "test P90")
+    rows = [[row["forecaster"], *(number(row, key, ".4f") for key in keys)] for row in record["rows"]]
+    published = record["published (Lim et al. 2021)"]
+    rows += [[f"{row['forecaster']}, as published", *(number(row, key, ".3f") for key in keys)] for row in published]
+    return markdown(head, rows)
+
+
+def exchange(record: dict) -> str:
+    """N-HITS on Exchange, best first by horizon."""
+    rows = []
+    for row in sorted(record["rows"], key=lambda r: (r["horizon"], r["mse"])):
+        cells = [number(row, key, ".4f") for key in ("mse", "mae")]
+        rows.append([str(row["horizon"]), row["forecaster"], *cells])
+    return markdown(["horizon", "forecaster", "MSE", "MAE"], rows)
+
+
+def speed(record: dict) -> str:
+    """Training speed, fastest first of each kind; the ratio is to the fastest peer of the kind."""
+    rows = []
+    for kind in ("TFT", "N-HITS"):
+        same = [p for p in record["peers"] if p["model"] == kind.replace("-", "").lower()]
+        best = max((p["windows_per_second"] for p in same), default=float("nan"))
+        own: list[tuple[str, dict[str, Any]]] = []
+        own += [(f"**{r['network']}**", r) for r in record["rows"] if r["network"].startswith(kind)]
+        own += [(f"{kind}, {p['peer']} {p['version']}", p) for p in same]
+        for name, row in sorted(own, key=lambda x: -x[1]["windows_per_second"]):
+            rate = row["windows_per_second"]
+            rows.append([name, f"{rate:,.0f}", f"{row['parameters']:,}", f"{rate / best:.1f}"])
+    return markdown(["network", "windows a second", "weights", "times the fastest peer"], rows)
