@@ -177,6 +177,15 @@ def rule(forecaster: Forecaster, task: Task, trials: int) -> dict:
     return found
 
 
+def all_origins(predictor: tn.Predictor, days: int = 500) -> dict:
+    """How long forecasts from each of the last `days` bars of every symbol take, bars to frame."""
+    bars = tn.load_bars("djia").groupby("symbol").tail(days + CONTEXT - 1).reset_index(drop=True)
+    begin = time.perf_counter()
+    frame = predictor.predict(bars, origins="all").frame
+    seconds = time.perf_counter() - begin
+    return {"symbols": frame["symbol"].nunique(), "forecasts": len(frame) // predictor.horizon, "seconds": seconds}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default=None, help="a predictor's folder; by default the shipped one")
@@ -204,7 +213,7 @@ def main() -> None:
                                                                    "test": int((~task.valid).sum())},
         "data": task.panel.digest(), "weights": weights, "verdicts": verdicts(rows, losses, task),
         "trading": rule(found[SHIPPED], task, count_trials(options.log)), "rows": rows,
-        "seconds": time.perf_counter() - begin,
+        "all origins": all_origins(predictor), "seconds": time.perf_counter() - begin,
     }  # fmt: skip
     write_json(options.out, record)
     print(tables.leaderboard(record), tables.intervals(record), tables.weights(record), sep="\n\n")

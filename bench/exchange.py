@@ -25,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import tables
 import torch
 
 from tftnhits.config import NHITSConfig, PanelConfig, TrainConfig
@@ -166,16 +167,6 @@ def verdict(horizon: int, own: list[dict], other: list[dict]) -> dict:
     return out
 
 
-def show(table: list[dict]) -> str:
-    """The scores as Markdown, in groups of a horizon."""
-    lines = ["| horizon | forecaster | MSE | MAE |", "|---|---|---|---|"]
-    for row in sorted(table, key=lambda r: (r["horizon"], r["mse"])):
-        cells = [f"{row[k]:.4f}" + (f" ± {row[k + ' sd']:.4f}" if "seeds" in row else "") if k in row else "–"
-                 for k in ("mse", "mae")]  # fmt: skip
-        lines.append(f"| {row['horizon']} | {row['forecaster']} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
@@ -189,11 +180,16 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", default="data/results/exchange.json")
     options = parser.parse_args()
+    horizons = [int(h) for h in options.horizons.split(",")]
+    if any(h % k for h in horizons for k in options.pools):
+        parser.error(
+            "each of --horizons must be a multiple of each of --pools: of other knots, ours round up, theirs down"
+        )
     torch.set_num_threads(options.threads)
     z, ends = read(options.data)
     begin, table, verdicts = time.perf_counter(), [], []
     versions = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
-    for horizon in (int(h) for h in options.horizons.split(",")):
+    for horizon in horizons:
         rows, found, peer = compare(options, horizon, z, ends)
         table, verdicts, versions = table + rows, verdicts + found, versions | peer
     record = {
@@ -207,7 +203,7 @@ def main() -> None:
         "equal": "the means differ by less than the root of the sum of the seeds' variances", "verdicts": verdicts,
     }  # fmt: skip
     write_json(options.out, record)
-    print(show(table), *verdicts, options.out, sep="\n")
+    print(tables.exchange(record), *verdicts, options.out, sep="\n")
 
 
 if __name__ == "__main__":
