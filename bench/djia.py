@@ -212,7 +212,7 @@ def main() -> None:
         "seeds": len(predictor.members["tft"].models), "origins": {"valid": int(task.valid.sum()),
                                                                    "test": int((~task.valid).sum())},
         "data": task.panel.digest(), "weights": weights, "verdicts": verdicts(rows, losses, task),
-        "trading": rule(found[SHIPPED], task, count_trials(options.log)), "rows": rows,
+        "trading": rule(found[SHIPPED], task, count_trials(options.log, "DJIA")), "rows": rows,
         "all origins": all_origins(predictor), "seconds": time.perf_counter() - begin,
     }  # fmt: skip
     write_json(options.out, record)

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 import tftnhits as tn
-from tftnhits.config import preset
+from tftnhits.config import SEEDS, preset
 from tftnhits.data.windows import Panel
 from tftnhits.files import write_json
 from tftnhits.training.loop import fit, forecast_rows
@@ -47,7 +47,7 @@ def train(kind: str, name: str, seed: int, panel: Panel, work: Path, log: str) -
         "seconds": found.seconds, "weights": sum(p.numel() for p in found.model.parameters()),
     }  # fmt: skip
     more = {k: record[k] for k in ("epochs", "seconds", "weights")}
-    log_trial(log, "pretrain", type(found.model).__name__, config, settings, record["valid"], seed,
+    log_trial(log, "DJIA pretrain", type(found.model).__name__, config, settings, record["valid"], seed,
               panel=panel.config, **more)  # fmt: skip
     print(f"{kind} seed {seed}: validation {record['valid']:.2f}, {record['epochs']} epochs", flush=True)
     return found.model, record
@@ -63,7 +63,7 @@ def averaged(models: list[nn.Module], panel: Panel) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--preset", default="cloud")
-    parser.add_argument("--seeds", default="0,1,2,3,4")
+    parser.add_argument("--seeds", default=",".join(map(str, range(SEEDS["cloud"]))))
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--work", type=Path, default=Path("build/pretrain"))
     parser.add_argument("--log", default="data/results/trials.jsonl")

@@ -14,6 +14,7 @@ torch = pytest.importorskip("torch")
 from helpers import BOOSTING_TINY, NHITS_TINY, TFT_TINY, TRAIN_TINY, djia, made_bars, one_sentence, stir  # noqa: E402
 
 import tftnhits as tn  # noqa: E402
+from tftnhits.config import SEEDS  # noqa: E402
 from tftnhits.errors import CheckpointError, ConfigError, DataError, HistoryTooShort, OutputError  # noqa: E402
 from tftnhits.forecast.conformal import MEASURED, YEAR, Conformal  # noqa: E402
 from tftnhits.forecast.ensemble import Network, combine  # noqa: E402
@@ -509,6 +510,18 @@ def test_train_predictor_goes_on_from_its_folder(bars, tmp_path):
     )
     with pytest.raises(ConfigError, match="preset"):
         tn.train_predictor(panel, "giant")
+
+
+def test_a_preset_may_average_several_seeds(bars, tmp_path, monkeypatch):
+    monkeypatch.setitem(SEEDS, "tiny", 2)
+    panel = tn.make_panel(bars[bars["symbol"] != "IBM"])
+    found = tn.train_predictor(panel, "tiny", replace(TRAIN_TINY, epochs=4), tmp_path, progress=False)
+    assert {"tft.state", "tft-1.state", "nhits.state", "nhits-1.state"} <= set(os.listdir(tmp_path))
+    rows = panel.last_origins(20)
+    one, two = (Network(m).quantiles(panel, rows) for m in found.members["nhits"].models)
+    assert np.allclose(found.members["nhits"].quantiles(panel, rows), (one + two) / 2)
+    parts = found.members["nhits"].models
+    assert any(not np.array_equal(a.detach(), b.detach()) for a, b in zip(*(m.parameters() for m in parts)))
 
 
 def test_other_horizons_train_too(bars):

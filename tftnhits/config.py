@@ -220,13 +220,11 @@ PRESETS: dict[str, tuple[TFTConfig, NHITSConfig, BoostingConfig, TrainConfig]] =
         TrainConfig(epochs=1, batch=4, origins=32),
     ),
     "quick": (TFTConfig(), NHITSConfig(), BoostingConfig(), TrainConfig()),
-    "cloud": (
-        TFTConfig(hidden=128, dropout=0.4),
-        NHITSConfig(hidden=256),
-        BoostingConfig(trees=150, rows=300_000),
-        TrainConfig(epochs=100, patience=15, learning_rate=2e-3),
-    ),
+    # on validation hidden 128 was worse than quick's 16 (39.53 against 39.44 over seeds), so "cloud" has more seeds instead
+    "cloud": (TFTConfig(), NHITSConfig(), BoostingConfig(rows=300_000, min_leaf=1_000), TrainConfig()),
 }
+
+SEEDS = {"cloud": 5}  # networks that a member averages; one in the other presets
 
 
 def preset(name: str) -> tuple[TFTConfig, NHITSConfig, BoostingConfig, TrainConfig]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import platform
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..config import ENSEMBLE_WEIGHTS, LEVEL, TrainConfig, preset, with_horizon
+from ..config import ENSEMBLE_WEIGHTS, LEVEL, SEEDS, TrainConfig, preset, with_horizon
 from ..data import features as F
 from ..data.bars import load_bars
 from ..data.windows import Panel, input_names, make_panel
@@ -265,7 +266,7 @@ def train_predictor(
 ) -> Predictor:
     """Train every member that can be trained here and weigh them 65/35; without torch that is boosting alone.
 
-    With `folder` the training states and the finished predictor are written there, and an interrupted call goes
+    The preset `cloud` averages several seeds of each network. With `folder` the training states and the finished predictor are written there, and an interrupted call goes
     on where it stopped. Raises ConfigError, HistoryTooShort, CheckpointError, OutputError.
     """
     tft, nhits, boosting, usual = preset(preset_name)
@@ -274,9 +275,13 @@ def train_predictor(
     if has_torch():
         from ..training.loop import fit
 
+        train = train or usual
         for name, config in (("tft", tft), ("nhits", nhits)):
-            state = Path(folder) / f"{name}.state" if folder else None
-            members[name] = fit(with_horizon(config, horizon), panel, train or usual, state, progress).model
+            members[name] = []
+            for i in range(SEEDS.get(preset_name, 1)):
+                state = Path(folder) / f"{name}{f'-{i}' if i else ''}.state" if folder else None
+                settings = replace(train, seed=train.seed + i)
+                members[name].append(fit(with_horizon(config, horizon), panel, settings, state, progress).model)
     predictor = Predictor(members, panel)
     if folder:
         predictor.save(folder)
