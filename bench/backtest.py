@@ -9,11 +9,11 @@ that are in --folder already are kept, and then the time is that of the rest alo
 from __future__ import annotations
 
 import argparse
-import math
 import time
 from typing import Any
 
 import pandas as pd
+from tables import plain
 
 import tftnhits as tn
 from tftnhits.evaluation.leaderboard import arrays, summary
@@ -22,16 +22,6 @@ from tftnhits.evaluation.part import ENSEMBLES
 from tftnhits.files import write_json
 
 OVER_TIME = ("coverage_80", "coverage_93", "calibrated_coverage_80", "calibrated_coverage_93", "outcomes")
-
-
-def plain(value: Any) -> Any:
-    """For JSON: frames as lists of rows, numpy's numbers as Python's, NaN as null."""
-    if isinstance(value, pd.DataFrame):
-        return [plain(row) for row in value.to_dict("records")]
-    if isinstance(value, dict):
-        return {str(k): plain(v) for k, v in value.items()}
-    value = value.item() if hasattr(value, "item") else value
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def measure(result: tn.Backtest) -> dict[str, Any]:

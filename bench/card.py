@@ -47,10 +47,10 @@ held over the last year of the data below, each made with what was known then.
 
 ## Training
 $origins_train training origins of $symbols US stocks (2006–2013), validation 2014–2015 for every choice, preset
-`$preset`: $tft_weights and $nhits_weights weights. Every origin of a chunk is trained in one pass; $minutes minutes on
-two CPU cores for all seeds. Inputs are scale-free (returns over a HAR volatility, ranges, relative volume, market
-averages, the earnings cycle) and name no symbol, so that it answers for those that it never saw. Validation loss by
-seed: TFT $tft_valid ± $tft_sd, N-HITS $nhits_valid ± $nhits_sd; of the seeds' averages $tft_mean and $nhits_mean.
+`$preset`: $tft_weights and $nhits_weights weights. Every origin of a chunk is trained in one pass. Inputs are
+scale-free (returns over a HAR volatility, ranges, relative volume, market averages, the earnings cycle) and name no
+symbol, so that it answers for those that it never saw. Validation loss by seed: TFT $tft_valid ± $tft_sd, N-HITS
+$nhits_valid ± $nhits_sd; of the seeds' averages $tft_mean and $nhits_mean.
 
 ## Results
 Test years 2016–2017, $origins_test origins, none of them used for training or for a choice. Mean pinball loss × 10⁴ of
@@ -101,7 +101,6 @@ def render(results: Path) -> str:
         seeds=len(trained["seeds"]),
         origins_train=f"{trained['origins']:,}",
         origins_test=f"{djia['origins']['test']:,}",
-        minutes=f"{sum(r['seconds'] for r in trained['runs']) / 2 / 60:.0f}",
         board=tables.leaderboard(djia),
         intervals=tables.intervals(djia),
         sharpe=f"{djia['trading']['rule']['sharpe']:.2f}",

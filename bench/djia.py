@@ -2,8 +2,8 @@
 
     python bench/djia.py [--model data/pretrained] [--rivals FILE] [--out data/results/djia.json]
 
-The networks are those of a predictor's folder (bench/pretrain.py), whose configuration was chosen on validation;
-baselines and gradient boosting are fitted here, and FILE holds forecasts of other packages (bench/rivals.py). Losses
+The networks and the gradient boosting are those of a predictor's folder (bench/pretrain.py), whose configuration was
+chosen on validation; baselines are fitted here, and FILE holds forecasts of other packages (bench/rivals.py). Losses
 are mean pinball losses × 10⁴ of the cumulative log return over the protocol's nine quantile levels and five steps.
 All forecasters are calibrated online in the same way, over validation and then over the test years, for the
 intervals. Verdicts are on the test years: Diebold-Mariano against HAR, the 90% model confidence set.
@@ -21,7 +21,7 @@ import tables
 from tables import INTERVALS, REGIMES, SHIPPED
 
 import tftnhits as tn
-from tftnhits.config import ENSEMBLE_WEIGHTS, SCORE_LEVELS, preset
+from tftnhits.config import ENSEMBLE_WEIGHTS, SCORE_LEVELS
 from tftnhits.data.windows import Panel
 from tftnhits.evaluation import trading
 from tftnhits.evaluation.metrics import by_group, pinball_loss, random_walk_mae, scores, terciles
@@ -198,8 +198,8 @@ def main() -> None:
     levels = tuple(predictor.levels)
     found = {name: Forecaster(levels, [Baseline(name, task.panel, levels).quantiles(task.panel, task.rows)])
              for name in BASELINES}  # fmt: skip
-    boosting = tn.Boosting(preset("cloud")[2]).fit(task.panel)
-    found["gradient boosting"] = Forecaster(levels, [boosting.quantiles(task.panel, task.rows)])
+    boosting = predictor.members["boosting"].quantiles(task.panel, task.rows)
+    found["gradient boosting"] = Forecaster(levels, [boosting])
     found |= networks(predictor, task)
     ensembles, weights = weighted(found, task)
     found |= ensembles | (rivals(options.rivals, task) if options.rivals else {})
@@ -215,6 +215,7 @@ def main() -> None:
         "trading": rule(found[SHIPPED], task, count_trials(options.log, "DJIA")), "rows": rows,
         "all origins": all_origins(predictor), "seconds": time.perf_counter() - begin,
     }  # fmt: skip
+    record = tables.plain(record)
     write_json(options.out, record)
     print(tables.leaderboard(record), tables.intervals(record), tables.weights(record), sep="\n\n")
     print(record["verdicts"], record["trading"], options.out, sep="\n")

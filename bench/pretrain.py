@@ -42,9 +42,10 @@ def train(kind: str, name: str, seed: int, panel: Panel, work: Path, log: str) -
     tft, nhits, _, settings = preset(name)
     config, settings = {"tft": tft, "nhits": nhits}[kind], replace(settings, seed=seed)
     found = fit(config, panel, settings, work / f"{kind}-{name}-{seed}.state", progress=False)
+    size = sum(p.numel() for p in found.model.parameters())
     record = {
         "network": kind, "seed": seed, "valid": valid_loss(found.model, panel), "epochs": len(found.history),
-        "seconds": found.seconds, "weights": sum(p.numel() for p in found.model.parameters()),
+        "seconds": sum(h["seconds"] for h in found.history), "weights": size,
     }  # fmt: skip
     more = {k: record[k] for k in ("epochs", "seconds", "weights")}
     log_trial(log, "DJIA pretrain", type(found.model).__name__, config, settings, record["valid"], seed,

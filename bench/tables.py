@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 SHIPPED = "ensemble, as shipped"
 REGIMES = ("calm", "middle", "wild")
 INTERVALS = (0.93, 0.8)
 ALPHA = 0.10  # of the model confidence set
+
+
+def plain(value: Any) -> Any:
+    """For JSON: frames as lists of rows, numpy's numbers as Python's, NaN as null."""
+    if hasattr(value, "to_dict"):
+        value = value.to_dict("records")
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    value = value.item() if hasattr(value, "item") else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def markdown(head: list[str], rows: list[list[str]]) -> str:
