@@ -12,11 +12,14 @@ RIVALS ?=
 PY := .venv/bin/python
 # The stamp's name changes with what is installed and where, so that nothing else makes pip run again.
 STAMP := .venv/.installed-$(shell (pwd; cat pyproject.toml constraints.txt) | cksum | cut -d' ' -f1)
+# The packages that we are measured against want other versions than ours, so they have an environment of their own.
+PEERS_PY := .venv-peers/bin/python
+PEERS_STAMP := .venv-peers/.installed-$(shell (pwd; cat pyproject.toml constraints.txt) | cksum | cut -d' ' -f1)
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 ROOT_ARGS := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lab lint format bench clean
+.PHONY: help setup run test peers peers-setup lab lint format bench clean
 
 help: ## Show this help
 	@echo "make TARGET [PRESET=tiny|quick|cloud] [PYTHON=python3.12] [PORT=8888]"
@@ -43,6 +46,18 @@ test: $(STAMP) ## Run all tests
 	@echo "Running the tests ..."
 	@$(PY) -m pytest --junitxml=build/test-results.xml $(PYTEST_ARGS) || { echo "Tests failed; results: $(CURDIR)/build/test-results.xml"; exit 1; }
 	@echo "Results: $(CURDIR)/build/test-results.xml"
+
+$(PEERS_STAMP): $(STAMP)
+	@mkdir -p build && grep '^torch==' constraints.txt > build/torch.txt
+	@$(PEERS_PY) -c '' 2>/dev/null || { rm -rf .venv-peers; $(PYTHON) -m venv .venv-peers; }
+	@echo "Installing the peers into .venv-peers (some minutes the first time) ..."
+	@$(PEERS_PY) -m pip install -qq --disable-pip-version-check -c build/torch.txt -e ".[torch,peers]" pytest hypothesis
+	@touch $@
+
+peers-setup: $(PEERS_STAMP)
+
+peers: $(PEERS_STAMP) ## Compare our networks with the peers', given the same weights
+	@$(PEERS_PY) -m pytest -m peers tests/test_peers.py
 
 lab: $(STAMP) ## Open the notebooks in JupyterLab
 	@echo "Starting JupyterLab on port $(PORT); Ctrl-C ends it. Notebooks: $(CURDIR)/notebooks"
@@ -71,6 +86,6 @@ bench: $(STAMP) ## Measure speed and accuracy afresh into data/results/ (hours; 
 	$(PY) bench/readme.py
 	@echo "Results: $(CURDIR)/data/results"
 
-clean: ## Remove .venv, build outputs and caches; notebooks/runs stays
-	@rm -rf .venv build dist tftnhits.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+clean: ## Remove .venv, .venv-peers, build outputs and caches; notebooks/runs stays
+	@rm -rf .venv .venv-peers build dist tftnhits.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	@echo "Removed .venv, build and caches in $(CURDIR)"

@@ -1,6 +1,6 @@
 """The walk-forward backtest on the bundled DJIA: time, leaderboard, verdicts, coverage over time.
 
-    python bench/backtest.py [--preset quick] [--start 2012-01-01] [--end 2015-12-31] [--seeds 0] [--jobs 2]
+    python bench/backtest.py [--preset quick] [--start 2012-01-01] [--end 2015-12-31] [--seeds 0,1,2] [--jobs 2]
 
 Nothing after --end is seen: by default the years 2012-2015, so that 2016-2017 stay untouched until the final run. Parts
 that are in --folder already are kept, and then the time is that of the rest alone (the record says so).
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--start", default="2012-01-01")
     parser.add_argument("--end", default="2015-12-31", help="the last bar that is seen")
     parser.add_argument("--months", type=int, default=12)
-    parser.add_argument("--seeds", default="0")
+    parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--symbols", help="a few of them, for a quick look")
     parser.add_argument("--folder", default="notebooks/runs/bench-backtest")
