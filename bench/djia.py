@@ -104,7 +104,7 @@ def weighted(found: dict[str, Forecaster], task: Task) -> tuple[dict[str, Foreca
 
 
 def rivals(path: str, task: Task) -> dict[str, Forecaster]:
-    """Other packages' forecasts from the same origins; raises ValueError if one is missing."""
+    """Other packages' forecasts from the same origins, by seed and averaged; raises ValueError if one is missing."""
     frame, steps = pd.read_parquet(path), task.actual.shape[1]
     symbol = np.asarray(task.panel.symbols, object)[task.panel.symbol_of(task.rows)]
     index = pd.MultiIndex.from_arrays([np.repeat(symbol, steps), np.repeat(task.panel.date[task.rows], steps),
@@ -118,11 +118,13 @@ def rivals(path: str, task: Task) -> dict[str, Forecaster]:
             raise ValueError(f"{path} lacks {name} from {index[~np.isfinite(cells).all(1)][0]}; make it again.")
         forecaster = out.setdefault(str(name), Forecaster(tuple(float(c) for c in columns), []))
         forecaster.runs.append(cells.reshape(len(symbol), steps, len(columns)))
-    return out
+    return {f"{k}, one seed": f for k, f in out.items()} | {
+        f"{k}, seeds averaged": Forecaster(f.levels, [np.mean(f.runs, axis=0)]) for k, f in out.items()
+    }
 
 
-def row(name: str, forecaster: Forecaster, task: Task) -> tuple[dict, np.ndarray, pd.DataFrame]:
-    """A forecaster's scores (mean and deviation over seeds), its test losses [K, H], its intervals by regime."""
+def row(name: str, forecaster: Forecaster, task: Task) -> tuple[dict, np.ndarray]:
+    """A forecaster's scores and its test losses [K, H], means over seeds; intervals and other scores of its first run."""
     pick = [forecaster.levels.index(level) for level in SCORE_LEVELS]
     test, panel = ~task.valid, task.panel
     date, naive = panel.date[task.rows], random_walk_mae(panel)[panel.symbol_of(task.rows)]
@@ -132,29 +134,30 @@ def row(name: str, forecaster: Forecaster, task: Task) -> tuple[dict, np.ndarray
     for key, (chosen, steps) in parts.items():
         values = [float(loss[chosen, :steps].mean()) for loss in losses]
         out |= {key: float(np.mean(values)), f"{key} sd": float(np.std(values, ddof=1)) if len(values) > 1 else None}
-    mean = np.mean(forecaster.runs, axis=0)
-    intervals = task.online(mean, forecaster.levels, WANTED) if not forecaster.calibrated else \
-        np.stack([mean[..., forecaster.levels.index(q)] for q in WANTED], -1)  # fmt: skip
-    out["raw"] = scores(mean[test], forecaster.levels, task.actual[test], date[test], naive[test], INTERVALS)
+    first = forecaster.runs[0]
+    intervals = task.online(first, forecaster.levels, WANTED) if not forecaster.calibrated else \
+        np.stack([first[..., forecaster.levels.index(q)] for q in WANTED], -1)  # fmt: skip
+    out["raw"] = scores(first[test], forecaster.levels, task.actual[test], date[test], naive[test], INTERVALS)
     regime = np.array(REGIMES)[terciles(panel.scale[task.rows[test]])]
     every = by_group(intervals[test], WANTED, task.actual[test], np.full(test.sum(), "all"), INTERVALS)
     groups = pd.concat([every, by_group(intervals[test], WANTED, task.actual[test], regime, INTERVALS)])
     out["calibrated"] = groups.to_dict("index")
-    return out, np.mean(losses, axis=0)[test], groups
+    return out, np.mean(losses, axis=0)[test]
 
 
 def verdicts(rows: list[dict], losses: dict[str, np.ndarray], task: Task) -> dict:
     """Adds each row's p-values; returns the tests between the ensembles and of superior ability."""
     date, steps = task.panel.date[task.rows[~task.valid]], task.actual.shape[1]
-    field = {k: v for k, v in losses.items() if "one seed" not in k and k != "ensemble, not calibrated"}
-    leaders = {k: v for k, v in field.items() if k == SHIPPED or ("seeds averaged" not in k and "weights" not in k)}
-    sets = {"set": confidence_set(leaders, date), "set of all": confidence_set(field, date)}
+    # one of each kind, seeds averaged where there are seeds; the others are the shipped one's parts and variants
+    parts = {f"{label}, seeds averaged" for label in LABELS.values()}
+    leaders = {k: v for k, v in losses.items() if k not in parts and "one seed" not in k and "weights" not in k}
+    leaders.pop("ensemble, not calibrated")
+    best = confidence_set(leaders, date)["p_value"]
     for found in rows:
         name = found["forecaster"]
         test = diebold_mariano(losses[name], losses[BENCHMARK], date, 2 * steps - 1)
         found["dm p against HAR"] = None if name == BENCHMARK else test.p_value
-        for key, table in sets.items():
-            found[key] = float(table.loc[name, "p_value"]) if name in table.index else None
+        found["set"] = float(best[name]) if name in best else None
     ensembles = [k for k in losses if k.startswith("ensemble, ") and "weights" in k]
     base = "ensemble, not calibrated"
     pairs = {k: diebold_mariano(losses[base], losses[k], date, 2 * steps - 1) for k in ensembles}
@@ -205,7 +208,7 @@ def main() -> None:
     found |= ensembles | (rivals(options.rivals, task) if options.rivals else {})
     rows, losses = [], {}
     for name, forecaster in found.items():
-        line, losses[name], _ = row(name, forecaster, task)
+        line, losses[name] = row(name, forecaster, task)
         rows.append(line)
     record = {
         "protocol": "train to 2013-12-31, validation 2014-2015, test 2016-2017; pinball x 1e4, nine levels",
