@@ -124,7 +124,7 @@ def rivals(path: str, task: Task) -> dict[str, Forecaster]:
 
 
 def row(name: str, forecaster: Forecaster, task: Task) -> tuple[dict, np.ndarray]:
-    """A forecaster's scores and its test losses [K, H], means over seeds; intervals and other scores of its first run."""
+    """A forecaster's scores and its test losses [K, H], means over seeds; all else is of its first run."""
     pick = [forecaster.levels.index(level) for level in SCORE_LEVELS]
     test, panel = ~task.valid, task.panel
     date, naive = panel.date[task.rows], random_walk_mae(panel)[panel.symbol_of(task.rows)]
