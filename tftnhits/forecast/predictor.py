@@ -266,8 +266,9 @@ def train_predictor(
 ) -> Predictor:
     """Train every member that can be trained here and weigh them 65/35; without torch that is boosting alone.
 
-    The preset `cloud` averages several seeds of each network. With `folder` the training states and the finished predictor are written there, and an interrupted call goes
-    on where it stopped. Raises ConfigError, HistoryTooShort, CheckpointError, OutputError.
+    The preset `cloud` averages several seeds of each network. With `folder` the training states and the finished
+    predictor are written there, and an interrupted call goes on where it stopped. Raises ConfigError,
+    HistoryTooShort, CheckpointError, OutputError.
     """
     tft, nhits, boosting, usual = preset(preset_name)
     horizon = panel.config.horizon
