@@ -102,7 +102,7 @@ def summarise(runs: list[Run], folder: Path, panel: Panel) -> tuple[list[dict], 
         row["valid sd"] = statistics.stdev(r["valid"] for r in own) if len(own) > 1 else None
         if variant != ENHANCED:
             against = np.stack(losses[network, ENHANCED])
-            row |= compare(np.stack(found), against, dates[network], panel.config.horizon - 1)
+            row |= compare(np.stack(found), against, dates[network], 2 * panel.config.horizon - 1)
         rows.append(row)
     return rows, records
 

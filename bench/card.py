@@ -43,7 +43,7 @@ print(model.predict("bars.csv", level=0.93).summary())  # prediction, interval, 
 ```
 
 `confidence` is the nominal level of the interval; `interval["coverage"]` is the share of outcomes that such intervals
-held over the last year of the data below, each made with what was known then.
+held over the last year of the data below (2017, all symbols together), each made with what was known then.
 
 ## Training
 $origins_train training origins of $symbols US stocks (2006–2013), validation 2014–2015 for every choice, preset
@@ -53,15 +53,16 @@ symbol, so that it answers for those that it never saw. Validation loss by seed:
 $nhits_valid ± $nhits_sd; of the seeds' averages $tft_mean and $nhits_mean.
 
 ## Results
-Test years 2016–2017, $origins_test origins, none of them used for training or for a choice. Mean pinball loss × 10⁴ of
-the cumulative log return over nine quantile levels; p is the one-sided Diebold-Mariano test against HAR, clustered by
-date; the 90% model confidence set is of the forecasters with an entry in its column, and holds the best with 90%
-confidence.
+Test years 2016–2017, $origins_test origins; none was trained on, and nothing was chosen by them, though the project
+looked at them at several milestones. Mean pinball loss × 10⁴ of the cumulative log return over nine quantile levels; p
+is the one-sided Diebold-Mariano test against HAR, clustered by date; the 90% model confidence set is of the
+forecasters with an entry in its column, and holds the best with 90% confidence.
 
 $board
 
 The trading rule of the kit on these forecasts, after costs, has a Sharpe ratio of $sharpe ($holding for buying and
-holding), and $deflated is the probability that it is more than the luck of $trials configurations tried: what these
+holding), and $deflated is the probability that it is more than the luck of about $trials configurations tried
+(those before the log began are estimated): what these
 forecasts know is how far prices move, hardly where to.
 
 ## Intervals
@@ -71,6 +72,7 @@ inside, overall and by thirds of volatility; widths in basis points.
 $intervals
 
 ## Limits
+- The bars come from a public collection whose licence is not confirmed (data/README.md in the repository).
 - Trained on daily bars of US stocks of 2006–2013, survivors all of them. Other markets, intraday bars and years are
   further from what it knows; the calibration follows with outcomes: `model.calibrated(bars)`.
 - Prices are taken as adjusted for splits. A dividend or a split that is not adjusted looks like a return.

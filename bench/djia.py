@@ -34,7 +34,7 @@ from tftnhits.models.baselines import BASELINES, Baseline
 from tftnhits.training.trials import count_trials
 
 CONTEXT = 60  # every forecaster answers for the same origins
-BENCHMARK = "HAR"
+BENCHMARK, RAW = "HAR", "ensemble, not calibrated"
 WANTED = (0.035, 0.1, 0.5, 0.9, 0.965)
 LABELS = {"tft": "TFT", "nhits": "N-HITS"}
 
@@ -45,6 +45,7 @@ class Forecaster:
 
     levels: tuple[float, ...]
     runs: list[np.ndarray]
+    seeds: int | None = None  # trained, whether averaged or a run each; None without any
     calibrated: bool = False  # already, as the shipped ensemble's are
 
 
@@ -81,11 +82,12 @@ def networks(predictor: tn.Predictor, task: Task) -> dict[str, Forecaster]:
     mean = {k: np.mean(v, axis=0) for k, v in runs.items()}
     pairs = [combine(dict(zip(kinds, pair)), predictor.weights) for pair in zip(*runs.values())]
     shipped = combine(mean, predictor.weights)
-    found = {f"{LABELS[k]}, one seed": Forecaster(levels, v) for k, v in runs.items()}
-    found |= {f"{LABELS[k]}, seeds averaged": Forecaster(levels, [v]) for k, v in mean.items()}
-    found["ensemble, one seed"] = Forecaster(levels, pairs)
-    found["ensemble, not calibrated"] = Forecaster(levels, [shipped])
-    found[SHIPPED] = Forecaster(levels, [task.online(shipped, levels, levels)], calibrated=True)
+    n = len(pairs)
+    found = {f"{LABELS[k]}, one seed": Forecaster(levels, v, n) for k, v in runs.items()}
+    found |= {f"{LABELS[k]}, seeds averaged": Forecaster(levels, [v], n) for k, v in mean.items()}
+    found["ensemble, one seed"] = Forecaster(levels, pairs, n)
+    found[RAW] = Forecaster(levels, [shipped], n)
+    found[SHIPPED] = Forecaster(levels, [task.online(shipped, levels, levels)], n, calibrated=True)
     return found
 
 
@@ -100,7 +102,8 @@ def weighted(found: dict[str, Forecaster], task: Task) -> tuple[dict[str, Foreca
         "learned weights": learn_weights({k: known[k] for k in nets}, task.actual[task.valid], levels),
         "learned weights, HAR too": learn_weights(known, task.actual[task.valid], levels),
     }
-    return {f"ensemble, {k}": Forecaster(levels, [combine(own, w)]) for k, w in weights.items()}, weights
+    seeds = parts["TFT"].seeds
+    return {f"ensemble, {k}": Forecaster(levels, [combine(own, w)], seeds) for k, w in weights.items()}, weights
 
 
 def rivals(path: str, task: Task) -> dict[str, Forecaster]:
@@ -118,9 +121,11 @@ def rivals(path: str, task: Task) -> dict[str, Forecaster]:
             raise ValueError(f"{path} lacks {name} from {index[~np.isfinite(cells).all(1)][0]}; make it again.")
         forecaster = out.setdefault(str(name), Forecaster(tuple(float(c) for c in columns), []))
         forecaster.runs.append(cells.reshape(len(symbol), steps, len(columns)))
-    return {f"{k}, one seed": f for k, f in out.items()} | {
-        f"{k}, seeds averaged": Forecaster(f.levels, [np.mean(f.runs, axis=0)]) for k, f in out.items()
-    }
+    found: dict[str, Forecaster] = {}
+    for name, f in out.items():
+        found[f"{name}, one seed"] = Forecaster(f.levels, f.runs, len(f.runs))
+        found[f"{name}, seeds averaged"] = Forecaster(f.levels, [np.mean(f.runs, axis=0)], len(f.runs))
+    return found
 
 
 def row(name: str, forecaster: Forecaster, task: Task) -> tuple[dict, np.ndarray]:
@@ -130,7 +135,7 @@ def row(name: str, forecaster: Forecaster, task: Task) -> tuple[dict, np.ndarray
     date, naive = panel.date[task.rows], random_walk_mae(panel)[panel.symbol_of(task.rows)]
     losses = [1e4 * pinball_loss(run[..., pick], task.actual, SCORE_LEVELS) for run in forecaster.runs]
     parts = {"test 1": (test, 1), "test 1-5": (test, 5), "valid 1": (~test, 1), "valid 1-5": (~test, 5)}
-    out: dict = {"forecaster": name, "seeds": len(losses)}
+    out: dict = {"forecaster": name, "seeds": forecaster.seeds}
     for key, (chosen, steps) in parts.items():
         values = [float(loss[chosen, :steps].mean()) for loss in losses]
         out |= {key: float(np.mean(values)), f"{key} sd": float(np.std(values, ddof=1)) if len(values) > 1 else None}
@@ -148,19 +153,21 @@ def row(name: str, forecaster: Forecaster, task: Task) -> tuple[dict, np.ndarray
 def verdicts(rows: list[dict], losses: dict[str, np.ndarray], task: Task) -> dict:
     """Adds each row's p-values; returns the tests between the ensembles and of superior ability."""
     date, steps = task.panel.date[task.rows[~task.valid]], task.actual.shape[1]
-    # one of each kind, seeds averaged where there are seeds; the others are the shipped one's parts and variants
-    parts = {f"{label}, seeds averaged" for label in LABELS.values()}
-    leaders = {k: v for k, v in losses.items() if k not in parts and "one seed" not in k and "weights" not in k}
-    leaders.pop("ensemble, not calibrated")
-    best = confidence_set(leaders, date)["p_value"]
+    # one of each kind, seeds averaged where there are seeds, as forecast and as calibrated online
+    own = {f"{label}, seeds averaged" for label in LABELS.values()}
+    field = {k: v for k, v in losses.items() if "one seed" not in k}
+    leaders = {k: v for k, v in field.items() if k not in own and "weights" not in k and k != RAW}
+    raw = {k: v for k, v in field.items() if k not in own and "weights" not in k and k != SHIPPED}
+    sets = {"set": leaders, "set, not calibrated": raw, "set of all": field}
+    found_sets = {key: confidence_set(v, date)["p_value"] for key, v in sets.items()}
     for found in rows:
         name = found["forecaster"]
         test = diebold_mariano(losses[name], losses[BENCHMARK], date, 2 * steps - 1)
         found["dm p against HAR"] = None if name == BENCHMARK else test.p_value
-        found["set"] = float(best[name]) if name in best else None
+        for key, best in found_sets.items():
+            found[key] = float(best[name]) if name in best else None
     ensembles = [k for k in losses if k.startswith("ensemble, ") and "weights" in k]
-    base = "ensemble, not calibrated"
-    pairs = {k: diebold_mariano(losses[base], losses[k], date, 2 * steps - 1) for k in ensembles}
+    pairs = {k: diebold_mariano(losses[RAW], losses[k], date, 2 * steps - 1) for k in ensembles}
     return {
         "weights": {k: {"difference": t.difference, "p two-sided": 2 * min(t.p_value, 1 - t.p_value)}
                     for k, t in pairs.items()},

@@ -18,6 +18,8 @@ SECTIONS = {  # section of README.md -> the result's file and its table
     "intervals": ("djia", tables.intervals),
     "weights": ("djia", tables.weights),
     "backtest": ("backtest", tables.backtest),
+    "folds": ("backtest", tables.folds),
+    "walk-weights": ("backtest", tables.walk_weights),
     "ablation": ("ablation", tables.ablation),
     "volatility": ("volatility", tables.volatility),
     "exchange": ("exchange", tables.exchange),

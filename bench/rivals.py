@@ -1,6 +1,6 @@
 """Rivals for the DJIA leaderboard: neuralforecast's TFT and N-HITS, trained on the same bars and inputs as ours.
 
-    python bench/rivals.py --data data/djia.parquet --out build/rivals.parquet [--seeds 0,1] [--threads 1]
+    python bench/rivals.py --data data/djia.parquet --out build/rivals.parquet [--seeds 0,1,2] [--threads 1]
 
 Runs where neuralforecast is installed, with this package on the path. It trains on origins to 2013-12-31, stops
 early on 2014-2015, and writes a Parquet of quantiles of the cumulative log return at steps 1 to 5 from every origin
@@ -37,6 +37,7 @@ import tftnhits as tn
 from tftnhits.data.windows import Panel
 from tftnhits.evaluation.metrics import SCORE_LEVELS, pinball_loss
 from tftnhits.files import atomic_write
+from tftnhits.training.trials import log_trial
 
 CONTEXT, HORIZON = 60, 5
 TRAIN_END, VALID_END = "2013-12-31", "2015-12-31"
@@ -198,7 +199,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--only", default="TFT,N-HITS", help="networks, separated by commas")
     add("--seeds", default="0,1,2", help="whole numbers, separated by commas")
     add("--threads", type=int, default=1, help="CPU threads")
-    add("--trials", type=Path, help="file to which each validation score is added as a line of JSON")
+    add("--trials", type=Path, help="the trial log that each validation score is added to")
     args = parser.parse_args(argv)
     args.only = args.only.split(",")
     if not {*args.only} <= {*NETWORKS}:
@@ -232,8 +233,8 @@ def main(argv: list[str] | None = None) -> int:
             }  # fmt: skip
             print(json.dumps(line), flush=True)
             if args.trials:
-                with args.trials.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(line) + "\n")
+                name = line["forecaster"]
+                log_trial(args.trials, "DJIA rivals", name, line["settings"], None, line["valid"], seed)
             found.insert(0, "forecaster", line["forecaster"])
             found.insert(1, "seed", seed)
             parts.append(found)

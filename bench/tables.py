@@ -42,15 +42,20 @@ def p_value(p: float | None) -> str:
     return "–" if p is None else "< .001" if p < 0.001 else f"{p:.3f}".lstrip("0")
 
 
+def member(p: float | None) -> str:
+    """Of a model confidence set."""
+    return "–" if p is None else f"{'in' if p > ALPHA else 'out'} ({p_value(p)})"
+
+
 def leaderboard(record: dict) -> str:
     """The DJIA protocol's scores and verdicts, best first."""
-    head = ["forecaster", "test, step 1", "test, steps 1–5", "validation, steps 1–5", "p: beats HAR", "90% set"]
+    head = ["forecaster", "seeds", "test, step 1", "test, steps 1–5", "validation, steps 1–5"]
+    head += ["p: beats HAR", "90% set", "90% set of all"]
     rows = []
     for row in sorted(record["rows"], key=lambda r: r["test 1-5"]):
-        inside = row["set"]
-        cells = [number(row, key) for key in ("test 1", "test 1-5", "valid 1-5")]
-        cells += [p_value(row["dm p against HAR"])]
-        cells += ["–" if inside is None else f"{'in' if inside > ALPHA else 'out'} ({p_value(inside)})"]
+        cells = [str(row["seeds"]) if row["seeds"] else "–"]
+        cells += [number(row, key) for key in ("test 1", "test 1-5", "valid 1-5")]
+        cells += [p_value(row["dm p against HAR"]), member(row["set"]), member(row["set of all"])]
         rows.append([_name(row), *cells])
     return markdown(head, rows)
 
@@ -94,6 +99,27 @@ def weights(record: dict) -> str:
 
 def _shares(found: dict[str, float]) -> list[str]:
     return [f"{found[k]:.2f}" if k in found else "–" for k in ("TFT", "N-HITS", "HAR")]
+
+
+def walk_weights(record: dict) -> str:
+    """The ensembles of the walk-forward backtest against 65/35, best first."""
+    head = ["weights", "loss, steps 1–5", "p: beats 65/35", "90% set of the four"]
+    names = {"ensemble": "65/35"}
+    rows = [
+        [names.get(row["forecaster"], row["forecaster"]), f"{row['pinball']:.2f}", p_value(row["dm_p"]),
+         member(row["mcs_p"])] for row in record["ensembles"]
+    ]  # fmt: skip
+    return markdown(head, rows)
+
+
+def folds(record: dict) -> str:
+    """The walk-forward backtest's losses by fold (its year), less HAR's."""
+    cells = {(row["fold"], row["forecaster"]): row["pinball"] for row in record["by fold"]}
+    numbers = sorted({fold for fold, _ in cells})
+    first = int(record["config"]["start"][:4])
+    head = ["loss less HAR's", *(str(first + i) for i in numbers)]
+    names = [row["forecaster"] for row in record["leaderboard"] if row["forecaster"] != "HAR"]
+    return markdown(head, [[n, *(f"{cells[i, n] - cells[i, 'HAR']:+.2f}" for i in numbers)] for n in names])
 
 
 def backtest(record: dict) -> str:

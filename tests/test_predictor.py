@@ -144,7 +144,10 @@ def test_confidence_is_nominal_and_coverage_is_of_who_answers(predictor, bars):
     assert found.level == found.confidence == 0.8
     assert found.coverage == dict.fromkeys(("AAPL", "IBM", "KO"), predictor.calibration["ensemble"].realised(0.8))
     other = predictor.predict(bars, level=0.8, weights={"tft": 0.2, "nhits": 0.8})
-    assert other.coverage == found.coverage  # other weights take the ensemble's state
+    assert set(other.coverage.values()) == {None}  # calibrated as the ensemble is, but never measured with such weights
+    alone = predictor.predict(bars, level=0.8, weights={"tft": 1, "nhits": 0})
+    assert set(alone.coverage.values()) == {predictor.calibration["tft"].realised(0.8)}
+    assert set(predictor.predict(bars, level=0.999).coverage.values()) == {None}
     short = predictor.predict(bars[bars["symbol"] == "KO"].tail(5))
     assert short.coverage["KO"] == predictor.calibration["boosting"].realised(0.93)
     share = predictor.calibration["ensemble"].realised(0.8)

@@ -7,8 +7,9 @@ tails are Gaussian. An outcome y has the score z(y) = Q⁻¹(y). The state is, f
 
 As outcomes become known, s_h(τ) moves by rate · (τ − share of them with z(y) ≤ s_h(τ)): the update of Gibbs &
 Candès 2021 (eq. 2) for levels, in the form that Angelopoulos, Candès & Tibshirani 2023 (quantile tracking) give it
-for scores. A score is unbounded, so nothing is clipped, and over T dates the share of outcomes below s_h(τ) differs
-from τ by at most (FAR + |s_h(τ) at the start| + rate) / (rate · T), whatever the series does.
+for scores. A score is unbounded, so nothing is clipped, and over T dates the share of outcomes below s_h(τ) (if
+symmetric, inside the central interval) differs from its level by at most (FAR + |s_h(τ) at the start| + rate) /
+(rate · T), whatever the series does.
 """
 
 from __future__ import annotations
@@ -161,10 +162,10 @@ class Calibration:
         return Calibration(state, tuple(found.tolist()), len(dates) + kept)
 
     def realised(self, level: float) -> float | None:
-        """Coverage of the intervals of nominal `level`, interpolated between MEASURED; None if never measured."""
-        if not self.dates:
+        """Coverage of the intervals of nominal `level`, interpolated in MEASURED; None outside or if not measured."""
+        if not self.dates or not MEASURED[0] <= level <= MEASURED[-1]:
             return None
-        return float(np.interp(level, (0, *MEASURED, 1), (0, *self.coverage, 1)))
+        return float(np.interp(level, MEASURED, self.coverage))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

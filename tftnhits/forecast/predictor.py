@@ -99,7 +99,7 @@ class Predictor:
         return Forecast(
             frame, bars, float(level),
             {s: self._name(link, shares) for s, link in symbols.items()},
-            {s: self._calibration(link, shares).realised(level) for s, link in symbols.items()},
+            {s: self._coverage(link, shares, level) for s, link in symbols.items()},
             {s: self._warnings(panel, s, link) for s, link in symbols.items()},
             (self, panel, rows),
         )  # fmt: skip
@@ -108,8 +108,8 @@ class Predictor:
         """A copy whose calibration has gone on, date by date, over the origins of `bars` with known outcomes.
 
         An origin that was taken in before (`seen` has the last date by symbol) is left out, so that bars may hold the
-        whole history. Members stay as they are. Raises DataError on bad bars, HistoryTooShort if no origin has
-        the context before it and the horizon after it.
+        whole history; bars without dates can't be told apart and count each time. Members stay as they are. Raises
+        DataError on bad bars, HistoryTooShort if no origin has the context before it and the horizon after it.
         """
         panel = make_panel(load_bars(bars), self.panel_config, self.fitted)
         need = self.context + self.horizon
@@ -143,7 +143,7 @@ class Predictor:
         try:
             self._set(parts)
         except ConfigError as error:
-            raise CheckpointError(f"{folder} can't be used: {error}") from error
+            raise CheckpointError(f"{folder or 'The shipped model'} can't be used: {error}") from error
         return self
 
     def _check(self) -> None:
@@ -234,6 +234,11 @@ class Predictor:
         """That of the member that has all the weight, else the ensemble's, whatever its weights."""
         used = [k for k, share in shares.items() if share]
         return self.calibration[used[0] if link == "ensemble" and len(used) == 1 else link]
+
+    def _coverage(self, link: str, shares: dict[str, float], level: float) -> float | None:
+        """Realised coverage of the answer's intervals; None for weights that it was not measured with."""
+        own = link != "ensemble" or shares == self.weights or 1.0 in shares.values()
+        return self._calibration(link, shares).realised(level) if own else None
 
     def _take_in(self, panel: Panel, rows: np.ndarray) -> None:
         """Move every calibration on over the origins `rows` of `panel` whose outcomes are all known."""

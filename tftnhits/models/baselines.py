@@ -205,5 +205,5 @@ def _sorted_quantiles(ordered: np.ndarray, levels: tuple[float, ...]) -> tuple[n
     place = np.asarray(levels) * np.maximum(known - 1, 0)[:, None]
     low = place.astype(int)
     below = np.take_along_axis(ordered, low, axis=1)
-    above = np.take_along_axis(ordered, np.minimum(low + 1, ordered.shape[1] - 1), axis=1)
+    above = np.take_along_axis(ordered, np.minimum(low + 1, np.maximum(known - 1, 0)[:, None]), axis=1)
     return below + (place - low) * (above - below), known
