@@ -138,5 +138,5 @@ def _info(args: argparse.Namespace) -> None:
     for name, (tft, nhits, boosting, train) in config.PRESETS.items():
         print(
             f"  {name:<8}TFT hidden {tft.hidden}, N-HITS hidden {nhits.hidden}, context {tft.context}, "
-            f"{boosting.trees} trees, up to {train.epochs} epochs"
+            f"{boosting.trees} trees, up to {train.epochs} epochs, seeds: {config.SEEDS.get(name, 1)}"
         )
