@@ -1,6 +1,7 @@
 """The walk-forward backtest: what it forecasts, that it can't see ahead, and what survives a killed process."""
 
 import os
+import pickle
 import signal
 import threading
 import time
@@ -14,10 +15,11 @@ import pytest
 from helpers import djia, made_bars, one_sentence, python
 
 from tftnhits import Backtest, BacktestConfig, backtest, make_panel
-from tftnhits.config import QUANTILES
+from tftnhits.config import PRESETS, QUANTILES
 from tftnhits.errors import BacktestIncomplete, CheckpointError, ConfigError, DataError, HistoryTooShort
 from tftnhits.evaluation.folds import fold_bars, make_folds
-from tftnhits.evaluation.part import ENSEMBLES, INTERVALS, MEMBERS, Part, Run, train_member
+from tftnhits.evaluation.metrics import INTERVALS
+from tftnhits.evaluation.part import ENSEMBLES, MEMBERS, Part, Run, attempt, train_member
 from tftnhits.forecast.conformal import Conformal
 from tftnhits.forecast.ensemble import combine
 from tftnhits.forecast.weights import learn_weights
@@ -302,11 +304,73 @@ def test_an_error_in_one_part_lets_the_others_finish(bars, tmp_path):
     state = tmp_path / "work" / "fold-00-seed-0" / "nhits.state"
     state.parent.mkdir(parents=True)
     state.write_bytes(b"no state")
-    with pytest.raises(CheckpointError, match=r"fold-00-seed-0.*delete it"):
+    where = r"^fold-00-seed-0 \(test 2014-01-02 to 2014-03-31\): "
+    with pytest.raises(CheckpointError, match=where + "The training state .*delete it") as caught:
         run(bars, config, tmp_path)
+    assert one_sentence(str(caught.value))
     assert Backtest.load(tmp_path).missing == ["fold-00-seed-0"]
     state.unlink()
     assert run(bars, config, tmp_path).frame["forecaster"].unique().tolist() == ["N-HITS", "HAR"]
+
+
+class Fails(Baseline):
+    """Forecasts no number, or raises `error`, in the fold that tests the first quarter."""
+
+    error = None
+
+    def quantiles(self, panel, rows):
+        found = super().quantiles(panel, rows)
+        if panel.date[rows[-1]] < np.datetime64("2014-04-01"):
+            if self.error:
+                raise self.error
+            found[-1, 0, 0] = np.nan
+        return found
+
+
+class Unpicklable(RuntimeError):
+    """Holds what no other process can be told of."""
+
+    def __init__(self, text):
+        super().__init__(text)
+        self.lock = threading.Lock()
+
+
+def test_a_part_that_fails_is_named_and_the_others_are_kept(bars, tmp_path, monkeypatch):
+    whole = run(bars, QUICK, tmp_path / "whole")
+    monkeypatch.setattr("tftnhits.evaluation.part.Baseline", Fails)
+    where = r"^fold-00-seed-0 \(test 2014-01-02 to 2014-03-31\)"
+    for number, (error, kind, words) in enumerate(
+        (
+            (None, DataError, ": EWMA gives no finite forecast for MSFT at 2014-03-31"),
+            (Unpicklable("two\nlines"), BacktestIncomplete, " ended with 'Unpicklable: two lines'; .* to resume"),
+        )
+    ):
+        monkeypatch.setattr(Fails, "error", error)
+        with pytest.raises(kind, match=where + words) as caught:
+            run(bars, QUICK, tmp_path / str(number))
+        assert one_sentence(str(caught.value)) and type(caught.value) is kind
+        assert caught.value.__cause__ is error or kind is DataError
+        told = pickle.loads(pickle.dumps(caught.value))  # as it comes from another process
+        assert (type(told), str(told)) == (kind, str(caught.value))
+        partial = Backtest.load(tmp_path / str(number))
+        assert partial.missing == partial.manifest["missing"] == ["fold-00-seed-0"]
+        kept = whole.frame[whole.frame["fold"] == 1].reset_index(drop=True)
+        pd.testing.assert_frame_equal(partial.frame, kept, check_exact=True)
+    monkeypatch.undo()
+    pd.testing.assert_frame_equal(run(bars, QUICK, tmp_path / "1").frame, whole.frame, check_exact=True)
+
+
+def test_another_processs_error_comes_back_with_its_parts_name(bars, tmp_path):
+    fold = make_folds(bars, QUICK, 20)[0]
+    here = Run(QUICK, ("HAR",), ("AAPL", "KO", "MSFT"), tmp_path, "key", False)
+    where = "fold-00-seed-0 (test 2014-01-02 to 2014-03-31)"
+    wrong = {
+        DataError: (bars.drop(columns="high"), here, f"{where}: Missing column high"),
+        BacktestIncomplete: (bars, replace(here, symbols=None), f"{where} ended with 'TypeError: "),
+    }
+    tasks = [joblib.delayed(attempt)(given, Part(fold, 0, True), settings) for given, settings, _ in wrong.values()]
+    for error, (kind, (*_, words)) in zip(joblib.Parallel(n_jobs=2)(tasks), wrong.items(), strict=True):
+        assert type(error) is kind and str(error).startswith(words)
 
 
 def test_a_symbol_that_ends_early_keeps_its_forecasts(bars, tmp_path):
@@ -323,17 +387,16 @@ def test_a_symbol_that_ends_early_keeps_its_forecasts(bars, tmp_path):
     assert others["actual"].notna().all()
 
 
-def test_a_constant_series_is_forecast(bars, tmp_path):
+def test_a_constant_series_is_refused_before_any_training(bars, tmp_path):
     flat = bars.copy()
     flat.loc[flat["symbol"] == "KO", ["open", "high", "low", "close"]] = 40.0
-    config = replace(CONFIG, members=("gradient boosting", "EWMA", "HAR", "random walk"), seeds=(0,), end="2014-03-31")
-    found = run(flat, config, tmp_path).frame
-    assert np.isfinite(found[PRICES + ENDS].to_numpy()).all()
-    own = found[(found["symbol"] == "KO") & found["forecaster"].isin(["HAR", "EWMA"])]
-    assert (np.abs(own[PRICES + ENDS].to_numpy() / 40 - 1) < 1e-3).all() and (own["actual"] == 40).all()
+    with pytest.raises(DataError, match=r"close of KO never changes in .* fold 0 .*leave it out") as caught:
+        run(flat, QUICK, tmp_path)
+    assert one_sentence(str(caught.value)) and not list(tmp_path.iterdir())
+    assert run(flat[flat["symbol"] != "KO"], QUICK, tmp_path).missing == []
 
 
-def test_another_backtests_folder_is_refused(bars, tmp_path):
+def test_another_backtests_folder_is_refused(bars, tmp_path, monkeypatch):
     run(bars, QUICK, tmp_path)
     for changed, words in (
         ((bars, replace(QUICK, embargo=2)), r"another config \(embargo\)"),
@@ -343,6 +406,12 @@ def test_another_backtests_folder_is_refused(bars, tmp_path):
         with pytest.raises(CheckpointError, match=words) as caught:
             run(*changed, tmp_path)
         assert one_sentence(str(caught.value))
+    changed = (*PRESETS["tiny"][:2], replace(PRESETS["tiny"][2], trees=6), PRESETS["tiny"][3])
+    with monkeypatch.context() as patch:  # the same name, and other models
+        patch.setitem(PRESETS, "tiny", changed)
+        with pytest.raises(CheckpointError, match="another models; choose"):
+            run(bars, QUICK, tmp_path)
+    assert run(bars, QUICK, tmp_path).missing == []
     # a part that was copied in from elsewhere is no part of this one
     record = tmp_path / "parts" / "fold-00-seed-0.json"
     record.write_text(record.read_text().replace('"key": "', '"key": "x'))

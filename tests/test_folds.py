@@ -211,3 +211,28 @@ def test_a_fold_without_outcomes_is_named():
     config = BacktestConfig(start=day_before, end=last, valid_months=3, months=1)
     (fold,) = plan(bars, config)
     check_fold(fold_bars(bars, fold, 5), fold, config, 20)
+
+
+def test_symbols_whose_closes_never_change_in_training_are_named():
+    bars = made_bars(("A", "B", "C"), 600)
+    config = BacktestConfig(months=3, valid_months=3)
+    fold = plan(bars, config)[0]
+
+    def check(symbols, first=None, last=None):
+        flat = bars.copy()
+        chosen = flat["symbol"].isin(symbols) & flat["date"].between(first or "2000", last or "2100")
+        flat.loc[chosen, "close"] = 7.0
+        check_fold(fold_bars(flat, fold, 5), fold, config, 20)
+
+    for symbols, words in ((["B"], "The close of B never"), (["A", "C"], r"The close of A \(and of 1 more: C\) never")):
+        with pytest.raises(DataError, match=rf"^{words} changes in the training of fold 0 .*leave it out") as caught:
+            check(symbols)
+        assert one_sentence(str(caught.value))
+    with pytest.raises(DataError, match="close of B"):
+        check(["B"], last=str(fold.train_end))  # moving later doesn't help
+    check(["B"], first=str(fold.valid_begin))  # nor does standing still later hurt
+    check(["B"], first=str(fold.begin + 3 * DAY))
+    # a symbol of so few bars that it isn't trained on may stand still: it has hardly begun
+    late = (bars["symbol"] != "B") | (bars["date"] > pd.Timestamp(fold.train_end) - pd.offsets.BDay(15))
+    bars = bars[late].reset_index(drop=True)
+    check(["B"], last=str(fold.train_end))

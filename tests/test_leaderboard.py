@@ -123,6 +123,29 @@ def test_verdicts_of_groups_on_demand(frame):
         pd.testing.assert_series_equal(own[column], first[column].reindex(own.index), check_names=False)
 
 
+@pytest.mark.parametrize("lost", ["a fold of a seed", "a fold of a baseline", "a symbol of a seed"])
+def test_a_backtest_that_is_not_complete_is_refused(frame, lost):
+    name, seed = ("HAR", 0) if "baseline" in lost else ("EWMA", 1)
+    gone = (frame["forecaster"] == name) & (frame["seed"] == seed)
+    gone &= frame["symbol"] == "KO" if "symbol" in lost else frame["fold"] == 1
+    cut = frame[~gone]
+    asks = [lambda: summary(cut), lambda: summary(cut, by="month"), lambda: summary(cut, by="symbol", verdicts=True)]
+    for ask in asks + [lambda: arrays(cut, name)] * (seed == 1):
+        with pytest.raises(ConfigError, match=rf"{name} .*not from the same origins; finish the backtest") as caught:
+            ask()
+        assert one_sentence(str(caught.value))
+    one = arrays(cut, name, seed)  # alone it can be had
+    assert len(one.date) < len(arrays(frame, name, seed).date)
+
+
+def test_origins_of_other_symbols_are_not_the_same(frame):
+    other = frame["symbol"].astype(str).replace({"AAPL": "AAA"})  # as many, on the same dates, in the same order
+    swapped = frame.assign(symbol=other.where(frame["seed"] == 1, frame["symbol"].astype(str)))
+    for ask in (lambda: summary(swapped), lambda: arrays(swapped, "EWMA")):
+        with pytest.raises(ConfigError, match=r"EWMA .*not from the same origins"):
+            ask()
+
+
 def test_what_is_not_in_the_frame_is_named(frame):
     cut = frame.drop(index=frame.index[(frame["forecaster"] == "HAR") & (frame["step"] == 5)][:1])
     for ask, words in (

@@ -222,10 +222,10 @@ def test_means_by_date_leave_out_what_is_unknown():
 # --- tables
 
 
-def test_terciles_cut_where_the_reference_says():
+def test_terciles_are_thirds_of_what_is_known():
     np.testing.assert_array_equal(M.terciles(np.arange(9.0)), [0, 0, 0, 1, 1, 1, 2, 2, 2])
-    np.testing.assert_array_equal(M.terciles(np.array([0.5, 50.0, np.nan]), np.arange(9.0)), [0, 2, -1])
-    np.testing.assert_array_equal(M.terciles(np.array([1.0]), np.array([np.nan])), [-1])
+    np.testing.assert_array_equal(M.terciles(np.array([5.0, np.nan, 1.0, 3.0])), [2, -1, 0, 1])
+    np.testing.assert_array_equal(M.terciles(np.array([np.nan])), [-1])
 
 
 def test_by_group_by_hand(scoringrules):
@@ -238,7 +238,23 @@ def test_by_group_by_hand(scoringrules):
     assert found["width_80"].tolist() == [20_000.0, 40_000.0]
     assert found["winkler_80"].tolist() == pytest.approx([1e4 * (2 + 22) / 2, 40_000.0])
     by_step = M.by_group(quantiles, levels, actual, np.arange(1)[None] + np.zeros((4, 1), int), (0.8,))
-    assert by_step["outcomes"].tolist() == [3]
+    assert by_step["outcomes"].tolist() == [3] and "pinball" not in found
+
+
+def test_pinball_is_of_all_score_levels_or_left_out(scoringrules):
+    quantiles, actual, date = made_scores()
+    group = np.arange(len(date)) % 3
+    pick = [QUANTILES.index(v) for v in SCORE_LEVELS]
+    loss = 1e4 * pinball_loss(quantiles[..., pick], actual, SCORE_LEVELS)
+    found = M.by_group(quantiles, QUANTILES, actual, group)["pinball"]
+    np.testing.assert_allclose(found, [loss[group == g].mean() for g in range(3)])
+    for lost in SCORE_LEVELS:
+        if lost not in (0.1, 0.5, 0.9):
+            kept = [i for i, q in enumerate(QUANTILES) if q != lost]
+            levels = [QUANTILES[i] for i in kept]
+            assert "pinball" not in M.by_group(quantiles[..., kept], levels, actual, group)
+            few = M.scores(quantiles[..., kept], levels, actual)
+            assert "pinball" not in few and math.isfinite(few["crps"])
 
 
 def test_scores_by_hand(scoringrules):
@@ -247,7 +263,7 @@ def test_scores_by_hand(scoringrules):
     actual = np.array([[0.003], [np.nan]])
     found = M.scores(quantiles, levels, actual, naive=np.array([0.001, 0.001]))
     assert [found[k] for k in ("mae", "mse", "mase")] == pytest.approx([20, 400, 2])
-    assert found["pinball"] == pytest.approx(1e4 * (0.1 * 0.013 + 0.5 * 0.002 + 0.1 * 0.007) / 3)
+    assert "pinball" not in found  # three levels are not the protocol's nine
     assert found["crps"] == pytest.approx(2e4 * (0.3 * 0.1 * 0.013 + 0.4 * 0.5 * 0.002 + 0.3 * 0.1 * 0.007))
     assert found["coverage_80"] == 1 and found["width_80"] == pytest.approx(200) and "coverage_93" not in found
     assert (found["origins"], found["outcomes"], found["missing"]) == (2, 1, 1)

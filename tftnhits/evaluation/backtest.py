@@ -30,7 +30,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from joblib.parallel import get_active_backend
 from tqdm.auto import tqdm
 
-from ..config import BacktestConfig
+from ..config import BacktestConfig, preset
 from ..data.repair import validate_bars
 from ..errors import BacktestIncomplete, CheckpointError, ConfigError, MissingDependency, TftnhitsError
 from ..files import read_json, write_json
@@ -120,9 +120,11 @@ def backtest(
     `jobs` processes work side by side (None: as many as joblib's context says; without one, this process alone).
     Parts that an earlier call finished are kept, one that was cut short goes on from its last epoch. If a process
     is killed, the parts that were under way are tried once more, each alone, and the others go on.
-    Raises HistoryTooShort (says how many folds would fit), ConfigError, DataError (a fold without outcomes, a forecast
-    that is not finite), CheckpointError (the folder is another backtest's), and, once all other parts are done,
-    BacktestIncomplete for those whose process was killed twice.
+    Raises, before anything is trained, HistoryTooShort (says how many folds would fit), ConfigError, DataError (a fold
+    without outcomes, a symbol whose closes never change), CheckpointError (the folder is another backtest's); once all
+    other parts are done, what the first part that failed ended with: an error of this package (such as DataError on a
+    forecast that is not finite) with the part's name in front, BacktestIncomplete for any other exception; and
+    BacktestIncomplete for parts whose process was killed twice.
     """
     begin, folder = datetime.now(timezone.utc), Path(folder)
     bars, _ = validate_bars(bars)
@@ -133,7 +135,11 @@ def backtest(
         check_fold(fold_bars(bars, fold, config.horizon), fold, config, context)
     seeds = config.seeds if {*NETWORKS} & {*members} else config.seeds[:1]  # nothing else has replicas
     parts = [Part(fold, seed, seed == seeds[0]) for fold in folds for seed in seeds]
-    key = {"format": FORMAT, "config": config.to_dict(), "members": list(members), "data": _digest(bars)}
+    models = [settings.to_dict() for settings in preset(config.preset)]  # a preset may change, and keep its name
+    key = {
+        "format": FORMAT, "config": config.to_dict(), "models": models, "members": list(members),
+        "data": _digest(bars),
+    }  # fmt: skip
     _claim(folder, key)
     manifest = {
         "key": key, "versions": _versions(), "started": begin.isoformat(timespec="seconds"),
@@ -151,7 +157,7 @@ def backtest(
     manifest["missing"] = [part.name for part in missing]
     write_json(folder / "manifest.json", manifest)
     if errors:
-        raise errors[0]
+        raise errors[min(errors)]
     if missing:
         raise BacktestIncomplete(
             f"The process of {', '.join(part.name for part in missing)} was killed twice (out of memory?); the other "
@@ -165,11 +171,10 @@ class _Crew:
 
     def __init__(self, bars: pd.DataFrame, run: Run, jobs: int | None, bar: tqdm):
         self.bars, self.run, self.jobs, self.bar = bars, run, jobs, bar
-        self.errors: list[TftnhitsError] = []
-        self.failed: set[str] = set()
+        self.errors: dict[str, TftnhitsError] = {}
 
-    def work(self, todo: list[Part]) -> list[TftnhitsError]:
-        """Run all parts, those that were under way as a process died once more, each alone; returns typed errors."""
+    def work(self, todo: list[Part]) -> dict[str, TftnhitsError]:
+        """Run all parts, those that were under way as a process died once more, each alone; returns errors by part."""
         suspects: list[Part] = []
         while todo:
             for part in todo:
@@ -187,7 +192,7 @@ class _Crew:
         return self.errors
 
     def _left(self, parts: list[Part]) -> list[Part]:
-        return [part for part in parts if not _done(part, self.run) and part.name not in self.failed]
+        return [part for part in parts if not _done(part, self.run) and part.name not in self.errors]
 
     def _side_by_side(self, parts: list[Part], jobs: int | None) -> None:
         tasks = (joblib.delayed(_named)(bars, part, self.run) for part, bars in self._with_bars(parts))
@@ -197,8 +202,7 @@ class _Crew:
         pool = joblib.Parallel(n_jobs=jobs, return_as=how, batch_size=1, max_nbytes=None)
         for name, error in pool(tasks):
             if error:
-                self.errors.append(error)
-                self.failed.add(name)
+                self.errors[name] = error
             self.bar.update(1)
 
     def _with_bars(self, parts: list[Part]) -> Iterator[tuple[Part, pd.DataFrame]]:

@@ -171,7 +171,10 @@ def fold_bars(bars: pd.DataFrame, fold: Fold, horizon: int) -> pd.DataFrame:
 
 
 def check_fold(bars: pd.DataFrame, fold: Fold, config: BacktestConfig, context: int) -> None:
-    """Raise DataError if a fold's bars hold no origin with an outcome in one of its splits; names fold and split."""
+    """Raise DataError if a fold can't be trained or tested; `bars` are the fold's own.
+
+    Names the fold and its split without an origin with an outcome, or the symbol whose close never moves in training.
+    """
     day = _day(bars["date"])
     by = bars.groupby("symbol", sort=False)["date"]
     deep = by.cumcount().to_numpy() >= context - 1
@@ -188,3 +191,11 @@ def check_fold(bars: pd.DataFrame, fold: Fold, config: BacktestConfig, context: 
                 f"F{str(fold)[1:]} has no outcomes in its {split}: no symbol has {context} bars before an origin there "
                 f"and bars after it; give more bars, or move start and end."
             )
+    trained = bars["symbol"].isin(bars["symbol"][found["training"]]) & (day <= fold.train_end)
+    closes = bars[trained].groupby("symbol", sort=False, observed=True)["close"]
+    if flat := closes.min().index[closes.min() == closes.max()].tolist():
+        more = f" (and of {len(flat) - 1} more: {', '.join(flat[1:6])})" if flat[1:] else ""
+        raise DataError(
+            f"The close of {flat[0]}{more} never changes in the training of {fold}, so that there is nothing to learn "
+            f"or to scale by; leave it out."
+        )

@@ -10,8 +10,7 @@ import pandas as pd
 
 from ..config import SCORE_LEVELS
 from ..errors import ConfigError
-from .metrics import POINTS, coverage, pinball_loss, terciles
-from .part import INTERVALS
+from .metrics import INTERVALS, POINTS, coverage, pinball_loss, terciles
 from .verdicts import confidence_set, diebold_mariano
 
 BENCHMARK = "HAR"
@@ -35,7 +34,7 @@ def arrays(frame: pd.DataFrame, forecaster: str, seed: int | None = None) -> Arr
     """The forecasts of one forecaster; with several seeds, those of `seed`, or (None) the average of all seeds.
 
     Every forecaster of a backtest has the same K origins in the same order. Raises ConfigError on a forecaster or
-    seed that the frame doesn't have, or if steps of an origin are missing.
+    seed that the frame doesn't have, if steps of an origin are missing, or if seeds don't have the same origins.
     """
     part = frame[frame["forecaster"] == forecaster]
     if not len(part):
@@ -47,10 +46,16 @@ def arrays(frame: pd.DataFrame, forecaster: str, seed: int | None = None) -> Arr
     found = [_one(part[part["seed"] == s], forecaster) for s in (seeds if seed is None else [seed])]
     if len(found) == 1:
         return found[0]
-    if any(not np.array_equal(one.date, found[0].date) for one in found):
-        raise ConfigError(f"The seeds of {forecaster} forecast from different origins; name one of them.")
+    for one in found[1:]:
+        _check_same(one, found[0], f"The seeds of {forecaster}")
     means = {k: tuple(np.mean([f.calibrated[k][i] for f in found], axis=0) for i in (0, 1)) for k in INTERVALS}
     return found[0]._replace(quantiles=np.mean([f.quantiles for f in found], axis=0), calibrated=means)
+
+
+def _check_same(found: Arrays, first: Arrays, what: str) -> None:
+    """Raises ConfigError unless both have the same origins."""
+    if not (np.array_equal(found.date, first.date) and np.array_equal(found.symbol, first.symbol)):
+        raise ConfigError(f"{what} are not from the same origins; finish the backtest: call it again with its folder.")
 
 
 def _one(part: pd.DataFrame, forecaster: str) -> Arrays:
@@ -104,16 +109,20 @@ def summary(
     points). With `verdicts` (by default without `by`): `dm_p`, the one-sided p-value of Diebold and Mariano that the
     forecaster beats the `benchmark` (left out where the frame lacks it), and `mcs_p`, `in_mcs`, the 90% model
     confidence set; both on losses averaged over the seeds, clustered by date. `seed` is that of the set's bootstrap.
-    Raises ConfigError on levels that were not forecast or an unknown `by`, MissingDependency without arch.
+    Raises ConfigError on levels that were not forecast, an unknown `by`, or runs that don't have the same origins,
+    MissingDependency without arch.
     """
     if by is not None and by not in GROUPS:
         raise ConfigError(f"There is no grouping {by!r}; choose one of {', '.join(GROUPS)}.")
     verdicts = by is None if verdicts is None else verdicts
     seeds = frame.groupby("forecaster", observed=True)["seed"].unique()
-    rows, losses, shared = [], {}, None
+    rows, losses, shared, lead = [], {}, None, ""
     for name in frame["forecaster"].unique():
         runs = [_Scored.of(arrays(frame, name, int(s)), levels) for s in seeds[name]]
-        shared = runs[0].found if shared is None else shared
+        if shared is None:
+            shared, lead = runs[0].found, f"{name} (seed {seeds[name][0]})"
+        for run, s in zip(runs, seeds[name]):
+            _check_same(run.found, shared, f"The forecasts of {name} (seed {s}) and {lead}")
         losses[name] = np.mean([run.loss for run in runs], axis=0)
         label = GROUPS[by](runs[0].found) if by else np.zeros(len(runs[0].loss), int)
         for group in np.unique(label):
@@ -140,9 +149,10 @@ class _Scored(NamedTuple):
             raise ConfigError(f"The level {lacking[0]} was not forecast; choose from {', '.join(map(str, place))}.")
         pick = [place[round(q, 6)] for q in levels]
         loss = POINTS * pinball_loss(found.quantiles[..., pick], found.actual, levels)
-        raw = {v: [found.quantiles[..., place[round((1 + s * v) / 2, 6)]] for s in (-1, 1)] for v in INTERVALS}
-        intervals = {f"_{100 * v:.0f}": tuple(raw[v]) for v in INTERVALS}
-        return cls(found, loss, intervals | {f"calibrated_{100 * v:.0f}": found.calibrated[v] for v in INTERVALS})
+        nominal = sorted(INTERVALS)
+        raw = {v: [found.quantiles[..., place[round((1 + s * v) / 2, 6)]] for s in (-1, 1)] for v in nominal}
+        intervals = {f"_{100 * v:.0f}": tuple(raw[v]) for v in nominal}
+        return cls(found, loss, intervals | {f"calibrated_{100 * v:.0f}": found.calibrated[v] for v in nominal})
 
 
 def _row(runs: list[_Scored], chosen: np.ndarray) -> dict[str, float]:

@@ -23,7 +23,7 @@ __all__ = [
     "scores", "terciles", "winkler",
 ]  # fmt: skip
 
-INTERVALS = (0.93, 0.8)
+INTERVALS = (0.93, 0.8)  # nominal levels, everywhere
 POINTS = 1e4  # basis points in a log return of one
 LEAST_SYMBOLS = 3  # fewer symbols on a date have no cross-section
 
@@ -208,16 +208,12 @@ def _correlations(forecast: np.ndarray, actual: np.ndarray, date: np.ndarray, ra
 # --- tables
 
 
-def terciles(scale: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
-    """0, 1 or 2 for the lower, middle and upper third, int [K]; cut points from `reference` (training data), else own.
-
-    An unknown scale counts as -1.
-    """
+def terciles(scale: np.ndarray) -> np.ndarray:
+    """0, 1 or 2 for the lower, middle and upper third, int [K]; an unknown scale counts as -1."""
     scale = np.asarray(scale, float)
-    sample = scale if reference is None else np.asarray(reference, float)
-    if not np.isfinite(sample).any():
+    if not np.isfinite(scale).any():
         return np.full(len(scale), -1)
-    cuts = np.nanquantile(sample, (1 / 3, 2 / 3))
+    cuts = np.nanquantile(scale, (1 / 3, 2 / 3))
     return np.where(np.isfinite(scale), np.searchsorted(cuts, scale, side="right"), -1)
 
 
@@ -227,7 +223,8 @@ def by_group(
 ) -> pd.DataFrame:  # fmt: skip
     """A row a group (fold, volatility tercile …): outcomes, pinball loss, each interval's coverage, width and score.
 
-    quantiles [K, H, Q], actual [K, H], group [K] or [K, H]. Coverage is a share; the others are in basis points.
+    quantiles [K, H, Q], actual [K, H], group [K] or [K, H]. Coverage is a share; the others are in basis points. The
+    pinball loss is that of SCORE_LEVELS, and left out unless all of them were forecast.
     """
     group = np.asarray(group)
     group = np.broadcast_to(group.reshape(group.shape + (1,) * (actual.ndim - group.ndim)), actual.shape).ravel()
@@ -244,9 +241,10 @@ def _cells(
 ) -> dict[str, np.ndarray]:
     """Scores [K, H] of every outcome, NaN where it is unknown; lengths in basis points."""
     known = np.isfinite(actual)
-    near = np.isclose(np.asarray(levels)[:, None], SCORE_LEVELS, atol=1e-9).any(1)  # the protocol's, if all are there
-    pick = near if near.sum() == len(SCORE_LEVELS) else np.ones(len(near), bool)
-    out = {"pinball": POINTS * pinball_loss(quantiles[..., pick], actual, np.asarray(levels)[pick])}
+    pick = np.isclose(np.asarray(levels)[:, None], SCORE_LEVELS, atol=1e-9).any(1)
+    out = {}
+    if pick.sum() == len(SCORE_LEVELS):  # a mean over other levels would be another score
+        out["pinball"] = POINTS * pinball_loss(quantiles[..., pick], actual, np.asarray(levels)[pick])
     for level in intervals:
         lower, upper = interval(quantiles, levels, level)
         label = f"{100 * level:g}"
@@ -264,8 +262,8 @@ def scores(
 
     quantiles [K, H, Q], actual [K, H], date [K] of the origins (for direction and IC: clustered by date, 2H − 1
     lags), naive [K] of `random_walk_mae` for MASE. pinball, crps, mae, width_ and winkler_ are in basis points of
-    log return, mse in their square; pinball takes SCORE_LEVELS where all were forecast, else all levels.
-    Intervals that were not forecast are left out. Raises MissingDependency.
+    log return, mse in their square. Intervals that were not forecast are left out, and so is pinball, the mean over
+    SCORE_LEVELS, unless all of them were. Raises MissingDependency.
     """
     actual, quantiles = np.asarray(actual, float), np.asarray(quantiles, float)
     median = quantiles[..., _place(levels, 0.5)]

@@ -10,6 +10,7 @@ import io
 import math
 import os
 import shutil
+import textwrap
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ import pandas as pd
 
 from ..config import ENSEMBLE_WEIGHTS, QUANTILES, BacktestConfig, preset, with_horizon
 from ..data.windows import Panel, make_panel
-from ..errors import DataError, TftnhitsError
+from ..errors import BacktestIncomplete, DataError, TftnhitsError
 from ..files import atomic_write, write_json
 from ..forecast.conformal import Conformal
 from ..forecast.ensemble import NAMES, Member, Network, combine
@@ -28,10 +29,9 @@ from ..forecast.weights import learn_weights
 from ..models.baselines import BASELINES, WARM_UP, Baseline
 from ..models.boosting import Boosting
 from .folds import Fold
-from .metrics import random_walk_mae
+from .metrics import INTERVALS, random_walk_mae
 
 LEVELS = QUANTILES
-INTERVALS = (0.80, 0.93)  # nominal levels of the calibrated intervals
 NETWORKS = tuple(NAMES[k] for k in ENSEMBLE_WEIGHTS)
 MEMBERS = (*NAMES.values(), *BASELINES)
 ENSEMBLES = ("ensemble", "equal weights", "learned weights", "learned weights + HAR")
@@ -94,16 +94,34 @@ def context_of(config: BacktestConfig, members: tuple[str, ...]) -> int:
 
 
 def attempt(bars: pd.DataFrame, part: Part, run: Run) -> TftnhitsError | None:
-    """Run a part; returns the error that it ended with, so that the other parts go on."""
+    """Run a part; returns the error that it ended with, naming the part, so that the other parts go on."""
     try:
         if run.one_thread and set(NETWORKS) & set(run.members):
             import torch
 
             torch.set_num_threads(1)
         run_part(bars, part, run)
-    except TftnhitsError as error:
-        return error
+    except Exception as error:
+        return _with_name(error, part, run)
     return None
+
+
+def _with_name(error: Exception, part: Part, run: Run) -> TftnhitsError:
+    """The error with the part's name in front: a typed one of its own class, any other as BacktestIncomplete.
+
+    Another process's cause doesn't survive pickling, so the message says all.
+    """
+    where = f"{part.name} (test {part.fold.test_begin} to {part.fold.test_end})"
+    if isinstance(error, TftnhitsError):
+        found = type(error)(f"{where}: {error}")
+    else:
+        what = textwrap.shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
+        found = BacktestIncomplete(
+            f"{where} ended with {what!r}; the parts that are done are kept in {run.folder}: call backtest again with "
+            f"this folder to resume."
+        )
+    found.__cause__ = error
+    return found
 
 
 def run_part(bars: pd.DataFrame, part: Part, run: Run) -> None:
@@ -211,7 +229,7 @@ def check_finite(found: dict[str, np.ndarray], panel: Panel, rows: np.ndarray) -
 def calibrate(
     quantiles: np.ndarray, actual: np.ndarray, panel: Panel, rows: np.ndarray, count: int
 ) -> tuple[np.ndarray, Conformal]:
-    """Calibrated [K, H, 4] of the test origins, lower and upper of each of INTERVALS, and the state as test begins.
+    """Calibrated [K, H, 4] of the test origins and the state as test begins; the narrow interval comes first.
 
     The first `count` rows are validation. An outcome counts from its own symbol's date on.
     """
@@ -222,7 +240,7 @@ def calibrate(
     start = Conformal.start(panel.config.horizon)
     _, state = start.run(quantiles[valid], LEVELS, actual[valid], date[valid], wanted, known[valid])
     found, _ = state.run(quantiles[test], LEVELS, actual[test], date[test], wanted, known[test])
-    order = [wanted.index(tail) for level in INTERVALS for tail in _tails(level)]
+    order = [wanted.index(tail) for level in sorted(INTERVALS) for tail in _tails(level)]
     return found[..., order], state
 
 
@@ -252,7 +270,7 @@ def tidy(
         "actual": np.where(np.isfinite(actual), panel.close[ahead], np.nan).ravel(),
     }
     priced = {f"{q:g}": quantiles[..., i] for i, q in enumerate(LEVELS)}
-    ends = [f"{end}_{100 * level:.0f}" for level in INTERVALS for end in ("lower", "upper")]
+    ends = [f"{end}_{100 * level:.0f}" for level in sorted(INTERVALS) for end in ("lower", "upper")]
     priced |= {name: intervals[..., i] for i, name in enumerate(ends)}
     return pd.DataFrame(
         columns | {k: (close[:, None] * np.exp(v)).ravel().astype(np.float32) for k, v in priced.items()}

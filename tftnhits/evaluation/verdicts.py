@@ -82,13 +82,12 @@ def confidence_set(
 
     losses: name → [K] or [K, H]; `block` is the mean block length in dates (at least 2H). A row a forecaster, best
     first: `loss` (mean over dates), `p_value` (that it belongs to the best), `included` (p > size). Forecasters with
-    equal losses share one verdict, and one that is worse by the same amount each day is out (p 0). Raises
-    ConfigError, MissingDependency.
+    equal losses share one verdict. Raises ConfigError, MissingDependency.
     """
     frame = date_losses(losses, date)
-    same, out = _twins(frame)
-    rivals = [k for k in frame if same[k] == k and k not in out]
-    p_value = dict.fromkeys(rivals, 1.0) | dict.fromkeys(out, 0.0)
+    same = _twins(frame)
+    rivals = [k for k in frame if same[k] == k]
+    p_value = dict.fromkeys(rivals, 1.0)
     if len(rivals) > 1 and len(frame) > 2:
         bootstrap = _arch().MCS(frame[rivals], size, reps=reps, block_size=_block(block, frame), method="R", seed=seed)
         bootstrap.compute()
@@ -105,8 +104,8 @@ def superior_ability(
     """Test for superior predictive ability (Hansen 2005): p-value of "none of the others beats `benchmark`".
 
     As `confidence_set`, with differences divided by their HAC deviation (which `arch` leaves to its caller) and the
-    consistent p-value. Others with the benchmark's own losses say nothing, and without any more p is 1. Raises
-    ConfigError, MissingDependency.
+    consistent p-value, 1 / (reps + 1) at the least: draws can't tell it from less. Others with the benchmark's own
+    losses say nothing, and without any more p is 1. Raises ConfigError, MissingDependency.
     """
     if benchmark not in losses:
         raise ConfigError(f"There is no forecaster {benchmark!r}; choose from {', '.join(losses)}.")
@@ -116,31 +115,22 @@ def superior_ability(
     deviation = {k: np.sqrt(hac_variance(v.to_numpy(), block)) for k, v in excess.items()}
     moving = [k for k in excess if deviation[k] ** 2 > floor]
     if any(excess[k].mean() < -np.sqrt(floor) for k in excess if k not in moving):
-        return 0.0  # better by the same amount each day
+        return 1 / (reps + 1)  # better by the same amount each day
     if not moving or len(frame) < 3:
         return 1.0
     scaled = excess[moving] / pd.Series(deviation)[moving]
     test = _arch().SPA(np.zeros(len(frame)), scaled, block_size=_block(block, frame), reps=reps, seed=seed)
     test.compute()
-    return float(test.pvalues["consistent"])
+    return max(float(test.pvalues["consistent"]), 1 / (reps + 1))
 
 
-def _twins(frame: pd.DataFrame) -> tuple[dict[str, str], set[str]]:
-    """For each column the first one that equals it, and the columns that are another one plus a positive constant."""
+def _twins(frame: pd.DataFrame) -> dict[str, str]:
+    """For each column the first one that equals it, but for rounding."""
     same: dict[str, str] = {}
-    out: set[str] = set()
     for name in frame:
-        same[name] = name
-        for other in [k for k in same if same[k] == k and k != name]:
-            gap = (frame[name] - frame[other]).to_numpy()
-            unit = float((frame[other] ** 2).mean())
-            if gap.var() > TINY * unit or len(gap) < 2:
-                continue
-            if abs(gap.mean()) <= 1e-10 * np.sqrt(unit):
-                same[name] = other
-                break
-            out.add(name if gap.mean() > 0 else other)
-    return same, out
+        near = 1e-10 * np.sqrt((frame[name] ** 2).mean())
+        same[name] = next((same[k] for k in same if np.allclose(frame[name], frame[k], rtol=0, atol=near)), name)
+    return same
 
 
 def _block(block: int, frame: pd.DataFrame) -> int:

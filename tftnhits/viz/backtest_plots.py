@@ -20,7 +20,7 @@ from ..errors import ConfigError, DataError
 from ..evaluation.backtest import Backtest
 from ..evaluation.leaderboard import BENCHMARK, GROUPS, Arrays, arrays, summary
 from ..evaluation.metrics import hac_variance, pinball_loss
-from ..evaluation.part import INTERVALS
+from ..evaluation.metrics import INTERVALS
 from ..evaluation.trading import summary as trade_summary
 from .market import date_axis
 from .style import GREEN, ORANGE, SERIES, Theme, axis_title, canvas, headline, legend
