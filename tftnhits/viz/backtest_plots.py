@@ -19,8 +19,7 @@ from ..config import SCORE_LEVELS
 from ..errors import ConfigError, DataError
 from ..evaluation.backtest import Backtest
 from ..evaluation.leaderboard import BENCHMARK, GROUPS, Arrays, arrays, summary
-from ..evaluation.metrics import hac_variance, pinball_loss
-from ..evaluation.metrics import INTERVALS
+from ..evaluation.metrics import INTERVALS, hac_variance, pinball_loss
 from ..evaluation.trading import summary as trade_summary
 from .market import date_axis
 from .style import GREEN, ORANGE, SERIES, Theme, axis_title, canvas, headline, legend
