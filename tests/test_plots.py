@@ -61,7 +61,7 @@ def names(figure) -> list[str]:
     return [text.get_text() for text in figure.legends[0].get_texts()]
 
 
-@pytest.mark.parametrize("level, shown", [(0.93, "93%"), (0.995, "99.5%"), (0.5, "50%")])
+@pytest.mark.parametrize("level, shown", [(0.93, "93%"), (0.985, "98.5%"), (0.5, "50%")])
 def test_the_intervals_name_says_how_many_outcomes_it_held(predictor, bars, level, shown):
     fc = predictor.predict(bars, level=level)
     caption = f"{shown} interval ({fc.coverage['KO']:.0%} of outcomes inside over the last year)"
