@@ -256,7 +256,8 @@ def _trial(search: _Search, index: int, alone: bool) -> float:
     with quiet():
         # a seed a trial, counted over those that are done: a resumed search draws what an uninterrupted one would
         study = search.study((search.train.seed * 1_000_003 + index) % 2**32)
-        trial = study.ask(search.around)
+        with locked(search.path.with_suffix(".ask")):  # else two processes may take the same enqueued trial
+            trial = study.ask(search.around)
         config, train = search.settings(trial.params)
         seen: list[float | None] = []
 
