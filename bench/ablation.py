@@ -15,7 +15,6 @@ import hashlib
 import io
 import json
 import statistics
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,9 +23,9 @@ import joblib
 import numpy as np
 import tables
 import torch
+from protocol import djia_panel
 from tqdm.auto import tqdm
 
-import tftnhits as tn
 from tftnhits.config import SCORE_LEVELS, NHITSConfig, TFTConfig, TrainConfig, preset
 from tftnhits.data.windows import Panel
 from tftnhits.evaluation.ablation import ENHANCED, SIGNIFICANT, compare, variants
@@ -69,9 +68,8 @@ def execute(run: Run, panel: Panel, folder: Path, log: str, study: str) -> None:
     found = fit(run.config, panel, run.train, progress=False)
     rows = panel.origins("valid", run.config.context)
     pick = [run.config.quantiles.index(level) for level in SCORE_LEVELS]
-    root = np.sqrt(np.arange(1, panel.config.horizon + 1))
-    actual = panel.target[rows] * panel.scale[rows, None] * root  # [K, H]
-    loss = 1e4 * pinball_loss(forecast_rows(found.model, panel, rows)[..., pick], actual, SCORE_LEVELS).mean(-1)
+    quantiles = forecast_rows(found.model, panel, rows)[..., pick]
+    loss = 1e4 * pinball_loss(quantiles, panel.outcomes(rows), SCORE_LEVELS).mean(-1)  # [K]
     record = {
         "network": run.network, "variant": run.variant, "seed": run.train.seed, "valid": float(loss.mean()),
         "weights": sum(p.numel() for p in found.model.parameters()), "epochs": len(found.history),
@@ -117,10 +115,7 @@ def main() -> None:
     parser.add_argument("--log", default="data/results/trials.jsonl")
     parser.add_argument("--out", default="data/results/ablation.json")
     options = parser.parse_args()
-    begin, bars = time.perf_counter(), tn.load_bars("djia")
-    if options.symbols:
-        bars = bars[bars["symbol"].isin(options.symbols.split(","))].reset_index(drop=True)
-    panel = tn.make_panel(bars, tn.PanelConfig(train_end="2013-12-31", valid_end="2015-12-31"))
+    panel = djia_panel(options.symbols)
     folder, seeds = Path(options.folder), [int(s) for s in options.seeds.split(",")]
     study = "DJIA ablation" if not options.symbols else f"DJIA, {len(panel.symbols)} symbols, ablation"
     runs = plan(options.preset, seeds)
@@ -133,7 +128,7 @@ def main() -> None:
     record = {
         "protocol": "train to 2013-12-31, validation 2014-2015; pinball x 1e4, nine levels",
         "preset": options.preset, "seeds": seeds, "symbols": list(panel.symbols), "data": panel.digest(),
-        "budget": runs[0].train.to_dict(), "significant": SIGNIFICANT, "seconds": time.perf_counter() - begin,
+        "budget": runs[0].train.to_dict(), "significant": SIGNIFICANT, "seconds": sum(r["seconds"] for r in records),
         "rows": rows, "runs": records,
     }  # fmt: skip
     write_json(options.out, record)

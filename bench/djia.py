@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import tables
+from protocol import djia_panel
 from tables import INTERVALS, REGIMES, SHIPPED
 
 import tftnhits as tn
@@ -61,12 +62,10 @@ class Task:
     @classmethod
     def make(cls) -> Task:
         """From the bundled bars."""
-        config = tn.PanelConfig(train_end="2013-12-31", valid_end="2015-12-31")
-        panel = tn.make_panel(tn.load_bars("djia"), config)
+        panel = djia_panel()
         parts = [panel.origins(split, CONTEXT) for split in ("valid", "test")]
-        rows, root = np.concatenate(parts), np.sqrt(np.arange(1, config.horizon + 1))
-        actual = panel.target[rows].astype(float) * panel.scale[rows, None] * root
-        return cls(panel, rows, actual, np.arange(len(rows)) < len(parts[0]))
+        rows = np.concatenate(parts)
+        return cls(panel, rows, panel.outcomes(rows), np.arange(len(rows)) < len(parts[0]))
 
     def online(self, found: np.ndarray, levels: tuple[float, ...], wanted: tuple[float, ...]) -> np.ndarray:
         """[K, H, W] at nominal levels, calibrated at each origin by the outcomes known then."""

@@ -18,6 +18,7 @@ from pathlib import Path
 import joblib
 import numpy as np
 import torch
+from protocol import djia_panel
 from torch import nn
 
 import tftnhits as tn
@@ -72,8 +73,7 @@ def main() -> None:
     parser.add_argument("--results", default="data/results/pretrained.json")
     options = parser.parse_args()
     begin, seeds = time.perf_counter(), [int(s) for s in options.seeds.split(",")]
-    bars = tn.load_bars("djia")
-    panel = tn.make_panel(bars, tn.PanelConfig(train_end="2013-12-31", valid_end="2015-12-31"))
+    panel = djia_panel()
     tasks = [(kind, seed) for kind in ("tft", "nhits") for seed in seeds]
     done = joblib.Parallel(n_jobs=options.jobs)(
         joblib.delayed(train)(kind, options.preset, seed, panel, options.work, options.log) for kind, seed in tasks

@@ -31,6 +31,7 @@ import torch
 from neuralforecast import NeuralForecast
 from neuralforecast.losses.pytorch import MQLoss
 from neuralforecast.models import NHITS, TFT
+from protocol import TRAIN_END, VALID_END
 from pytorch_lightning import Callback
 
 import tftnhits as tn
@@ -40,7 +41,6 @@ from tftnhits.files import atomic_write
 from tftnhits.training.trials import log_trial
 
 CONTEXT, HORIZON = 60, 5
-TRAIN_END, VALID_END = "2013-12-31", "2015-12-31"
 SCALE = "scale"  # the frame's column of HAR volatility; no input of the networks, only their windows' scale
 TRAINER = {
     "accelerator": "cpu", "devices": 1, "logger": False, "enable_checkpointing": False,
@@ -185,10 +185,9 @@ def score(panel: Panel, forecasts: pd.DataFrame) -> float:
     rows = panel.origins("valid")
     index = pd.MultiIndex.from_arrays([np.array(panel.symbols)[panel.symbol_of(rows)], panel.date[rows]])
     levels = [str(level) for level in SCORE_LEVELS]
-    actual = np.asarray(panel.target)[rows] * np.asarray(panel.scale)[rows, None] * np.sqrt(np.arange(1, HORIZON + 1))
     by_step = [forecasts[forecasts["step"] == h].set_index(["symbol", "origin"])[levels] for h in range(1, HORIZON + 1)]
     quantiles = np.stack([found.loc[index].to_numpy() for found in by_step], axis=1)  # [K, H, Q]
-    return 1e4 * float(pinball_loss(quantiles, actual, SCORE_LEVELS).mean())
+    return 1e4 * float(pinball_loss(quantiles, panel.outcomes(rows), SCORE_LEVELS).mean())
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:

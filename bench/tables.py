@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from tftnhits.evaluation.metrics import INTERVALS
+
 SHIPPED = "ensemble, as shipped"
 REGIMES = ("calm", "middle", "wild")
-INTERVALS = (0.93, 0.8)
 ALPHA = 0.10  # of the model confidence set
 
 

@@ -13,7 +13,8 @@ import json
 import time
 from pathlib import Path
 
-import tftnhits as tn
+from protocol import djia_panel
+
 from tftnhits.files import write_json
 from tftnhits.training.trials import UNIT, count_trials
 from tftnhits.training.tuning import Tuned, tune
@@ -46,10 +47,7 @@ def main() -> None:
     parser.add_argument("--log", default="data/results/trials.jsonl")
     parser.add_argument("--out", default="data/results/tuning.json")
     options = parser.parse_args()
-    begin, bars = time.perf_counter(), tn.load_bars("djia")
-    if options.symbols:
-        bars = bars[bars["symbol"].isin(options.symbols.split(","))].reset_index(drop=True)
-    panel = tn.make_panel(bars, tn.PanelConfig(train_end="2013-12-31", valid_end="2015-12-31"))
+    begin, panel = time.perf_counter(), djia_panel(options.symbols)
     study = "DJIA tuning" if not options.symbols else f"DJIA, {len(panel.symbols)} symbols, tuning"
     searches = {}
     for network in options.networks.split(","):

@@ -1,12 +1,13 @@
 """Files are whole or absent."""
 
+import importlib.metadata
 import os
 
 import pytest
 from helpers import one_sentence
 
 from tftnhits.errors import CheckpointError, OutputError
-from tftnhits.files import atomic_write, data_file, read_json, sha256, write_json
+from tftnhits.files import atomic_write, data_file, read_json, sha256, versions, write_json
 
 
 def test_writes_what_it_is_given_into_a_new_folder(tmp_path):
@@ -83,3 +84,9 @@ def test_plain_names_stay_in_the_folder(tmp_path):
 def test_sha256_of_known_texts():
     assert sha256(b"abc").startswith("ba7816bf8f01cfea")
     assert sha256(b"") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+def test_versions_name_what_is_missing():
+    found = versions("numpy", "no-such-package")
+    assert list(found) == ["python", "numpy", "no-such-package"] and found["no-such-package"] == "not installed"
+    assert found["numpy"] == importlib.metadata.version("numpy")

@@ -283,3 +283,14 @@ def test_a_horizon_longer_than_the_history_leaves_no_outcome():
     panel = make_panel(made_bars(bars=10), PanelConfig(horizon=25))
     assert np.isnan(panel.target[:, 9:]).all() and (panel.split == 3).all()
     assert np.isfinite(panel.observed).all() and len(panel.date) == 4 * 35
+
+
+def test_outcomes_are_log_returns_to_later_closes_and_unknown_past_the_end():
+    bars = made_bars(symbols=("A", "B"), bars=60)
+    panel = make_panel(bars, PanelConfig(horizon=3))
+    close = bars[bars["symbol"] == "B"]["close"].to_numpy()
+    found = panel.outcomes(panel.start[1] + np.array([10, 58, 59]))
+    np.testing.assert_allclose(found[0], np.log(close[11:14] / close[10]))
+    np.testing.assert_allclose(found[1, 0], np.log(close[59] / close[58]))
+    assert np.isnan(found[1, 1:]).all() and np.isnan(found[2]).all()
+    assert np.isnan(panel.outcomes(panel.start[:1] + 59)).all()  # not the next symbol's closes

@@ -72,6 +72,11 @@ class Panel:
         """Index of the symbol that each row belongs to."""
         return np.searchsorted(self.start, rows, side="right") - 1
 
+    def outcomes(self, rows: np.ndarray) -> np.ndarray:
+        """Cumulative log returns [K, H] that came true after the origins `rows` [K], NaN where the bars end."""
+        ahead = self.close[rows[:, None] + 1 + np.arange(self.config.horizon)]
+        return np.log(ahead / self.close[rows, None])
+
     def with_tensors(self, device: str = "cpu") -> Panel:
         """The same panel with torch tensors on `device`, from which batches are gathered there."""
         import torch

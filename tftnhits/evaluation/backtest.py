@@ -10,16 +10,13 @@ machines see.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import json
-import platform
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +30,7 @@ from tqdm.auto import tqdm
 from ..config import BacktestConfig, preset
 from ..data.repair import validate_bars
 from ..errors import BacktestIncomplete, CheckpointError, ConfigError, MissingDependency, TftnhitsError
-from ..files import read_json, write_json
+from ..files import read_json, sha256, versions, write_json
 from ..forecast.ensemble import has_torch
 from .folds import check_fold, fold_bars, make_folds
 from .part import MEMBERS, NETWORKS, Part, Run, attempt, context_of
@@ -142,13 +139,14 @@ def backtest(
     }  # fmt: skip
     _claim(folder, key)
     manifest = {
-        "key": key, "versions": _versions(), "started": begin.isoformat(timespec="seconds"),
+        "key": key, "versions": versions("tftnhits", "torch", "scikit-learn", "arch", "numpy", "pandas"),
+        "started": begin.isoformat(timespec="seconds"),
         "folds": [fold.to_dict() for fold in folds], "parts": [part.name for part in parts],
     }  # fmt: skip
     write_json(folder / "manifest.json", manifest)
     one_thread = joblib.effective_n_jobs(jobs) > 1
     symbols = tuple(bars["symbol"].unique().tolist())
-    run = Run(config, members, symbols, folder, _hash(json.dumps(key, sort_keys=True).encode()), one_thread)
+    run = Run(config, members, symbols, folder, sha256(json.dumps(key, sort_keys=True).encode())[:16], one_thread)
     todo = [part for part in parts if not _done(part, run)]
     with tqdm(total=len(parts), initial=len(parts) - len(todo), desc="backtest", disable=not progress) as bar:
         errors = _Crew(bars, run, jobs, bar).work(todo)
@@ -266,18 +264,4 @@ def _digest(bars: pd.DataFrame) -> str:
     """A hash of validated bars."""
     numbers = bars[["open", "high", "low", "close", "volume"]].to_numpy(float)
     dates = bars["date"].to_numpy("datetime64[ns]").view(np.int64)
-    return _hash("\0".join(bars["symbol"]).encode() + dates.tobytes() + np.nan_to_num(numbers).tobytes())
-
-
-def _hash(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()[:16]
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in ("tftnhits", "torch", "scikit-learn", "arch", "numpy", "pandas"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+    return sha256("\0".join(bars["symbol"]).encode() + dates.tobytes() + np.nan_to_num(numbers).tobytes())[:16]

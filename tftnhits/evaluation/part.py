@@ -136,7 +136,7 @@ def run_part(bars: pd.DataFrame, part: Part, run: Run) -> None:
     panel = make_panel(bars, part.fold.panel_config(run.config))
     valid, test = panel.origins("valid", run.context), test_origins(panel, part.fold, run.context)
     rows, count = np.r_[valid, test], len(valid)
-    actual = outcomes(panel, rows)
+    actual = panel.outcomes(rows)
     found, trained = {}, {}
     for name in part.members(run):
         since = time.perf_counter()
@@ -176,12 +176,6 @@ def test_origins(panel: Panel, fold: Fold, context: int) -> np.ndarray:
     day = panel.date.astype("datetime64[D]")
     rows = np.flatnonzero(np.isfinite(panel.close) & (day >= fold.test_begin) & (day <= fold.test_end))
     return rows[rows - panel.start[panel.symbol_of(rows)] >= context - 1]
-
-
-def outcomes(panel: Panel, rows: np.ndarray) -> np.ndarray:
-    """Cumulative log returns [K, H] that came true after the origins `rows` [K], NaN where the bars end."""
-    ahead = panel.close[rows[:, None] + 1 + np.arange(panel.config.horizon)]
-    return np.log(ahead / panel.close[rows, None])
 
 
 def train_member(name: str, panel: Panel, part: Part, run: Run, work: Path) -> tuple[Member, dict[str, Any]]:

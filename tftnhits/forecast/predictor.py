@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import platform
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from ..data import features as F
 from ..data.bars import load_bars
 from ..data.windows import Panel, input_names, make_panel
 from ..errors import CheckpointError, ConfigError, HistoryTooShort
+from ..files import versions
 from ..models.boosting import Boosting
 from .conformal import Calibration, Conformal
 from .ensemble import NAMES, Member, Network, check_weights, combine, has_torch
@@ -242,14 +241,11 @@ class Predictor:
 
     def _take_in(self, panel: Panel, rows: np.ndarray) -> None:
         """Move every calibration on over the origins `rows` of `panel` whose outcomes are all known."""
-        target = np.asarray(panel.target)[rows].astype(float)
-        known = np.isfinite(target).all(1)
-        rows, target = rows[known], target[known]
+        rows = rows[np.isfinite(np.asarray(panel.target)[rows]).all(1)]
         if not len(rows):
             return
-        steps = np.arange(1, self.horizon + 1)
-        actual = target * np.asarray(panel.scale)[rows, None] * np.sqrt(steps)
-        symbol, ahead = panel.symbol_of(rows), rows[:, None] + steps
+        actual = panel.outcomes(rows)
+        symbol, ahead = panel.symbol_of(rows), rows[:, None] + np.arange(1, self.horizon + 1)
         date, due = panel.date[rows], panel.date[ahead]
         if np.isnat(date).any():  # bars count where there are no dates
             date, due = rows - panel.start[symbol], ahead - panel.start[symbol][:, None]
@@ -296,14 +292,8 @@ def train_predictor(
 
 def _manifest(panel: Panel) -> dict[str, Any]:
     """What the predictor was made with and from."""
-    versions = {"python": platform.python_version()}
-    for package in ("tftnhits", "torch", "numpy", "pandas", "scikit-learn"):
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = "not installed"
     return {
-        "versions": versions,
+        "versions": versions("tftnhits", "torch", "numpy", "pandas", "scikit-learn"),
         "data": panel.digest(),
         "symbols": len(panel.symbols),
         "bars": int(panel.length.sum()),

@@ -61,8 +61,7 @@ def valid_loss(model: nn.Module | np.ndarray, panel: Panel, rows: np.ndarray | N
     if network:
         pick = [model.config.quantiles.index(level) for level in SCORE_LEVELS]
         quantiles = forecast_rows(model, panel, rows)[..., pick]
-    root = np.sqrt(np.arange(1, panel.config.horizon + 1))
-    actual = np.asarray(panel.target, float)[rows] * np.asarray(panel.scale, float)[rows, None] * root  # [K, H]
+    actual = panel.outcomes(rows)  # [K, H]
     if np.shape(quantiles) != (*actual.shape, len(SCORE_LEVELS)):
         raise ConfigError(f"The quantiles are {np.shape(quantiles)}; give {(*actual.shape, len(SCORE_LEVELS))}.")
     as_tensor = (torch.as_tensor(np.asarray(x, float)) for x in (quantiles, actual, SCORE_LEVELS))

@@ -232,9 +232,7 @@ def permutation_importance(
 
 def _loss(member: Any, panel: Panel, rows: np.ndarray) -> float:
     """Mean pinball loss × 10⁴ of the log returns from the origins `rows`, where the outcome is known."""
-    roots = np.sqrt(np.arange(1, panel.config.horizon + 1))
-    actual = np.asarray(panel.target)[rows] * np.asarray(panel.scale)[rows, None] * roots
-    loss = pinball_loss(member.quantiles(panel, rows), actual, member.levels)
+    loss = pinball_loss(member.quantiles(panel, rows), panel.outcomes(rows), member.levels)
     return float(1e4 * np.nanmean(loss))
 
 
