@@ -62,9 +62,9 @@ class Panel:
         """The last bar of every symbol, [S]; raises HistoryTooShort where a symbol has fewer than `context` bars."""
         if (short := np.flatnonzero(self.length < context)).size:
             name, have = self.symbols[short[0]], self.length[short[0]]
+            other = ", or use the gradient boosting fallback, which answers from 2 bars on" if context > 2 else ""
             raise HistoryTooShort(
-                f"{name} has {have} bars but the model needs {context}; give {context - have} more, "
-                f"or use the gradient boosting fallback, which answers from 2 bars on."
+                f"{name} has {have} bars but the model needs {context}; give {context - have} more{other}."
             )
         return self.start + self.length - 1
 
