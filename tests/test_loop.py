@@ -14,7 +14,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import safetensors.torch  # noqa: E402
-from helpers import NHITS_TINY, TFT_TINY, TRAIN_TINY, environment, made_bars, one_sentence  # noqa: E402
+from helpers import NHITS_TINY, TFT_TINY, TRAIN_TINY, environment, made_bars, one_sentence, stir  # noqa: E402
 
 from tftnhits import PanelConfig, TrainConfig, fit, make_panel  # noqa: E402
 from tftnhits.data import features as F  # noqa: E402
@@ -342,7 +342,7 @@ def test_outputs_find_the_targets_of_their_origins(panel):
     model, rows = build(NHITS_TINY, panel.inputs), panel.origins("valid", 20)
     seen = np.zeros(len(rows), int)
     for _, batch, index, place in outputs(model, panel, rows):
-        np.testing.assert_array_equal(batch.target.flatten(0, 1)[place].numpy(), panel.target[rows[index]])
+        np.testing.assert_array_equal(batch.target[place].numpy(), panel.target[rows[index]])
         seen[index] += 1
     assert (seen == 1).all()
 
@@ -389,3 +389,45 @@ def test_watch_can_stop_a_run_that_then_goes_on_elsewhere(panel, tmp_path):
         fit(NHITS_TINY, panel, LONG, path, progress=False, watch=watch)
     assert load_state(path)[1]["epoch"] == 3  # the epoch is on disk before anyone sees it
     assert weights(trained(NHITS_TINY, panel, LONG, path).model) == weights(trained(NHITS_TINY, panel, LONG).model)
+
+
+def random_network(config, panel, seed=0):
+    model = build(config, panel.inputs).eval()
+    stir(model, seed)
+    return model
+
+
+@models
+def test_a_student_learns_the_teachers_mean(config, panel, tmp_path):
+    teachers = [random_network(config, panel, seed) for seed in (1, 2)]
+    rows = panel.origins("valid", config.context)
+    mean = sum(forecast_rows(t, panel, rows) for t in teachers) / 2
+    # no validation, which would refuse to follow teachers that know nothing
+    blind = replace(panel, split=np.where(panel.split == 1, 3, panel.split))
+    student, train = replace(config, dropout=0.0), replace(TRAIN_TINY, epochs=20, origins=16)
+    before = np.abs(forecast_rows(build(student, panel.inputs), panel, rows) - mean).mean()
+    found = fit(student, blind, train, tmp_path / "state", progress=False, teachers=teachers)
+    after = np.abs(forecast_rows(found.model, panel, rows) - mean).mean()
+    assert after < before / 2, (before, after)
+    again = fit(student, blind, train, tmp_path / "state", progress=False, teachers=teachers)
+    assert weights(again.model) == weights(found.model)  # read back
+    with pytest.raises(CheckpointError, match="another teachers"):
+        fit(student, blind, train, tmp_path / "state", progress=False, teachers=teachers[:1])
+
+
+def test_a_teacher_of_another_kind_is_refused(panel):
+    teacher = build(replace(NHITS_TINY, quantiles=(0.1, 0.5, 0.9)), panel.inputs)
+    with pytest.raises(ConfigError, match="teacher has other"):
+        fit(NHITS_TINY, panel, TRAIN_TINY, progress=False, teachers=[teacher])
+
+
+@models
+def test_an_origin_alone_is_decoded_as_in_its_chunk(config, panel):
+    model = random_network(config, panel)
+    rows = panel.origins("valid", config.context)
+    every = forecast_rows(model, panel, rows)
+    for row in rows[:: len(rows) // 7]:
+        np.testing.assert_allclose(forecast_rows(model, panel, rows[rows == row])[0], every[rows == row][0], atol=1e-7)
+    last = panel.last_origins()
+    alone = np.concatenate([forecast_rows(model, panel, last[i : i + 1]) for i in range(len(last))])
+    np.testing.assert_allclose(forecast_rows(model, panel, last), alone, atol=1e-7)

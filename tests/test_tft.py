@@ -179,3 +179,17 @@ def test_dropout_works_in_training_only():
     assert torch.equal(run(model).quantiles, run(model).quantiles)
     model.train()
     assert not torch.equal(run(model).quantiles, run(model).quantiles)
+
+
+@variants
+def test_one_fork_alone_is_as_among_all(config):
+    model, fork = made(config), torch.tensor([2, 0])
+    every = run(model)
+    with torch.no_grad():
+        alone = model(BATCH, fork)
+    chunk = torch.arange(2)
+    for name in ("quantiles", "attention"):
+        torch.testing.assert_close(getattr(alone, name), getattr(every, name)[chunk, fork][:, None], msg=name)
+    for name, size in (("past_weights", CONTEXT), ("future_weights", HORIZON)):
+        wanted = torch.stack([getattr(every, name)[b, f : f + size] for b, f in zip(chunk, fork)])
+        torch.testing.assert_close(getattr(alone, name), wanted, msg=name)

@@ -224,7 +224,7 @@ PRESETS: dict[str, tuple[TFTConfig, NHITSConfig, BoostingConfig, TrainConfig]] =
     "cloud": (TFTConfig(), NHITSConfig(), BoostingConfig(rows=300_000, min_leaf=1_000), TrainConfig()),
 }
 
-SEEDS = {"cloud": 5}  # networks that a member averages; one in the other presets
+SEEDS = {"cloud": 5}  # networks that a member is distilled from; the others train one
 
 
 def preset(name: str) -> tuple[TFTConfig, NHITSConfig, BoostingConfig, TrainConfig]:

@@ -17,6 +17,12 @@ def pinball(quantiles: Tensor, target: Tensor, levels: Tensor) -> Tensor:
     return (loss * known).sum() / known.sum().clamp(min=1)
 
 
+def squared(quantiles: Tensor, wanted: Tensor, known: Tensor) -> Tensor:
+    """Mean squared distance of quantiles [..., Q] from the wanted ones [..., Q], where `known` [...]."""
+    distance = (quantiles - wanted).square().mean(-1)
+    return torch.where(known, distance, 0.0).sum() / known.sum().clamp(min=1)
+
+
 def rearrange(raw: Tensor) -> Tensor:
     """Sort the last axis: the monotone rearrangement of crossing quantiles (Chernozhukov et al. 2010)."""
     return raw.sort(-1).values

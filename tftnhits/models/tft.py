@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..config import TFTConfig
 from ..data.windows import Batch
-from .layers import GRN, AddNorm, ForkedAttention, VariableSelection
+from .layers import GRN, AddNorm, ForkedAttention, Selected, VariableSelection
 from .losses import rearrange
 
 
@@ -83,8 +83,11 @@ class TFT(nn.Module):
         nn.init.zeros_(self.head.weight), nn.init.zeros_(self.head.bias)
         self.register_buffer("base", torch.zeros(config.horizon, len(config.quantiles)))
 
-    def forward(self, batch: Batch) -> TFTOutput:
-        """Forecast from the last N = batch.scale.shape[1] bars of each chunk; see TFTOutput for shapes."""
+    def forward(self, batch: Batch, fork: Tensor | None = None) -> TFTOutput:
+        """Forecast from the last N = batch.scale.shape[1] bars of each chunk; see TFTOutput for shapes.
+
+        With `fork` [B] only that one of the N origins of each chunk is decoded, as if N were 1 and T the context.
+        """
         n, horizon, t = batch.scale.shape[1], self.config.horizon, batch.observed.shape[1]
         # 1. static context, eq. 9 and section 4.3
         static = self.static_selection(batch.static)
@@ -93,12 +96,16 @@ class TFT(nn.Module):
         known = batch.known[:, : t + horizon]
         past = self.past_selection(torch.cat([batch.observed, known[:, :t]], -1), selection)
         ahead = known[:, t - n + 1 :]  # [B, N+H−1, F_k]: the dates after the first origin
-        future = self.future_selection(ahead, selection)
         # 3. sequence layer, section 4.5.1
         start = [
             g(static.value).expand(self.config.lstm_layers, -1, -1).contiguous() for g in (self.to_hidden, self.to_cell)
         ]
         encoded, _ = self.encoder(past.value, tuple(start))
+        if fork is not None:
+            n, t = 1, self.config.context
+            encoded, ahead = _rows(encoded, fork, t), _rows(ahead, fork, horizon)
+            past = Selected(*(_rows(x, fork, t) for x in past))
+        future = self.future_selection(ahead, selection)
         forks = future.value.unfold(1, horizon, 1).transpose(2, 3)  # [B, N, H, D], a view
         encoded = self.sequence_gate(encoded, past.value)
         # from the normalised output: the raw one varies so little at first that training stalls for epochs
@@ -110,3 +117,9 @@ class TFT(nn.Module):
         out = self.output_gate(out, decoded)
         quantiles = rearrange(self.base[:horizon] + self.head(out))
         return TFTOutput(quantiles, past.weights, future.weights, static.weights, attention)
+
+
+def _rows(x: Tensor, first: Tensor, count: int) -> Tensor:
+    """x [B, T, D] → [B, count, D]: of each chunk the rows from `first` [B] on."""
+    at = first[:, None] + torch.arange(count, device=x.device)
+    return x[torch.arange(len(x), device=x.device)[:, None], at]

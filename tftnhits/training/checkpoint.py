@@ -28,6 +28,15 @@ def build(config: TFTConfig | NHITSConfig, inputs: dict[str, tuple[str, ...]]) -
     return next(network(config, inputs) for network, kind in NETWORKS.values() if isinstance(config, kind))
 
 
+def fingerprint(model: nn.Module) -> str:
+    """A hash of the network's weights."""
+    return sha256(_bytes(model))
+
+
+def _bytes(model: nn.Module) -> bytes:
+    return safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()})
+
+
 def save_network(
     folder: str | Path, model: nn.Module, extra: dict[str, Any] | None = None, name: str | None = None
 ) -> Path:
@@ -37,7 +46,7 @@ def save_network(
     """
     kind, folder = type(model).__name__, Path(folder)
     name = name or kind.lower()
-    data = safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()})
+    data = _bytes(model)
     digest = sha256(data)
     weights = atomic_write(folder / f"{name}-{digest[:8]}.safetensors", data)
     record = {

@@ -6,7 +6,7 @@ import copy
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,9 @@ from ..data.features import GROUPS
 from ..data.windows import Batch, Panel, blocks, gather, training_starts
 from ..errors import CheckpointError, ConfigError
 from ..models.baselines import empirical_quantiles
-from ..models.losses import pinball
-from .checkpoint import build, load_state, save_state
+from ..models.losses import pinball, squared
+from ..models.tft import TFT
+from .checkpoint import build, fingerprint, load_state, save_state
 
 ORIGINS = 64  # origins a chunk in evaluation: a constant, since the grid of chunks is part of the forecast
 CHUNKS = 32  # chunks a batch in evaluation
@@ -43,32 +44,54 @@ def device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def outputs(model: nn.Module, panel: Panel, rows: np.ndarray) -> Iterator[tuple[Any, Batch, np.ndarray, np.ndarray]]:
+def outputs(model: nn.Module, panel: Panel, rows: np.ndarray) -> Iterator[tuple[Any, Batch, np.ndarray, tuple]]:
     """Run the network on the chunks that hold the origins `rows` [K].
 
     Yields the network's output, its batch, and for the origins found in it their index in `rows` [k] and their
-    place [k] in the flattened [B · N] forecasts.
+    places ([k], [k]) in the [B, N] forecasts. Chunks that hold one of the origins each are decoded for that alone.
     """
     context = model.config.context
     where = next(model.parameters()).device
     panel = panel.with_tensors(str(where))
     starts, place = blocks(panel, rows, context, ORIGINS)
-    order = np.argsort(place, kind="stable")
-    model.eval()
+    chunk, fork = np.divmod(place, ORIGINS)
+    single = len(starts) == len(rows)
+    order = np.argsort(fork if single else chunk, kind="stable")
+    if model.training:
+        model.eval()  # it visits every part, which takes as long as a small forecast
     for first in range(0, len(starts), CHUNKS):
+        if single:
+            index = order[first : first + CHUNKS]
+            found, batch = _single(model, panel, rows[index], fork[index], where)
+            yield found, batch, index, (np.arange(len(index)), np.zeros(len(index), int))
+            continue
         batch = gather(panel, starts[first : first + CHUNKS], context, ORIGINS)
-        low, high = np.searchsorted(place[order], [first * ORIGINS, (first + CHUNKS) * ORIGINS])
         with torch.inference_mode():
             found = model(batch)
+        low, high = np.searchsorted(chunk[order], [first, first + CHUNKS])
         # outside: a generator that is left half-way would leave gradients off for all
-        yield found, batch, order[low:high], place[order[low:high]] - first * ORIGINS
+        index = order[low:high]
+        yield found, batch, index, (chunk[index] - first, fork[index])
+
+
+def _single(model: nn.Module, panel: Panel, rows: np.ndarray, fork: np.ndarray, where: Any) -> tuple[Any, Batch]:
+    """The output with N = 1 for origins `rows` [B], each the one at `fork` [B] of its chunk, and the batch."""
+    context = model.config.context
+    with torch.inference_mode():
+        if isinstance(model, TFT):  # the encoder starts where the chunk does
+            batch = gather(panel, rows - fork - context + 1, context, int(fork.max()) + 1)
+            at = torch.as_tensor(fork, device=where)
+            own = [x[torch.arange(len(at), device=where), at][:, None] for x in (batch.target, batch.scale)]
+            return model(batch, at), batch._replace(target=own[0], scale=own[1])
+        batch = gather(panel, rows - context + 1, context, 1)
+        return model(batch), batch
 
 
 def forecast_rows(model: nn.Module, panel: Panel, rows: np.ndarray) -> np.ndarray:
     """Quantiles [K, H, Q] of the cumulative log return from the origins `rows` [K]."""
     out = np.empty((len(rows), model.config.horizon, len(model.config.quantiles)), np.float32)
     for found, _, index, place in outputs(model, panel, rows):
-        out[index] = found.quantiles.flatten(0, 1)[torch.as_tensor(place)].cpu().numpy()
+        out[index] = found.quantiles.cpu().numpy()[place]
     root = np.sqrt(np.arange(1, model.config.horizon + 1))[:, None]
     return out * np.asarray(panel.scale)[rows, None, None] * root
 
@@ -77,18 +100,17 @@ def split_loss(model: nn.Module, panel: Panel, split: str = "valid") -> float:
     """Mean pinball loss over a split's origins, in units of scale · √step; NaN if the split is empty."""
     rows, levels = panel.origins(split, model.config.context), torch.tensor(model.config.quantiles)
     total = torch.zeros(())
-    for found, batch, _, place in outputs(model, panel, rows):
-        keep = torch.as_tensor(place)
-        quantiles, target = found.quantiles.flatten(0, 1)[keep], batch.target.flatten(0, 1)[keep]
-        total += pinball(quantiles, target, levels.to(target.device)).cpu() * len(place)
+    for found, batch, index, place in outputs(model, panel, rows):
+        quantiles, target = found.quantiles[place], batch.target[place]
+        total += pinball(quantiles, target, levels.to(target.device)).cpu() * len(index)
     return float(total) / len(rows) if len(rows) else math.nan
 
 
 class _Run:
     """All that changes while training, so that it can be written and read back."""
 
-    def __init__(self, model: nn.Module, train: TrainConfig, steps: int):
-        self.model, self.train = model, train
+    def __init__(self, model: nn.Module, train: TrainConfig, steps: int, teachers: Sequence[nn.Module] = ()):
+        self.model, self.train, self.teachers = model, train, teachers
         self.average, self.best = copy.deepcopy(model), copy.deepcopy(model)
         self.optimizer = torch.optim.AdamW(
             model.parameters(), lr=train.learning_rate, weight_decay=train.weight_decay, fused=True
@@ -103,10 +125,19 @@ class _Run:
         cosine = 0.5 * (1 + math.cos(math.pi * step / self.total))
         return self.train.learning_rate * min((step + 1) / warm, 1.0) * cosine
 
+    def loss(self, batch: Batch, levels: torch.Tensor) -> torch.Tensor:
+        """Pinball loss against the outcomes, or squared distance from the teachers' mean quantiles."""
+        found = self.model(batch).quantiles
+        if not self.teachers:
+            return pinball(found, batch.target, levels)
+        with torch.no_grad():
+            taught = sum(teacher(batch).quantiles for teacher in self.teachers) / len(self.teachers)
+        return squared(found, taught, torch.isfinite(batch.target))
+
     def step(self, batch: Batch, levels: torch.Tensor, index: int) -> torch.Tensor:
         """One update of the weights and of their average; returns the loss, still on its device."""
         self.optimizer.param_groups[0]["lr"] = self.rate(index)
-        loss = pinball(self.model(batch).quantiles, batch.target, levels)
+        loss = self.loss(batch, levels)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), self.train.clip)
@@ -207,6 +238,14 @@ def _epoch(run: _Run, panel: Panel, levels: torch.Tensor, bar: tqdm) -> dict[str
     return row
 
 
+def _like(teacher: nn.Module, model: nn.Module) -> nn.Module:
+    """The teacher; raises ConfigError if its quantiles are not comparable with the model's."""
+    own, others = ((m.inputs, m.config.horizon, m.config.quantiles) for m in (model, teacher))
+    if own != others:
+        raise ConfigError("A teacher has other inputs, horizon or levels than the network; train it alike.")
+    return teacher
+
+
 def fit(
     config: TFTConfig | NHITSConfig,
     panel: Panel,
@@ -214,6 +253,7 @@ def fit(
     checkpoint: str | Path | None = None,
     progress: bool = True,
     watch: Callable[[dict[str, float]], None] | None = None,
+    teachers: Sequence[nn.Module] = (),
 ) -> Fit:
     """Train a network on a panel's training split; the best averaged weights on validation are kept.
 
@@ -221,6 +261,8 @@ def fit(
     worse than that on validation. With `checkpoint` (a file) the state is written after each epoch, and a run
     that finds one goes on from it to the very weights of an uninterrupted run. `watch` is called after each epoch
     with a copy of its row of the learning curve (epoch, train, valid, rate, seconds), and may raise to stop.
+    With `teachers`, trained networks with the same inputs, horizon and levels, it learns their mean quantiles
+    instead of the outcomes (distillation, Hinton et al. 2015): one network that forecasts as several averaged do.
     Raises ConfigError, HistoryTooShort (no training origin), CheckpointError, OutputError.
     """
     train = train or TrainConfig()
@@ -235,9 +277,12 @@ def fit(
     model.base.copy_(torch.as_tensor(empirical_quantiles(panel, np.asarray(panel.scale, float), config.quantiles)))
     model.to(device())
     tensors = panel.with_tensors(device())
-    run, path = _Run(model, train, steps), Path(checkpoint) if checkpoint else None
+    teachers = [copy.deepcopy(_like(teacher, model)).to(device()).eval() for teacher in teachers]
+    run, path = _Run(model, train, steps, teachers), Path(checkpoint) if checkpoint else None
     key = {"model": type(model).__name__, "config": config.to_dict(), "train": train.to_dict()}
     key |= {"panel": panel.config.to_dict(), "data": panel.digest()}
+    if teachers:
+        key["teachers"] = [fingerprint(teacher) for teacher in teachers]
     key = json.loads(json.dumps(key))  # as it will be read back: tuples are lists
     if path and path.exists():
         run.load(path, key)

@@ -118,11 +118,10 @@ def _pieces(model: Any, panel: Panel, rows: np.ndarray) -> Iterator[tuple[np.nda
     TFT: attention [k, H, C+H], past [k, C, F_o+F_k], future [k, H, F_k], static [k, F_s].
     N-HITS: parts [k, H, S+1, 2]: the base and each stack; median and width of the interval, as log returns.
     """
-    from ..training.loop import ORIGINS, outputs
+    from ..training.loop import outputs
 
     horizon, context = model.config.horizon, model.config.context
-    for found, _, index, place in outputs(model, panel, rows):
-        b, n = place // ORIGINS, place % ORIGINS
+    for found, _, index, (b, n) in outputs(model, panel, rows):
         if hasattr(found, "attention"):
             past, future = found.past_weights.cpu().numpy(), found.future_weights.cpu().numpy()
             yield (
