@@ -86,22 +86,19 @@ def test_a_folder_with_networks_is_answered_by_its_boosting(tmp_path):
     assert found["summary"]["interval"]["coverage"] == predictor.calibration["boosting"].realised(0.93)
 
 
-def test_a_folder_of_networks_alone_says_what_to_install(tmp_path):
+def test_a_folder_of_networks_alone_is_answered_by_the_random_walk(tmp_path):
     pytest.importorskip("torch")
     import tftnhits as tn
 
-    panel = tn.make_panel(djia(("KO",), "2016-01-01", "2017-12-31"))
+    bars = djia(("KO",), "2016-01-01", "2017-12-31")
+    panel = tn.make_panel(bars)
     tft, _, _, train = tn.preset("tiny")
-    tn.Predictor({"tft": tn.fit(tft, panel, train, progress=False).model}, panel).save(tmp_path)
-    code = """
-import tftnhits as tn
-try:
-    tn.Predictor.load(sys.argv[1])
-except tn.CheckpointError as error:
-    print(json.dumps(str(error)))
-"""
-    (message,) = answer(code, tmp_path)
-    assert "PyTorch is missing" in message and "'torch'" in message
+    tn.Predictor({"tft": tn.fit(tft, panel, train, progress=False).model}, panel).save(tmp_path / "model")
+    bars.to_csv(tmp_path / "bars.csv", index=False)
+    (found,) = answer(LOAD, tmp_path / "model", tmp_path / "bars.csv")
+    assert found["summary"]["model_used"] == "volatility-scaled random walk"
+    (warning,) = found["summary"]["warnings"]
+    assert "PyTorch can't be imported, so the volatility-scaled random walk answers" in warning and "'torch'" in warning
 
 
 def test_a_broken_torch_makes_saving_a_typed_error(tmp_path):

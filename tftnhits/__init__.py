@@ -13,7 +13,7 @@ _HOME = {
     "config": ("BacktestConfig", "BoostingConfig", "NHITSConfig", "PanelConfig", "TFTConfig", "TrainConfig", "preset"),
     "errors": (
         *("TftnhitsError", "DataError", "HistoryTooShort", "ConfigError", "CheckpointError", "OutputError"),
-        *("NotebookError", "BacktestIncomplete"),
+        *("NotebookError", "BacktestIncomplete", "HubError"),
     ),
     "data.bars": ("load_bars", "repairs"),
     "data.repair": ("validate_bars",),

@@ -23,6 +23,10 @@ class CheckpointError(TftnhitsError, OSError):
     """A saved model that is missing, corrupt (hash), foreign (shape) or from a newer version."""
 
 
+class HubError(TftnhitsError, OSError):
+    """A model hub that can't be reached, refuses, is too slow, or delivers other than it lists: names hub and model."""
+
+
 class MissingDependency(TftnhitsError, ImportError):
     """An optional package that is not installed: names the extra that brings it."""
 

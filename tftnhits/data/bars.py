@@ -64,6 +64,8 @@ def _default_symbol(source: Any) -> str:
 def _read(source: Any, symbol: str) -> pd.DataFrame:
     """The source with our column names and whatever others it has; the index is the row in it, from 0."""
     if isinstance(source, pd.DataFrame):
+        source = source.copy(deep=False)
+        source.attrs = {}  # pandas copies them deeply at every step, and repairs of a former load can be many
         return _tidy(source, symbol)
     if isinstance(source, (str, os.PathLike)):
         path = bundled_path(source) if source in BUNDLED else source

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-NAMES = {"tft": "TFT", "nhits": "N-HITS", "boosting": "gradient boosting"}
+MEMBERS = ("tft", "nhits", "boosting")  # that are trained
+WALK = "walk"
+NAMES = dict(zip((*MEMBERS, WALK), ("TFT", "N-HITS", "gradient boosting", "volatility-scaled random walk")))
 
 
 def has_torch() -> bool:

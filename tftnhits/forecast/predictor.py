@@ -1,4 +1,4 @@
-"""One predictor: the ensemble where it can answer, gradient boosting where it can't, and the reason beside it."""
+"""One predictor: the first link of the chain that can answer does, with its own interval and the reasons beside it."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ import pandas as pd
 from ..config import ENSEMBLE_WEIGHTS, LEVEL, SEEDS, TrainConfig, preset, with_horizon
 from ..data import features as F
 from ..data.bars import load_bars
-from ..data.windows import Panel, input_names, make_panel
+from ..data.windows import Panel, input_names, panel_of
 from ..errors import CheckpointError, ConfigError, HistoryTooShort
 from ..files import versions
 from ..models.boosting import Boosting
+from ..models.walk import Walk
+from .chain import Reason, answer, chain, chain_origins
 from .conformal import Calibration, Conformal
-from .ensemble import NAMES, Member, Network, check_weights, combine, has_torch
+from .ensemble import MEMBERS, NAMES, WALK, Member, Network, check_weights, combine, has_torch
+from .remote import model_folder
 from .result import Forecast, tidy
 from .store import Parts, load_parts, save_parts
-
-NO_TORCH = "PyTorch can't be imported, so gradient boosting answers; install the extra 'torch' for the networks."
 
 
 class Predictor:
@@ -34,21 +35,32 @@ class Predictor:
     """
 
     def __init__(self, members: dict[str, Any], panel: Panel, weights: dict[str, float] | None = None):
-        if unknown := set(members) - set(NAMES):
-            raise ConfigError(f"There is no member {sorted(unknown)[0]!r}; the members are {', '.join(NAMES)}.")
+        if unknown := set(members) - set(MEMBERS):
+            raise ConfigError(f"There is no member {sorted(unknown)[0]!r}; the members are {', '.join(MEMBERS)}.")
+        if not members:
+            raise ConfigError("A predictor needs at least one member: tft, nhits or boosting.")
         found: dict[str, Member] = {k: m if hasattr(m, "quantiles") else Network(m) for k, m in members.items()}
-        self._set(Parts(found, panel.config, panel.fitted, weights or ENSEMBLE_WEIGHTS, {}, {}, _manifest(panel)))
+        missing = {} if has_torch() else {k: Reason("torch") for k in ENSEMBLE_WEIGHTS if k not in found}
+        walk = Walk.fit(panel, next(iter(found.values())).levels)
+        weights = weights or ENSEMBLE_WEIGHTS
+        self._set(Parts(found, missing, walk, panel.config, panel.fitted, weights, {}, {}, _manifest(panel)))
         self._take_in(panel, np.concatenate([panel.origins(split, self.context) for split in ("valid", "test")]))
 
     def _set(self, parts: Parts) -> None:
-        self.members, self.panel_config, self.fitted = parts.members, parts.panel_config, parts.fitted
+        self.members, self.missing, self.walk = parts.members, parts.missing, parts.walk
+        self.panel_config, self.fitted = parts.panel_config, parts.fitted
         self._check()
         self.weights = self._weights(parts.weights)
-        both = all(k in self.members for k in ENSEMBLE_WEIGHTS)
+        links = [*self._here, *["ensemble"] * all(k in self.members for k in ENSEMBLE_WEIGHTS)]
         identity = Calibration(Conformal.start(self.horizon))
-        # by link: who answered
-        self.calibration = {k: parts.calibration.get(k, identity) for k in (*self.members, *["ensemble"] * both)}
+        # by link: who answered; those that can't answer here are kept, to be saved again
+        self.calibration = dict.fromkeys(links, identity) | parts.calibration
         self.seen, self.manifest = parts.seen, parts.manifest
+
+    @property
+    def _here(self) -> dict[str, Member]:
+        """All that can answer."""
+        return {**self.members, WALK: self.walk}
 
     @property
     def horizon(self) -> int:
@@ -58,12 +70,12 @@ class Predictor:
     @property
     def levels(self) -> tuple[float, ...]:
         """Quantile levels, ascending."""
-        return next(iter(self.members.values())).levels
+        return self.walk.levels
 
     @property
     def context(self) -> int:
-        """Bars that the ensemble needs, the origin's included."""
-        return max(m.context for m in self.members.values())
+        """Bars that the first link of the chain needs, the origin's included."""
+        return max(m.context for m in self._here.values())
 
     def predict(
         self,
@@ -76,32 +88,32 @@ class Predictor:
         """Forecast from the last bar of every symbol, or from every bar with origins="all".
 
         `bars` is anything load_bars takes; `level` is the nominal one of [lower, upper], any inside (0, 1).
-        `weights` {"tft": …, "nhits": …} replace the predictor's own. All quantiles are calibrated as of now, those
-        of past origins too. Raises DataError on bad bars, HistoryTooShort where not even boosting has enough of
-        them, ConfigError on a horizon beyond the trained one, a level outside (0, 1) or bad weights.
+        `weights` {"tft": …, "nhits": …} replace the predictor's own. For each symbol the first link answers that can:
+        the ensemble, the TFT alone, N-HITS alone, gradient boosting, a random walk; `model_used` names it, and
+        `warnings` say why no earlier one does. All quantiles are calibrated as of now, those of past origins too.
+        Raises DataError on bad bars, HistoryTooShort where no link has enough of them, ConfigError on a horizon beyond
+        the trained one, a level outside (0, 1) or bad weights.
         """
         horizon, wanted = self._horizon(horizon), self._wanted(level)
         if origins not in ("last", "all"):
             raise ConfigError(f"origins is {origins!r}; choose 'last' or 'all'.")
         shares = self._weights(weights) if weights else self.weights
-        bars = load_bars(bars)
-        panel = make_panel(bars, self.panel_config, self.fitted)
-        rows, symbols, by_link = self._origins(panel, origins), {}, []
-        for link, chosen in self._links(panel, rows, shares):
-            used = shares if link == "ensemble" else {link: 1.0}
-            found = combine({k: self.members[k].quantiles(panel, chosen) for k in used if used[k]}, used)
-            state = self._calibration(link, shares).state
-            found = state.calibrate(found[:, :horizon], self.levels, wanted)
-            by_link.append(tidy(panel, chosen, found, wanted, level))
-            symbols |= {panel.symbols[s]: link for s in np.unique(panel.symbol_of(chosen))}
-        frame = pd.concat(by_link, ignore_index=True).sort_values(["symbol", "origin", "step"], ignore_index=True)
-        return Forecast(
-            frame, bars, float(level),
-            {s: self._name(link, shares) for s, link in symbols.items()},
-            {s: self._coverage(link, shares, level) for s, link in symbols.items()},
-            {s: self._warnings(panel, s, link) for s, link in symbols.items()},
-            (self, panel, rows),
-        )  # fmt: skip
+        bars, members = load_bars(bars), self._here
+        panel = panel_of(bars, self.panel_config, self.fitted)
+        links = chain({**members, **self.missing}, shares)
+        rows = chain_origins(panel, members, links, origins == "all")
+        found = answer(panel, rows, members, self.missing, links)
+        frames, said = [], {}
+        for one in found:
+            quantiles = self.calibration[one.link].state.calibrate(one.quantiles[:, :horizon], self.levels, wanted)
+            frames.append(tidy(panel, one.rows, quantiles, wanted, level))
+            for symbol, warnings in one.warnings.items():
+                said[symbol] = self._name(one.link, shares), self._coverage(one.link, shares, level), warnings
+        frame = frames[0]
+        if len(frames) > 1:
+            frame = pd.concat(frames).sort_values(["symbol", "origin", "step"], ignore_index=True)
+        used, coverage, warnings = ({s: said[s][i] for s in panel.symbols} for i in range(3))
+        return Forecast(frame, bars, float(level), used, coverage, warnings, (self, panel, rows))
 
     def calibrated(self, bars: Any) -> Predictor:
         """A copy whose calibration has gone on, date by date, over the origins of `bars` with known outcomes.
@@ -110,7 +122,7 @@ class Predictor:
         whole history; bars without dates can't be told apart and count each time. Members stay as they are. Raises
         DataError on bad bars, HistoryTooShort if no origin has the context before it and the horizon after it.
         """
-        panel = make_panel(load_bars(bars), self.panel_config, self.fitted)
+        panel = panel_of(load_bars(bars), self.panel_config, self.fitted)
         need = self.context + self.horizon
         rows = np.concatenate(
             [s + np.arange(self.context - 1, n - self.horizon) for s, n in zip(panel.start, panel.length, strict=True)]
@@ -125,19 +137,31 @@ class Predictor:
         return out
 
     def save(self, folder: str | Path) -> Path:
-        """Write the predictor as a folder of safetensors, skops and JSON files; returns the folder."""
+        """Write the predictor as a folder of safetensors, skops and JSON files; returns the folder.
+
+        Raises OutputError, and CheckpointError if a member that it was loaded from is missing: it would be lost.
+        """
+        if lost := [k for k in self.missing if k in self.calibration]:
+            raise CheckpointError(
+                f"{NAMES[lost[0]]} of this predictor is missing and would be lost; load the whole folder, then save it."
+            )
         parts = Parts(
-            self.members, self.panel_config, self.fitted, self.weights, self.calibration, self.seen, self.manifest
-        )
+            self.members, self.missing, self.walk, self.panel_config, self.fitted,
+            self.weights, self.calibration, self.seen, self.manifest,
+        )  # fmt: skip
         return save_parts(folder, parts)
 
     @classmethod
     def load(cls, folder: str | Path | None = None) -> Predictor:
-        """Read a predictor's folder, by default data/pretrained beside the package.
+        """Read a predictor's folder, by default data/pretrained beside the package, or a model by id: "owner/name".
 
-        Raises CheckpointError if a part is missing, corrupt, foreign or newer. Without torch the networks are
-        left out, and gradient boosting answers with a warning.
+        An id is downloaded from a ModelScope hub, verified, and from then on read from the cache (remote.fetch, whose
+        errors can be raised too); a folder of that name that is there wins.
+        A member that is missing, corrupt or can't run here (networks without torch) is left out, later links of the
+        chain answer, and each forecast says so. Raises CheckpointError if the folder is no predictor's, newer than
+        this version, or of parts that don't fit each other.
         """
+        folder = model_folder(folder)
         self, parts = cls.__new__(cls), load_parts(folder)
         try:
             self._set(parts)
@@ -147,8 +171,6 @@ class Predictor:
 
     def _check(self) -> None:
         """Raises ConfigError if the members don't fit each other, the panel, or what a forecast is made of."""
-        if not self.members:
-            raise ConfigError("A predictor needs at least one member: tft, nhits or boosting.")
         names, levels = input_names(self.panel_config), tuple(self.levels)
         for name, member in self.members.items():
             inputs = member.model.inputs if isinstance(member, Network) else names
@@ -166,8 +188,8 @@ class Predictor:
             raise ConfigError(f"The quantile levels {levels} lack the median or are too few; train with at least 3.")
 
     def _weights(self, weights: dict[str, float] | None) -> dict[str, float]:
-        """Weights over the networks that are here."""
-        here = [k for k in ENSEMBLE_WEIGHTS if k in self.members]
+        """Weights over the networks that there should be."""
+        here = [k for k in ENSEMBLE_WEIGHTS if k in self.members or k in self.missing]
         if unknown := sorted(set(weights or ()) - set(ENSEMBLE_WEIGHTS)):
             raise ConfigError(
                 f"There is no network {unknown[0]!r} to weigh; give weights for {', '.join(ENSEMBLE_WEIGHTS)}."
@@ -193,51 +215,16 @@ class Predictor:
         tail = (1 - level) / 2
         return tuple(sorted({round(float(q), 12) for q in (*self.levels, tail, 1 - tail)}))
 
-    def _origins(self, panel: Panel, origins: str) -> np.ndarray:
-        shortest = min(m.context for m in self.members.values())
-        last = panel.last_origins(shortest)
-        if origins == "last":
-            return last
-        bars = np.concatenate([np.arange(s, e + 1) for s, e in zip(panel.start, last, strict=True)])
-        deep = bars - panel.start[panel.symbol_of(bars)] >= self.context - 1
-        enough = np.isin(panel.symbol_of(bars), np.flatnonzero(panel.length >= self.context))
-        short = ~enough & (bars - panel.start[panel.symbol_of(bars)] >= shortest - 1)
-        return bars[deep | short]
-
-    def _links(self, panel: Panel, rows: np.ndarray, shares: dict[str, float]) -> list[tuple[str, np.ndarray]]:
-        """The link of the chain that answers, with the rows that it answers for."""
-        if not shares:
-            return [("boosting", rows)]
-        need = max(self.members[k].context for k in shares)
-        enough = panel.length[panel.symbol_of(rows)] >= need
-        if not enough.all() and "boosting" not in self.members:
-            panel.last_origins(need)  # raises, naming the symbol
-        found = [("ensemble", rows[enough]), ("boosting", rows[~enough])]
-        return [(link, chosen) for link, chosen in found if len(chosen)]
-
     def _name(self, link: str, shares: dict[str, float]) -> str:
         if link != "ensemble":
             return NAMES[link]
         used = {NAMES[k]: share for k, share in shares.items() if share}
-        if len(used) == 1:
-            return next(iter(used))
         return f"ensemble ({' + '.join(f'{share:.2f} {name}' for name, share in used.items())})"
-
-    def _warnings(self, panel: Panel, symbol: str, link: str) -> list[str]:
-        if link == "ensemble" or not {"tft", "nhits"} & set(self.members):
-            return [] if link == "ensemble" else ([] if has_torch() else [NO_TORCH])
-        have = int(panel.length[panel.symbols.index(symbol)])
-        return [f"{symbol} has {have} bars and the networks need {self.context}, so gradient boosting answers."]
-
-    def _calibration(self, link: str, shares: dict[str, float]) -> Calibration:
-        """That of the member that has all the weight, else the ensemble's, whatever its weights."""
-        used = [k for k, share in shares.items() if share]
-        return self.calibration[used[0] if link == "ensemble" and len(used) == 1 else link]
 
     def _coverage(self, link: str, shares: dict[str, float], level: float) -> float | None:
         """Realised coverage of the answer's intervals; None for weights that it was not measured with."""
-        own = link != "ensemble" or shares == self.weights or 1.0 in shares.values()
-        return self._calibration(link, shares).realised(level) if own else None
+        own = link != "ensemble" or shares == self.weights
+        return self.calibration[link].realised(level) if own else None
 
     def _take_in(self, panel: Panel, rows: np.ndarray) -> None:
         """Move every calibration on over the origins `rows` of `panel` whose outcomes are all known."""
@@ -252,10 +239,11 @@ class Predictor:
         else:
             last = {panel.symbols[s]: pd.Timestamp(date[symbol == s].max()).isoformat() for s in np.unique(symbol)}
             self.seen = {**self.seen, **last}
-        found = {k: m.quantiles(panel, rows) for k, m in self.members.items()}
-        if "ensemble" in self.calibration:
+        found = {k: m.quantiles(panel, rows) for k, m in self._here.items()}
+        if all(k in found for k in ENSEMBLE_WEIGHTS):
             found["ensemble"] = combine(found, self.weights)
-        self.calibration = {k: c.moved(found[k], self.levels, actual, date, due) for k, c in self.calibration.items()}
+        moved = {k: self.calibration[k].moved(q, self.levels, actual, date, due) for k, q in found.items()}
+        self.calibration = self.calibration | moved
 
 
 def train_predictor(
@@ -267,9 +255,9 @@ def train_predictor(
 ) -> Predictor:
     """Train every member that can be trained here and weigh them 65/35; without torch that is boosting alone.
 
-    The preset `cloud` averages several seeds of each network. With `folder` the training states and the finished
-    predictor are written there, and an interrupted call goes on where it stopped. Raises ConfigError,
-    HistoryTooShort, CheckpointError, OutputError.
+    The preset `cloud` trains several seeds of each network and distils them into one. With `folder` the training states
+    and the finished predictor are written there, and an interrupted call goes on where it stopped. Raises
+    ConfigError, HistoryTooShort, CheckpointError, OutputError.
     """
     tft, nhits, boosting, usual = preset(preset_name)
     horizon = panel.config.horizon
@@ -279,11 +267,16 @@ def train_predictor(
 
         train = train or usual
         for name, config in (("tft", tft), ("nhits", nhits)):
-            members[name] = []
+            found = []
             for i in range(SEEDS.get(preset_name, 1)):
                 state = Path(folder) / f"{name}{f'-{i}' if i else ''}.state" if folder else None
                 settings = replace(train, seed=train.seed + i)
-                members[name].append(fit(with_horizon(config, horizon), panel, settings, state, progress).model)
+                found.append(fit(with_horizon(config, horizon), panel, settings, state, progress).model)
+            if len(found) > 1:
+                state = Path(folder) / f"{name}-distilled.state" if folder else None
+                student = replace(found[0].config, dropout=0.0)  # what it learns from has no noise
+                found = [fit(student, panel, train, state, progress, teachers=found).model]
+            members[name] = found
     predictor = Predictor(members, panel)
     if folder:
         predictor.save(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,14 @@ from ..config import PanelConfig
 from ..errors import CheckpointError, ConfigError
 from ..files import read_json, write_json
 from ..models.boosting import Boosting
+from ..models.walk import Walk
+from .chain import Reason
 from .conformal import Calibration
-from .ensemble import NAMES, Member, Network, has_torch
+from .ensemble import MEMBERS, Member, Network, has_torch
 
-FORMAT = 2  # 1: without calibration; it is still read
+FORMAT = 3  # still read: 1, without calibration, and 2, without the random walk
+
+log = logging.getLogger("tftnhits")
 
 
 @dataclass
@@ -24,6 +29,8 @@ class Parts:
     """All that makes a predictor."""
 
     members: dict[str, Member]
+    missing: dict[str, Reason]  # why other members that there should be are not here
+    walk: Walk
     panel_config: PanelConfig
     fitted: dict[str, np.ndarray]
     weights: dict[str, float]
@@ -48,6 +55,8 @@ def save_parts(folder: str | Path, parts: Parts) -> Path:
         "weights": parts.weights,
         "panel": parts.panel_config.to_dict(),
         "fitted": {k: np.asarray(v).tolist() for k, v in parts.fitted.items()},
+        "levels": list(parts.walk.levels),
+        "walk": parts.walk.shape.tolist(),
         "calibration": {k: c.to_dict() for k, c in parts.calibration.items()},
         "seen": parts.seen,
         "manifest": parts.manifest,
@@ -59,7 +68,8 @@ def save_parts(folder: str | Path, parts: Parts) -> Path:
 def load_parts(folder: str | Path | None = None) -> Parts:
     """Read what `save_parts` wrote, by default from data/pretrained beside the package.
 
-    Raises CheckpointError if a part is missing, corrupt, foreign or newer. Without torch the networks are left out.
+    A member that is missing, corrupt or can't run here is left out, and `missing` says why. Raises CheckpointError if
+    predictor.json is missing, corrupt, foreign or newer.
     """
     folder = _default() if folder is None else Path(folder)
     record = read_json(folder / "predictor.json")
@@ -67,41 +77,61 @@ def load_parts(folder: str | Path | None = None) -> Parts:
         raise CheckpointError(
             f"{folder} has format {record.get('format')!r}, not one this version reads; upgrade tftnhits."
         )
-    names, seeds, parts = _parts(folder, record)
-    if unknown := [n for n in names if str(n) not in NAMES]:
+    try:
+        names, seeds = list(record["members"]), {k: int(n) for k, n in record.get("seeds", {}).items()}
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise _incomplete(folder, error) from error
+    if unknown := [n for n in names if n not in MEMBERS]:
         raise CheckpointError(f"{folder} holds the unknown member {unknown[0]!r}; upgrade tftnhits.")
-    if not has_torch():
-        names = [n for n in names if n == "boosting"]
-        if not names:
-            raise CheckpointError(f"{folder} holds networks only and PyTorch is missing; install the extra 'torch'.")
-    parts.members = {n: _load_member(folder, n, seeds.get(n, 1)) for n in names}
+    if not names or min(seeds.values(), default=1) < 1:
+        raise CheckpointError(f"{folder} names no members, or one without networks; save the predictor again.")
+    members: dict[str, Member] = {}
+    missing: dict[str, Reason] = {}
+    for name in names:
+        if name != "boosting" and not has_torch():
+            missing[name] = Reason("torch")
+            continue
+        try:
+            members[name] = _load_member(folder, name, seeds.get(name, 1))
+        except (CheckpointError, ConfigError) as error:
+            missing[name] = Reason("weights", f"{error}".rstrip("."))
+            log.warning("%s", error)
+    return _parts(folder, record, members, missing)
+
+
+def _parts(folder: Path, record: dict[str, Any], members: dict[str, Member], missing: dict[str, Reason]) -> Parts:
+    """The members with what predictor.json says of the rest."""
+    old = record["format"]
+    try:
+        config = PanelConfig.from_dict(record["panel"])
+        levels = record["levels"] if old > 2 else next(iter(members.values())).levels
+        levels = tuple(float(level) for level in levels)
+        parts = Parts(
+            members,
+            missing,
+            Walk(record["walk"], levels) if old > 2 else Walk.normal(config.horizon, levels),
+            config,
+            {k: np.array(v, float) for k, v in record["fitted"].items()},
+            dict(record["weights"]),
+            {} if old == 1 else {k: Calibration.from_dict(v) for k, v in record["calibration"].items()},
+            {} if old == 1 else {k: str(np.datetime64(v)) for k, v in record["seen"].items()},
+            record["manifest"],
+        )
+    except CheckpointError:
+        raise
+    except StopIteration:
+        why = next(iter(missing.values()), Reason("")).detail or "PyTorch is missing; install the extra 'torch'"
+        raise CheckpointError(f"No member of {folder} can be used: {why}.") from None
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise _incomplete(folder, error) from error
+    for calibration in parts.calibration.values():
+        if len(calibration.state.score) != config.horizon:
+            raise CheckpointError(f"{folder} has a calibration for another horizon; save the predictor again.")
     return parts
 
 
-def _parts(folder: Path, record: dict[str, Any]) -> tuple[list[str], dict[str, int], Parts]:
-    """The members' names, how many networks each has, and what predictor.json says of the rest."""
-    try:
-        names, old = list(record["members"]), record["format"] == 1
-        seeds = {} if old else {k: int(n) for k, n in record["seeds"].items()}
-        parts = Parts(
-            {},
-            PanelConfig.from_dict(record["panel"]),
-            {k: np.array(v, float) for k, v in record["fitted"].items()},
-            dict(record["weights"]),
-            {} if old else {k: Calibration.from_dict(v) for k, v in record["calibration"].items()},
-            {} if old else {k: str(np.datetime64(v)) for k, v in record["seen"].items()},
-            record["manifest"],
-        )
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(
-            f"{folder / 'predictor.json'} is incomplete ({error}); save the predictor again."
-        ) from error
-    if min(seeds.values(), default=1) < 1:
-        raise CheckpointError(f"{folder} names a member without networks; save the predictor again.")
-    for calibration in parts.calibration.values():
-        if len(calibration.state.score) != parts.panel_config.horizon:
-            raise CheckpointError(f"{folder} has a calibration for another horizon; save the predictor again.")
-    return names, seeds, parts
+def _incomplete(folder: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(f"{folder / 'predictor.json'} is incomplete ({error}); save the predictor again.")
 
 
 def _default() -> Path:
@@ -131,11 +161,8 @@ def _save_network(folder: Path, name: str, member: Network) -> None:
 
 def _load_member(folder: Path, name: str, seeds: int) -> Member:
     if name == "boosting":
-        return Boosting.load(folder / "boosting.json")
+        return Boosting.load(folder / "boosting.json", wait=True)
     from ..training.checkpoint import load_network
 
     models = [load_network(folder / f"{_file(name, seed)}.json")[0] for seed in range(seeds)]
-    try:
-        return Network(models)
-    except ConfigError as error:
-        raise CheckpointError(f"{folder} can't be used: {error}") from error
+    return Network(models)

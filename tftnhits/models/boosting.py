@@ -7,16 +7,20 @@ the step. Saved by skops, which rebuilds known types from JSON and arrays and un
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.ensemble import HistGradientBoostingRegressor
 
 from ..config import BoostingConfig
 from ..data.windows import Panel
 from ..errors import CheckpointError, ConfigError, HistoryTooShort, MissingDependency
 from ..files import atomic_write, data_file, read_json, sha256, write_json
+
+if TYPE_CHECKING:
+    from sklearn.ensemble import HistGradientBoostingRegressor  # imported late: it takes longer than a forecast
 
 FORMAT = 1
 # what the models are made of; older versions of skops don't know these themselves
@@ -30,8 +34,20 @@ TRUSTED = {
 class Boosting:
     """Quantiles [K, H, Q] of the cumulative log return, from two bars of history on."""
 
-    def __init__(self, config: BoostingConfig, models: list[HistGradientBoostingRegressor] | None = None):
-        self.config, self.models = config, models or []
+    def __init__(
+        self,
+        config: BoostingConfig,
+        models: list[HistGradientBoostingRegressor] | None = None,
+        read: Callable[[], list[HistGradientBoostingRegressor]] | None = None,
+    ):
+        self.config, self._models, self._read = config, models or [], read
+
+    @property
+    def models(self) -> list[HistGradientBoostingRegressor]:
+        """One a quantile level; read from the disk when first asked for if `load` was told to wait."""
+        if self._read is not None:
+            self._models, self._read = self._read(), None
+        return self._models
 
     @property
     def context(self) -> int:
@@ -50,6 +66,8 @@ class Boosting:
 
     def fit(self, panel: Panel) -> Boosting:
         """Fit on (origin, step) pairs drawn from the training split; raises HistoryTooShort if there is none."""
+        from sklearn.ensemble import HistGradientBoostingRegressor
+
         rows, c = panel.origins("train", self.context), self.config
         if not len(rows):
             raise HistoryTooShort(f"The training split has no origin with {self.context} bars; give more bars.")
@@ -57,7 +75,7 @@ class Boosting:
             raise ConfigError(
                 f"The boosting's horizon is {self.horizon} but the panel's {panel.config.horizon}; make both the same."
             )
-        generator, self.models = np.random.default_rng(c.seed), []
+        generator, self._models, self._read = np.random.default_rng(c.seed), [], None
         rows = rows[generator.integers(0, len(rows), min(c.rows, len(rows) * c.horizon))]
         steps = generator.integers(0, c.horizon, len(rows))
         y = np.asarray(panel.target)[rows, steps]
@@ -70,7 +88,7 @@ class Boosting:
             )  # fmt: skip
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # a constant feature in a small panel is no news
-                self.models.append(model.fit(x[known], y[known]))
+                self._models.append(model.fit(x[known], y[known]))
         return self
 
     def quantiles(self, panel: Panel, rows: np.ndarray) -> np.ndarray:
@@ -95,8 +113,12 @@ class Boosting:
         return written
 
     @classmethod
-    def load(cls, path: str | Path) -> Boosting:
-        """Read what `save` wrote, by its JSON's path; raises CheckpointError if it is missing, corrupt or foreign."""
+    def load(cls, path: str | Path, wait: bool = False) -> Boosting:
+        """Read what `save` wrote, by its JSON's path; raises CheckpointError if it is missing, corrupt or foreign.
+
+        With `wait` the trees are checked by their hash and rebuilt when first used, which takes most of the time
+        and can raise the same.
+        """
         path = Path(path)
         record = read_json(path)
         if not isinstance(record.get("format"), int) or record["format"] > FORMAT:
@@ -112,11 +134,10 @@ class Boosting:
             raise CheckpointError(f"The models {file} don't match their hash in {path.name}: corrupt; save them again.")
         try:
             config = BoostingConfig.from_dict(record["config"])
-            return cls(config, _trusted(data, file, len(config.quantiles)))
-        except (CheckpointError, MissingDependency):
-            raise
-        except Exception as error:  # skops raises whatever a foreign archive makes it stumble over
-            raise CheckpointError(f"{path} or {file.name} can't be read ({error!r}); save them again.") from error
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise CheckpointError(f"{path} can't be read ({error!r}); save it again.") from error
+        found = cls(config, read=partial(_trusted, data, file, len(config.quantiles)))
+        return found if wait else cls(config, found.models)
 
 
 def _skops() -> Any:
@@ -133,11 +154,16 @@ def _skops() -> Any:
 def _trusted(data: bytes, file: Path, count: int) -> list[Any]:
     """Rebuild the `count` models if skops vouches for all their types but TRUSTED."""
     skops = _skops()
-    unknown = skops.get_untrusted_types(data=data)
-    foreign = sorted(set(unknown) - TRUSTED)
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    try:
+        unknown = skops.get_untrusted_types(data=data)
+        foreign = sorted(set(unknown) - TRUSTED)
+        models = skops.loads(data, trusted=unknown) if not foreign else None
+    except Exception as error:  # skops raises whatever a foreign archive makes it stumble over
+        raise CheckpointError(f"The models {file} can't be read ({error!r}); save them again.") from error
     if foreign:
         raise CheckpointError(f"The models {file} hold the foreign type {foreign[0]}; don't use this folder.")
-    models = skops.loads(data, trusted=unknown)
     if not isinstance(models, list) or [type(m) for m in models] != [HistGradientBoostingRegressor] * count:
         raise CheckpointError(f"The models {file} are not {count} boosted trees; save them again.")
     return models
