@@ -32,10 +32,16 @@ def test_every_config_of_the_module_is_tested():
 
 
 def test_presets_hold_one_config_of_each_kind():
-    for name in ("tiny", "quick", "cloud"):
+    for name in config.PRESETS:
         assert tuple(map(type, preset(name))) == (TFTConfig, NHITSConfig, BoostingConfig, TrainConfig)
     tft, nhits, _, train = preset("cloud")
     assert (tft, nhits, train) == (*preset("quick")[:2], preset("quick")[3]) and config.SEEDS["cloud"] > 1
+
+
+def test_versions_are_presets():
+    for name in ("v1.0", "v2.0"):
+        assert preset(name)[:2] == (TFTConfig.classic(), NHITSConfig.classic())
+    assert preset("v2.1") == preset("quick") and preset("v2.1")[:2] == (TFTConfig(), NHITSConfig())
 
 
 def test_an_unknown_preset_is_named():

@@ -11,7 +11,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from helpers import BOOSTING_TINY, NHITS_TINY, TFT_TINY, TRAIN_TINY, djia, made_bars, one_sentence, stir  # noqa: E402
+from helpers import BOOSTING_TINY, NHITS_TINY, ROOT, TFT_TINY, TRAIN_TINY, djia, made_bars, one_sentence, stir  # noqa: E402
 
 import tftnhits as tn  # noqa: E402
 from tftnhits.config import SEEDS  # noqa: E402
@@ -403,6 +403,36 @@ def test_a_folder_of_format_1_is_read_with_nothing_calibrated(predictor, folder,
     np.testing.assert_allclose(forecast.frame[[f"{q:g}" for q in found.levels]].to_numpy().reshape(raw.shape), raw)
     assert found.calibrated(bars).predict(bars).coverage["KO"] > 0.5
     assert tn.Predictor.load(found.save(folder)).predict(bars).coverage["KO"] is None
+
+
+@pytest.mark.parametrize("name", ["format-1", "format-2"])
+def test_folders_that_older_versions_saved_forecast_as_they_did(name, tmp_path):
+    bars = djia(("IBM", "KO"), "2014-01-01", "2017-12-31")
+    old = tn.Predictor.load(ROOT / "tests" / "golden" / name)
+    assert not old.missing and old.walk.horizon == 3
+    frame = old.predict(bars).frame
+    told = pd.DataFrame(json.loads((ROOT / "tests" / "golden" / name / "expected.json").read_text()))
+    pd.testing.assert_frame_equal(frame[list(told)], told, rtol=1e-7)
+    again = tn.Predictor.load(old.save(tmp_path))  # in today's format
+    pd.testing.assert_frame_equal(again.predict(bars).frame, frame, check_exact=True)
+
+
+def test_a_folder_of_a_newer_version_is_refused_with_a_sentence(folder):
+    path = folder / "predictor.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({**record, "format": record["format"] + 1}))
+    assert "upgrade tftnhits" in broken(folder)
+
+
+@pytest.mark.parametrize("name", ["v1.0", "v2.0", "v2.1"])
+def test_presets_of_all_versions_train_save_and_load(bars, tmp_path, name):
+    panel = tn.make_panel(bars[bars["symbol"] != "IBM"])
+    short = replace(tn.preset(name)[3], epochs=1)
+    trained = tn.train_predictor(panel, name, short, tmp_path, progress=False)
+    loaded = tn.Predictor.load(tmp_path)
+    config = loaded.members["tft"].model.config
+    assert (config == tn.TFTConfig()) == (name == "v2.1") and (config == tn.TFTConfig.classic()) == (name != "v2.1")
+    pd.testing.assert_frame_equal(loaded.predict(bars).frame, trained.predict(bars).frame, check_exact=True)
 
 
 def test_own_weights_are_saved(members, panel, tmp_path, bars):

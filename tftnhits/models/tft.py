@@ -96,6 +96,9 @@ class TFT(nn.Module):
         known = batch.known[:, : t + horizon]
         past = self.past_selection(torch.cat([batch.observed, known[:, :t]], -1), selection)
         ahead = known[:, t - n + 1 :]  # [B, N+H−1, F_k]: the dates after the first origin
+        if fork is not None:
+            ahead = _rows(ahead, fork, horizon)
+        future = self.future_selection(ahead, selection)
         # 3. sequence layer, section 4.5.1
         start = [
             g(static.value).expand(self.config.lstm_layers, -1, -1).contiguous() for g in (self.to_hidden, self.to_cell)
@@ -103,9 +106,7 @@ class TFT(nn.Module):
         encoded, _ = self.encoder(past.value, tuple(start))
         if fork is not None:
             n, t = 1, self.config.context
-            encoded, ahead = _rows(encoded, fork, t), _rows(ahead, fork, horizon)
-            past = Selected(*(_rows(x, fork, t) for x in past))
-        future = self.future_selection(ahead, selection)
+            encoded, past = _rows(encoded, fork, t), Selected(*(_rows(x, fork, t) for x in past))
         forks = future.value.unfold(1, horizon, 1).transpose(2, 3)  # [B, N, H, D], a view
         encoded = self.sequence_gate(encoded, past.value)
         # from the normalised output: the raw one varies so little at first that training stalls for epochs
