@@ -2,11 +2,12 @@
 
 import json
 import pickle
+import shutil
 
 import numpy as np
 import pytest
-import skops.io
-from helpers import BOOSTING_TINY, made_bars, one_sentence
+import safetensors.numpy
+from helpers import BOOSTING_TINY, ROOT, made_bars, one_sentence
 from sklearn.linear_model import Ridge
 
 from tftnhits import Boosting, BoostingConfig, PanelConfig, make_panel
@@ -29,6 +30,15 @@ def boosting(panel):
 @pytest.fixture
 def saved(boosting, tmp_path):
     return boosting.save(tmp_path)
+
+
+@pytest.fixture
+def old(tmp_path):
+    """A folder of format 1, which needs skops."""
+    pytest.importorskip("skops")
+    for path in (ROOT / "tests" / "golden" / "format-1").glob("boosting*"):
+        shutil.copy(path, tmp_path)
+    return tmp_path / "boosting.json"
 
 
 def change(path, **values):
@@ -85,7 +95,7 @@ def test_a_seed_gives_the_same_forecast_and_another_does_not(boosting, panel):
 
 def test_fitting_again_replaces_the_models(panel):
     boosting = Boosting(BOOSTING_TINY).fit(panel)
-    assert len(boosting.fit(panel).models) == len(boosting.levels)
+    assert boosting.fit(panel).trees.root.shape == (len(boosting.levels), BOOSTING_TINY.trees)
 
 
 def test_errors_of_fitting(panel):
@@ -110,8 +120,8 @@ def test_corrupt_missing_and_foreign_files(saved, tmp_path):
     data = models.read_bytes()
     assert "upgrade" in refused(change(saved, format=99))
     assert "upgrade" in refused(change(saved, format=None))
-    change(saved, format=1)
-    assert "plain file name" in refused(change(saved, models="../x.skops"))
+    change(saved, format=record["format"])
+    assert "plain file name" in refused(change(saved, models="../x.safetensors"))
     change(saved, models=models.name)
     models.write_bytes(data[:-1])
     assert "corrupt" in refused(saved)
@@ -124,9 +134,49 @@ def test_corrupt_missing_and_foreign_files(saved, tmp_path):
     assert "model folder" in refused(saved)
 
 
+def test_the_same_bytes_again(boosting, panel, tmp_path):
+    first, second = (
+        b.save(tmp_path / name) for b, name in ((boosting, "a"), (Boosting(BOOSTING_TINY).fit(panel), "b"))
+    )
+    assert {p.name: p.read_bytes() for p in first.parent.iterdir()} == {
+        p.name: p.read_bytes() for p in second.parent.iterdir()
+    }
+
+
+def test_arrays_that_are_no_trees_are_refused(boosting, saved, panel):
+    arrays = boosting.trees.arrays()
+    nodes = len(arrays["value"])
+    wrong = [{k: v for k, v in arrays.items() if k != "base"}, {**arrays, "more": np.zeros(3)}]
+    for name, value in {
+        "child": np.full((nodes, 2), nodes, np.int32),
+        "root": -arrays["root"] - 1,
+        "feature": -arrays["feature"] - 1,
+        "value": np.full(nodes, np.nan),
+        "base": arrays["base"][:-1],
+        "threshold": np.zeros(nodes, np.int64),
+        "depth": np.array(10**9),
+    }.items():
+        wrong.append({**arrays, name: value})
+    for found in wrong:
+        refused(put(saved, safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in found.items()})))
+    far = {**arrays, "feature": np.where(arrays["feature"] > 0, 999, 0).astype(np.int16)}
+    put(saved, safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in far.items()}))
+    with pytest.raises(CheckpointError, match="inputs"):
+        Boosting.load(saved).quantiles(panel, panel.last_origins())
+
+
 @pytest.mark.parametrize("data", [b"", b"PK\x03\x04 no archive", pickle.dumps({"a": 1})])
-def test_what_is_no_archive_is_refused(saved, data):
-    refused(put(saved, data))
+@pytest.mark.parametrize("kind", ["saved", "old"])
+def test_what_is_no_archive_is_refused(request, kind, data):
+    refused(put(request.getfixturevalue(kind), data))
+
+
+def test_a_folder_of_format_1_is_read_and_saved_in_todays(old, tmp_path):
+    found = Boosting.load(old)
+    assert found.trees.root.shape == (len(found.levels), found.config.trees)
+    path = found.save(tmp_path)
+    assert not list(tmp_path.glob("*.skops")) and json.loads(path.read_text())["format"] == 2
+    np.testing.assert_array_equal(Boosting.load(path).trees.value, found.trees.value)
 
 
 def bomb():
@@ -134,11 +184,15 @@ def bomb():
 
 
 @pytest.mark.parametrize("value", [bomb, [pytest.approx], {"f": Ridge}])
-def test_foreign_types_are_refused_and_not_executed(saved, value):
-    refused(put(saved, skops.io.dumps(value)))
+def test_foreign_types_are_refused_and_not_executed(old, value):
+    import skops.io
+
+    refused(put(old, skops.io.dumps(value)))
 
 
-def test_models_of_another_kind_are_refused(saved):
+def test_models_of_another_kind_are_refused(old):
     """Types that skops vouches for, but no list of quantile models."""
+    import skops.io
+
     for value in ([1, 2, 3], [Ridge().fit([[0], [1]], [0, 1])], {}):
-        refused(put(saved, skops.io.dumps(value)))
+        refused(put(old, skops.io.dumps(value)))

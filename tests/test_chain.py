@@ -20,7 +20,7 @@ from tftnhits.forecast.ensemble import NAMES, Network  # noqa: E402
 from tftnhits.models.boosting import Boosting  # noqa: E402
 from tftnhits.models.walk import Walk  # noqa: E402
 
-FILES = {"tft": "tft-*.safetensors", "nhits": "nhits-*.safetensors", "boosting": "boosting-*.skops"}
+FILES = {"tft": "tft-*.safetensors", "nhits": "nhits-*.safetensors", "boosting": "boosting-*.safetensors"}
 WALK = NAMES["walk"]
 # members broken, and who answers then
 FAULTS = {

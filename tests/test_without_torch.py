@@ -1,9 +1,13 @@
 """The kit in an interpreter that can't import PyTorch."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 
 import pytest
-from helpers import djia, python
+from helpers import ROOT, djia, environment, python
 
 # Imports of torch fail in each of the ways that are met: not there, blocked, a broken library.
 BLOCK = """
@@ -58,8 +62,7 @@ def answer(code, *args, error="missing"):
 
 @pytest.mark.parametrize("error", ERRORS)
 def test_trains_and_answers_by_boosting_alone(tmp_path, error):
-    # skops imports torch by way of scikit-learn: a broken one leaves nothing but an answer, which can't be saved
-    (found,) = answer(TRAIN, *[tmp_path] * (error != "broken"), error=error)
+    (found,) = answer(TRAIN, tmp_path, error=error)
     assert found["members"] == ["boosting"] and found["same"] and not found["torch"]
     for summary in found["summary"]:
         assert summary["model_used"] == "gradient boosting" and len(summary["prediction"]) == 5
@@ -101,19 +104,6 @@ def test_a_folder_of_networks_alone_is_answered_by_the_random_walk(tmp_path):
     assert "PyTorch can't be imported, so the volatility-scaled random walk answers" in warning and "'torch'" in warning
 
 
-def test_a_broken_torch_makes_saving_a_typed_error(tmp_path):
-    code = """
-import tftnhits as tn
-bars = tn.load_bars("djia")
-try:
-    tn.train_predictor(tn.make_panel(bars[bars["symbol"] == "KO"]), "tiny", folder=sys.argv[1])
-except tn.MissingDependency as error:
-    print(json.dumps(str(error)))
-"""
-    (message,) = answer(code, tmp_path, error="broken")
-    assert "skops" in message and "libtorch_cpu.so" in message
-
-
 @pytest.mark.parametrize("error", ERRORS)
 def test_training_a_network_names_what_to_install(error):
     messages = answer(REFUSE, error=error)
@@ -135,6 +125,63 @@ print("torch" in sys.modules, len(bars))
     assert done.returncode == 0, done.stderr
     loaded, count = done.stdout.split()
     assert loaded == "False" and int(count) > 90_000
+
+
+def command(folder, error, *args):
+    """`python -m tftnhits` in an environment without torch: Python itself reads sitecustomize.py before anything."""
+    (folder / "sitecustomize.py").write_text(BLOCK.format(error=ERRORS[error]))
+    known = environment()
+    return subprocess.run(
+        [sys.executable, "-m", "tftnhits", *map(str, args)],
+        cwd=ROOT,
+        env=known | {"PYTHONPATH": os.pathsep.join([str(folder), known["PYTHONPATH"]])},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.mark.parametrize("error", ["missing", "blocked"])
+def test_the_command_answers_by_the_shipped_boosting(tmp_path, error):
+    bars = djia(("KO",), "2017-01-01", "2017-12-31")
+    bars.to_csv(tmp_path / "bars.csv", index=False)
+    done = command(tmp_path, error, "predict", tmp_path / "bars.csv", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["model_used"] == "gradient boosting"
+    (warning,) = found["warnings"]
+    assert "PyTorch can't be imported" in warning and done.stderr == f"warning: {warning}\n"
+    # the numbers and the interval are those of the same boosting where torch is there and the networks are not
+    import tftnhits as tn
+
+    shipped = ROOT / "data" / "pretrained"
+    shutil.copytree(shipped, tmp_path / "model", ignore=shutil.ignore_patterns("tft*", "nhits*"))
+    other = tn.Predictor.load(tmp_path / "model").predict(bars).summary()
+    assert other["model_used"] == "gradient boosting" and other["warnings"] != found["warnings"]
+    assert found["prediction"] == pytest.approx(other["prediction"], rel=1e-9)
+    assert found["interval"]["lower"] == pytest.approx(other["interval"]["lower"], rel=1e-9)
+    assert found["interval"]["coverage"] == other["interval"]["coverage"] > 0.8
+
+
+def test_the_command_answers_where_torch_is_broken(tmp_path):
+    djia(("KO",), "2017-01-01", "2017-12-31").to_csv(tmp_path / "bars.csv", index=False)
+    done = command(tmp_path, "broken", "predict", tmp_path / "bars.csv", "--csv")
+    assert done.returncode == 0 and done.stdout.startswith("symbol,origin,step") and done.stdout.count("\n") == 6
+    assert done.stderr.startswith("warning: ") and "PyTorch can't be imported" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_command_says_that_torch_is_missing(tmp_path):
+    done = command(tmp_path, "broken", "info")
+    assert (done.returncode, done.stderr) == (0, "")
+    last = done.stdout.splitlines()[-1]
+    assert last.startswith("torch can't be imported: gradient boosting answers") and "tftnhits[torch]" in last
+    djia(("KO",), "2015-01-01", "2017-12-31").to_csv(tmp_path / "bars.csv", index=False)
+    args = ("train", tmp_path / "bars.csv", "--out", tmp_path / "model", "--preset", "tiny")
+    done = command(tmp_path, "missing", *args)
+    assert (done.returncode, done.stdout) == (0, f"{tmp_path / 'model'}\n"), done.stderr
+    assert "PyTorch can't be imported, so gradient boosting alone is trained" in done.stderr
+    assert (tmp_path / "model" / "boosting.json").exists() and not list((tmp_path / "model").glob("[tn]*.safetensors"))
 
 
 def test_every_public_name_is_there():

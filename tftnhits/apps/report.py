@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 _PLOTLY = "application/vnd.plotly.v1+json"
-_PACKAGES = ("tftnhits", "numpy", "pandas", "scipy", "pyarrow", "scikit-learn", "skops", "joblib", "torch")
+_PACKAGES = ("tftnhits", "numpy", "pandas", "scipy", "pyarrow", "scikit-learn", "joblib", "torch")
 _PACKAGES += ("safetensors", "matplotlib", "plotly", "papermill", "nbclient", "yfinance")
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #1d2733; background: #fff; max-width: 60rem;

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..config import ENSEMBLE_WEIGHTS
 from ..data.windows import Panel
-from ..errors import CheckpointError, DataError, MissingDependency
+from ..errors import CheckpointError, DataError
 from .ensemble import NAMES, WALK, Member, combine
 
 
@@ -119,7 +119,7 @@ def _outputs(
         return out, why
     try:
         out[run] = member.quantiles(panel, rows[run])
-    except (CheckpointError, MissingDependency) as error:  # a part that is read when first needed
+    except CheckpointError as error:  # weights that fit their hash and not their inputs
         return out, why | dict.fromkeys(np.unique(symbol[run]).tolist(), Reason("weights", f"{error}".rstrip(".")))
     except (RuntimeError, MemoryError) as error:  # torch's for memory, devices and drivers are RuntimeErrors
         text = f"{type(error).__name__}: {error}".splitlines()[0].rstrip(".: ")

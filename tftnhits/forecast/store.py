@@ -1,8 +1,7 @@
-"""A predictor's folder: safetensors and skops for the members, predictor.json for the rest."""
+"""A predictor's folder: safetensors for the members, predictor.json for the rest."""
 
 from __future__ import annotations
 
-import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..config import PanelConfig
-from ..errors import CheckpointError, ConfigError
+from ..errors import CheckpointError, ConfigError, MissingDependency
 from ..files import read_json, write_json
 from ..models.boosting import Boosting
 from ..models.walk import Walk
@@ -20,8 +19,6 @@ from .conformal import Calibration
 from .ensemble import MEMBERS, Member, Network, has_torch
 
 FORMAT = 3  # still read: 1, without calibration, and 2, without the random walk
-
-log = logging.getLogger("tftnhits")
 
 
 @dataclass
@@ -93,9 +90,8 @@ def load_parts(folder: str | Path | None = None) -> Parts:
             continue
         try:
             members[name] = _load_member(folder, name, seeds.get(name, 1))
-        except (CheckpointError, ConfigError) as error:
+        except (CheckpointError, ConfigError, MissingDependency) as error:
             missing[name] = Reason("weights", f"{error}".rstrip("."))
-            log.warning("%s", error)
     return _parts(folder, record, members, missing)
 
 
@@ -161,7 +157,7 @@ def _save_network(folder: Path, name: str, member: Network) -> None:
 
 def _load_member(folder: Path, name: str, seeds: int) -> Member:
     if name == "boosting":
-        return Boosting.load(folder / "boosting.json", wait=True)
+        return Boosting.load(folder / "boosting.json")
     from ..training.checkpoint import load_network
 
     models = [load_network(folder / f"{_file(name, seed)}.json")[0] for seed in range(seeds)]

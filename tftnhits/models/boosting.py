@@ -1,29 +1,30 @@
 """Gradient boosting with the quantile loss: the answer where PyTorch is missing or the history is short.
 
 One scikit-learn model a quantile level, over the features at the origin, the calendar of the target date and
-the step. Saved by skops, which rebuilds known types from JSON and arrays and unpickles nothing.
+the step. Once fitted the trees are plain arrays (models/trees.py), saved as safetensors.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+import safetensors
+import safetensors.numpy
 
 from ..config import BoostingConfig
 from ..data.windows import Panel
 from ..errors import CheckpointError, ConfigError, HistoryTooShort, MissingDependency
 from ..files import atomic_write, data_file, read_json, sha256, write_json
+from .trees import Trees
 
 if TYPE_CHECKING:
     from sklearn.ensemble import HistGradientBoostingRegressor  # imported late: it takes longer than a forecast
 
-FORMAT = 1
-# what the models are made of; older versions of skops don't know these themselves
+FORMAT = 2  # 1: by skops; it is still read
+# what the models of format 1 are made of; older versions of skops don't know these themselves
 TRUSTED = {
     *(f"sklearn._loss.{name}" for name in ("link.IdentityLink", "link.Interval", "loss.PinballLoss")),
     "sklearn.ensemble._hist_gradient_boosting.binning._BinMapper",
@@ -34,20 +35,8 @@ TRUSTED = {
 class Boosting:
     """Quantiles [K, H, Q] of the cumulative log return, from two bars of history on."""
 
-    def __init__(
-        self,
-        config: BoostingConfig,
-        models: list[HistGradientBoostingRegressor] | None = None,
-        read: Callable[[], list[HistGradientBoostingRegressor]] | None = None,
-    ):
-        self.config, self._models, self._read = config, models or [], read
-
-    @property
-    def models(self) -> list[HistGradientBoostingRegressor]:
-        """One a quantile level; read from the disk when first asked for if `load` was told to wait."""
-        if self._read is not None:
-            self._models, self._read = self._read(), None
-        return self._models
+    def __init__(self, config: BoostingConfig, trees: Trees | None = None):
+        self.config, self.trees = config, trees
 
     @property
     def context(self) -> int:
@@ -75,7 +64,7 @@ class Boosting:
             raise ConfigError(
                 f"The boosting's horizon is {self.horizon} but the panel's {panel.config.horizon}; make both the same."
             )
-        generator, self._models, self._read = np.random.default_rng(c.seed), [], None
+        generator, models = np.random.default_rng(c.seed), []
         rows = rows[generator.integers(0, len(rows), min(c.rows, len(rows) * c.horizon))]
         steps = generator.integers(0, c.horizon, len(rows))
         y = np.asarray(panel.target)[rows, steps]
@@ -88,7 +77,8 @@ class Boosting:
             )  # fmt: skip
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # a constant feature in a small panel is no news
-                self._models.append(model.fit(x[known], y[known]))
+                models.append(model.fit(x[known], y[known]))
+        self.trees = Trees.of(models)
         return self
 
     def quantiles(self, panel: Panel, rows: np.ndarray) -> np.ndarray:
@@ -96,32 +86,31 @@ class Boosting:
         horizon = self.horizon
         pairs, steps = np.repeat(rows, horizon), np.tile(np.arange(horizon), len(rows))
         x = _inputs(panel, pairs, steps)
-        raw = np.stack([m.predict(x) for m in self.models], axis=-1).reshape(len(rows), horizon, -1)
+        raw = self.trees.predict(x).reshape(len(rows), horizon, -1)
         root = np.sqrt(np.arange(1, horizon + 1))[:, None]
         return np.sort(raw, axis=-1) * np.asarray(panel.scale, float)[rows, None, None] * root
 
     def save(self, folder: str | Path) -> Path:
-        """Write boosting.json and the models beside it; returns the JSON's path."""
-        data = _skops().dumps(self.models)
+        """Write boosting.json and the trees beside it; returns the JSON's path."""
+        data = safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in self.trees.arrays().items()})
         digest = sha256(data)
-        path = atomic_write(Path(folder) / f"boosting-{digest[:8]}.skops", data)
+        path = atomic_write(Path(folder) / f"boosting-{digest[:8]}.safetensors", data)
         record = {"format": FORMAT, "config": self.config.to_dict(), "models": path.name, "sha256": digest}
         written = write_json(Path(folder) / "boosting.json", record)
-        for old in Path(folder).glob("boosting-*.skops"):
+        for old in [*Path(folder).glob("boosting-*.safetensors"), *Path(folder).glob("boosting-*.skops")]:
             if old != path:
                 old.unlink()
         return written
 
     @classmethod
-    def load(cls, path: str | Path, wait: bool = False) -> Boosting:
+    def load(cls, path: str | Path) -> Boosting:
         """Read what `save` wrote, by its JSON's path; raises CheckpointError if it is missing, corrupt or foreign.
 
-        With `wait` the trees are checked by their hash and rebuilt when first used, which takes most of the time
-        and can raise the same.
+        Folders of format 1 need the package skops: MissingDependency says so.
         """
         path = Path(path)
         record = read_json(path)
-        if not isinstance(record.get("format"), int) or record["format"] > FORMAT:
+        if type(record.get("format")) is not int or not 1 <= record["format"] <= FORMAT:
             raise CheckpointError(
                 f"{path} has format {record.get('format')!r}, not one this version reads; upgrade tftnhits."
             )
@@ -134,32 +123,26 @@ class Boosting:
             raise CheckpointError(f"The models {file} don't match their hash in {path.name}: corrupt; save them again.")
         try:
             config = BoostingConfig.from_dict(record["config"])
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            raise CheckpointError(f"{path} can't be read ({error!r}); save it again.") from error
-        found = cls(config, read=partial(_trusted, data, file, len(config.quantiles)))
-        return found if wait else cls(config, found.models)
+            count = len(config.quantiles)
+            if record["format"] == 1:
+                return cls(config, Trees.of(_by_skops(data, file, count)))
+            return cls(config, Trees.from_arrays(safetensors.numpy.load(data), count))
+        except (LookupError, TypeError, ValueError, AttributeError, safetensors.SafetensorError) as error:
+            raise CheckpointError(f"{path} or {file.name} can't be read ({error}); save them again.") from error
 
 
-def _skops() -> Any:
-    """skops.io, imported late: it imports all of scikit-learn, and by that torch."""
+def _by_skops(data: bytes, file: Path, count: int) -> list[HistGradientBoostingRegressor]:
+    """The `count` models of a folder of format 1, if skops vouches for all their types but TRUSTED."""
     try:
         import skops.io
     except (ImportError, OSError) as error:  # OSError: a broken torch beneath it
-        raise MissingDependency(
-            f"Boosted trees are kept by skops, which can't be imported ({error}); reinstall skops and torch."
-        ) from error
-    return skops.io
-
-
-def _trusted(data: bytes, file: Path, count: int) -> list[Any]:
-    """Rebuild the `count` models if skops vouches for all their types but TRUSTED."""
-    skops = _skops()
+        raise MissingDependency(f"{file} is of an older version and needs the package skops ({error}).") from error
     from sklearn.ensemble import HistGradientBoostingRegressor
 
     try:
-        unknown = skops.get_untrusted_types(data=data)
+        unknown = skops.io.get_untrusted_types(data=data)
         foreign = sorted(set(unknown) - TRUSTED)
-        models = skops.loads(data, trusted=unknown) if not foreign else None
+        models = skops.io.loads(data, trusted=unknown) if not foreign else []
     except Exception as error:  # skops raises whatever a foreign archive makes it stumble over
         raise CheckpointError(f"The models {file} can't be read ({error!r}); save them again.") from error
     if foreign:
