@@ -80,6 +80,7 @@ bench: $(STAMP) ## Measure speed and accuracy afresh into data/results/ (hours; 
 	$(PY) bench/speed.py $(if $(PEERS),--peers $(PEERS))
 	$(PY) bench/pretrain.py
 	$(PY) bench/djia.py $(if $(RIVALS),--rivals $(RIVALS))
+	$(PY) bench/latency.py
 	$(PY) bench/backtest.py
 	$(PY) bench/ablation.py
 	$(PY) bench/commands.py

@@ -30,8 +30,9 @@ tags:
 # TFT + N-HITS for financial bars
 
 Forecasts the next $horizon bars (open, high, low, close, volume in; close out) of any symbol: the median and any
-central interval, by a Temporal Fusion Transformer and N-HITS, averaged 65/35 over $seeds seeds each; gradient boosting
-answers where PyTorch is missing or a history has under $context bars.
+central interval, by a Temporal Fusion Transformer and N-HITS, each distilled from $seeds seeds, averaged 65/35. Where
+they can't answer (no PyTorch, broken weights, under $context bars), one of them alone, gradient boosting or a random
+walk does, each with its own calibrated interval, and says so.
 
 **Research and education, not trading advice.**
 
@@ -50,7 +51,8 @@ $origins_train training origins of $symbols US stocks (2006–2013), validation 
 `$preset`: $tft_weights and $nhits_weights weights. Every origin of a chunk is trained in one pass. Inputs are
 scale-free (returns over a HAR volatility, ranges, relative volume, market averages, the earnings cycle) and name no
 symbol, so that it answers for those that it never saw. Validation loss by seed: TFT $tft_valid ± $tft_sd, N-HITS
-$nhits_valid ± $nhits_sd; of the seeds' averages $tft_mean and $nhits_mean.
+$nhits_valid ± $nhits_sd; of the $seeds seeds' averages $tft_mean and $nhits_mean; of the shipped networks, which learnt
+these averages, $tft_taught and $nhits_taught (over $students seeds of theirs $tft_students and $nhits_students).
 
 ## Results
 Test years 2016–2017, $origins_test origins; none was trained on, and nothing was chosen by them, though the project
@@ -79,8 +81,8 @@ $intervals
 - Steps beyond $horizon bars need a model trained for them.
 
 ## Files
-`predictor.json` (inputs, weights of the ensemble, calibration), `tft*.json` and `nhits*.json` with hash-named
-safetensors, `boosting.json` with a skops file, `configuration.json` for ModelScope; $megabytes MB in all, no pickle.
+`predictor.json` (inputs, weights of the ensemble, calibration), `tft.json` and `nhits.json` with hash-named
+safetensors, `boosting.json` likewise, `configuration.json` for ModelScope; $megabytes MB in all, no pickle.
 Made by `python bench/pretrain.py`, scored by `python bench/djia.py`, and this card is by `python bench/readme.py`.
 """)
 
@@ -92,15 +94,19 @@ def render(results: Path) -> str:
     for kind in ("tft", "nhits"):
         runs = [r for r in trained["runs"] if r["network"] == kind]
         losses = [r["valid"] for r in runs]
+        students = [r["valid"] for r in trained["students"] if r["network"] == kind]
         values |= {
             f"{kind}_weights": f"{runs[0]['weights']:,}",
             f"{kind}_valid": f"{statistics.mean(losses):.2f}",
             f"{kind}_sd": f"{statistics.stdev(losses) if len(losses) > 1 else 0:.2f}",
             f"{kind}_mean": f"{trained['averaged'][kind]:.2f}",
+            f"{kind}_taught": f"{students[0]:.2f}",
+            f"{kind}_students": f"{statistics.mean(students):.2f} ± {statistics.stdev(students):.2f}",
         }
     return CARD.substitute(
         values,
         seeds=len(trained["seeds"]),
+        students=len(students),
         origins_train=f"{trained['origins']:,}",
         origins_test=f"{djia['origins']['test']:,}",
         board=tables.leaderboard(djia),

@@ -1,12 +1,13 @@
 """The DJIA protocol: train on 2006–2013, choose on 2014–2015, score 2016–2017, the shipped model against all others.
 
-    python bench/djia.py [--model data/pretrained] [--rivals FILE] [--out data/results/djia.json]
+    python bench/djia.py [--model data/pretrained] [--teachers FOLDER] [--rivals FILE] [--out data/results/djia.json]
 
-The networks and the gradient boosting are those of a predictor's folder (bench/pretrain.py), whose configuration was
-chosen on validation; baselines are fitted here, and FILE holds forecasts of other packages (bench/rivals.py). Losses
-are mean pinball losses × 10⁴ of the cumulative log return over the protocol's nine quantile levels and five steps.
-All forecasters are calibrated online in the same way, over validation and then over the test years, for the
-intervals. Verdicts are on the test years: Diebold-Mariano against HAR, the 90% model confidence set.
+The networks and the gradient boosting are those of a predictor's folder, and the seeds that taught them those of
+another (both by bench/pretrain.py); their configuration was chosen on validation. Baselines are fitted here, and FILE
+holds forecasts of other packages (bench/rivals.py). Losses are mean pinball losses × 10⁴ of the cumulative log return
+over the protocol's nine quantile levels and five steps. All forecasters are calibrated online in the same way, over
+validation and then over the test years, for the intervals. Verdicts are on the test years: Diebold-Mariano against
+HAR, the 90% model confidence set.
 """
 
 from __future__ import annotations
@@ -74,25 +75,28 @@ class Task:
         return Conformal.start(self.actual.shape[1]).run(found, levels, self.actual, date, wanted, due)[0]
 
 
-def networks(predictor: tn.Predictor, task: Task) -> dict[str, Forecaster]:
-    """Each network by seed, and the ensembles: by seed, of the seeds' averages, and as shipped."""
+def networks(predictor: tn.Predictor, teachers: tn.Predictor, task: Task) -> dict[str, Forecaster]:
+    """Each network by seed, averaged and distilled, and the ensembles of each; one is as shipped."""
     levels, kinds = tuple(predictor.levels), list(ENSEMBLE_WEIGHTS)
-    runs = {k: [Network(m).quantiles(task.panel, task.rows) for m in predictor.members[k].models] for k in kinds}
+    runs = {k: [Network(m).quantiles(task.panel, task.rows) for m in teachers.members[k].models] for k in kinds}
     mean = {k: np.mean(v, axis=0) for k, v in runs.items()}
+    taught = {k: predictor.members[k].quantiles(task.panel, task.rows) for k in kinds}
     pairs = [combine(dict(zip(kinds, pair)), predictor.weights) for pair in zip(*runs.values())]
-    shipped = combine(mean, predictor.weights)
+    shipped = combine(taught, predictor.weights)
     n = len(pairs)
     found = {f"{LABELS[k]}, one seed": Forecaster(levels, v, n) for k, v in runs.items()}
     found |= {f"{LABELS[k]}, seeds averaged": Forecaster(levels, [v], n) for k, v in mean.items()}
+    found |= {f"{LABELS[k]}, distilled": Forecaster(levels, [v], n) for k, v in taught.items()}
     found["ensemble, one seed"] = Forecaster(levels, pairs, n)
+    found["ensemble, seeds averaged"] = Forecaster(levels, [combine(mean, predictor.weights)], n)
     found[RAW] = Forecaster(levels, [shipped], n)
     found[SHIPPED] = Forecaster(levels, [task.online(shipped, levels, levels)], n, calibrated=True)
     return found
 
 
 def weighted(found: dict[str, Forecaster], task: Task) -> tuple[dict[str, Forecaster], dict[str, dict]]:
-    """Ensembles of other weights, of the seeds' averages: equal, learnt on validation, and with HAR as a third."""
-    parts = {label: found[f"{label}, seeds averaged"] for label in LABELS.values()} | {BENCHMARK: found[BENCHMARK]}
+    """Ensembles of other weights, of the distilled networks: equal, learnt on validation, and with HAR as a third."""
+    parts = {label: found[f"{label}, distilled"] for label in LABELS.values()} | {BENCHMARK: found[BENCHMARK]}
     levels, own = parts["TFT"].levels, {k: f.runs[0] for k, f in parts.items()}
     nets = {k: own[k] for k in LABELS.values()}
     known = {k: v[task.valid] for k, v in own.items()}
@@ -152,8 +156,8 @@ def row(name: str, forecaster: Forecaster, task: Task) -> tuple[dict, np.ndarray
 def verdicts(rows: list[dict], losses: dict[str, np.ndarray], task: Task) -> dict:
     """Adds each row's p-values; returns the tests between the ensembles and of superior ability."""
     date, steps = task.panel.date[task.rows[~task.valid]], task.actual.shape[1]
-    # one of each kind, seeds averaged where there are seeds, as forecast and as calibrated online
-    own = {f"{label}, seeds averaged" for label in LABELS.values()}
+    # one of each kind, seeds averaged (ours: distilled) where there are seeds, as forecast and as calibrated online
+    own = {f"{label}, {kind}" for label in (*LABELS.values(), "ensemble") for kind in ("seeds averaged", "distilled")}
     field = {k: v for k, v in losses.items() if "one seed" not in k}
     leaders = {k: v for k, v in field.items() if k not in own and "weights" not in k and k != RAW}
     raw = {k: v for k, v in field.items() if k not in own and "weights" not in k and k != SHIPPED}
@@ -198,18 +202,19 @@ def all_origins(predictor: tn.Predictor, days: int = 500) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default=None, help="a predictor's folder; by default the shipped one")
+    parser.add_argument("--teachers", default="build/pretrain/teachers", help="the seeds, where bench/pretrain.py ran")
     parser.add_argument("--rivals", help="a Parquet of other packages' forecasts, by bench/rivals.py")
     parser.add_argument("--log", default="data/results/trials.jsonl")
     parser.add_argument("--out", default="data/results/djia.json")
     options = parser.parse_args()
     begin, task = time.perf_counter(), Task.make()
-    predictor = tn.Predictor.load(options.model)
+    predictor, teachers = tn.Predictor.load(options.model), tn.Predictor.load(options.teachers)
     levels = tuple(predictor.levels)
     found = {name: Forecaster(levels, [Baseline(name, task.panel, levels).quantiles(task.panel, task.rows)])
              for name in BASELINES}  # fmt: skip
     boosting = predictor.members["boosting"].quantiles(task.panel, task.rows)
     found["gradient boosting"] = Forecaster(levels, [boosting])
-    found |= networks(predictor, task)
+    found |= networks(predictor, teachers, task)
     ensembles, weights = weighted(found, task)
     found |= ensembles | (rivals(options.rivals, task) if options.rivals else {})
     rows, losses = [], {}
@@ -218,7 +223,7 @@ def main() -> None:
         rows.append(line)
     record = {
         "protocol": "train to 2013-12-31, validation 2014-2015, test 2016-2017; pinball x 1e4, nine levels",
-        "seeds": len(predictor.members["tft"].models), "origins": {"valid": int(task.valid.sum()),
+        "seeds": len(teachers.members["tft"].models), "origins": {"valid": int(task.valid.sum()),
                                                                    "test": int((~task.valid).sum())},
         "data": task.panel.digest(), "weights": weights, "verdicts": verdicts(rows, losses, task),
         "trading": rule(found[SHIPPED], task, count_trials(options.log, "DJIA")), "rows": rows,

@@ -6,7 +6,7 @@ Train to 2013, validation 2014–2015. The seeds of a network teach one that for
 of `--students` is shipped whatever the others reach, which tell how much that depends on its seed. Each training has
 one thread and keeps its state in the work folder, so that a second call goes on where a killed one ended; the
 teachers are left in its folder teachers. The output folder gets the predictor (its calibration then
-moves on over 2016–2017, which trains nothing), ModelScope's configuration.json, and data/results/pretrained.json says
+moves on over 2016–2017, which trains nothing) and ModelScope's two files, and data/results/pretrained.json says
 what was trained; bench/djia.py scores it on the test years, and bench/card.py writes the model card.
 """
 
@@ -25,19 +25,13 @@ from protocol import djia_panel
 from torch import nn
 
 import tftnhits as tn
+from tftnhits.apps.hub import add_modelscope_files
 from tftnhits.config import SEEDS, preset
 from tftnhits.data.windows import Panel
 from tftnhits.files import write_json
 from tftnhits.training.loop import fit, forecast_rows
 from tftnhits.training.trials import log_trial
 from tftnhits.training.tuning import valid_loss
-
-# ModelScope asks for these three; a key "model" would make it look for a class of its own
-CONFIGURATION = {
-    "framework": "pytorch",
-    "task": "time-series-forecasting",
-    "pipeline": {"type": "tft-nhits-forecasting"},
-}
 
 
 def train(
@@ -99,7 +93,7 @@ def main() -> None:
     boosting = tn.Boosting(preset(options.preset)[2]).fit(panel)
     predictor = tn.Predictor({**members, "boosting": boosting}, panel)
     predictor.save(options.out)
-    write_json(options.out / "configuration.json", CONFIGURATION)
+    add_modelscope_files(options.out)
     files = {p.name: p.stat().st_size for p in sorted(options.out.iterdir())}
     record = {
         "preset": options.preset, "seeds": seeds, "data": panel.digest(), "symbols": len(panel.symbols),

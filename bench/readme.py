@@ -24,6 +24,7 @@ SECTIONS = {  # section of README.md -> the result's file and its table
     "volatility": ("volatility", tables.volatility),
     "exchange": ("exchange", tables.exchange),
     "speed": ("speed", tables.speed),
+    "latency": ("latency", tables.latency),
 }
 
 

@@ -176,3 +176,12 @@ def speed(record: dict) -> str:
             rate = row["windows_per_second"]
             rows.append([name, f"{rate:,.0f}", f"{row['parameters']:,}", f"{rate / best:.1f}"])
     return markdown(["network", "windows a second", "weights", "times the fastest peer"], rows)
+
+
+def latency(record: dict) -> str:
+    """How long forecasts take."""
+    rows = []
+    for row in record["rows"]:
+        median = row["median"]
+        rows.append([row["what"], f"{median:.1f} s" if median >= 1 else f"{1e3 * median:.0f} ms"])
+    return markdown(["forecast", "median"], rows)
