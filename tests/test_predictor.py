@@ -407,7 +407,7 @@ def test_a_folder_of_format_1_is_read_with_nothing_calibrated(predictor, folder,
 
 @pytest.mark.parametrize("name", ["format-1", "format-2"])
 def test_folders_that_older_versions_saved_forecast_as_they_did(name, tmp_path):
-    bars = djia(("IBM", "KO"), "2014-01-01", "2017-12-31")
+    bars = djia(("IBM", "KO"), "2014-01-01", "2017-12-08")  # no holiday ahead: older versions knew none
     old = tn.Predictor.load(ROOT / "tests" / "golden" / name)
     assert not old.missing and old.walk.horizon == 3
     frame = old.predict(bars).frame
