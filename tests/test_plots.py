@@ -232,3 +232,18 @@ def test_figures_stay_out_of_pyplot_and_unknown_names_are_refused(forecast):
         plots.plot_forecast(forecast, theme="sepia")
     with pytest.raises(tn.DataError, match="'XOM'"):
         forecast.plot("XOM")
+
+
+def test_links_stand_side_by_side(predictor, bars):
+    found = {f"{level:.0%}": predictor.predict(bars, level=level) for level in (0.8, 0.93)}
+    figure = plots.plot_links(found, "KO")
+    close = bars[bars["symbol"] == "KO"]["close"].iloc[-1]
+    ends = {k: fc.frame.query("symbol == 'KO'").iloc[-1] for k, fc in found.items()}
+    widths = [100 * (row["upper"] - row["lower"]) / close for row in ends.values()]
+    said = [float(x) for x in re.findall(r"([0-9.]+)%(?: to| of the price)", title(figure))]
+    assert said == pytest.approx(sorted(widths), abs=0.051)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["80%", "93%"]
+    (ax,) = figure.axes
+    assert len(ax.containers) == 2 and not set(ax.containers[0][0].get_xdata()) & set(ax.containers[1][0].get_xdata())
+    with pytest.raises(tn.DataError, match="no symbol 'NONE'"):
+        plots.plot_links(found, "NONE")

@@ -5,6 +5,7 @@ Every function returns the figure and never shows it. Titles state what the data
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -29,11 +30,11 @@ from .market import (
     plot_returns,
     plot_volatility_clustering,
 )
-from .style import Theme, canvas, fan_color, headline, legend, plotly_figure
+from .style import SERIES, Theme, canvas, fan_color, headline, legend, plotly_figure
 
 __all__ = [
     "plot_attention", "plot_candles", "plot_decomposition", "plot_forecast", "plot_importance", "plot_leaderboard",
-    "plot_learning_curve", "plot_repairs", "plot_returns", "plot_selection", "plot_selection_over_time",
+    "plot_learning_curve", "plot_links", "plot_repairs", "plot_returns", "plot_selection", "plot_selection_over_time",
     "plot_volatility_clustering",
 ]  # fmt: skip
 
@@ -252,4 +253,32 @@ def plot_leaderboard(
     ax.grid(False)
     ax.margins(x=0.12, y=0.08)
     headline(figure, title, look)
+    return figure
+
+
+def plot_links(forecasts: Mapping[str, Forecast], symbol: str, theme: str = "light") -> Figure:
+    """Medians and intervals of several forecasts of one symbol's last origin side by side, a colour and a marker each.
+
+    `forecasts` maps labels to them, such as the links of the chain. Raises DataError on a symbol they don't have.
+    """
+    figure, ax, look = canvas(theme)
+    colors, markers = (look.first, look.second, *SERIES[2:]), "osD^vP"
+    widths, at = [], 0.0
+    for i, (name, fc) in enumerate(forecasts.items()):
+        own = of_symbol(fc.frame, symbol).groupby("step").last()
+        close = float(of_symbol(fc.bars, symbol)["close"].iloc[-1])
+        low, middle, high = (100 * (own[c] / close - 1) for c in ("lower", "median", "upper"))
+        at = own.index + 0.8 * ((i + 0.5) / len(forecasts) - 0.5)
+        style = {"color": colors[i % len(colors)], "fmt": markers[i % len(markers)]}
+        ax.errorbar(at, middle, [middle - low, high - middle], label=name, capsize=2, markersize=4.5, **style)
+        widths.append(float(high.iloc[-1] - low.iloc[-1]))
+    ax.set(xlabel="steps ahead", ylabel="change from the last close, %")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    legend(figure, look, loc="outside lower center", ncols=3)
+    last, level = int(own.index[-1]), 100 * next(iter(forecasts.values())).level
+    narrow, wide = (f"{w:.1f}%" for w in (min(widths), max(widths)))
+    width = f"{narrow} to {wide}" if narrow != wide else narrow
+    headline(
+        figure, f"{symbol}: whoever answers, the {level:g}% interval of step {last} is {width} of the price wide", look
+    )
     return figure
