@@ -43,6 +43,17 @@ model = tn.Predictor.load()  # these weights, with no network
 print(model.predict("bars.csv", level=0.93).summary())  # prediction, interval, confidence, model_used, warnings
 ```
 
+or by ModelScope's pipeline, with rows of open, high, low, close and volume:
+
+```python
+import tftnhits  # or, without it, trust_remote_code=True: the folder's ms_wrapper.py then imports it
+from modelscope import pipeline
+
+pipe = pipeline(task="time-series-forecasting", model="/path/to/this/folder")
+pipe([[100.0, 102.5, 99.1, 101.7, 1200000], [101.8, 103.0, 101.2, 102.9, 1100000]])
+# {"prediction": …, "model_used": …, "confidence": …, "interval": …, "quantiles": …, "warnings": …}
+```
+
 `confidence` is the nominal level of the interval; `interval["coverage"]` is the share of outcomes that such intervals
 held over the last year of the data below (2017, all symbols together), each made with what was known then.
 
@@ -82,7 +93,8 @@ $intervals
 
 ## Files
 `predictor.json` (inputs, weights of the ensemble, calibration), `tft.json` and `nhits.json` with hash-named
-safetensors, `boosting.json` likewise, `configuration.json` for ModelScope; $megabytes MB in all, no pickle.
+safetensors, `boosting.json` likewise, `configuration.json` and `ms_wrapper.py` for ModelScope; $megabytes MB in all, no
+pickle.
 Made by `python bench/pretrain.py`, scored by `python bench/djia.py`, and this card is by `python bench/readme.py`.
 """)
 

@@ -74,7 +74,8 @@ def test_environment_has_the_bounds_of_pyproject():
 
 def test_every_bound_is_a_lower_one():
     for name, requirement in expand(PROJECT["dependencies"] + EXTRAS["all"] + EXTRAS["dev"]).items():
-        assert [s.operator for s in requirement.specifier] == [">="], name
+        bounds = [">=", "<="] if name == "datasets" else [">="]  # modelscope works with no later one
+        assert sorted((s.operator for s in requirement.specifier), reverse=True) == bounds, name
 
 
 @pytest.mark.parametrize("python", ["3.10", "3.11", "3.12", "3.13"])

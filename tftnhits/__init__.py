@@ -5,6 +5,7 @@ Public names are loaded when first used, so that `import tftnhits` costs nothing
 
 from importlib import import_module
 
+from .apps.register import register as _register
 from .errors import MissingDependency
 
 __version__ = "2.1.0"
@@ -22,11 +23,15 @@ _HOME = {
     "training.loop": ("Fit", "fit"),
     "forecast.result": ("Forecast",),
     "forecast.predictor": ("Predictor", "train_predictor"),
+    "forecast.remote": ("fetch",),
     "evaluation.backtest": ("Backtest", "backtest"),
     "apps.batch": ("run_notebooks",),
+    "apps.hub": ("publish",),
 }
 _NAMES = {name: module for module, names in _HOME.items() for name in names}
 __all__ = ["MissingDependency", *sorted(_NAMES)]
+
+_register()  # so that modelscope finds our pipeline; imports nothing
 
 
 def __getattr__(name: str):

@@ -41,3 +41,18 @@ class NotebookError(TftnhitsError, RuntimeError):
 
 class BacktestIncomplete(TftnhitsError, RuntimeError):
     """A backtest some parts of which were killed: names them; all others are kept, and a second call resumes."""
+
+
+def one_line(text: str, limit: int = 60) -> str:
+    """`text` in one printable line, cut to `limit` characters."""
+    line = "".join(c if c.isprintable() else "?" for c in " ".join(text[: 4 * limit].split()))
+    return line if len(line) <= limit else f"{line[: limit - 3]}..."
+
+
+def shown(value: object, limit: int = 60) -> str:
+    """`value` as a message quotes it: its repr in one printable line, cut to `limit` characters."""
+    try:
+        text = repr(value)
+    except Exception:  # an integer of 5,000 digits, lists in lists for ever; other people's classes raise anything
+        text = f"a {type(value).__name__}"
+    return one_line(text, limit)

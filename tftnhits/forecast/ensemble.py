@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from ..data.windows import Panel
-from ..errors import ConfigError
+from ..errors import ConfigError, shown
 
 if TYPE_CHECKING:
     from torch import nn
@@ -64,11 +64,15 @@ def check_weights(weights: dict[str, float]) -> dict[str, float]:
     """Weights that are finite, not negative, and scaled to sum 1; raises ConfigError."""
     try:
         values = np.array(list(weights.values()), float)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         values = np.array([np.nan])
-    if not len(values) or not np.isfinite(values).all() or (values < 0).any() or values.sum() == 0:
-        raise ConfigError(f"The ensemble weights {weights} can't be used; give numbers of at least 0, not all 0.")
-    return {k: float(v) for k, v in zip(weights, values / values.sum(), strict=True)}
+    with np.errstate(over="ignore"):
+        total = values.sum()
+    if values.ndim != 1 or (values < 0).any() or not 0 < total < np.inf:
+        raise ConfigError(
+            f"The ensemble weights {shown(weights)} can't be used; give numbers of at least 0, not all 0."
+        )
+    return {k: float(v) for k, v in zip(weights, values / total, strict=True)}
 
 
 def combine(quantiles: dict[str, np.ndarray], weights: dict[str, float]) -> np.ndarray:

@@ -14,7 +14,7 @@ from ..config import ENSEMBLE_WEIGHTS, LEVEL, SEEDS, TrainConfig, preset, with_h
 from ..data import features as F
 from ..data.bars import load_bars
 from ..data.windows import Panel, input_names, panel_of
-from ..errors import CheckpointError, ConfigError, HistoryTooShort
+from ..errors import CheckpointError, ConfigError, HistoryTooShort, shown
 from ..files import versions
 from ..models.boosting import Boosting
 from ..models.walk import Walk
@@ -94,10 +94,11 @@ class Predictor:
         Raises DataError on bad bars, HistoryTooShort where no link has enough of them, ConfigError on a horizon beyond
         the trained one, a level outside (0, 1) or bad weights.
         """
-        horizon, wanted = self._horizon(horizon), self._wanted(level)
-        if origins not in ("last", "all"):
-            raise ConfigError(f"origins is {origins!r}; choose 'last' or 'all'.")
-        shares = self._weights(weights) if weights else self.weights
+        horizon, wanted, level = self._horizon(horizon), self._wanted(level), float(level)
+        if not isinstance(origins, str) or origins not in ("last", "all"):
+            raise ConfigError(f"origins is {shown(origins)}; choose 'last' or 'all'.")
+        own = weights is None or (isinstance(weights, dict) and not weights)
+        shares = self.weights if own else self._weights(weights)
         bars, members = load_bars(bars), self._here
         panel = panel_of(bars, self.panel_config, self.fitted)
         links = chain({**members, **self.missing}, shares)
@@ -137,7 +138,7 @@ class Predictor:
         return out
 
     def save(self, folder: str | Path) -> Path:
-        """Write the predictor as a folder of safetensors, skops and JSON files; returns the folder.
+        """Write the predictor as a folder of safetensors and JSON files; returns the folder.
 
         Raises OutputError, and CheckpointError if a member that it was loaded from is missing: it would be lost.
         """
@@ -190,9 +191,11 @@ class Predictor:
     def _weights(self, weights: dict[str, float] | None) -> dict[str, float]:
         """Weights over the networks that there should be."""
         here = [k for k in ENSEMBLE_WEIGHTS if k in self.members or k in self.missing]
-        if unknown := sorted(set(weights or ()) - set(ENSEMBLE_WEIGHTS)):
+        if not isinstance(weights, dict | None):
+            raise ConfigError(f"The ensemble weights are {shown(weights)}; give a dict such as {ENSEMBLE_WEIGHTS}.")
+        if unknown := [k for k in weights or () if k not in ENSEMBLE_WEIGHTS]:
             raise ConfigError(
-                f"There is no network {unknown[0]!r} to weigh; give weights for {', '.join(ENSEMBLE_WEIGHTS)}."
+                f"There is no network {shown(unknown[0])} to weigh; give weights for {', '.join(ENSEMBLE_WEIGHTS)}."
             )
         if not here:
             return {}
@@ -203,16 +206,18 @@ class Predictor:
             return self.horizon
         if isinstance(horizon, bool) or not isinstance(horizon, int | np.integer) or not 1 <= horizon <= self.horizon:
             raise ConfigError(
-                f"The horizon {horizon!r} is outside what this model was trained for, 1 to {self.horizon} bars ahead; "
-                f"choose one of these or train with a longer one."
+                f"The horizon {shown(horizon)} is outside what this model was trained for, 1 to {self.horizon} bars "
+                f"ahead; choose one of these or train with a longer one."
             )
         return int(horizon)
 
     def _wanted(self, level: float) -> tuple[float, ...]:
         """The trained levels and the interval's two, ascending."""
-        if not isinstance(level, int | float | np.floating) or not 0 < level < 1:
-            raise ConfigError(f"The interval's level is {level!r}; give a number between 0 and 1, such as {LEVEL}.")
-        tail = (1 - level) / 2
+        fits = isinstance(level, int | float | np.floating) and 0 < level < 1
+        tail = (1 - float(level)) / 2 if fits else 0.0
+        if not round(tail, 12):  # the tails' quantiles are told apart by as many digits
+            given = shown(level)
+            raise ConfigError(f"The interval's level is {given}; give a number between 0 and 1, such as {LEVEL}.")
         return tuple(sorted({round(float(q), 12) for q in (*self.levels, tail, 1 - tail)}))
 
     def _name(self, link: str, shares: dict[str, float]) -> str:

@@ -1,9 +1,9 @@
 """Models by id from a ModelScope hub: downloaded once, verified file by file, and offline from then on.
 
 The two GET requests are those of modelscope's own client, which isn't used for them: on a hub that hangs it waits for
-minutes, on HTTP 429, 500 or a wrong hash it retries for seconds, offline it doesn't know whether what it has cached is
-whole, and it takes along whatever else lies in a repository. Of modelscope we take the settings: MODELSCOPE_ENDPOINT,
-MODELSCOPE_CACHE, and MODELSCOPE_API_TOKEN for private models.
+minutes, on HTTP 429, 500 or a wrong hash it retries for 7 to 21 s, offline it doesn't know whether what it has cached
+is whole, and it takes along whatever else lies in a repository. Of modelscope we take the settings:
+MODELSCOPE_ENDPOINT, MODELSCOPE_CACHE, and MODELSCOPE_API_TOKEN for private models.
 """
 
 from __future__ import annotations
@@ -12,36 +12,27 @@ import json
 import logging
 import os
 import re
-import time
-from collections.abc import Callable
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as LateError  # before Python 3.11 another than the builtin
-from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Thread
-from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any
 
-from ..errors import CheckpointError, ConfigError, HubError, MissingDependency
+from ..config import ENSEMBLE_WEIGHTS
+from ..errors import CheckpointError, ConfigError, HubError
 from ..files import atomic_write, sha256, write_json
-from .ensemble import MEMBERS
+from .connection import Hub, connect, get, session, within
 
 if TYPE_CHECKING:
     import requests
 
-SECONDS = 300.0  # for a whole model, unless TFTNHITS_HUB_SECONDS or an argument says otherwise
-SILENCE = 20.0  # without a single byte
 LISTING = 8 << 20  # bytes of the hub's list of files
-LARGEST = 1 << 30  # bytes of a model; the shipped one has 9 million
+LARGEST = 1 << 30  # bytes of a model; the shipped one has under 10 million
 REVISION = "master"
 FILES = ("predictor.json", "configuration.json", "README.md")
-_MEMBER = re.compile(rf"({'|'.join(MEMBERS)})(-[0-9]+)?(\.json|-[0-9a-f]{{8}}\.(safetensors|skops))")
+_NAMES = "|".join((*ENSEMBLE_WEIGHTS, "boosting"))
+_MEMBER = re.compile(rf"({_NAMES})(-[0-9]+)?(\.json|-[0-9a-f]{{8}}\.(safetensors|skops))")
 _PART = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,95}")
 _SHA256 = re.compile("[0-9a-f]{64}")
-_TOKEN = re.compile("[!-~]+")
 
 log = logging.getLogger("tftnhits")
-T = TypeVar("T")
 Listing = dict[str, tuple[int, str]]  # name -> size in bytes, SHA-256
 
 
@@ -67,6 +58,14 @@ def is_id(text: Any) -> bool:
     return len(parts) == 2 and all(map(_PART.fullmatch, parts))
 
 
+def check_id(model_id: Any) -> None:
+    """Raises ConfigError unless `is_id`."""
+    if not is_id(model_id):
+        raise ConfigError(
+            f"{str(model_id)[:80]!r} is no model id; write 'owner/name' of letters, digits, '.', '_' and '-'."
+        )
+
+
 def is_predictor_file(name: str) -> bool:
     """Whether a predictor's folder may hold `name`: nothing else is downloaded or published."""
     return name in FILES or _MEMBER.fullmatch(name) is not None
@@ -75,17 +74,15 @@ def is_predictor_file(name: str) -> bool:
 def fetch(model_id: str, refresh: bool = False, seconds: float | None = None) -> Path:
     """Folder of the model "owner/name", from the cache if it is whole there, else from the hub.
 
-    What is cached is verified by size and SHA-256, with no network; `refresh` asks the hub for a newer version. From
-    the hub come only the files of a predictor, never code; a file is kept once it has the hub's size and SHA-256, so
-    that a call after a failed one goes on where that stopped. `seconds` (300, or TFTNHITS_HUB_SECONDS) bound the whole
-    download. Raises ConfigError on a bad id, token or limit, HubError if the hub can't be reached, refuses or is too
-    slow, CheckpointError if what it has is no predictor, OutputError if the cache can't be written, and
-    MissingDependency without modelscope.
+    What is cached is verified by size and SHA-256, with no network; `refresh` asks the hub for a newer version (the
+    older one stays in its own folder, since it may be in use). From the hub come only the files of a predictor, never
+    code; a file is kept once it has the hub's size and SHA-256, so that a call after a failed one goes on where that
+    stopped. `seconds` (300, or TFTNHITS_HUB_SECONDS) bound the whole download.
+    Raises ConfigError on a bad id, token or limit, HubError if the hub can't be reached, refuses or is too slow,
+    CheckpointError if what it has is no predictor, OutputError if the cache can't be written, and MissingDependency
+    without modelscope.
     """
-    if not is_id(model_id):
-        raise ConfigError(
-            f"{str(model_id)[:80]!r} is no model id; write 'owner/name' in letters, digits, '.', '_', '-'."
-        )
+    check_id(model_id)
     hub = connect(model_id, seconds)
     home = hub.cache / Path(*model_id.split("/"))
     if not refresh and (known := _recorded(home)) and not _differing(home / _version(known), known):
@@ -93,162 +90,23 @@ def fetch(model_id: str, refresh: bool = False, seconds: float | None = None) ->
     return within(hub, lambda: _download(hub, home))
 
 
-@dataclass
-class Hub:
-    """One hub, one model, and the time there is for it."""
-
-    endpoint: str
-    cache: Path
-    model_id: str
-    seconds: float
-    token: str | None = field(repr=False)
-    deadline: float = 0.0  # time.monotonic() at which all ends
-
-    def __post_init__(self) -> None:
-        self.deadline = time.monotonic() + self.seconds
-
-    @property
-    def name(self) -> str:
-        """Host and port alone: an address may hold a password."""
-        parts = urlsplit(self.endpoint)
-        return f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
-
-    def late(self) -> HubError:
-        """The time is over."""
-        return HubError(
-            f"{self.name} took more than {self.seconds:g} s for {self.model_id}; try again: what has arrived is kept, "
-            "and TFTNHITS_HUB_SECONDS sets the limit."
-        )
-
-    def refusal(self, status: int, verb: str = "read") -> HubError:
-        """What an HTTP status means."""
-        said = f"{self.name} answers HTTP {status} for {self.model_id}"
-        token = "check MODELSCOPE_API_TOKEN" if self.token else "set MODELSCOPE_API_TOKEN"
-        if status in (401, 403):
-            return HubError(f"{said}: you may not {verb} it; {token}.")
-        if status == 404:
-            return HubError(f"{said}: there is no such model, or it is private; check its name, or {token}.")
-        if status == 429:
-            return HubError(f"{said}: too many requests; wait a minute and try again.")
-        return HubError(f"{said}: the hub {'fails' if status >= 500 else 'refuses'}; try again later.")
-
-
-def connect(model_id: str, seconds: float | None = None) -> Hub:
-    """The hub that modelscope's settings name; raises MissingDependency, ConfigError."""
-    try:
-        import requests  # noqa: F401
-        from modelscope_hub import HubConfig
-    except (ImportError, OSError) as error:
-        raise MissingDependency(
-            f"The model {model_id!r} needs modelscope; pip install 'tftnhits[modelscope]', or name a local folder."
-        ) from error
-    token = os.environ.get("MODELSCOPE_API_TOKEN", "").strip()
-    if token and not _TOKEN.fullmatch(token):  # requests would show it in its error
-        raise ConfigError("MODELSCOPE_API_TOKEN holds characters that no token has; copy it again from your account.")
-    settings = HubConfig(token="")  # "": else it unpickles the cookies of a login
-    return Hub(settings.endpoint, settings.cache_dir / "tftnhits", model_id, _limit(seconds), token or None)
-
-
-def _limit(seconds: float | None) -> float:
-    given = os.environ.get("TFTNHITS_HUB_SECONDS") or SECONDS if seconds is None else seconds
-    try:
-        value = float(given)
-    except (TypeError, ValueError):
-        value = 0.0
-    if not 0 < value < 1e6:
-        raise ConfigError(f"The time limit for the hub is {given!r}; give seconds above 0, such as {SECONDS:g}.")
-    return value
-
-
-def within(hub: Hub, job: Callable[[], T]) -> T:
-    """`job()`, but HubError once the time is over.
-
-    It runs in a daemon thread: requests' own time-outs cover neither the look-up of a name nor bytes that trickle in.
-    """
-    future: Future[T] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(job())
-        except BaseException as error:
-            future.set_exception(error)
-
-    Thread(target=run, daemon=True, name="tftnhits-hub").start()
-    try:
-        return future.result(max(hub.deadline - time.monotonic(), 0.001))
-    except LateError as error:
-        raise hub.late() from error
-
-
 def _download(hub: Hub, home: Path) -> Path:
     """Bring the cache to what the hub lists; the record comes last, so that an old version stays usable until then."""
     from tqdm.auto import tqdm  # costs more than all else that is imported here
 
-    with _session(hub) as session:
-        files = _listing(hub, session)
+    with session(hub) as opened:
+        files = _listing(hub, opened)
         folder = home / _version(files)
         todo = _differing(folder, files)
         for name in tqdm(todo, desc=hub.model_id, unit="file", disable=not todo):
-            atomic_write(folder / name, _file(hub, session, name, *files[name]))
+            atomic_write(folder / name, _file(hub, opened, name, *files[name]))
     write_json(home / "record.json", {"revision": REVISION, "files": files})
     return folder
 
 
-def _session(hub: Hub) -> requests.Session:
-    import requests
-
-    session = requests.Session()
-    session.headers.update({"Accept-Encoding": "identity", "User-Agent": "tftnhits"})
-    if hub.token:  # the header for new addresses of the hub, the cookie for old ones; neither follows to another host
-
-        def bearer(request: requests.PreparedRequest) -> requests.PreparedRequest:
-            request.headers["Authorization"] = f"Bearer {hub.token}"
-            return request
-
-        session.auth = bearer
-        parts = urlsplit(hub.endpoint)
-        session.cookies.set("m_session_id", hub.token, domain=parts.hostname or "", secure=parts.scheme == "https")
-    return session
-
-
-def _get(hub: Hub, session: requests.Session, path: str, params: dict[str, str], most: int) -> bytes:
-    """The body of an answer, at most `most` bytes and one; raises HubError."""
-    import requests
-
-    url, body = f"{hub.endpoint}/api/v1/models/{hub.model_id}/{path}", bytearray()
-    silence = min(SILENCE, hub.seconds)
-    try:
-        with session.get(url, params=params, stream=True, timeout=(silence, silence)) as answer:
-            if answer.status_code != 200:
-                raise hub.refusal(answer.status_code)
-            for chunk in answer.iter_content(1 << 16):
-                body += chunk
-                if time.monotonic() > hub.deadline:
-                    raise hub.late()
-                if len(body) > most:
-                    break
-    except requests.Timeout as error:
-        raise HubError(
-            f"{hub.name} sent nothing of {hub.model_id} for {silence:g} s; try again: what has arrived is kept."
-        ) from error
-    except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError) as error:
-        raise HubError(
-            f"{hub.name} broke off within {hub.model_id} ({params.get('FilePath', 'its list of files')}); "
-            "try again: what has arrived is kept."
-        ) from error
-    except (requests.RequestException, OSError, ValueError) as error:  # ValueError: an address that is none
-        if isinstance(error, HubError):
-            raise
-        raise HubError(
-            f"{hub.name} can't be reached, and {hub.model_id} is not whole in the cache; check the connection, "
-            "or name a local folder."
-        ) from error
-    return bytes(body)
-
-
-def _listing(hub: Hub, session: requests.Session) -> Listing:
+def _listing(hub: Hub, opened: requests.Session) -> Listing:
     """The predictor's files as the hub lists them; others are left out, names that would leave the folder refused."""
-    body = _get(hub, session, "repo/files", {"Revision": REVISION, "Recursive": "True"}, LISTING)
+    body = get(hub, opened, "repo/files", {"Revision": REVISION, "Recursive": "True"}, LISTING)
     try:
         entries = json.loads(body)["Data"]["Files"] or []
         found = [(str(e["Path"]), e.get("Size"), e.get("Sha256")) for e in entries if e.get("Type") != "tree"]
@@ -272,8 +130,8 @@ def _listing(hub: Hub, session: requests.Session) -> Listing:
     return files
 
 
-def _file(hub: Hub, session: requests.Session, name: str, size: int, digest: str) -> bytes:
-    data = _get(hub, session, "repo", {"Revision": REVISION, "FilePath": name}, size)
+def _file(hub: Hub, opened: requests.Session, name: str, size: int, digest: str) -> bytes:
+    data = get(hub, opened, "repo", {"Revision": REVISION, "FilePath": name}, size)
     if len(data) < size:
         raise HubError(
             f"{hub.name} broke off {name} of {hub.model_id} after {len(data):,} of {size:,} bytes; try again: "

@@ -10,6 +10,8 @@ import pandas as pd
 
 from ..data.windows import Panel
 
+FLOAT = np.finfo(float)
+
 
 @dataclass
 class Forecast:
@@ -85,7 +87,9 @@ def tidy(
     Among `levels` are .5 and the two of the interval of nominal `level`.
     """
     k, h, _ = quantiles.shape
-    price = panel.close[rows, None, None] * np.exp(np.asarray(quantiles, float))
+    with np.errstate(over="ignore", under="ignore"):
+        price = panel.close[rows, None, None] * np.exp(np.asarray(quantiles, float))
+    price = np.clip(price, FLOAT.tiny, FLOAT.max)  # of bars that leap, a tail can be beyond what a float holds
     symbol = panel.symbol_of(rows)
     ahead = rows[:, None] + 1 + np.arange(h)
     date = panel.date[rows]

@@ -1,0 +1,197 @@
+"""A small ModelScope-shaped hub on 127.0.0.1: it stores what is published, serves it, and fails when told to.
+
+Only what the clients ask of it: create and look up a model, the LFS batch, blobs, commits, the list of files, the
+files. `fault` is one of FAULTS, on the requests whose path holds `where`; `seen` has every request with its headers.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import threading
+import time
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
+from urllib.parse import parse_qs, urlsplit
+
+# "short" ends the body early, "shrunk" announces the shorter body, "altered" changes a byte of it, "trickle" sends a
+# byte at a time, "hang" answers nothing; a number is answered as HTTP status
+FAULTS = ("short", "shrunk", "altered", "trickle", "hang", 401, 403, 404, 429, 500, 503)
+FILE, LIST = "/repo?", "/repo/files"  # for `where`
+
+
+class Hub(ThreadingHTTPServer):
+    """Models by id, each a dict of path -> bytes; `token`, if set, is asked for by everything."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.models: dict[str, dict[str, bytes]] = {}
+        self.blobs: dict[str, bytes] = {}
+        self.private: set[str] = set()
+        self.extra: list[dict] = []  # entries that the list of files has beside the model's own
+        self.fault: str | int | None = None
+        self.where = ""
+        self.token: str | None = None
+        self.elsewhere = ""  # address of another hub, where files are to be had
+        self.seen: list[tuple[str, str, dict[str, str]]] = []
+        self.over = threading.Event()  # ends what hangs
+
+    def server_bind(self):
+        """Without HTTPServer's look-up of our own name, which can take its time."""
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = self.server_address
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def fail(self, fault: str | int | None, where: str = "") -> None:
+        assert fault is None or fault in FAULTS
+        self.fault, self.where, self.seen = fault, where, []
+
+    def handle_error(self, request, client_address):
+        """Clients that go away are what the tests are about."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else each answer waits 40 ms for its body
+    server: Hub
+
+    def log_message(self, format, *args):
+        pass
+
+    def do_GET(self):
+        self.answer()
+
+    do_POST = do_PUT = do_HEAD = do_GET
+
+    def answer(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        hub, url = self.server, urlsplit(self.path)
+        hub.seen.append((self.command, self.path, dict(self.headers)))
+        fault = hub.fault if hub.where in self.path else None
+        if fault == "hang":
+            hub.over.wait(60)
+        elif isinstance(fault, int):
+            self.json({"Code": fault, "Success": False, "Message": "told to fail"}, fault)
+        elif hub.token and hub.token not in (self.headers.get("Authorization") or "") + (self.headers["Cookie"] or ""):
+            self.json({"Code": 401, "Success": False, "Message": "who are you?"}, 401)
+        else:
+            self.route(url.path, {k: v[0] for k, v in parse_qs(url.query).items()}, body)
+
+    def route(self, path: str, query: dict[str, str], body: bytes):
+        hub, parts = self.server, path.strip("/").split("/")
+        match self.command, parts:
+            case "POST", ["api", "v1", "models"]:
+                asked = json.loads(body)
+                name = f"{asked['Path']}/{asked['Name']}"
+                if name in hub.models:
+                    return self.json({"Code": 10010101001, "Success": False, "Message": "model already exists"}, 400)
+                hub.models[name] = {}
+                hub.private |= {name} if asked.get("Visibility") == 1 else set()
+                return self.json({"Code": 200, "Success": True, "Data": {"Path": asked["Path"], "Name": asked["Name"]}})
+            case "POST", ["api", "v1", "repos", "models", _, _, "info", "lfs", "objects", "batch"]:
+                wanted = [o for o in json.loads(body)["objects"] if o["oid"] not in hub.blobs]
+                upload = [{**o, "actions": {"upload": {"href": f"{hub.address}/blobs/{o['oid']}"}}} for o in wanted]
+                return self.json({"Code": 200, "Success": True, "Data": {"objects": upload}})
+            case "PUT", ["blobs", oid]:
+                good = hashlib.sha256(body).hexdigest() == oid
+                hub.blobs |= {oid: body} if good else {}
+                return self.json({"Code": 200 if good else 400}, 200 if good else 400)
+            case "POST", ["api", "v1", "repos", "models", owner, name, "commit", _]:
+                return self.commit(f"{owner}/{name}", json.loads(body)["actions"])
+        model = "/".join(parts[3:5])
+        if model not in hub.models:
+            return self.json({"Code": 10010205001, "Success": False, "Message": "not found"}, 404)
+        files = hub.models[model]
+        match parts[:3], parts[5:]:
+            case ((["api", "v1", "models"] | ["openapi", "v1", "models"]), []):
+                owner, name = model.split("/")
+                found = {"Owner": owner, "Path": owner, "Name": name, "id": model, "owner": owner, "name": name}
+                return self.json({"Code": 200, "Success": True, "success": True, "Data": found, "data": found})
+            case ["api", "v1", "models"], ["repo", "files"]:
+                listed = [self.entry(path, data) for path, data in files.items()] + hub.extra
+                return self.json({"Code": 200, "Success": True, "Data": {"Files": listed}})
+            case ["api", "v1", "models"], ["repo"] if hub.elsewhere:
+                return self.send(b"", 302, location=hub.elsewhere + self.path)
+            case ["api", "v1", "models"], ["repo"] if query.get("FilePath") in files:
+                return self.send(files[query["FilePath"]])
+            case ["api", "v1", "models"], ["revisions"]:
+                found = {"RevisionMap": {"Branches": [{"Revision": "master"}], "Tags": []}}
+                return self.json({"Code": 200, "Success": True, "Data": found})
+        self.json({"Code": 404, "Success": False, "Message": "no such thing"}, 404)
+
+    @staticmethod
+    def entry(path: str, data: bytes) -> dict:
+        digest = hashlib.sha256(data).hexdigest()
+        return {
+            "Path": path,
+            "Name": path.rsplit("/", 1)[-1],
+            "Type": "blob",
+            "Size": len(data),
+            "Sha256": digest,
+        }
+
+    def commit(self, model: str, actions: list[dict]):
+        files = self.server.models[model]
+        for action in actions:
+            if action["action"] == "delete":
+                files.pop(action["path"], None)
+            elif action["type"] == "lfs":
+                files[action["path"]] = self.server.blobs[action["sha256"]]
+            else:
+                files[action["path"]] = base64.b64decode(action["content"])
+        self.json({"Code": 200, "Success": True, "Data": {"Id": "1"}})
+
+    def json(self, value: dict, status: int = 200):
+        self.send(json.dumps(value).encode(), status, "application/json")
+
+    def send(self, data: bytes, status: int = 200, kind: str = "application/octet-stream", location: str = ""):
+        fault = self.server.fault if self.server.where in self.path and status == 200 else None
+        if fault == "altered":
+            data = data[:-1] + bytes([data[-1] ^ 1])
+        size, data = (len(data), data[: len(data) // 2]) if fault == "short" else (len(data), data)
+        if fault == "shrunk":
+            data = data[: len(data) // 2]
+            size = len(data)
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(size))
+        if location:
+            self.send_header("Location", location)
+        self.end_headers()
+        if self.command == "HEAD":
+            return
+        if fault == "trickle":
+            for byte in data:
+                if self.server.over.wait(0.05):
+                    break
+                self.wfile.write(bytes([byte]))
+        else:
+            self.wfile.write(data)
+        self.close_connection = fault in ("short", "trickle")
+
+
+@contextmanager
+def hub_server():
+    """A hub while the block runs."""
+    with Hub() as hub:
+        thread = threading.Thread(target=hub.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        thread.start()
+        try:
+            yield hub
+        finally:
+            hub.over.set()
+            hub.shutdown()
+            thread.join(5)
+
+
+if __name__ == "__main__":  # to look at by hand
+    with hub_server() as served:
+        print(served.address, flush=True)
+        time.sleep(3600)

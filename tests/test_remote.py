@@ -1,0 +1,329 @@
+"""Models by id, against a hub on 127.0.0.1 that serves, refuses, breaks off, lies and hangs."""
+
+import logging
+import os
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from helpers import one_sentence
+from hub_server import FAULTS, FILE, LIST, Handler, hub_server
+
+import tftnhits as tn
+from tftnhits.forecast.remote import fetch, is_id, is_predictor_file, model_folder
+
+pytest.importorskip("modelscope_hub", reason="needs the extra 'modelscope'")
+
+# fetch reads none of them: that is Predictor.load's part
+MODEL = {
+    "predictor.json": b"{}",
+    "README.md": b"# A model\n",
+    "tft.json": b"{1}",
+    "tft-3-0123abcd.safetensors": os.urandom(200_000),
+}
+TOKEN = "ms-5ecret-t0ken"
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """A hub with the model me/model, and a fresh cache."""
+    with hub_server() as served:
+        served.models["me/model"] = dict(MODEL)
+        monkeypatch.setenv("MODELSCOPE_ENDPOINT", served.address)
+        monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setenv("MODELSCOPE_HOME", str(tmp_path / "home"))
+        for name in ("MODELSCOPE_API_TOKEN", "TFTNHITS_HUB_SECONDS"):
+            monkeypatch.delenv(name, raising=False)
+        yield served
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def refused(error: type[Exception], *args, words=(), **options) -> str:
+    """The message of the error that `fetch` raises, within its time."""
+    begin = time.monotonic()
+    with pytest.raises(error) as caught:
+        fetch(*args, **options)
+    assert time.monotonic() - begin < options.get("seconds", 1) + 5
+    message = str(caught.value)
+    assert one_sentence(message) and all(word in message for word in words), message
+    return message
+
+
+def asked(hub) -> list[str]:
+    """Names of the files that were asked for."""
+    return [path.split("FilePath=")[1] for _, path, _ in hub.seen if "FilePath=" in path]
+
+
+def test_downloads_once_and_needs_no_hub_afterwards(hub, monkeypatch):
+    folder = fetch("me/model")
+    assert content(folder) == MODEL and len(hub.seen) == 1 + len(MODEL)
+    assert not list(Path(os.environ["MODELSCOPE_HOME"]).glob("**/*"))
+    hub.fail(500)
+    assert fetch("me/model") == folder and not hub.seen
+    monkeypatch.setenv("MODELSCOPE_ENDPOINT", "http://127.0.0.1:9")  # nobody is there
+    begin = time.monotonic()
+    assert model_folder("me/model") == folder and time.monotonic() - begin < 1
+
+
+SAYS = {
+    "short": ("broke off", "try again"),
+    "shrunk": ("broke off", "bytes"),
+    "altered": ("not what", "SHA-256"),
+    "trickle": ("more than 0.5 s", "TFTNHITS_HUB_SECONDS"),
+    "hang": ("0.5 s", "try again"),
+    401: ("HTTP 401", "MODELSCOPE_API_TOKEN"),
+    403: ("HTTP 403", "MODELSCOPE_API_TOKEN"),
+    404: ("HTTP 404", "check its name"),
+    429: ("HTTP 429", "wait a minute"),
+    500: ("HTTP 500", "try again later"),
+    503: ("HTTP 503", "try again later"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("where", [LIST, FILE])
+def test_each_fault_is_one_sentence_in_time_and_the_next_call_goes_on(hub, where, fault):
+    hub.fail(fault, where)
+    words = ("list",) if where == LIST and fault in ("shrunk", "altered") else SAYS[fault]
+    refused(tn.HubError, "me/model", seconds=0.5, words=("127.0.0.1", "me/model", *words))
+    hub.fail(None)
+    assert content(fetch("me/model")) == MODEL
+
+
+def test_a_broken_download_keeps_what_is_whole_and_nothing_else(hub, tmp_path):
+    last = "tft-3-0123abcd.safetensors"
+    hub.models["me/model"] = {k: v for k, v in MODEL.items() if k != last} | {last: MODEL[last]}
+    hub.fail("altered", last)
+    refused(tn.HubError, "me/model", words=(last,))
+    kept = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+    assert {path.name for path in kept} == MODEL.keys() - {last}
+    hub.fail(None)
+    assert content(fetch("me/model")) == MODEL and asked(hub) == [last]
+
+
+def test_a_changed_cache_is_seen_and_mended(hub, monkeypatch):
+    folder = fetch("me/model")
+    for harm in (Path.unlink, lambda path: path.write_bytes(b""), lambda path: path.write_bytes(b"{2}")):
+        harm(folder / "tft.json")
+        monkeypatch.setenv("MODELSCOPE_ENDPOINT", "http://127.0.0.1:9")
+        refused(tn.HubError, "me/model", words=("can't be reached", "not whole in the cache"))
+        monkeypatch.setenv("MODELSCOPE_ENDPOINT", hub.address)
+        hub.fail(None)
+        assert content(fetch("me/model")) == MODEL and asked(hub) == ["tft.json"]
+
+
+RECORDS = ["", "[]", '{"files": 3}', '{"files": {}}', '{"files": {"../x": [1, "a"], "predictor.json": [2, "b"]}}']
+
+
+@pytest.mark.parametrize("record", [*RECORDS, "[" * 9999])
+def test_a_record_that_says_nothing_usable_is_replaced(hub, record):
+    folder = fetch("me/model")
+    (folder.parent / "record.json").write_text(record)
+    hub.fail(None)
+    assert fetch("me/model") == folder and len(hub.seen) == 1  # the list: all files are whole
+    hub.fail(500)
+    assert fetch("me/model") == folder
+
+
+def test_refresh_brings_a_newer_version_and_spares_the_old_one(hub):
+    old = fetch("me/model")
+    hub.models["me/model"] = MODEL | {"tft.json": b"{2}"}
+    assert fetch("me/model") == old
+    new = fetch("me/model", refresh=True)
+    assert new != old and (new / "tft.json").read_bytes() == b"{2}" and content(old) == MODEL
+    hub.models["me/model"] = {}
+    refused(tn.CheckpointError, "me/model", refresh=True, words=("no predictor.json",))
+    assert fetch("me/model") == new
+
+
+FOREIGN = ("evil.pkl", "weights.bin", "ms_wrapper.py", "requirements.txt", ".env", "sub/tft.json", "tft.json.py")
+LEADING_OUT = ("../tft.json", "a/../../tft.json", "/etc/tft.json", "..\\tft.json", "tft.json\0")
+
+
+def test_only_files_of_a_predictor_are_asked_for(hub, caplog):
+    hub.models["me/model"] = MODEL | dict.fromkeys(FOREIGN, b"import os")
+    with caplog.at_level(logging.INFO, logger="tftnhits"):
+        assert content(fetch("me/model")) == MODEL
+    assert set(asked(hub)) == MODEL.keys() and all(name in caplog.text for name in FOREIGN)
+
+
+@pytest.mark.parametrize("path", [*LEADING_OUT, "tft.json"])
+def test_a_list_with_a_path_that_leads_out_or_twice_the_same_is_refused(hub, tmp_path, path):
+    hub.extra = [Handler.entry(path, b"x")]
+    message = refused(tn.CheckpointError, "me/model", words=("me/model", "don't use"))
+    assert "\0" not in message and not asked(hub) and not list(tmp_path.rglob("*.json"))
+
+
+@pytest.mark.parametrize(
+    ("entry", "error", "word"),
+    [
+        ({"Path": "nhits.json", "Size": 3}, tn.HubError, "can't be verified"),
+        ({"Path": "nhits.json", "Size": 3, "Sha256": ""}, tn.HubError, "can't be verified"),
+        ({"Path": "nhits.json", "Size": -3, "Sha256": "0" * 64}, tn.HubError, "can't be verified"),
+        ({"Path": "nhits.json", "Size": 1 << 40, "Sha256": "0" * 64}, tn.CheckpointError, "more than any"),
+        ({"Path": None}, None, ""),
+        ({"Type": "blob"}, tn.HubError, "doesn't list"),
+        ("nhits.json", tn.HubError, "doesn't list"),
+    ],
+)  # fmt: skip
+def test_a_list_that_cant_be_verified_is_refused(hub, entry, error, word):
+    hub.extra = [entry]
+    if error is None:
+        assert content(fetch("me/model")) == MODEL
+    else:
+        refused(error, "me/model", words=(word,))
+        assert not asked(hub)
+
+
+BAD_IDS = [
+    *(
+        "../x",
+        "/no/such/folder",
+        "a\0b/c",
+        "o/" + "x" * 300,
+        "оwner/name",
+        "owner/ｎame",
+        "a/b/c",
+        "owner",
+        "",
+        "owner/",
+    ),
+    *("/name", "./x", "owner/..", ".owner/name", "owner/.name", "ow ner/name", "owner/name\n", "owner\\name", "ö/name"),
+    *("owner/name?x=1", "owner/name#1", "https://host/x", "~/model", "c:/model", "owner/%2e%2e"),
+]
+
+
+@pytest.mark.parametrize("text", BAD_IDS)
+def test_what_is_no_id_is_refused_without_asking_anyone(hub, text):
+    assert not is_id(text)
+    refused(tn.ConfigError, text, words=("owner/name",))
+    with pytest.raises(tn.CheckpointError, match="owner/name") as caught:
+        tn.Predictor.load(text)
+    assert one_sentence(str(caught.value)) and "\0" not in str(caught.value) and not hub.seen
+
+
+@pytest.mark.parametrize("value", [None, 3, b"me/model", ["me/model"]])
+def test_an_id_is_text(value):
+    assert not is_id(value)
+    refused(tn.ConfigError, value, words=("no model id",))
+
+
+def test_ids_and_names_that_are_fine():
+    assert all(map(is_id, ("me/model", "My-Org_1/tft.n-hits_v2.1", "a/b", "0/0")))
+    assert all(map(is_predictor_file, (*MODEL, "nhits-12.json", "tft-fa0212b3.safetensors", "boosting.json")))
+    assert not any(map(is_predictor_file, (*FOREIGN, "tft-3.jsonx", "tft-XYZ.safetensors", "Predictor.json")))
+
+
+def test_a_folder_that_is_there_wins_over_an_id(hub, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("me/model").mkdir(parents=True)
+    assert model_folder("me/model") == Path("me/model") and model_folder(None) is None
+    assert model_folder(Path("you/model")) == Path("you/model")  # a Path is never an id
+    with pytest.raises(tn.CheckpointError, match=r"predictor\.json"):
+        tn.Predictor.load("me/model")
+    assert not hub.seen
+
+
+def test_the_token_goes_to_the_hub_and_nowhere_else(hub, tmp_path, monkeypatch, caplog, capfd):
+    caplog.set_level(logging.DEBUG)
+    hub.token = TOKEN
+    messages = [refused(tn.HubError, "me/model", words=("HTTP 401", "set MODELSCOPE_API_TOKEN"))]
+    monkeypatch.setenv("MODELSCOPE_API_TOKEN", TOKEN)
+    with hub_server() as other:
+        other.models["me/model"] = dict(MODEL)
+        hub.elsewhere = other.address.replace("127.0.0.1", "localhost")  # as a hub's storage is another host
+        assert content(fetch("me/model")) == MODEL
+        assert len(other.seen) == len(MODEL)
+        assert not any(TOKEN in f"{path} {headers}" for _, path, headers in other.seen)
+    assert all(TOKEN in headers["Authorization"] and TOKEN not in path for _, path, headers in hub.seen[1:])
+    for fault in (401, 500, "hang"):
+        hub.fail(fault)
+        messages.append(refused(tn.HubError, "me/model", refresh=True, seconds=0.5))
+    assert "check MODELSCOPE_API_TOKEN" in messages[1]
+    written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    printed = "".join(capfd.readouterr())
+    assert TOKEN not in caplog.text + printed + "".join(messages) and TOKEN.encode() not in written
+
+
+@pytest.mark.parametrize("token", [f"{TOKEN}\nX-Other: 1", f"{TOKEN} x", f"{TOKEN}é", f"{TOKEN}\x7f"])
+def test_a_token_that_is_none_is_refused_without_being_shown(hub, monkeypatch, token):
+    monkeypatch.setenv("MODELSCOPE_API_TOKEN", token)
+    assert TOKEN not in refused(tn.ConfigError, "me/model", words=("MODELSCOPE_API_TOKEN",)) and not hub.seen
+
+
+def test_an_address_with_a_password_is_not_shown(hub, monkeypatch):
+    monkeypatch.setenv("MODELSCOPE_ENDPOINT", hub.address.replace("//", f"//me:{TOKEN}@"))
+    hub.fail(500)
+    assert TOKEN not in refused(tn.HubError, "me/model", words=("HTTP 500",))
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "soon", "nan", "inf"])
+def test_a_limit_that_is_none_is_refused(hub, monkeypatch, limit):
+    monkeypatch.setenv("TFTNHITS_HUB_SECONDS", limit)
+    refused(tn.ConfigError, "me/model", words=("time limit", limit))
+    assert content(fetch("me/model", seconds=9)) == MODEL
+
+
+def test_the_limit_can_come_from_the_environment(hub, monkeypatch):
+    monkeypatch.setenv("TFTNHITS_HUB_SECONDS", "0.3")
+    hub.fail("trickle")
+    refused(tn.HubError, "me/model", words=("more than 0.3 s",))
+
+
+@pytest.mark.parametrize("endpoint", ["http://127.0.0.1:9", "http://no-such-host.invalid", "ftp://x y"])
+def test_an_address_where_no_hub_is(hub, monkeypatch, endpoint):
+    monkeypatch.setenv("MODELSCOPE_ENDPOINT", endpoint)
+    monkeypatch.setattr(socket, "getaddrinfo", unresolved(socket.getaddrinfo))
+    refused(tn.HubError, "me/model", words=("me/model", "can't be reached"))
+
+
+@pytest.mark.parametrize("endpoint", ["http://[::", "http://hub:port", "http://:80"])
+def test_an_address_that_is_none(hub, monkeypatch, endpoint):
+    monkeypatch.setenv("MODELSCOPE_ENDPOINT", endpoint)
+    refused(tn.ConfigError, "me/model", words=("MODELSCOPE_ENDPOINT",))
+
+
+def unresolved(real):
+    """Names have no address here, as on a machine without network."""
+
+    def look_up(host, *args, **options):
+        if host in ("127.0.0.1", "localhost"):
+            return real(host, *args, **options)
+        raise socket.gaierror("no such name")
+
+    return look_up
+
+
+def test_something_that_is_no_hub_is_refused(hub):
+    hub.models["me/model"] = {}
+    hub.models["me/other"] = MODEL
+    hub.extra = [{"Path": "x" * (9 << 20)}]  # a list without end
+    refused(tn.HubError, "me/model", words=("doesn't list",))
+
+
+def test_a_cache_that_cant_be_written(hub, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path / "file"))
+    refused(tn.OutputError, "me/model", words=("file",))
+
+
+def test_two_downloads_at_once_are_both_whole(hub):
+    found, threads = [], []
+    for _ in range(4):
+        threads.append(threading.Thread(target=lambda: found.append(fetch("me/model"))))
+        threads[-1].start()
+    for thread in threads:
+        thread.join(10)
+    assert len(found) == 4 and len({*found}) == 1 and content(found[0]) == MODEL
+
+
+def test_without_modelscope_it_names_the_extra(hub, monkeypatch):
+    monkeypatch.setitem(sys.modules, "modelscope_hub", None)
+    refused(tn.MissingDependency, "me/model", words=("tftnhits[modelscope]", "local folder"))
+    assert not hub.seen
