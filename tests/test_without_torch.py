@@ -141,7 +141,7 @@ def command(folder, error, *args):
     )
 
 
-@pytest.mark.parametrize("error", ["missing", "blocked"])
+@pytest.mark.parametrize("error", ERRORS)
 def test_the_command_answers_by_the_shipped_boosting(tmp_path, error):
     bars = djia(("KO",), "2017-01-01", "2017-12-31")
     bars.to_csv(tmp_path / "bars.csv", index=False)
@@ -161,14 +161,6 @@ def test_the_command_answers_by_the_shipped_boosting(tmp_path, error):
     assert found["prediction"] == pytest.approx(other["prediction"], rel=1e-9)
     assert found["interval"]["lower"] == pytest.approx(other["interval"]["lower"], rel=1e-9)
     assert found["interval"]["coverage"] == other["interval"]["coverage"] > 0.8
-
-
-def test_the_command_answers_where_torch_is_broken(tmp_path):
-    djia(("KO",), "2017-01-01", "2017-12-31").to_csv(tmp_path / "bars.csv", index=False)
-    done = command(tmp_path, "broken", "predict", tmp_path / "bars.csv", "--csv")
-    assert done.returncode == 0 and done.stdout.startswith("symbol,origin,step") and done.stdout.count("\n") == 6
-    assert done.stderr.startswith("warning: ") and "PyTorch can't be imported" in done.stderr
-    assert "Traceback" not in done.stderr
 
 
 def test_the_command_says_that_torch_is_missing(tmp_path):
