@@ -24,6 +24,7 @@ from ..data.windows import Panel, make_panel
 from ..errors import BacktestIncomplete, DataError, TftnhitsError
 from ..files import atomic_write, write_json
 from ..forecast.conformal import Conformal
+from ..forecast.ensemble import MEMBERS as TRAINED
 from ..forecast.ensemble import NAMES, Member, Network, combine
 from ..forecast.weights import learn_weights
 from ..models.baselines import BASELINES, WARM_UP, Baseline
@@ -33,7 +34,7 @@ from .metrics import INTERVALS, random_walk_mae
 
 LEVELS = QUANTILES
 NETWORKS = tuple(NAMES[k] for k in ENSEMBLE_WEIGHTS)
-MEMBERS = (*NAMES.values(), *BASELINES)
+MEMBERS = (*(NAMES[k] for k in TRAINED), *BASELINES)
 ENSEMBLES = ("ensemble", "equal weights", "learned weights", "learned weights + HAR")
 
 
@@ -89,7 +90,7 @@ def _ensembles(run: Run) -> bool:
 
 def context_of(config: BacktestConfig, members: tuple[str, ...]) -> int:
     """Bars that an origin needs, itself included, so that each of `members` answers."""
-    needs = dict(zip(NAMES.values(), (c.context for c in preset(config.preset)[:3])))
+    needs = dict(zip(MEMBERS, (c.context for c in preset(config.preset)[:3])))
     return max(needs.get(name, WARM_UP) for name in members)
 
 
