@@ -23,7 +23,7 @@ from tftnhits.evaluation.part import ENSEMBLES, MEMBERS, Part, Run, attempt, tra
 from tftnhits.forecast.conformal import Conformal
 from tftnhits.forecast.ensemble import combine
 from tftnhits.forecast.weights import learn_weights
-from tftnhits.models.baselines import Baseline
+from tftnhits.models.baselines import BASELINES, Baseline
 
 NETS = ("TFT", "N-HITS")
 CONFIG = BacktestConfig(
@@ -82,6 +82,10 @@ def test_every_forecaster_answers_at_every_origin(bars, result):
     for number in (0, 1):
         own = frame[frame["fold"] == number]["origin"]
         assert (own.min(), own.max()) == spans(result, number)
+
+
+def test_the_members_are_the_trained_ones_and_the_baselines():
+    assert MEMBERS[:3] == ("TFT", "N-HITS", "gradient boosting") and MEMBERS[3:] == BASELINES
 
 
 def test_prices_are_those_of_the_bars(bars, result):
