@@ -1,12 +1,26 @@
-"""Bar times ahead from the pattern of bar times."""
+"""Bar times ahead, from the calendars of exchanges and from the pattern of bar times."""
 
+import logging
+import sys
 import time
+import warnings
+from functools import cache
+from importlib.util import find_spec
 
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import djia, one_sentence, python
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from tftnhits.data.calendars import bar_minutes, next_sessions
+from tftnhits.data import calendars
+from tftnhits.data.calendars import bar_minutes, calendar_of, next_sessions, session_lengths
+from tftnhits.errors import ConfigError, MissingDependency
+
+needs_package = pytest.mark.skipif(
+    find_spec("exchange_calendars") is None, reason="exchange_calendars (the extra 'live-data') is not installed"
+)
 
 
 def stamps(*texts):
@@ -53,6 +67,13 @@ def test_short_daily_histories():
     assert next_sessions(week, 3).equals(stamps("2020-06-05", "2020-06-08", "2020-06-09"))
     assert next_sessions(stamps("2020-06-05"), 1).equals(stamps("2020-06-08"))
     assert next_sessions(stamps("2020-06-05", "2020-06-06"), 2).equals(stamps("2020-06-07", "2020-06-08"))
+
+
+def test_a_few_bars_around_weekends_are_daily():
+    for bars in (3, 4, 5, 6, 7, 8):
+        dates = pd.bdate_range("2020-06-05", periods=bars)  # a Friday
+        assert next_sessions(dates, 4).equals(pd.bdate_range(dates[-1], periods=5)[1:].as_unit("ns"))
+        assert bar_minutes(dates) == 1440
 
 
 def test_time_of_day_is_kept():
@@ -115,4 +136,283 @@ def test_five_hundred_symbols_in_two_seconds():
     start = time.perf_counter()
     for _ in range(500):
         next_sessions(dates, 5)
+    assert time.perf_counter() - start < 2
+
+
+# Below, exchange_calendars itself is the judge: one calendar a name over all years, asked for its sessions.
+
+
+@cache
+def calendar(name, *years):
+    import exchange_calendars as exchanges
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pandas 3 on exchange_calendars' code
+        return exchanges.get_calendar(name, *(years or ("2000-01-01", "2025-12-31")))
+
+
+def days_of(name):
+    return calendar(name).sessions.as_unit("ns").rename(None)
+
+
+def ahead_of(dates, horizon, symbol="", calendar=None):
+    """What a panel does."""
+    return next_sessions(dates, horizon, calendar_of(dates, symbol, calendar))
+
+
+@cache
+def half_hours():
+    """Every half-hour bar of the New York Stock Exchange, local time of its start."""
+    nyse = calendar("XNYS")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        index = nyse.trading_index("2009-01-02", "2019-12-31", "30min", intervals=False, closed="left")
+    return index.tz_convert(nyse.tz).tz_localize(None).as_unit("ns").rename(None)
+
+
+@needs_package
+def test_the_first_session_of_2018_is_the_second_of_january():
+    dates = pd.DatetimeIndex(djia(("AAPL",))["date"])
+    assert dates[-1] == pd.Timestamp("2017-12-29")
+    assert ahead_of(dates, 2, "AAPL").equals(stamps("2018-01-02", "2018-01-03"))
+    assert next_sessions(dates, 1).equals(stamps("2018-01-01"))  # what the pattern of the bars says
+
+
+@needs_package
+def test_the_next_five_sessions_are_those_that_came():
+    """From every date of twelve years, by what was known then, but for three closures that no one foresaw."""
+    dates = pd.DatetimeIndex(djia(("KO",), "2006-01-01")["date"])
+    assert len(dates) == 3020
+    wrong = [i for i in range(len(dates) - 5) if not ahead_of(dates[: i + 1], 5, "KO").equals(dates[i + 1 : i + 6])]
+    assert wrong == []
+    by_pattern = [next_sessions(dates[: i + 1], 5).equals(dates[i + 1 : i + 6]) for i in range(0, len(dates) - 5, 20)]
+    assert 0.75 < np.mean(by_pattern) < 0.9
+
+
+@needs_package
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    name=st.sampled_from([("", "XNYS"), (".L", "XLON"), (".T", "XTKS"), (".DE", "XETR"), (".TO", "XTSE")]),
+    end=st.integers(0, 6_000),
+    bars=st.integers(6, 600),
+    horizon=st.integers(1, 60),
+    clock=st.sampled_from([0, 9, 16]),
+)
+def test_daily_bars_go_on_at_the_sessions_of_their_exchange(name, end, bars, horizon, clock):
+    suffix, name = name
+    days = days_of(name)[300:]
+    end = 6 + end % (len(days) - 67)
+    past = days[max(end - bars, 0) : end + 1] + pd.Timedelta(hours=clock)
+    assert calendar_of(past, f"X{suffix}") == name
+    ahead = ahead_of(past, horizon, f"X{suffix}")
+    assert ahead.equals(days[end + 1 : end + 1 + horizon] + pd.Timedelta(hours=clock))
+    assert ahead.is_monotonic_increasing and ahead.is_unique and ahead[0] > past[-1]
+    closed = pd.date_range(past[-1].normalize(), ahead[-1].normalize()).difference(days)
+    assert not ahead.normalize().isin(closed).any()
+
+
+@needs_package
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(end=st.integers(300, 35_000), bars=st.integers(200, 600), horizon=st.integers(1, 40), late=st.booleans())
+def test_half_hours_go_on_at_the_slots_that_came(end, bars, horizon, late):
+    """Holidays and half days included; stamped with the start of each bar or with its end."""
+    every = half_hours() + pd.Timedelta(minutes=30 * late)
+    past = every[max(end - bars, 0) : end + 1]
+    assert calendar_of(past) == "XNYS"
+    assert ahead_of(past, horizon).equals(every[end + 1 : end + 1 + horizon])
+
+
+@needs_package
+def test_each_half_day_ends_at_one():
+    early = calendar("XNYS").early_closes
+    early = early[(early > "2009-03-01") & (early < "2019-12-20")]
+    assert len(early) > 20
+    for day in early:
+        begun = np.flatnonzero(half_hours().normalize() == day)
+        assert len(begun) == 7  # 9:30 to 13:00
+        assert ahead_of(half_hours()[: begun[0]][-300:], 9).equals(half_hours()[begun[0] : begun[0] + 9])
+
+
+@needs_package
+@pytest.mark.parametrize(
+    "first, last, early",
+    [
+        ("10:00", "16:00", "13:00"),  # stamped with the end of each bar
+        ("04:00", "19:30", "16:30"),  # before and after hours too: all that comes after them is three hours earlier
+        ("14:30", "20:30", "17:30"),  # in UTC
+        ("09:30", "15:30", "12:30"),
+    ],
+)
+def test_half_days_cut_hours_of_all_kinds(first, last, early):
+    days = days_of("XNYS")
+    days = days[(days > "2019-10-01") & (days < "2020-01-01")]
+    dates = session(days[days < "2019-11-28"], first, last)
+    half, full = session(stamps("2019-11-29"), first, early), session(stamps("2019-12-02", "2019-12-03"), first, last)
+    expected = half.append(full).as_unit("ns")
+    assert ahead_of(dates, len(expected), calendar="XNYS").equals(expected)
+    assert ahead_of(dates, len(expected)).equals(expected) == (first != "14:30")  # UTC is no New York day: not inferred
+
+
+@needs_package
+def test_lunch_golden_week_and_a_half_day_in_asia():
+    def tokyo(days):
+        parts = session(days, "09:00", "11:00"), session(days, "12:30", "14:30")
+        return parts[0].append(parts[1]).sort_values().as_unit("ns")
+
+    days = days_of("XTKS")
+    past = days[(days > "2019-04-01") & (days <= "2019-04-26")]
+    assert calendar_of(tokyo(past), "7203.T") == "XTKS"
+    assert ahead_of(tokyo(past), 12, "7203.T").equals(tokyo(stamps("2019-05-07", "2019-05-08"))[:12])
+
+    days = days_of("XHKG")
+    past = days[(days > "2019-11-20") & (days < "2019-12-24")]
+    hong_kong = session(past, "09:30", "11:30").append(session(past, "13:00", "15:30")).sort_values()
+    eve = session(stamps("2019-12-24"), "09:30", "11:30")
+    after = session(stamps("2019-12-27"), "09:30", "11:30")
+    assert ahead_of(hong_kong, 10, "0700.HK").equals(eve.append(after).as_unit("ns"))
+
+
+@needs_package
+def test_a_single_day_goes_on_by_the_hours_of_its_exchange():
+    morning = session(stamps("2019-11-27"), "09:30", "11:29", "min")
+    rest = session(stamps("2019-11-27"), "11:30", "15:59", "min")
+    then = session(stamps("2019-11-29"), "09:30", "12:59", "min").append(stamps("2019-12-02 09:30"))
+    assert ahead_of(morning, 481).equals(rest.append(then).as_unit("ns"))
+    ends = session(stamps("2019-11-27"), "10:00", "16:00")
+    assert ahead_of(ends, 8).equals(session(stamps("2019-11-29"), "10:00", "13:00").append(stamps("2019-12-02 10:00")))
+    tokyo = session(stamps("2019-05-08"), "09:00", "11:00")
+    assert ahead_of(tokyo, 2, "7203.T").equals(stamps("2019-05-08 12:30", "2019-05-08 13:00"))
+
+
+@needs_package
+def test_futures_open_the_evening_before():
+    hours = pd.date_range("2019-10-13 17:00", "2019-11-22 15:00", freq="h")
+    rest = (hours.hour == 16) | (hours.day_of_week == 5) | ((hours.day_of_week == 4) & (hours.hour > 15))
+    rest |= (hours.day_of_week == 6) & (hours.hour < 17)
+    past = hours[~rest]
+    assert calendar_of(past, calendar="CMES") == "CMES" and calendar_of(past) is None
+    assert ahead_of(past, 2, calendar="CMES").equals(stamps("2019-11-24 17:00", "2019-11-24 18:00"))
+
+
+@pytest.mark.parametrize("freq", ["D", "h", "7min"])
+def test_bars_of_every_day_go_on_evenly(freq):
+    every = pd.date_range("2020-05-25", periods=3000, freq=freq)
+    assert calendar_of(every[:2000]) == "24/7"
+    assert ahead_of(every[:2000], 900).equals(every[2000:2900].as_unit("ns"))
+    few = every[:3]  # no weekend yet: the name tells
+    assert calendar_of(few, "BTC-USD") == "24/7" and calendar_of(few) != "24/7"
+    assert ahead_of(few, 20, "BTC-USD").equals(every[3:23].as_unit("ns"))
+
+
+@needs_package
+def test_a_calendar_is_inferred_only_if_it_explains_the_bars():
+    nyse, london = (d[d > "2018-01-01"][:300] for d in (days_of("XNYS"), days_of("XLON")))
+    assert calendar_of(nyse) == calendar_of(nyse, "BRK.B") == calendar_of(nyse, "^GSPC") == "XNYS"
+    assert calendar_of(london, "VOD.L") == "XLON"
+    assert calendar_of(london) is None and calendar_of(nyse, "VOD.L") is None
+    assert calendar_of(pd.bdate_range("2018-01-01", periods=300)) is None  # has bars on holidays
+    assert calendar_of(nyse.delete(range(100, 110))) == "XNYS"  # ten sessions without a bar
+    assert calendar_of(nyse.delete(range(100, 130))) is None
+    assert calendar_of(nyse[nyse.day_of_week != 4]) is None
+    assert calendar_of(nyse[::5]) is calendar_of(pd.date_range("2018-01-01", periods=30, freq="MS")) is None
+    assert calendar_of(pd.DatetimeIndex([])) is calendar_of(pd.DatetimeIndex([pd.NaT] * 3)) is None
+    sundays = pd.date_range("2018-01-01", "2018-12-31")
+    assert calendar_of(sundays[~sundays.day_of_week.isin([4, 5])]) is None
+    # bars long ago don't matter
+    assert calendar_of(pd.bdate_range("2010-01-01", "2016-12-30").append(nyse)) == "XNYS"
+
+
+@needs_package
+def test_currencies_round_the_clock_are_no_stocks():
+    hours = pd.date_range("2019-10-14", "2019-11-22 16:00", freq="h")
+    hours = hours[hours.day_of_week < 5]
+    assert calendar_of(hours) is None
+    assert ahead_of(hours, 200).normalize().isin(stamps("2019-11-28")).any()  # Thanksgiving is a day as any
+
+
+@needs_package
+def test_a_given_calendar_decides():
+    dates = pd.bdate_range("2018-01-01", "2018-12-21")
+    assert calendar_of(dates, "X", "NYSE") == calendar_of(dates, "X", {"X": "XNYS"}) == "XNYS"
+    assert calendar_of(dates, "X", {"Y": "XNYS"}) is calendar_of(dates, "X", {"X": None}) is None
+    london = ahead_of(dates, 3, "X", "XLON")
+    assert london.equals(stamps("2018-12-24", "2018-12-27", "2018-12-28"))
+    assert ahead_of(dates, 2, "X", "24/7").equals(stamps("2018-12-22", "2018-12-23"))
+
+
+@needs_package
+@pytest.mark.parametrize("bad", ["NYSX", "", "xnys ", 5, ["XNYS"], {"X": "nope"}, {"X": 5}])
+def test_an_unknown_calendar_is_refused_with_names_that_there_are(bad):
+    with pytest.raises(ConfigError, match="XNYS") as caught:
+        calendar_of(pd.bdate_range("2018-01-01", periods=9), "X", bad)
+    assert one_sentence(str(caught.value))
+
+
+@needs_package
+def test_beyond_the_range_of_a_calendar_the_pattern_goes_on(caplog):
+    bound = calendar("XSHG", "2020-01-01", "2020-12-31").bound_max()
+    every = pd.bdate_range(end=bound, periods=40)
+    with caplog.at_level(logging.WARNING, "tftnhits"):
+        ahead = ahead_of(every[:-2], 5, calendar="XSHG")
+    assert "XSHG" in caplog.text
+    assert ahead.equals(pd.bdate_range(every[-2], periods=5).as_unit("ns"))
+    assert calendar_of(pd.bdate_range("1900-01-01", periods=30), "1.SS") is None
+    old = pd.bdate_range("1700-01-01", periods=30)
+    assert len(ahead_of(old, 5)) == len(ahead_of(old, 5, calendar="XTKS")) == 5
+
+
+@needs_package
+def test_without_the_package_the_pattern_is_inferred(monkeypatch):
+    dates = days_of("XNYS")[:300]
+    monkeypatch.setitem(sys.modules, "exchange_calendars", None)
+    calendars._sessions.cache_clear()
+    try:
+        assert calendar_of(dates, "X") is None and calendar_of(dates, "X", "24/7") == "24/7"
+        with pytest.raises(MissingDependency, match="live-data") as caught:
+            calendar_of(dates, "X", "XNYS")
+        assert one_sentence(str(caught.value))
+    finally:
+        calendars._sessions.cache_clear()
+
+
+@needs_package
+def test_lengths_of_sessions():
+    nyse = days_of("XNYS")
+    nyse = nyse[(nyse > "2017-01-01") & (nyse < "2018-01-01")]
+    found = pd.Series(session_lengths(nyse, "XNYS"), nyse)
+    short = {"2017-07-03": np.log(3.5 / 6.5), "2017-11-24": np.log(3.5 / 6.5)}
+    assert found[found != 0].index.equals(stamps(*short))
+    np.testing.assert_allclose(found[found != 0], list(short.values()))
+    bars = session(stamps("2017-11-22", "2017-11-24"), "04:00", "19:30")  # those before and after hours too
+    np.testing.assert_allclose(session_lengths(bars, "XNYS"), np.repeat([0, np.log(3.5 / 6.5)], 32))
+    hong_kong = stamps("2019-12-23", "2019-12-24", "2019-12-27")  # lunch is no part of a full day
+    np.testing.assert_allclose(session_lengths(hong_kong, "XHKG"), [0, np.log(2.5 / 5.5), 0])
+    longer = stamps("2024-11-01", "2024-11-05", "2024-11-06")  # Tokyo closes half an hour later for good
+    assert not session_lengths(longer, "XTKS").any()
+    for dates, name in ((nyse, "24/7"), (nyse, None), (stamps("1900-01-01"), "XTKS"), (nyse[:0], "XNYS")):
+        assert not session_lengths(dates, name).any()
+    holiday = session_lengths(stamps("2017-12-25", "2017-07-03 12:00"), "XNYS")
+    np.testing.assert_allclose(holiday, [0, np.log(3.5 / 6.5)])
+
+
+@needs_package
+def test_calendars_are_imported_only_for_dates():
+    done = python(
+        "import sys, tftnhits as tn\n"
+        "bars = [[9.0, 9.2, 8.9, 9.1, 5.0]] * 30\n"
+        "tn.make_panel(tn.load_bars(bars))\n"
+        "assert 'exchange_calendars' not in sys.modules\n"
+        "tn.make_panel(tn.load_bars(bars).assign(date='2020-01-02')[:1])\n"
+        "assert 'exchange_calendars' in sys.modules\n"
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@needs_package
+def test_five_hundred_calendars_in_two_seconds():
+    dates = days_of("XNYS")[:3000]
+    ahead_of(dates, 5)
+    start = time.perf_counter()
+    for i in range(500):
+        ahead_of(dates[i:], 5)
     assert time.perf_counter() - start < 2

@@ -234,6 +234,9 @@ def test_known_features_by_hand():
     np.testing.assert_allclose(found["hour_cos"], np.cos(2 * np.pi * np.array([9, 9, 15]) / 24), atol=1e-12)
     np.testing.assert_allclose(found["year_sin"], np.sin(2 * np.pi * np.array([59, 60, 63]) / 365.25))
     assert (found["has_calendar"] == 1).all()
+    assert not found["session"].any()  # no calendar
+    short = F.known_features(date, 1440.0, np.array([0, -0.6, 0]))[:, F.KNOWN.index("session")]
+    np.testing.assert_allclose(short, [0, -0.6, 0])
     undated = F.known_features(np.array(["NaT", "NaT"], "datetime64[ns]"), float("nan"))
     assert undated.shape == (2, len(F.KNOWN)) and not undated.any()
 

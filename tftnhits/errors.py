@@ -6,6 +6,9 @@ class TftnhitsError(Exception):
 
     code = 2
 
+    def __init__(self, *args: object):
+        super().__init__(*(_quiet(arg) if isinstance(arg, str) else arg for arg in args))
+
 
 class DataError(TftnhitsError, ValueError):
     """Bars that can't be read or repaired: names symbol, row, column and value where there is one."""
@@ -27,6 +30,10 @@ class HubError(TftnhitsError, OSError):
     """A model hub that can't be reached, refuses, is too slow, or delivers other than it lists: names hub and model."""
 
 
+class DownloadError(TftnhitsError, OSError):
+    """Live bars that can't be downloaded, and are not in the cache either: names the source and the symbols."""
+
+
 class MissingDependency(TftnhitsError, ImportError):
     """An optional package that is not installed: names the extra that brings it."""
 
@@ -43,6 +50,18 @@ class BacktestIncomplete(TftnhitsError, RuntimeError):
     """A backtest some parts of which were killed: names them; all others are kept, and a second call resumes."""
 
 
+# They move the cursor, end the line, or can't be printed: what came from a file is not to act on a terminal.
+_CONTROL = dict.fromkeys([*range(32), *range(127, 160), 0x2028, 0x2029, *range(0xD800, 0xE000)], "?")
+
+
+LONGEST = 490  # characters of a message: beyond, its middle goes, since what to do stands at its end
+
+
+def _quiet(text: str) -> str:
+    text = text.translate(_CONTROL)
+    return text if len(text) <= LONGEST else f"{text[:300]} ... {text[-(LONGEST - 305) :]}"
+
+
 def one_line(text: str, limit: int = 60) -> str:
     """`text` in one printable line, cut to `limit` characters."""
     line = "".join(c if c.isprintable() else "?" for c in " ".join(text[: 4 * limit].split()))
@@ -54,5 +73,5 @@ def shown(value: object, limit: int = 60) -> str:
     try:
         text = repr(value)
     except Exception:  # an integer of 5,000 digits, lists in lists for ever; other people's classes raise anything
-        text = f"a {type(value).__name__}"
+        text = f"<{type(value).__name__}>"
     return one_line(text, limit)

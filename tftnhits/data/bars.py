@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..errors import DataError, MissingDependency
-from .cells import NO_VALUE
+from ..errors import DataError, MissingDependency, one_line, shown
+from .cells import MAX_SYMBOL, NO_VALUE, text_of
 from .repair import COLUMNS, PRICES, REPORT, require_columns, validate_bars
 
 BUNDLED = ("djia",)
@@ -36,13 +37,15 @@ def load_bars(source: Any, symbol: str | None = None) -> pd.DataFrame:
     Raises DataError on what can't be read or repaired (see `validate_bars`).
     """
     if symbol is not None and (not isinstance(symbol, str) or not symbol.strip()):
-        raise DataError(f"symbol is {symbol!r}; give a name such as 'AAPL', or leave it out.")
+        raise DataError(f"symbol is {shown(symbol)}; give a name such as 'AAPL', or leave it out.")
     frame = _read(source, symbol or _default_symbol(source))
     if symbol is not None:
-        own = frame["symbol"].astype(str).str.strip()
+        own = frame["symbol"]
+        own = own.str.strip().fillna("") if isinstance(own.dtype, pd.StringDtype) else own.map(text_of)
         frame = frame[(own == symbol.strip()).to_numpy()]
         if len(own) and not len(frame):
-            raise DataError(f"There is no symbol {symbol!r} in this source; it has {', '.join(own.unique()[:10])}.")
+            found = one_line(", ".join(map(text_of, own.unique()[:10])), 160)
+            raise DataError(f"There is no symbol {shown(symbol)} in this source; it has {found}.")
     bars, report = validate_bars(frame.reset_index(drop=True), rows=frame.index.to_numpy() + 1)
     bars.attrs["repairs"] = report.to_dict("records")
     log.info(
@@ -58,7 +61,8 @@ def repairs(bars: pd.DataFrame) -> pd.DataFrame:
 
 
 def _default_symbol(source: Any) -> str:
-    return Path(source).stem or "series" if isinstance(source, (str, os.PathLike)) else "series"
+    stem = Path(os.fsdecode(source)).stem if isinstance(source, (str, os.PathLike)) else ""
+    return one_line(text_of(stem), MAX_SYMBOL) or "series"
 
 
 def _read(source: Any, symbol: str) -> pd.DataFrame:
@@ -69,7 +73,7 @@ def _read(source: Any, symbol: str) -> pd.DataFrame:
         return _tidy(source, symbol)
     if isinstance(source, (str, os.PathLike)):
         path = bundled_path(source) if source in BUNDLED else source
-        return _tidy(_parse(_file_bytes(path), f"{os.fspath(path)!r}"), symbol)
+        return _tidy(_parse(_file_bytes(path), shown(os.fspath(path), 200)), symbol)
     if hasattr(source, "read"):
         return _tidy(_parse(_stream_bytes(source), "the open file"), symbol)
     if isinstance(source, Mapping):
@@ -96,28 +100,32 @@ def bundled_path(name: str) -> Path:
 
 
 def _file_bytes(path: str | os.PathLike) -> bytes:
+    name = shown(os.fspath(path), 200)
     try:
-        if Path(path).is_dir():
-            raise DataError(f"{os.fspath(path)!r} is a folder; give one CSV or Parquet file.")
+        mode = os.stat(path).st_mode
+        if stat.S_ISDIR(mode):
+            raise DataError(f"{name} is a folder; give one CSV or Parquet file.")
+        if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):  # /dev/zero has no end
+            raise DataError(f"{name} is a device; give one CSV or Parquet file.")
         return Path(path).read_bytes()
+    except DataError:
+        raise
     except FileNotFoundError as error:
-        raise DataError(
-            f"There is no file {os.fspath(path)!r}; give the path of a CSV or Parquet file, or 'djia'."
-        ) from error
-    except (
-        OSError,
-        ValueError,
-        TypeError,
-    ) as error:  # ValueError: a NUL in the name; TypeError: a bytes path
-        raise DataError(f"{os.fspath(path)!r} can't be read: {error}; check its name and permissions.") from error
+        raise DataError(f"There is no file {name}; give the path of a CSV or Parquet file, or 'djia'.") from error
+    except (OSError, ValueError, TypeError) as error:  # ValueError: a NUL in the name; TypeError: a bytes path
+        why = getattr(error, "strerror", None) or one_line(str(error), 100)
+        raise DataError(f"{name} can't be read: {why}; check its name and permissions.") from error
 
 
 def _stream_bytes(stream: Any) -> bytes:
     try:
         content = stream.read()
+        if not isinstance(content, str | bytes | bytearray | memoryview):  # bytes(2**40) would be a terabyte
+            raise TypeError(f"its read() returns {type(content).__name__}")
         return content.encode() if isinstance(content, str) else bytes(content)
-    except (OSError, ValueError, TypeError) as error:
-        raise DataError(f"The open file can't be read: {error}; open it for reading as UTF-8 text.") from error
+    except Exception as error:  # it may be anyone's class
+        why = one_line(str(error), 100).rstrip(".")
+        raise DataError(f"The open file can't be read: {why}; open it for reading as UTF-8 text.") from error
 
 
 def _parse(raw: bytes, name: str) -> pd.DataFrame:
@@ -143,7 +151,7 @@ def _guarded(what: str, reader: Any, *args: Any) -> pd.DataFrame:
     except ImportError as error:
         raise MissingDependency("Parquet files need a pyarrow that fits this numpy: pip install -U pyarrow.") from error
     except Exception as error:  # parsers raise a dozen kinds, some of them their own
-        why = " ".join(str(error).split()).rstrip(".")[:160]
+        why = one_line(str(error), 160).rstrip(".")
         raise DataError(f"{what}: {why}; write it again as a plain CSV or Parquet file.") from error
 
 
@@ -196,7 +204,7 @@ def _from_mapping(source: Mapping, symbol: str) -> pd.DataFrame:
         raise DataError("There are no bars: the dict is empty; give columns or a table for each symbol.")
     if not all(_is_table(value) for value in source.values()):
         return _tidy(_guarded("The dict of columns is not a table", pd.DataFrame, dict(source)), symbol)
-    return pd.concat([_read(table, str(name)) for name, table in source.items()])
+    return pd.concat([_read(table, text_of(name)) for name, table in source.items()])
 
 
 def _is_table(value: Any) -> bool:
@@ -208,7 +216,7 @@ def _is_table(value: Any) -> bool:
 
 
 def _label(column: Any) -> str:
-    return str(column).strip().lstrip("\ufeff").lower()
+    return text_of(column).lstrip("\ufeff").lower()
 
 
 def _tidy(frame: pd.DataFrame, symbol: str) -> pd.DataFrame:
@@ -226,9 +234,12 @@ def _tidy(frame: pd.DataFrame, symbol: str) -> pd.DataFrame:
             labels[nameless[0]] = "date"
     require_columns(pd.Index(labels))
     # extra columns keep their own names for the report
-    names = [label if label in COLUMNS else str(own) for label, own in zip(labels, frame.columns, strict=True)]
+    names = [label if label in COLUMNS else text_of(own) for label, own in zip(labels, frame.columns, strict=True)]
     frame = frame.set_axis(names, axis=1)
-    return frame if "symbol" in names else frame.assign(symbol=symbol)
+    if "symbol" in names:
+        return frame
+    # assign would comment on frames that were built column by column
+    return pd.concat([frame, pd.Series(text_of(symbol), frame.index, name="symbol", dtype=object)], axis=1)
 
 
 def _index_to_column(frame: pd.DataFrame) -> pd.DataFrame:
@@ -253,7 +264,7 @@ def _from_levels(frame: pd.DataFrame, symbol: str) -> pd.DataFrame:
         raise DataError(f"The columns have {frame.columns.nlevels} levels; give one, or price and ticker.")
     levels = [[_label(name) for name in frame.columns.get_level_values(i)] for i in (0, 1)]
     price = max((0, 1), key=lambda i: len({*levels[i]} & {*PRICES}))
-    names, tickers = ([str(name).strip() for name in frame.columns.get_level_values(i)] for i in (price, 1 - price))
+    names, tickers = ([text_of(name) for name in frame.columns.get_level_values(i)] for i in (price, 1 - price))
     parts: dict[str, list[int]] = {}
     shared = []  # ("Date", "") or ("", "Date"): an index that reset_index has made a column
     for i, (name, ticker) in enumerate(zip(names, tickers)):

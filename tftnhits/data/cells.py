@@ -7,38 +7,71 @@ import warnings
 from collections.abc import Callable
 from decimal import Decimal
 from numbers import Real
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ..errors import DataError
+from ..errors import DataError, shown
 
 NO_VALUE = ("", "-", "--", "na", "n/a", "#n/a", "nan", "nat", "null", "none", "<na>")
+MAX_SYMBOL = 100  # characters: file names, captions and messages carry it
 NAT = np.datetime64("NaT", "ns")
 
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")  # "1,234.5", but not "10,5": that may mean 10.5
 _DIGITS = re.compile(r"\d{8,19}(\.0)?")
 _LOOKS_LIKE_DATE = re.compile(r"\d{4}|\d+[/.-]\d+[/.-]\d+")  # keeps "5" from meaning the 5th of this month
 _DOTTED = re.compile(r"\d{1,2}\.\d{1,2}\.\d{4}")
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # they move the cursor or end the line
 _OFFSET = re.compile(r"(?<=[\d ])(Z|UTC|GMT|[+-]\d\d:?\d\d(:\d\d)?)$", re.IGNORECASE)
 
 
 def parse_symbols(series: pd.Series, rows: np.ndarray) -> tuple[list[str], np.ndarray]:
     """Sorted names and, for each row, its index among them.
 
-    series: [R] cells of any type; rows: [R] row numbers for the error. Raises DataError on a missing symbol.
+    series: [R] cells of any type; rows: [R] row numbers for the error. Raises DataError on a missing symbol, and on
+    one that no message, figure or file name could carry: of control characters, or longer than MAX_SYMBOL.
     """
-    try:
-        code, unique = pd.factorize(series)
-    except (TypeError, NotImplementedError) as error:
-        raise DataError(f"Column symbol holds {series.dtype} cells that aren't text; give one name a row.") from error
-    cleaned = [str(name).strip().encode("utf-8", "replace").decode() for name in unique]
+    code, unique = _distinct(series, "Column symbol", "text; give one name a row")
+    cleaned = [text_of(name) for name in unique]
     blank = np.array([not name for name in cleaned] + [True])  # the last one answers for code -1: missing
     if (bad := np.flatnonzero(blank[code])).size:
         raise DataError(f"Row {rows[bad[0]]} has no symbol; fill the column symbol in every row.")
     names = sorted(set(cleaned))
+    for name in names:
+        if len(name) > MAX_SYMBOL or _UNPRINTABLE.search(name):
+            row = rows[np.flatnonzero(code == cleaned.index(name))[0]]
+            raise DataError(
+                f"Row {row} has the symbol {shown(name)}; give one of at most {MAX_SYMBOL} characters, without control "
+                "characters."
+            )
     place = {name: i for i, name in enumerate(names)}
     return names, np.array([place[name] for name in cleaned], dtype=np.int64)[code]
+
+
+def text_of(cell: object) -> str:
+    """The cell as text that can be written as UTF-8."""
+    try:
+        text = str(cell)
+    except (ValueError, RecursionError):  # an integer of 5,000 digits
+        text = shown(cell)
+    return text.strip().encode("utf-8", "replace").decode()
+
+
+def _distinct(series: pd.Series, what: str, wanted: str) -> tuple[np.ndarray, Any]:
+    """For each cell [R] its number among the distinct ones, -1 where missing, and these [U]."""
+    try:
+        return pd.factorize(series)
+    except (TypeError, ValueError, ArithmeticError, NotImplementedError, RecursionError) as error:
+        raise DataError(f"{what} holds {series.dtype} cells that aren't {wanted}.") from error
+
+
+def _missing(cells: Any) -> Any:
+    """Mask [R] of the cells that stand for nothing."""
+    try:
+        return pd.isna(cells)
+    except ArithmeticError:  # a signalling NaN of decimal doesn't compare
+        return np.array([cell.is_nan() if isinstance(cell, Decimal) else pd.isna(cell) is True for cell in cells], bool)
 
 
 def parse_numbers(series: pd.Series, column: str, where: Callable[[int], str]) -> tuple[np.ndarray, np.ndarray | None]:
@@ -50,12 +83,12 @@ def parse_numbers(series: pd.Series, column: str, where: Callable[[int], str]) -
     if isinstance(dtype, np.dtype) and dtype.kind in "fiu":
         return series.to_numpy(dtype=np.float64), None
     cells = series.astype(object).to_numpy()
-    missing = pd.isna(cells)
+    missing = _missing(cells)
     pairs = zip(cells, missing, strict=True)
     values = np.array([np.nan if gone else _number(cell) for cell, gone in pairs], dtype=object)
     if (bad := np.flatnonzero(np.equal(values, None))).size:
         raise DataError(
-            f"{where(bad[0])}, column {column}: {_short(cells[bad[0]])} is not a number; "
+            f"{where(bad[0])}, column {column}: {shown(cells[bad[0]])} is not a number; "
             "write numbers like 1234.5 and leave missing ones empty."
         )
     values = values.astype(np.float64)
@@ -92,23 +125,19 @@ def parse_dates(series: pd.Series, where: Callable[[int], str]) -> tuple[np.ndar
     if isinstance(series.dtype, pd.DatetimeTZDtype):
         notes.append(("time zone dropped, local time kept", str(series.dtype.tz)))
         series = series.dt.tz_localize(None)
-    missing = series.isna().to_numpy()
+    missing = np.asarray(_missing(series))
     if isinstance(series.dtype, np.dtype) and series.dtype.kind == "M":
         parsed = _nanoseconds(series.to_numpy())
     else:
-        try:
-            code, unique = pd.factorize(series)  # dates repeat over symbols: parse each once
-        except (TypeError, NotImplementedError) as error:
-            raise DataError(
-                f"Column date holds {series.dtype} cells that aren't dates; give one date a row."
-            ) from error
+        # dates repeat over symbols: parse each once
+        code, unique = _distinct(series, "Column date", "dates; give one date a row")
         if isinstance(series.dtype, np.dtype) and series.dtype.kind in "fiu":
             values, blank = _from_numbers(np.asarray(unique)), np.zeros(len(unique), bool)
         else:
-            values, blank = _from_text([str(cell).strip() for cell in unique], notes)
+            values, blank = _from_text([text_of(cell) for cell in unique], notes)
         parsed, missing = np.append(values, NAT)[code], missing | np.append(blank, True)[code]
     if (bad := np.flatnonzero(np.isnat(parsed) & ~missing)).size:
-        value = _short(series.iloc[bad[0]])
+        value = shown(series.iloc[bad[0]])
         raise DataError(f"{where(bad[0])}, column date: {value} is not a date of 1678 to 2261; write it as YYYY-MM-DD.")
     return parsed, notes
 
@@ -200,8 +229,3 @@ def _to_datetime(texts: pd.Series, options: dict) -> np.ndarray:
     if isinstance(parsed.dtype, np.dtype) and parsed.dtype.kind == "M":
         return _nanoseconds(parsed.to_numpy())
     return np.full(len(texts), NAT)
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else text[:37] + "..."

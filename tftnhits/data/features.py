@@ -32,8 +32,9 @@ HISTORY = (*(f"shock_q{i}" for i in (1, 2, 3, 4)), *(f"volume_shock_q{i}" for i 
 OBSERVED = PRICE + VOLUME + MARKET + HISTORY
 KNOWN = (
     *("weekday_sin", "weekday_cos", "year_sin", "year_cos", "month_day", "gap", "hour_sin", "hour_cos"),
-    "has_calendar",
+    *("has_calendar", "session"),
 )
+NAMED_ONLY = ("session",)  # that None in PanelConfig doesn't stand for: models saved with None know nothing of them
 STATIC = ("bar_length", "weekends", "has_volume", "has_calendar")
 # masked together: as where a panel has none of them, static inputs included
 GROUPS = {
@@ -157,8 +158,11 @@ def market_features(z: np.ndarray, trend: np.ndarray, code: np.ndarray) -> dict[
     return {k: np.where(code >= 0, v[code], np.nan) for k, v in by_date.items()}
 
 
-def known_features(date: np.ndarray, minutes: float) -> np.ndarray:
-    """Calendar of each bar [R, F_k] from datetime64[ns] dates of one symbol; zero throughout where there is none."""
+def known_features(date: np.ndarray, minutes: float, session: np.ndarray | None = None) -> np.ndarray:
+    """Calendar of each bar [R, F_k] from datetime64[ns] dates of one symbol; zero throughout where there is none.
+
+    session [R]: the log of each session's length relative to a full one; None where no calendar tells it.
+    """
     out = np.zeros((len(date), len(KNOWN)))
     if np.isnat(date).any():
         return out
@@ -174,4 +178,6 @@ def known_features(date: np.ndarray, minutes: float) -> np.ndarray:
     out[:, 4] = (day - month.astype("datetime64[D]")).astype(np.int64) / 31 - 0.5
     out[:, 5] = np.clip(np.log(np.maximum(gap, 1e-3) / max(minutes, 1e-3)), -CLIP, CLIP)
     out[:, 8] = 1.0
+    if session is not None:
+        out[:, 9] = np.maximum(session, -CLIP)
     return out

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from ..errors import DataError
-from .cells import parse_dates, parse_numbers, parse_symbols
+from ..errors import DataError, one_line, shown
+from .cells import parse_dates, parse_numbers, parse_symbols, text_of
 
 PRICES = ("open", "high", "low", "close")
 COLUMNS = ("symbol", "date", *PRICES, "volume")
@@ -109,7 +109,7 @@ def validate_bars(frame: pd.DataFrame, rows: np.ndarray | None = None) -> tuple[
 
 def require_columns(columns: pd.Index, needed: tuple[str, ...] = PRICES) -> None:
     """Raises DataError if a column is missing or there twice."""
-    found = ", ".join(map(str, columns[:12])) or "none"
+    found = one_line(", ".join(map(text_of, columns[:12])), 160) or "none"
     if missing := [name for name in needed if name not in columns]:
         raise DataError(f"Missing column {', '.join(missing)}; found {found}. Rename or add what is missing.")
     if twice := [name for name in COLUMNS if (columns == name).sum() > 1]:
@@ -124,7 +124,7 @@ def _coerce(frame: pd.DataFrame, rows: np.ndarray | None, ledger: _Ledger) -> _T
     if not len(frame):
         raise DataError("There are no bars: the source has columns but not a single row; give at least one bar.")
     rows = np.arange(1, len(frame) + 1) if rows is None else np.asarray(rows)
-    if extra := [str(name) for name in frame.columns if name not in COLUMNS]:
+    if extra := [text_of(name) for name in frame.columns if name not in COLUMNS]:
         ledger.note("extra column ignored", len(extra), ", ".join(extra[:5]))
     names, code = parse_symbols(frame["symbol"], rows)
     table = _Table(names, code, rows, np.full(len(frame), np.datetime64("NaT", "ns")), {})
@@ -147,7 +147,7 @@ def _read_numbers(table: _Table, raw: pd.Series, name: str, ledger: _Ledger) -> 
     values, text = parse_numbers(raw, name, table.where)
     table.cells[name] = values
     if text is not None:
-        ledger.mark(table, text, "number written as text", lambda i: f"{name} {str(raw.iloc[i])!r} -> {values[i]:.6g}")
+        ledger.mark(table, text, "number written as text", lambda i: f"{name} {shown(raw.iloc[i])} -> {values[i]:.6g}")
 
 
 def _drop_blank(table: _Table, ledger: _Ledger) -> _Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ import pandas as pd
 from ..config import PanelConfig
 from ..errors import ConfigError, DataError, HistoryTooShort
 from . import features as F
-from .calendars import bar_minutes, next_sessions
+from .calendars import bar_minutes, calendar_of, next_sessions, session_lengths
 from .repair import validate_bars
 
 SPLITS = ("train", "valid", "test")
@@ -94,22 +95,33 @@ class Panel:
 
 def input_names(config: PanelConfig) -> dict[str, tuple[str, ...]]:
     """Names of the observed, known and static inputs of a panel made with `config`."""
-    return {"observed": config.observed or F.OBSERVED, "known": config.known or F.KNOWN, "static": F.STATIC}
+    known = config.known or tuple(name for name in F.KNOWN if name not in F.NAMED_ONLY)
+    return {"observed": config.observed or F.OBSERVED, "known": known, "static": F.STATIC}
 
 
 def make_panel(
-    bars: pd.DataFrame, config: PanelConfig | None = None, fitted: dict[str, np.ndarray] | None = None
+    bars: pd.DataFrame,
+    config: PanelConfig | None = None,
+    fitted: dict[str, np.ndarray] | None = None,
+    calendar: str | Mapping[str, str | None] | None = None,
 ) -> Panel:
     """Validate bars, compute features and targets, and split by date.
 
     `fitted` holds the volatility scale and the inputs' means and deviations of a trained model (Panel.fitted);
-    None fits them on the training split.
-    Raises DataError on bars that can't be repaired, ConfigError on unknown features or dates out of order.
+    None fits them on the training split. `calendar` tells the sessions ahead: a name of exchange_calendars ("XNYS",
+    "24/7"), or names by symbol; None infers it from symbol and dates (calendars.calendar_of).
+    Raises DataError on bars that can't be repaired, ConfigError on an unknown feature or calendar or dates out of
+    order, MissingDependency on a calendar's name without exchange_calendars.
     """
-    return panel_of(validate_bars(bars)[0], config or PanelConfig(), fitted)
+    return panel_of(validate_bars(bars)[0], config or PanelConfig(), fitted, calendar)
 
 
-def panel_of(bars: pd.DataFrame, config: PanelConfig, fitted: dict[str, np.ndarray] | None = None) -> Panel:
+def panel_of(
+    bars: pd.DataFrame,
+    config: PanelConfig,
+    fitted: dict[str, np.ndarray] | None = None,
+    calendar: str | Mapping[str, str | None] | None = None,
+) -> Panel:
     """`make_panel` of bars that were validated (load_bars): to do it twice takes as long as the features."""
     ahead = config.horizon
     symbol = bars["symbol"].to_numpy()
@@ -147,10 +159,12 @@ def panel_of(bars: pd.DataFrame, config: PanelConfig, fitted: dict[str, np.ndarr
     target = steps / (sigma[..., None] * np.sqrt(np.arange(1, ahead + 1)))
 
     flat = _Flat(length, ahead, cells)
-    dates, known, static = _calendar(date, first, length, volume, ahead)
-    columns = [F.KNOWN.index(n) for n in _chosen(config.known, F.KNOWN)]
+    symbols = tuple(symbol[first].tolist())
+    chosen = _chosen(input_names(config)["known"], F.KNOWN)
+    dates, known, static = _calendar(date, symbols, length, volume, ahead, calendar, "session" in chosen)
+    columns = [F.KNOWN.index(n) for n in chosen]
     return Panel(
-        config, tuple(symbol[first].tolist()), flat.start, length, dates, flat(close, np.nan),
+        config, symbols, flat.start, length, dates, flat(close, np.nan),
         flat(observed, 0.0).astype(np.float32), known[:, columns].astype(np.float32), static.astype(np.float32),
         flat(target, np.nan).astype(np.float32), flat(sigma, np.nan).astype(np.float32), flat(split, 3), fitted,
     )  # fmt: skip
@@ -233,19 +247,22 @@ def _shift_position(position: np.ndarray, h: int) -> np.ndarray:
     return np.concatenate([position[:, h:], np.repeat(position[:, -1:], min(h, position.shape[1]), axis=1)], axis=1)
 
 
-def _calendar(date, first, length, volume, ahead) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _calendar(date, symbols, length, volume, ahead, calendar, lengths) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Dates [R] and known features [R, F_k] with H sessions ahead of each symbol's end; static features [S, F_s]."""
-    dates, known, static, done = [], [], [], {}
-    for s, (begin, size) in enumerate(zip(first, length, strict=True)):
+    dates, known, static, done, begin = [], [], [], {}, 0
+    for s, (symbol, size) in enumerate(zip(symbols, length, strict=True)):
         own = date[begin : begin + size]
-        key = own.tobytes()  # most symbols of a panel share their calendar
+        begin += size
+        times = pd.DatetimeIndex(own)
+        key = own.tobytes(), calendar_of(times, symbol, calendar)  # most symbols of a panel share them
         if key not in done:
-            minutes = bar_minutes(pd.DatetimeIndex(own))
+            minutes = bar_minutes(times)
             minutes = minutes if np.isfinite(minutes) else 1440.0  # a single bar counts as daily
-            full = np.r_[own, next_sessions(pd.DatetimeIndex(own), ahead).to_numpy("datetime64[ns]")]
-            known_rows = F.known_features(full, minutes)
-            has = bool(known_rows[0, -1])
-            weekends = has and bool((pd.DatetimeIndex(own).day_of_week >= 5).any())
+            full = np.r_[own, next_sessions(times, ahead, key[1]).to_numpy("datetime64[ns]")]
+            session = session_lengths(pd.DatetimeIndex(full), key[1]) if lengths else None
+            known_rows = F.known_features(full, minutes, session)
+            has = bool(known_rows[0, F.KNOWN.index("has_calendar")])
+            weekends = has and bool((times.day_of_week >= 5).any())
             bar_length = np.log10(max(minutes, 1e-3) / 1440) if has else 0.0
             done[key] = full, known_rows, bar_length, float(weekends), float(has)
         full, known_rows, bar_length, weekends, has = done[key]

@@ -30,7 +30,7 @@ from tqdm.auto import tqdm
 from ..config import BacktestConfig, preset
 from ..data.repair import validate_bars
 from ..errors import BacktestIncomplete, CheckpointError, ConfigError, MissingDependency, TftnhitsError
-from ..files import read_json, sha256, versions, write_json
+from ..files import data_file, read_json, sha256, versions, write_json
 from ..forecast.ensemble import has_torch
 from .folds import check_fold, fold_bars, make_folds
 from .part import MEMBERS, NETWORKS, Part, Run, attempt, context_of
@@ -52,10 +52,10 @@ class Backtest:
         folder = Path(folder)
         manifest = read_json(folder / "manifest.json")
         try:
-            files = [folder / "parts" / f"{name}.json" for name in manifest["parts"]]
+            files = [data_file(folder / "parts", f"{name}.json") for name in manifest["parts"]]
         except (KeyError, TypeError) as error:
             raise CheckpointError(f"{folder} holds no backtest; run one, or choose another folder.") from error
-        return cls(folder, manifest, [{"part": f.stem, **read_json(f)} for f in files if f.exists()])
+        return cls(folder, manifest, [{**read_json(f), "part": f.stem} for f in files if f.exists()])
 
     @cached_property
     def frame(self) -> pd.DataFrame:

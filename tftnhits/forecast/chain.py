@@ -10,7 +10,7 @@ import numpy as np
 
 from ..config import ENSEMBLE_WEIGHTS
 from ..data.windows import Panel
-from ..errors import CheckpointError, DataError
+from ..errors import CheckpointError, DataError, one_line
 from .ensemble import NAMES, WALK, Member, combine
 
 
@@ -120,10 +120,12 @@ def _outputs(
     try:
         out[run] = member.quantiles(panel, rows[run])
     except CheckpointError as error:  # weights that fit their hash and not their inputs
-        return out, why | dict.fromkeys(np.unique(symbol[run]).tolist(), Reason("weights", f"{error}".rstrip(".")))
+        return out, why | dict.fromkeys(
+            np.unique(symbol[run]).tolist(), Reason("weights", one_line(str(error), 250).rstrip("."))
+        )
     except (RuntimeError, MemoryError) as error:  # torch's for memory, devices and drivers are RuntimeErrors
-        text = f"{type(error).__name__}: {error}".splitlines()[0].rstrip(".: ")
-        return out, why | dict.fromkeys(np.unique(symbol[run]).tolist(), Reason("device", text[:200]))
+        text = one_line(f"{type(error).__name__}: {error}".splitlines()[0], 200).rstrip(".: ")
+        return out, why | dict.fromkeys(np.unique(symbol[run]).tolist(), Reason("device", text))
     bad = run & ~np.isfinite(out).all((1, 2))
     return out, why | dict.fromkeys(np.unique(symbol[bad]).tolist(), Reason("finite"))
 

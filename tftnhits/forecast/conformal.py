@@ -111,7 +111,7 @@ class Conformal:
             fits = score.ndim == 2 and tuple(values["grid"]) == GRID and score.shape[1] == len(GRID) and rate >= 0
             fits = fits and bool(np.isfinite(score).all() and (np.diff(score) >= 0).all())
             symmetric = values["symmetric"]
-        except (LookupError, TypeError, ValueError) as error:
+        except (LookupError, TypeError, ValueError, OverflowError) as error:
             raise CheckpointError(f"The calibration can't be read ({error}); save the model again.") from error
         if not fits or not isinstance(symmetric, bool):
             raise CheckpointError("The calibration has scores that don't fit its levels; save the model again.")
@@ -178,7 +178,7 @@ class Calibration:
         try:
             dates, state = int(values["dates"]), values["state"]
             coverage = [float(values["coverage"][f"{level:g}"]) for level in (MEASURED if dates else ())]
-        except (LookupError, TypeError, ValueError) as error:
+        except (LookupError, TypeError, ValueError, OverflowError) as error:
             raise CheckpointError(f"The calibration can't be read ({error}); save the model again.") from error
         return cls(Conformal.from_dict(state), tuple(coverage), dates)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,8 @@ class Predictor:
         missing = {} if has_torch() else {k: Reason("torch") for k in ENSEMBLE_WEIGHTS if k not in found}
         walk = Walk.fit(panel, next(iter(found.values())).levels)
         weights = weights or ENSEMBLE_WEIGHTS
-        self._set(Parts(found, missing, walk, panel.config, panel.fitted, weights, {}, {}, _manifest(panel)))
+        depth = max(m.context for m in found.values())
+        self._set(Parts(found, missing, walk, panel.config, panel.fitted, weights, {}, {}, depth, _manifest(panel)))
         self._take_in(panel, np.concatenate([panel.origins(split, self.context) for split in ("valid", "test")]))
 
     def _set(self, parts: Parts) -> None:
@@ -55,7 +57,7 @@ class Predictor:
         identity = Calibration(Conformal.start(self.horizon))
         # by link: who answered; those that can't answer here are kept, to be saved again
         self.calibration = dict.fromkeys(links, identity) | parts.calibration
-        self.seen, self.manifest = parts.seen, parts.manifest
+        self.seen, self.depth, self.manifest = parts.seen, parts.depth, parts.manifest
 
     @property
     def _here(self) -> dict[str, Member]:
@@ -84,6 +86,7 @@ class Predictor:
         level: float = LEVEL,
         origins: str = "last",
         weights: dict[str, float] | None = None,
+        calendar: str | Mapping[str, str | None] | None = None,
     ) -> Forecast:
         """Forecast from the last bar of every symbol, or from every bar with origins="all".
 
@@ -91,8 +94,10 @@ class Predictor:
         `weights` {"tft": …, "nhits": …} replace the predictor's own. For each symbol the first link answers that can:
         the ensemble, the TFT alone, N-HITS alone, gradient boosting, a random walk; `model_used` names it, and
         `warnings` say why no earlier one does. All quantiles are calibrated as of now, those of past origins too.
+        `calendar` tells the dates ahead: a name ("XNYS", "24/7"), or names by symbol; None infers it (make_panel).
         Raises DataError on bad bars, HistoryTooShort where no link has enough of them, ConfigError on a horizon beyond
-        the trained one, a level outside (0, 1) or bad weights.
+        the trained one, a level outside (0, 1), bad weights or an unknown calendar, MissingDependency on a calendar's
+        name without exchange_calendars.
         """
         horizon, wanted, level = self._horizon(horizon), self._wanted(level), float(level)
         if not isinstance(origins, str) or origins not in ("last", "all"):
@@ -100,7 +105,7 @@ class Predictor:
         own = weights is None or (isinstance(weights, dict) and not weights)
         shares = self.weights if own else self._weights(weights)
         bars, members = load_bars(bars), self._here
-        panel = panel_of(bars, self.panel_config, self.fitted)
+        panel = panel_of(bars, self.panel_config, self.fitted, calendar)
         links = chain({**members, **self.missing}, shares)
         rows = chain_origins(panel, members, links, origins == "all")
         found = answer(panel, rows, members, self.missing, links)
@@ -109,21 +114,23 @@ class Predictor:
             quantiles = self.calibration[one.link].state.calibrate(one.quantiles[:, :horizon], self.levels, wanted)
             frames.append(tidy(panel, one.rows, quantiles, wanted, level))
             for symbol, warnings in one.warnings.items():
-                said[symbol] = self._name(one.link, shares), self._coverage(one.link, shares, level), warnings
+                deep = panel.length[panel.symbols.index(symbol)] >= self.depth
+                coverage = self._coverage(one.link, shares, level) if deep else None
+                said[symbol] = self._name(one.link, shares), coverage, warnings
         frame = frames[0]
         if len(frames) > 1:
             frame = pd.concat(frames).sort_values(["symbol", "origin", "step"], ignore_index=True)
         used, coverage, warnings = ({s: said[s][i] for s in panel.symbols} for i in range(3))
         return Forecast(frame, bars, float(level), used, coverage, warnings, (self, panel, rows))
 
-    def calibrated(self, bars: Any) -> Predictor:
+    def calibrated(self, bars: Any, calendar: str | Mapping[str, str | None] | None = None) -> Predictor:
         """A copy whose calibration has gone on, date by date, over the origins of `bars` with known outcomes.
 
         An origin that was taken in before (`seen` has the last date by symbol) is left out, so that bars may hold the
         whole history; bars without dates can't be told apart and count each time. Members stay as they are. Raises
         DataError on bad bars, HistoryTooShort if no origin has the context before it and the horizon after it.
         """
-        panel = panel_of(load_bars(bars), self.panel_config, self.fitted)
+        panel = panel_of(load_bars(bars), self.panel_config, self.fitted, calendar)
         need = self.context + self.horizon
         rows = np.concatenate(
             [s + np.arange(self.context - 1, n - self.horizon) for s, n in zip(panel.start, panel.length, strict=True)]
@@ -148,7 +155,7 @@ class Predictor:
             )
         parts = Parts(
             self.members, self.missing, self.walk, self.panel_config, self.fitted,
-            self.weights, self.calibration, self.seen, self.manifest,
+            self.weights, self.calibration, self.seen, self.depth, self.manifest,
         )  # fmt: skip
         return save_parts(folder, parts)
 
@@ -183,7 +190,9 @@ class Predictor:
             if wrong := [what for what, (own, others) in pairs_of.items() if own != others]:
                 raise ConfigError(f"{NAMES[name]} has other {wrong[0]} than the rest of the predictor; train it again.")
         shapes = {"har": F.HAR_INPUTS, "center": len(names["observed"]), "spread": len(names["observed"])}
-        if {k: np.shape(v) for k, v in self.fitted.items()} != {k: (n,) for k, n in shapes.items()}:
+        fits = {k: np.shape(v) for k, v in self.fitted.items()} == {k: (n,) for k, n in shapes.items()}
+        fits = fits and np.isfinite(np.concatenate([*self.fitted.values()])).all() and (self.fitted["spread"] > 0).all()
+        if not fits:
             raise ConfigError("The fitted scale is not for the panel's inputs; train the predictor again.")
         if 0.5 not in levels or len(levels) < 2:
             raise ConfigError(f"The quantile levels {levels} lack the median or are too few; train with at least 3.")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..config import PanelConfig
-from ..errors import CheckpointError, ConfigError, MissingDependency
+from ..errors import CheckpointError, ConfigError, MissingDependency, one_line, shown
 from ..files import read_json, write_json
 from ..models.boosting import Boosting
 from ..models.walk import Walk
@@ -33,6 +33,7 @@ class Parts:
     weights: dict[str, float]
     calibration: dict[str, Calibration]  # by link; empty where a folder of format 1 was read
     seen: dict[str, str]  # last origin date of each symbol that the calibration has taken in
+    depth: int  # bars that each origin of the calibration had at least
     manifest: dict[str, Any]
 
 
@@ -56,6 +57,7 @@ def save_parts(folder: str | Path, parts: Parts) -> Path:
         "walk": parts.walk.shape.tolist(),
         "calibration": {k: c.to_dict() for k, c in parts.calibration.items()},
         "seen": parts.seen,
+        "depth": parts.depth,
         "manifest": parts.manifest,
     }
     write_json(folder / "predictor.json", record)
@@ -72,11 +74,11 @@ def load_parts(folder: str | Path | None = None) -> Parts:
     record = read_json(folder / "predictor.json")
     if type(record.get("format")) is not int or not 1 <= record["format"] <= FORMAT:
         raise CheckpointError(
-            f"{folder} has format {record.get('format')!r}, not one this version reads; upgrade tftnhits."
+            f"{folder} has format {shown(record.get('format'))}, not one this version reads; upgrade tftnhits."
         )
     try:
         names, seeds = list(record["members"]), {k: int(n) for k, n in record.get("seeds", {}).items()}
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise _incomplete(folder, error) from error
     if unknown := [n for n in names if n not in MEMBERS]:
         raise CheckpointError(f"{folder} holds the unknown member {unknown[0]!r}; upgrade tftnhits.")
@@ -91,7 +93,7 @@ def load_parts(folder: str | Path | None = None) -> Parts:
         try:
             members[name] = _load_member(folder, name, seeds.get(name, 1))
         except (CheckpointError, ConfigError, MissingDependency) as error:
-            missing[name] = Reason("weights", f"{error}".rstrip("."))
+            missing[name] = Reason("weights", one_line(str(error), 250).rstrip("."))
     return _parts(folder, record, members, missing)
 
 
@@ -111,6 +113,7 @@ def _parts(folder: Path, record: dict[str, Any], members: dict[str, Member], mis
             dict(record["weights"]),
             {} if old == 1 else {k: Calibration.from_dict(v) for k, v in record["calibration"].items()},
             {} if old == 1 else {k: str(np.datetime64(v)) for k, v in record["seen"].items()},
+            int(record["depth"]) if old > 2 else 0,
             record["manifest"],
         )
     except CheckpointError:
@@ -118,7 +121,7 @@ def _parts(folder: Path, record: dict[str, Any], members: dict[str, Member], mis
     except StopIteration:
         why = next(iter(missing.values()), Reason("")).detail or "PyTorch is missing; install the extra 'torch'"
         raise CheckpointError(f"No member of {folder} can be used: {why}.") from None
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise _incomplete(folder, error) from error
     for calibration in parts.calibration.values():
         if len(calibration.state.score) != config.horizon:

@@ -16,7 +16,7 @@ import safetensors.numpy
 
 from ..config import BoostingConfig
 from ..data.windows import Panel
-from ..errors import CheckpointError, ConfigError, HistoryTooShort, MissingDependency
+from ..errors import CheckpointError, ConfigError, HistoryTooShort, MissingDependency, shown
 from ..files import atomic_write, data_file, read_json, sha256, write_json
 from .trees import Trees
 
@@ -112,7 +112,7 @@ class Boosting:
         record = read_json(path)
         if type(record.get("format")) is not int or not 1 <= record["format"] <= FORMAT:
             raise CheckpointError(
-                f"{path} has format {record.get('format')!r}, not one this version reads; upgrade tftnhits."
+                f"{path} has format {shown(record.get('format'))}, not one this version reads; upgrade tftnhits."
             )
         file = data_file(path.parent, record.get("models"))
         try:
@@ -137,6 +137,8 @@ def _by_skops(data: bytes, file: Path, count: int) -> list[HistGradientBoostingR
         import skops.io
     except (ImportError, OSError) as error:  # OSError: a broken torch beneath it
         raise MissingDependency(f"{file} is of an older version and needs the package skops ({error}).") from error
+    if skops.__version__.startswith(("0.9", "0.10", "0.11")):  # before 0.12 an archive could call what it liked
+        raise MissingDependency(f"{file} is read by skops 0.12 or later, not {skops.__version__}; upgrade skops.")
     from sklearn.ensemble import HistGradientBoostingRegressor
 
     try:

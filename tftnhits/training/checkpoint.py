@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from ..config import NHITSConfig, TFTConfig
-from ..errors import CheckpointError
+from ..errors import CheckpointError, shown
 from ..files import atomic_write, data_file, read_json, sha256, write_json
 from ..models.nhits import NHITS
 from ..models.tft import TFT
@@ -86,7 +86,9 @@ def load_network(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     if str(record.get("network")) not in NETWORKS or not isinstance(record.get("format"), int):
         raise CheckpointError(f"{path} describes no network of this kit; train one, or choose another folder.")
     if record["format"] > FORMAT:
-        raise CheckpointError(f"{path} has format {record['format']}, newer than this version reads; upgrade tftnhits.")
+        raise CheckpointError(
+            f"{path} has format {shown(record['format'])}, newer than this version reads; upgrade tftnhits."
+        )
     weights = data_file(path.parent, record.get("weights"))
     try:
         data = weights.read_bytes()
@@ -100,7 +102,10 @@ def load_network(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
         )
     network, kind = NETWORKS[record["network"]]
     try:
-        model = network(kind.from_dict(record["config"]), record["inputs"])
+        config = kind.from_dict(record["config"])
+        if 4 * _least(config) > len(data):
+            raise ValueError(f"{len(data)} bytes can't hold a network of that size")
+        model = network(config, record["inputs"])
         model.load_state_dict(safetensors.torch.load(data))
     except (
         *(RuntimeError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError),  # whatever the JSON says
@@ -111,6 +116,12 @@ def load_network(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
             f"The weights {weights} don't fit {path.name}: {reason}; fetch or save them again."
         ) from error
     return model.eval(), record
+
+
+def _least(config: TFTConfig | NHITSConfig) -> int:
+    """Weights that a network has at least: one of a billion is not to be built before its file turns out too small."""
+    layers = getattr(config, "lstm_layers", 1)
+    return max(config.hidden**2 * layers, config.context, config.horizon, *getattr(config, "pools", ()))
 
 
 def save_state(path: str | Path, tensors: dict[str, torch.Tensor], record: dict[str, Any]) -> None:
