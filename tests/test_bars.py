@@ -6,6 +6,7 @@ import logging
 import re
 import subprocess
 import sys
+import warnings
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -177,6 +178,43 @@ def test_unreadable_files(tmp_path):
     refuses(closed, "open file can't be read")
 
 
+class Reader:
+    """An open file of anyone's class."""
+
+    def __init__(self, content):
+        self.content = content
+
+    def read(self):
+        if isinstance(self.content, Exception):
+            raise self.content
+        return self.content
+
+
+@pytest.mark.parametrize("content", [None, 2**40, [1], KeyError("x"), EOFError(), b"\xff", "\udc80", Reader(1)])
+def test_streams_that_give_no_text(content):
+    refuses(Reader(content), "open file")
+
+
+def test_streams_that_give_any_kind_of_bytes():
+    for content in (CSV, CSV.encode(), bytearray(CSV.encode()), memoryview(CSV.encode())):
+        check(load_bars(Reader(content), symbol="A"), rows=2)
+
+
+def test_paths_that_are_no_files(tmp_path):
+    if Path("/dev/zero").exists():
+        refuses("/dev/zero", "is a device")  # it has no end
+    for path in ("x" * 100_000, "a\nb" * 100, "\x1b[2J", "\udc80", tmp_path / ("x" * 200) / "y", Path("nul\0byte")):
+        assert len(refuses(path, "no file|can't be read")) < 400
+    assert str(tmp_path / "none.csv") in refuses(tmp_path / "none.csv", "no file")
+
+
+def test_a_files_odd_name_is_a_symbol_in_one_line(tmp_path):
+    names = {"a\nb.csv": "a b", "\x1b[2J.csv": "?[2J", "x" * 200 + ".csv": "x" * 97 + "...", "日本.csv": "日本"}
+    for name, symbol in names.items():
+        (tmp_path / name).write_text(CSV)
+        check(load_bars(tmp_path / name), [symbol], rows=2)
+
+
 # -- frames
 
 
@@ -194,6 +232,43 @@ def test_frames_are_taken_in_many_shapes_and_left_alone():
     check(load_bars(frame.convert_dtypes(dtype_backend="pyarrow")))
     check(load_bars(frame.astype(object)))
     pd.testing.assert_frame_equal(frame, before)
+
+
+HALF = "é\udc80"  # half a character: UTF-8, and so pandas' own text, can't hold it
+
+
+def test_names_that_can_not_be_written():
+    """Such text, and whole numbers too long to be printed, as the name of a symbol or a column."""
+    rows, columns = [row[:4] for row in ROWS], dict(zip(COLUMNS[2:], zip(*ROWS)))
+    check(load_bars({HALF: rows}), ["é?"])
+    check(load_bars(tidy(symbol=pd.Series([HALF] * 3, dtype=object))), ["é?"])
+    check(load_bars(rows, symbol=HALF), ["é?"])
+    check(load_bars(tidy(symbol=pd.Series([HALF] * 3, dtype=object)), symbol="é?"), ["é?"])
+    check(load_bars({10**5000: rows}), ["<int>"])
+    check(load_bars(tidy(symbol=pd.Series([10**5000] * 3, dtype=object))), ["<int>"])
+    check(load_bars({10**5000: [1, 2, 3], **columns}), ["series"])
+    twice = pd.concat([tidy().drop(columns="symbol")], keys=[10**5000], axis=1)
+    check(load_bars(twice), ["<int>"])
+    other = tidy().set_axis(pd.Index([*COLUMNS[:-1], HALF], dtype=object), axis=1)
+    assert found(load_bars(other)) == {"extra column ignored": 1, "no volume column": 3}
+
+
+def test_columns_whose_names_are_no_names():
+    for name in ("x" * 5000, "a\nb", "\x1b[2J", "\0"):
+        message = refuses(tidy().rename(columns={"close": name}), "Missing column close")
+        assert len(message) < 400 and message.isprintable()
+    assert len(refuses(tidy(), "There is no symbol", symbol="x" * 5000)) < 400
+
+
+def test_a_frame_built_column_by_column_is_no_news():
+    wide = tidy().drop(columns="symbol")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of pandas, about this loop
+        for i in range(150):
+            wide[f"c{i}"] = i
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check(load_bars(wide), ["series"])
 
 
 def test_several_symbols_in_any_arrangement():

@@ -3,6 +3,7 @@
 import time
 import warnings
 from datetime import datetime, timezone
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tftnhits.data.bars import load_bars, repairs
+from tftnhits.data.cells import MAX_SYMBOL
 from tftnhits.data.repair import COLUMNS, MAX_RUN, PRICES, validate_bars
 from tftnhits.errors import DataError, TftnhitsError
 
@@ -194,6 +196,31 @@ def test_dates_that_cannot_be():
     fails(edited({(3, "date"): None}), "A, row 4", "column date is empty")
     undated = pd.concat([frame(), frame(symbol="B").assign(date=pd.NaT)])
     fails(undated, "B, row 9", "column date is empty")
+
+
+@pytest.mark.parametrize("column", ["close", "date"])
+def test_cells_that_can_not_be_shown_whole(column):
+    for cell in (10**5000, pd.DataFrame(), pd.Series([1.0, 2.0]), "x" * 5000, [[1]] * 500, 1j):
+        bars = frame().astype({column: object})
+        bars[column] = pd.Series([*bars[column][:3], cell, *bars[column][4:]], dtype=object)
+        with pytest.raises(DataError) as caught:
+            validate_bars(bars)
+        message = str(caught.value)
+        assert column in message and len(message) < 400 and message.endswith(".") and message.isprintable()
+
+
+def test_a_signalling_nan_is_a_missing_number_and_no_date_or_symbol():
+    bars = repaired(edited({(3, "close"): Decimal("sNaN"), (4, "close"): Decimal("104")}), missing_close_filled=1)
+    assert bars["close"].tolist()[3:5] == [102.5, 104]
+    fails(edited({(3, "date"): Decimal("sNaN")}), "Column date", "aren't dates")
+    fails(edited({(3, "symbol"): Decimal("sNaN")}), "Column symbol", "aren't text")
+
+
+def test_symbols_that_no_message_or_file_name_could_carry():
+    for name in ("A\0B", "A\nB", "\x1b[31mA", "A\u2028B", "A\x85B", "x" * (MAX_SYMBOL + 1)):
+        fails(pd.concat([frame(), frame(symbol=name)]), "Row 9 has the symbol", f"at most {MAX_SYMBOL} characters")
+    for name in ("x" * MAX_SYMBOL, "日本", "A\u00a0B", "../../x", "\U0001f600"):  # odd, but one line
+        assert repaired(frame(symbol=name))["symbol"].unique().tolist() == [name]
 
 
 def test_gaps_beyond_repair():

@@ -9,7 +9,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigError, MissingDependency
+from ..errors import ConfigError, MissingDependency, shown
 
 _KINDS = {kind.__name__: kind for kind in (str, bool, int, float, list, tuple, dict)} | {"None": type(None)}
 _TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
@@ -139,10 +139,16 @@ def _read(text: str, parameter: Parameter) -> Any:
 def _is_plain(value: Any) -> bool:
     """Whether papermill can write `value` into a cell and get the same back."""
     if isinstance(value, dict):
-        return all(isinstance(k, str) and _is_plain(v) for k, v in value.items())
+        return all(isinstance(k, str) and _is_plain(k) and _is_plain(v) for k, v in value.items())
     if isinstance(value, (list, tuple)):
         return all(_is_plain(v) for v in value)
-    return type(value) in _PLAIN
+    if type(value) not in _PLAIN:
+        return False
+    try:
+        f"{value}".encode()
+        return True
+    except ValueError:  # half a character, an integer of 5,000 digits: they can't be written
+        return False
 
 
 def _plain(value: Any) -> Any:
@@ -164,4 +170,6 @@ def _unknown(name: str, known: dict[Path, dict[str, Parameter]]) -> ConfigError:
 
 def _wrong(path: Path, name: str, value: Any, parameter: Parameter) -> ConfigError:
     kinds = " or ".join(kind.__name__ for kind in parameter.kinds) or "plain value"
-    return ConfigError(f"{path.name}: parameter {name!r} takes {kinds} (default {parameter.default!r}), not {value!r}.")
+    return ConfigError(
+        f"{path.name}: parameter {name!r} takes {kinds} (default {shown(parameter.default)}), not {shown(value)}."
+    )

@@ -42,7 +42,7 @@ def load_bars(source: Any, symbol: str | None = None) -> pd.DataFrame:
     if symbol is not None:
         own = frame["symbol"]
         own = own.str.strip().fillna("") if isinstance(own.dtype, pd.StringDtype) else own.map(text_of)
-        frame = frame[(own == symbol.strip()).to_numpy()]
+        frame = frame[(own == text_of(symbol)).to_numpy()]
         if len(own) and not len(frame):
             found = one_line(", ".join(map(text_of, own.unique()[:10])), 160)
             raise DataError(f"There is no symbol {shown(symbol)} in this source; it has {found}.")
