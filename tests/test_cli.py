@@ -34,6 +34,14 @@ class Done(NamedTuple):
     err: str
 
 
+@pytest.fixture(autouse=True)
+def offline(monkeypatch, tmp_path):
+    """Symbols are bundled here: nobody listens at the proxy, and the cache is empty; test_yahoo.py has them live."""
+    for name in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setenv("TFTNHITS_CACHE", str(tmp_path / "cache"))
+
+
 @pytest.fixture
 def typed(capsys, monkeypatch, tmp_path):
     """Runs a command in this process, in an empty folder; `stdin` are its bytes."""

@@ -15,7 +15,7 @@ DEBUG = "TFTNHITS_DEBUG"
 ENDS = f"""exit codes: 0 done; 1 an error that should not happen ({DEBUG}=1 shows where);
 2 wrong usage, or an error that says what to do; 130 interrupted by Ctrl-C.
 Data goes to standard output, progress and notes to standard error."""
-SOURCES = "CSV or Parquet files; '-' for CSV on standard input; 'djia' or one of its symbols for bundled bars"
+SOURCES = "CSV or Parquet files; '-' for CSV on standard input; symbols of Yahoo Finance; 'djia' for the bundled bars"
 PRESETS = ", ".join(config.PRESETS)
 
 

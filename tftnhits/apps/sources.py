@@ -1,62 +1,117 @@
-"""What a command names as bars: files, standard input, the bundled set and its symbols."""
+"""What a command names as bars: files, standard input, symbols, live or bundled, and the bundled set."""
 
 from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 
 import pandas as pd
 
 from ..data.bars import BUNDLED, bundled_path, load_bars, repairs
-from ..errors import DataError, shown
+from ..data.yahoo import download_bars, is_symbol
+from ..errors import DataError, DownloadError, MissingDependency, TftnhitsError, shown
 
 STDIN = "-"
 ENDINGS = (".csv", ".parquet")
+FILES = (*ENDINGS, ".gz", ".json", ".pq", ".tsv", ".txt", ".xls", ".xlsx", ".zip")  # no exchange is called that
+YEARS = 15  # of live bars: enough to train on
 WIDE = 100  # characters of a name that a message shows
 
 
 def read_sources(names: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
-    """Validated bars of all that is named, and notes for a person: where bundled bars end, what was repaired.
+    """Validated bars of all that is named, and notes for a person: whose bars they are, what was repaired.
 
-    A name is that of a CSV or Parquet file, "-" (CSV on standard input), "djia" (the bundled set), or one of the
-    bundled symbols in any case; a file goes before a symbol of the same name.
-    Raises DataError on what can't be read or repaired, and if two names bring the same symbol, or only some dates.
+    A name is that of a CSV or Parquet file, "-" (CSV on standard input), "djia" (the bundled set), or a symbol of Yahoo
+    Finance in any case; a file goes before a symbol of the same name. A symbol's bars are live; if that can't be,
+    bundled ones where there are.
+    Raises DataError on what can't be read or repaired, and if two names bring the same symbol, or only some dates;
+    DownloadError and MissingDependency for a symbol whose bars are neither live nor bundled to be had.
     """
+    if twice := next((name for name in names if list(names).count(name) > 1), None):
+        raise DataError(f"{shown(twice, WIDE)} is named twice; name it once.")
+    bundled = _bundled_symbols()
+    wanted = [name for name in names if _wants_live(name, bundled)]
+    # before anything is downloaded
+    read = {name: _read(name, bundled) for name in names if name not in (*wanted, *BUNDLED)}
+    live = _live(wanted)
     parts: dict[str, pd.DataFrame] = {}
     notes = []
     for name in names:
-        if name in parts:
-            raise DataError(f"{shown(name, WIDE)} is named twice; name it once.")
-        bars, bundled = _read(name)
-        parts[name] = bars
-        if bundled:  # its repairs are known: their number will do
-            count, ends = repairs(bars)["count"].sum(), bars["date"].max()
-            notes.append(f"{name}: bundled bars, which end on {ends:%Y-%m-%d} ({count} of them repaired)")
-        else:
+        bars, failed = read.get(name, live.get(name)), None
+        if isinstance(bars, TftnhitsError):
+            bars, failed = None, bars
+            if name.upper() not in bundled:
+                raise _neither(name, bundled, failed)
+        if bars is not None:
             notes += _repairs(name, bars)
+        else:  # the bundled ones' repairs are known: their number will do
+            bars = load_bars(BUNDLED[0], symbol=None if name in BUNDLED else name.upper())
+            count, ends = repairs(bars)["count"].sum(), bars["date"].max()
+            why = f"; {_reason(failed)}" if failed else ""
+            notes.append(f"{name}: bundled bars, which end on {ends:%Y-%m-%d} ({count} of them repaired){why}")
+        parts[name] = bars
+    notes += dict.fromkeys(text for bars in parts.values() for text in bars.attrs.get("warnings", []))
     _check_apart(parts)
     bars = list(parts.values())
     return (bars[0] if len(bars) == 1 else pd.concat(bars, ignore_index=True)), notes
 
 
-def _read(name: str) -> tuple[pd.DataFrame, bool]:
-    """The bars that `name` stands for, and whether they are bundled ones. Live download will come in here."""
+def _wants_live(name: str, bundled: Sequence[str]) -> bool:
+    if name in (STDIN, *BUNDLED) or not is_symbol(name) or name.lower().endswith(FILES):
+        return False
+    return not os.path.exists(name) or (os.path.isdir(name) and name.upper() in bundled)
+
+
+def _live(names: list[str]) -> dict[str, pd.DataFrame | TftnhitsError]:
+    """Each name's live bars, or why there are none; where Yahoo fails, that is for all, so that they go together."""
+    if not names:
+        return {}
+    today = date.today()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they are among the bars' attrs
+            bars = download_bars(names, today.replace(year=today.year - YEARS, day=min(today.day, 28)))
+    except (DownloadError, MissingDependency) as error:
+        return dict.fromkeys(names, error)
+    except DataError as error:  # of one of them: the others are cached now
+        return {names[0]: error} if len(names) == 1 else {k: v for name in names for k, v in _live([name]).items()}
+    found = {}
+    for name in names:
+        found[name] = bars[bars["symbol"] == name.upper()].reset_index(drop=True)
+        own = [repair for repair in bars.attrs["repairs"] if repair["symbol"] in (name.upper(), "all")]
+        found[name].attrs["repairs"] = own
+    return found
+
+
+def _reason(error: TftnhitsError) -> str:
+    """The first clause of its sentence: the rest tells what to do in Python."""
+    return str(error).split(";")[0].split(", and ")[0].rstrip(".")
+
+
+def _read(name: str, bundled: Sequence[str]) -> pd.DataFrame:
+    """The bars of a file or of standard input."""
     if name == STDIN:
-        return _standard_input(), False
-    if name in BUNDLED:
-        return load_bars(name), True
-    if os.path.exists(name) and not os.path.isdir(name):  # a pipe is no regular file
-        return load_bars(name), False
-    symbols = _bundled_symbols()
-    if name.upper() in symbols:
-        return load_bars(BUNDLED[0], symbol=name.upper()), True
+        return _standard_input()
     if os.path.isdir(name):
         raise DataError(_folder(name))
-    known = f", '{BUNDLED[0]}', or one of its symbols: {', '.join(symbols)}." if symbols else "."
+    if os.path.exists(name):  # a pipe is no regular file
+        return load_bars(name)
+    raise _neither(name, bundled)
+
+
+def _neither(name: str, bundled: Sequence[str], failed: TftnhitsError | None = None) -> TftnhitsError:
+    """What to name instead; `failed` says why a symbol's bars are not live."""
+    known = f", '{BUNDLED[0]}', or one of its symbols: {', '.join(bundled)}." if bundled else "."
     offer = f"give a CSV or Parquet file, '-' (standard input){known}"
-    raise DataError(f"{shown(name, WIDE)} is neither a file nor a bundled symbol; {offer}")
+    if isinstance(failed, MissingDependency):
+        offer = f"pip install 'tftnhits[live-data]', or {offer}"
+    why = f", and {_reason(failed)}" if failed else ""
+    kind = type(failed) if failed else DataError
+    return kind(f"{shown(name, WIDE)} is neither a file nor a bundled symbol{why}; {offer}")
 
 
 def _standard_input() -> pd.DataFrame:
@@ -110,7 +165,8 @@ def _check_apart(parts: dict[str, pd.DataFrame]) -> None:
 def _repairs(name: str, bars: pd.DataFrame) -> list[str]:
     where = "standard input" if name == STDIN else name
     return [
-        f"{where}{f', {symbol}' if symbol != 'all' else ''}: {repair} ({count} x{f', first {first}' if first else ''})"
+        f"{where}{f', {symbol}' if symbol not in ('all', name.upper()) else ''}: {repair} "
+        f"({count} x{f', first {first}' if first else ''})"
         for symbol, repair, count, first in repairs(bars)[["symbol", "repair", "count", "first"]].itertuples(
             index=False
         )
