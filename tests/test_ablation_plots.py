@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from pictures import faults
 
 import tftnhits as tn
 from tftnhits.evaluation.ablation import enhancements
 from tftnhits.viz.ablation_plots import ENHANCEMENTS, ablation_finding, label, plot_ablation
+from tftnhits.viz.style import THEMES
 
 NOTHING = "no difference measured"
 
@@ -45,6 +47,12 @@ def test_the_title_says_when_nothing_is():
     assert text.startswith("No enhancement is measurably better than none") and "extra gate (loss -0.040)" in text
     assert ablation_finding(none[:1]).startswith("No measurable difference: TFT without all")
     assert ablation_finding([row("TFT", "classic", 0.1, "one seed, no verdict", None)]).startswith("One seed gives no")
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_it_is_whole_and_legible(theme):
+    assert faults(plot_ablation(ROWS, RUNS, theme)) == []
+    assert faults(plot_ablation(ROWS[:2], theme=theme)) == []
 
 
 def test_dots_intervals_and_seeds_are_where_they_belong():

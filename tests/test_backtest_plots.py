@@ -5,11 +5,13 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from pictures import faults
 
 import tftnhits as tn
 from tftnhits.evaluation import leaderboard, trading
 from tftnhits.evaluation.backtest import Backtest
 from tftnhits.viz import backtest_plots as plots
+from tftnhits.viz.style import THEMES, caption_of
 
 RIVAL = "gradient boosting"
 
@@ -66,6 +68,32 @@ def test_coverage_goes_by_longer_spans_too(result, by, points):
     assert len(figure.axes[1].lines[1].get_xdata()) == points
 
 
+@pytest.mark.parametrize("theme", THEMES)
+def test_every_figure_is_whole_and_legible(result, bars, theme):
+    a = leaderboard.arrays(result.frame, RIVAL)
+    made = [
+        plots.plot_folds(result, bars["date"].unique(), theme), plots.plot_coverage(result.frame, RIVAL, theme=theme),
+        plots.plot_skill(plots.skill(result.frame, [RIVAL, "random walk"]), theme),
+        plots.plot_rule(trading.run_rule(a.symbol, a.date, a.quantiles, a.levels, a.actual), theme),
+    ]  # fmt: skip
+    for figure in made:
+        assert faults(figure) == []
+    assert all(caption_of(figure) for figure in made[1:])
+
+
+def test_many_forecasters_of_long_names_fit():
+    names = ("filtered historical simulation", "learned weights + HAR", "gradient boosting", "ensemble", "EWMA", "TFT")
+    groups = ["calm", "wild", *(f"20{i}-03 to 20{i + 1}-02" for i in range(10, 18))]
+    rows = [(name, group, np.sin(i), 0.5) for name in names for i, group in enumerate(groups)]
+    table = pd.DataFrame(rows, columns=["forecaster", "group", "skill", "error"])
+    assert faults(plots.plot_skill(table)) == []
+
+
+def test_a_fold_of_a_year_is_named_by_it():
+    dates = pd.to_datetime(["2015-01-02", "2015-12-23", "2016-02-01"])
+    assert plots._span(*dates[:2]) == "2015" and plots._span(*dates[1:]) == "2015-12 to 2016-02"
+
+
 def test_skill_is_relative_to_har(result):
     frame = result.frame
     table = plots.skill(frame, [RIVAL, "HAR"])
@@ -104,6 +132,7 @@ def test_weights_are_averaged_over_seeds(result):
     given = {"ensemble": {"TFT": 0.65, "N-HITS": 0.35}}
     records = [{"fold": {"number": 0}, "weights": given | {"learned weights": s}} for s in shares]
     figure = plots.plot_weights(Backtest(result.folder, result.manifest, records))
+    assert faults(figure) == []
     bars = figure.axes[0].patches
     assert [bar.get_width() for bar in bars] == pytest.approx([65, 30, 35, 70])  # TFT's, then N-HITS'
     assert title(figure) == "The TFT's learnt share runs from 30% to 30% over 1 fold; given are 65%"

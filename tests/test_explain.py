@@ -1,5 +1,6 @@
 """Tables of explanation: they add up to what the networks returned, for every origin and not the last batch."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -99,8 +100,13 @@ def test_seeds_are_averaged(predictor, panel, bars, name, table, column):
     assert abs(each[0][column] - each[1][column]).max() > 1e-3
     assert np.allclose(found[column], (each[0][column] + each[1][column]) / 2, atol=1e-6)
     rows = panel.origins("valid", 20)[::40]
-    over = [getattr(explain_rows(m, panel, rows), table)[column] for m in (both.members[name], *models)]
-    assert np.allclose(over[0], (over[1] + over[2]) / 2, atol=1e-6)
+    sd = "sd" if name == "tft" else "width_sd"
+    assert np.allclose(found[sd], np.std([t[column] for t in each], 0, ddof=1), atol=1e-6), "over the seeds"
+    over = [explain_rows(m, panel, rows) for m in (both.members[name], *models)]
+    many, *means = (getattr(o, table)[column] for o in over)
+    assert np.allclose(many, np.mean(means, 0), atol=1e-6)
+    assert np.allclose(getattr(over[0], table)[sd], np.std(means, 0, ddof=1), atol=1e-6)
+    assert over[0].seeds == {name: 2} and over[1].seeds == {name: 1}
 
 
 def test_all_origins_of_a_forecast_are_explained_by_their_last(predictor, bars, forecast):
@@ -121,10 +127,11 @@ def test_a_mean_over_origins_is_over_all_of_them(name, predictor, panel, monkeyp
     assert whole.origins == len(rows) == split.origins
     table, column = ("attention", "weight") if name == "tft" else ("parts", "width")
     assert np.allclose(getattr(whole, table)[column], getattr(split, table)[column], atol=1e-6)
-    by_hand = np.mean(
-        [explain_rows(member, panel, rows[i : i + 1]).__dict__[table][column] for i in range(len(rows))], 0
-    )
-    assert np.allclose(getattr(whole, table)[column], by_hand, atol=1e-5)
+    each = [getattr(explain_rows(member, panel, rows[i : i + 1]), table)[column] for i in range(len(rows))]
+    assert np.allclose(getattr(whole, table)[column], np.mean(each, 0), atol=1e-5)
+    sd = "sd" if name == "tft" else "width_sd"
+    assert np.allclose(getattr(whole, table)[sd], np.std(each, 0), rtol=1e-3, atol=1e-7), "over the origins"
+    assert getattr(explain_rows(member, panel, rows[:1]), table)[sd].isna().all()
     last = explain_rows(member, panel, rows[-1:])
     assert not np.allclose(getattr(whole, table)[column], getattr(last, table)[column], atol=1e-5)
 
@@ -138,7 +145,55 @@ def test_selection_over_time_is_the_mean_of_the_symbols_at_a_date(predictor, pan
     outs = [single(member.model, panel, r) for r in here]
     by_hand = np.mean([out.past_weights[0, n + 19].numpy() for out, n in outs], 0)
     assert np.allclose(found[found["date"] == date]["weight"], by_hand, atol=1e-5)
+    spread = np.std([out.past_weights[0, n + 19].numpy() for out, n in outs], 0)
+    assert np.allclose(found[found["date"] == date]["sd"], spread, atol=1e-5), "over the symbols of the date"
     assert found["date"].nunique() == len(np.unique(panel.date[rows]))
+
+
+def test_future_and_static_weights_stand_at_their_dates(predictor, panel):
+    member, rows = predictor.members["tft"], panel.origins("valid", 20)
+    found, row = explain_rows(member, panel, rows), rows[30]
+    here = rows[panel.date[rows] == panel.date[row]]
+    outs = [single(member.model, panel, r) for r in here]
+    future = found.future[found.future["date"] == panel.date[row + 1]]
+    assert future["input"].tolist() == list(panel.inputs["known"]) and (future["step"] == 1).all()
+    by_hand = np.mean([out.future_weights[0, n].numpy() for out, n in outs], 0)
+    assert np.allclose(future["weight"], by_hand, atol=1e-5)
+    static = found.static[found.static["date"] == panel.date[row]]
+    assert np.allclose(static["weight"], np.mean([out.static_weights[0].numpy() for out, _ in outs], 0), atol=1e-5)
+    chosen = found.selection.set_index(["kind", "input"])["weight"]
+    assert np.allclose(chosen.groupby("kind").sum(), 1, atol=1e-5)
+    counts = pd.Series(panel.date[rows]).value_counts()
+    past = found.past.pivot(index="date", columns="input", values="weight")
+    mean = past.mul(counts, axis=0).sum() / counts.sum()
+    assert np.allclose(chosen["past"][mean.index], mean, atol=1e-6), "the mean over origins, not over dates"
+
+
+def test_bars_without_dates_count(predictor, bars):
+    rows = bars[bars["symbol"] == "KO"].tail(90)[["open", "high", "low", "close", "volume"]].to_numpy().tolist()
+    fc = predictor.predict(rows)
+    panel, last = fc.source[1], fc.source[2][-1]
+    found = explain_rows(predictor.members["tft"], panel, np.arange(last - 9, last + 1))
+    assert found.past["date"].unique().tolist() == list(range(80, 90))
+    assert found.future["date"].unique().tolist() == list(range(81, 91))
+    assert fc.explain().past["date"].isna().all()
+
+
+def test_memory_does_not_grow_with_the_origins(predictor, panel, monkeypatch):
+    import tracemalloc
+
+    from tftnhits.training import loop
+
+    monkeypatch.setattr(loop, "CHUNKS", 1)
+    rows = panel.origins("train", 20)  # of three symbols on the same dates: a table by date has its rows for one
+    one, peaks = rows[panel.symbol_of(rows) == 0], []
+    for some in (one, rows):
+        tracemalloc.start()
+        explain_rows(predictor.members["tft"], panel, some)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    kept = (len(rows) - len(one)) * 5 * 25 * 4  # bytes of attention alone, were it kept
+    assert len(one) > 500 and peaks[1] - peaks[0] < kept / 2
 
 
 class OneInput:
@@ -185,6 +240,76 @@ def test_importance_follows_the_seed_and_leaves_the_panel_alone(panel):
 def test_families_cover_every_input_once():
     every = [n for members in FAMILIES.values() for n in members]
     assert sorted(every) == sorted({*F.OBSERVED, *F.KNOWN})
+
+
+@pytest.mark.parametrize("weights, there", [({"tft": 1, "nhits": 0}, "tft"), ({"tft": 0, "nhits": 1}, "nhits")])
+def test_only_the_networks_that_took_part_are_explained(predictor, bars, weights, there):
+    found = predictor.predict(bars, weights=weights).explain()
+    assert (len(found.attention) > 0, len(found.parts) > 0) == (there == "tft", there == "nhits")
+    assert set(found.seeds) == {there}
+
+
+def test_a_network_that_failed_is_not_explained(predictor, bars):
+    from copy import copy, deepcopy
+
+    broken, model = copy(predictor), deepcopy(predictor.members["tft"].model)
+    model.head.bias.data.fill_(float("nan"))
+    broken.members = {**predictor.members, "tft": type(predictor.members["tft"])(model)}
+    fc = broken.predict(bars)
+    assert fc.model_used["KO"] == "N-HITS"
+    found = fc.explain()
+    assert found.attention.empty and set(found.parts["symbol"]) == {"AAPL", "IBM", "KO"}
+
+
+def test_symbols_that_no_network_answered_for_are_left_out(predictor, bars):
+    short = bars[(bars["symbol"] != "IBM") | (bars["date"] >= "2017-12-15")]
+    fc = predictor.predict(short)
+    assert fc.model_used["IBM"] == "gradient boosting"
+    found = fc.explain()
+    assert set(found.past["symbol"]) == set(found.parts["symbol"]) == {"AAPL", "KO"}
+    with pytest.raises(tn.DataError, match="'IBM' in this explanation"):
+        found.plot("IBM")
+    with pytest.raises(tn.ConfigError, match="No network answered but gradient boosting"):
+        predictor.predict(short[short["symbol"] == "IBM"]).explain()
+
+
+def test_the_explanation_ends_with_the_forecasts_horizon(predictor, bars, forecast):
+    found, whole = predictor.predict(bars, horizon=2).explain(), forecast.explain()
+    for name in ("attention", "future", "parts"):
+        assert getattr(found, name)["step"].max() == 2
+    assert found.attention["lag"].min() == -2
+    first = whole.attention[whole.attention["step"] <= 2].reset_index(drop=True)
+    pd.testing.assert_frame_equal(found.attention, first)
+
+
+def test_the_summary_repeats_the_tables(forecast):
+    found = forecast.explain()
+    every = found.summary(top=3)
+    assert [s["symbol"] for s in every] == ["AAPL", "IBM", "KO"]
+    own = every[2]
+    assert own["model_used"] == forecast.model_used["KO"] and own["origins"] == 1
+    past = found.past[found.past["symbol"] == "KO"].groupby("input")["weight"].mean().nlargest(3)
+    assert own["inputs"] == pytest.approx(past.to_dict())
+    seen = found.attention[(found.attention["symbol"] == "KO") & (found.attention["lag"] >= 0)]
+    mean = seen.groupby("lag")["weight"].mean().nlargest(3)
+    assert [b["lag"] for b in own["bars"]] == mean.index.tolist() and own["ahead"] == pytest.approx(
+        1 - seen.groupby("step")["weight"].sum().mean()
+    )
+    first = found.past[(found.past["symbol"] == "KO") & (found.past["lag"] == mean.index[0])]
+    assert own["bars"][0]["date"] == str(first["date"].iloc[0].date())
+    last = found.parts[(found.parts["symbol"] == "KO") & (found.parts["step"] == 5)]
+    assert sum(s["width"] for s in own["stacks"].values()) == pytest.approx(last["width"].sum())
+    assert [s for s in own["stacks"]] == last["stack"].tolist() and last["scale"].tolist() == [0, 4, 1]
+    json.dumps(every)
+
+
+def test_importance_has_the_spread_of_its_repeats(panel):
+    known, member = oracle(panel)
+    rows, groups = known.origins("valid", 2), {"used": known.inputs["observed"][:1]}
+    once = permutation_importance(member, known, rows, 1, groups=groups)
+    assert np.isnan(once["spread"].iloc[0])
+    thrice = permutation_importance(member, known, rows, 1, repeats=3, groups=groups)
+    assert 0 < thrice["spread"].iloc[0] < thrice["rise"].iloc[0]
 
 
 def test_what_cannot_be_explained_is_refused(predictor, bars, panel):

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from pictures import faults
 
 import tftnhits as tn
 from tftnhits.evaluation import leaderboard
@@ -42,7 +43,7 @@ def test_the_page_holds_the_leaderboard_and_the_caveats(result):
 
 def test_nothing_falls_off_the_sheet_or_into_the_small_print(result):
     figure = plot_page(result, RIVAL)
-    assert tuple(figure.get_size_inches()) == A4
+    assert tuple(figure.get_size_inches()) == A4 and faults(figure) == []
     figure.canvas.draw()
     width, height = figure.canvas.get_width_height()
     boxes = {t.get_text(): t.get_window_extent() for t in figure.texts}

@@ -1,16 +1,23 @@
 """Figures: titles that repeat the data's numbers, drawn parts that match them, both themes legible."""
 
+import io
+import itertools
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.collections import LineCollection, PolyCollection, QuadMesh
+from matplotlib.colors import to_rgb
+from pictures import GRAPHICS, SIGHTS, TEXT, contrast, difference, faults
+from PIL import Image
 
 import tftnhits as tn
 from tftnhits.viz import plots
 from tftnhits.viz.explain import explain_rows, permutation_importance
-from tftnhits.viz.market import autocorrelation
-from tftnhits.viz.style import THEMES
+from tftnhits.viz.market import autocorrelation, closed_days, labels_of
+from tftnhits.viz.style import DPI, PRINT_DPI, THEMES, caption_of, price
 
 
 @pytest.fixture(scope="module")
@@ -111,9 +118,9 @@ def test_candles_state_the_close_and_draw_every_bar(bars):
     part = bars[bars["symbol"] == "AAPL"].tail(50)
     figure = plots.plot_candles(bars, "AAPL", last=50)
     assert f"{part['close'].iloc[-1]:,.2f}" in title(figure) and f"{part['high'].max():,.2f}" in title(figure)
-    price, volume = figure.axes
-    assert len(price.patches) == len(volume.patches) == 50
-    hollow = [p for p in price.patches if p.get_facecolor()[:3] == (1, 1, 1)]
+    prices, volume = figure.axes
+    assert len(prices.patches) == len(volume.patches) == 50
+    hollow = [p for p in prices.patches if p.get_facecolor()[:3] == (1, 1, 1)]
     assert len(hollow) == (part["close"] >= part["open"]).sum()
 
 
@@ -174,23 +181,8 @@ def explained(bars):
     model = tn.train_predictor(panel, "tiny", progress=False)
     rows = panel.origins("valid", 20)
     average = {k: explain_rows(model.members[k], panel, rows) for k in ("tft", "nhits")}
-    importance = permutation_importance(model.members["tft"], panel, rows[:100])
+    importance = permutation_importance(model.members["tft"], panel, rows[:100], repeats=2)
     return model.predict(bars).explain(), average, importance
-
-
-@pytest.mark.parametrize("theme", THEMES)
-def test_every_figure_of_an_explanation_is_drawn(explained, theme):
-    last, average, importance = explained
-    made = [
-        plots.plot_attention(last, "KO", theme=theme), plots.plot_attention(average["tft"], theme=theme),
-        plots.plot_selection(last, "KO", theme=theme), plots.plot_selection_over_time(last, "KO", theme=theme),
-        plots.plot_selection_over_time(average["tft"], smooth=5, theme=theme),
-        plots.plot_importance(importance, average["tft"], theme=theme), plots.plot_importance(importance, theme=theme),
-        plots.plot_decomposition(last, "KO", theme=theme), plots.plot_decomposition(average["nhits"], theme=theme),
-    ]  # fmt: skip
-    for figure in made:
-        assert figure._repr_png_().startswith(b"\x89PNG") and len(title(figure)) > 20
-        assert all(ax.get_xlabel() for ax in figure.axes)
 
 
 def test_titles_of_explanations_repeat_the_tables(explained):
@@ -207,20 +199,228 @@ def test_titles_of_explanations_repeat_the_tables(explained):
         plots.plot_attention(last, "XOM")
 
 
-def luminance(color: str) -> float:
-    part = np.array([int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)])
-    return float(np.where(part <= 0.04045, part / 12.92, ((part + 0.055) / 1.055) ** 2.4) @ (0.2126, 0.7152, 0.0722))
-
-
-def contrast(one: str, other: str) -> float:
-    low, high = sorted((luminance(one), luminance(other)))
-    return (high + 0.05) / (low + 0.05)
-
-
 @pytest.mark.parametrize("look", THEMES.values(), ids=THEMES)
-def test_ink_and_data_stand_out_from_the_paper(look):
+def test_the_palette_stands_out_and_can_be_told_apart(look):
     assert contrast(look.ink, look.paper) >= 7  # WCAG 2.2, AAA for text
-    assert min(contrast(c, look.paper) for c in (look.first, look.second, look.faint)) >= 3  # for graphics
+    assert contrast(look.quiet, look.paper) >= TEXT
+    assert min(contrast(c, look.paper) for c in (look.faint, *look.series)) >= GRAPHICS
+    assert look.series[:2] == (look.first, look.second) and len(set(look.series)) == 6
+    for sight in SIGHTS:
+        assert min(difference(a, b, sight) for a, b in itertools.combinations(look.series, 2)) >= 20, sight
+
+
+def test_the_checks_find_what_is_wrong(forecast):
+    """Else a fault-free gallery would say nothing."""
+    figure = plots.plot_forecast(forecast, "KO")
+    (ax,) = figure.axes
+    ax.text(0.5, 0.5, "over", transform=ax.transAxes, color="#999999")
+    ax.text(0.5, 0.5, "under", transform=ax.transAxes)
+    ax.text(1.2, 0.5, "outside", transform=ax.transAxes).set_in_layout(False)
+    ax.plot([0, 1], [45, 46], color="#EEEEEE", label="pale")
+    ax.legend(loc="center")
+    said = " ".join(faults(figure))
+    for word in ("faint text: 'over'", "'over' on 'under'", "cut off: 'outside'", "faint line 'pale'", "legend hides"):
+        assert word in said, word
+
+
+HISTORY = [{"epoch": i, "train": 1 / i, "valid": 0.2 + 1 / i} for i in range(1, 9)]
+BOARD = pd.DataFrame({"forecaster": ["ensemble", "HAR", "random walk"], "loss": [38.5, 39.0, 42.1]})
+GALLERY = {  # name -> (forecast, bars, explanation, its mean, importance, theme) -> figure
+    "plot_candles": lambda fc, bars, *_, theme: plots.plot_candles(bars, "KO", theme=theme),
+    "plot_forecast": lambda fc, bars, *_, theme: plots.plot_forecast(fc, "KO", actual=bars, theme=theme),
+    "plot_links": lambda fc, *_, theme: plots.plot_links({"one": fc, "two": fc}, "KO", theme=theme),
+    "plot_learning_curve": lambda *_, theme: plots.plot_learning_curve(HISTORY, 0.4, "TFT", theme),
+    "plot_leaderboard": lambda *_, theme: plots.plot_leaderboard(BOARD, reference="HAR", theme=theme),
+    "plot_returns": lambda fc, bars, *_, theme: plots.plot_returns(bars, theme=theme),
+    "plot_repairs": lambda fc, bars, *_, theme: plots.plot_repairs(bars, theme=theme),
+    "plot_volatility_clustering": lambda fc, bars, *_, theme: plots.plot_volatility_clustering(bars, theme=theme),
+    "plot_attention": lambda fc, bars, last, mean, *_, theme: plots.plot_attention(mean["tft"], theme=theme),
+    "plot_selection": lambda fc, bars, last, mean, *_, theme: plots.plot_selection(mean["tft"], theme=theme),
+    "plot_selection_over_time": lambda fc, bars, last, mean, *_, theme: plots.plot_selection_over_time(
+        mean["tft"], smooth=5, theme=theme
+    ),
+    "plot_importance": lambda fc, bars, last, mean, found, theme: plots.plot_importance(
+        found, mean["tft"], name="TFT", theme=theme
+    ),
+    "plot_decomposition": lambda fc, bars, last, mean, *_, theme: plots.plot_decomposition(mean["nhits"], theme=theme),
+    "plot_explanation": lambda fc, bars, last, *_, theme: last.plot("KO", theme),
+}
+PROVE_LITTLE = {name for name in GALLERY if name.split("_")[1] in ("attention", "selection", "importance")}
+PROVE_LITTLE |= {"plot_decomposition", "plot_explanation"}
+
+
+def test_the_gallery_has_every_figure():
+    assert set(GALLERY) == set(plots.__all__)
+
+
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("name", GALLERY)
+def test_every_figure_is_whole_and_legible(forecast, bars, explained, name, theme):
+    figure = GALLERY[name](forecast, bars, *explained, theme=theme)
+    assert faults(figure) == []
+    assert figure.get_facecolor()[:3] == pytest.approx(to_rgb(THEMES[theme].paper))
+    shared = [ax.get_shared_x_axes() for ax in figure.axes]
+    for ax, group in zip(figure.axes, shared):  # each axis says what it shows, itself or the one that it shares
+        labelled = any(one.get_xlabel() for one in group.get_siblings(ax))
+        assert labelled or ax.get_ylabel() == "× uniform"
+    assert len(title(figure)) > 20
+    if name in PROVE_LITTLE:
+        assert re.search(r"prove|no proof|not that|a part is not|not what made", caption_of(figure))
+
+
+HOSTILE = {  # what -> changes to the bars
+    "a long symbol": lambda b: b.assign(symbol="W$_1$" * 20),
+    "tags for a symbol": lambda b: b.assign(symbol="<b>A & B</b>"),
+    "tiny prices": lambda b: b.assign(**{k: b[k] * 1e-9 for k in ("open", "high", "low", "close")}),
+    "huge prices": lambda b: b.assign(**{k: b[k] * 1e12 for k in ("open", "high", "low", "close")}),
+    "no volume": lambda b: b.assign(volume=np.nan),
+    "no dates": lambda b: b.assign(date=pd.NaT),
+    "hours": lambda b: b.assign(date=pd.date_range("2024-03-04", periods=len(b), freq="h")),
+    "weeks": lambda b: b.assign(date=pd.date_range("2012-03-02", periods=len(b), freq="W-FRI")),
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_hostile_bars_make_whole_figures_too(predictor, bars, what):
+    own = tn.load_bars(HOSTILE[what](bars[bars["symbol"] == "KO"].tail(200)))
+    for figure in (plots.plot_candles(own), predictor.predict(own).plot(), plots.plot_returns(own)):
+        assert faults(figure) == []
+    pytest.importorskip("plotly")
+    for figure in (plots.plot_candles(own, interactive=True), predictor.predict(own).plot(interactive=True)):
+        assert "<b>" not in figure.layout.title.text and figure.layout.yaxis.title.text == "price"
+    assert ("volume" in [trace.name for trace in plots.plot_candles(own, interactive=True).data]) == (
+        what != "no volume"
+    )
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_few_bars_make_whole_figures_too(predictor, bars, count):
+    own = tn.load_bars(bars[bars["symbol"] == "KO"].tail(count))
+    assert faults(plots.plot_candles(own)) == []
+    if count > 1:
+        assert faults(predictor.predict(own, horizon=1).plot(history=1)) == []
+    else:
+        with pytest.raises(tn.DataError, match="closes that differ"):
+            plots.plot_returns(own)
+
+
+def test_many_and_long_names_make_whole_figures_too(predictor, bars):
+    names = [f"a forecaster of a very long name, number {i}" for i in range(30)]
+    board = pd.DataFrame({"forecaster": names, "loss": np.linspace(1e-6, 2e-6, 30)})
+    fcs = {name: predictor.predict(bars, level=0.5 + i / 20) for i, name in enumerate(names[:7])}
+    many = bars.head(100).copy()
+    found = [{"symbol": f"S{i:03d}" + "X" * (i % 90), "repair": names[i % 9], "count": i} for i in range(300)]
+    many.attrs["repairs"] = [row | {"first": "", "example": ""} for row in found]
+    table = pd.DataFrame({"input": names, "rise": -np.arange(30.0), "spread": np.nan, "percent": -1.0})
+    made = [
+        plots.plot_leaderboard(board), plots.plot_leaderboard(board.head(1)), plots.plot_links(fcs, "KO"),
+        plots.plot_repairs(many), plots.plot_importance(table, top=30), plots.plot_importance(table.head(1)),
+        plots.plot_learning_curve(HISTORY[:1], name="W" * 100),
+    ]  # fmt: skip
+    for figure in made:
+        assert faults(figure) == []
+    assert made[3].get_figheight() < 8 and "269 more" in made[3].axes[1].get_title("left").replace("\n", " ")
+
+
+def test_scores_that_are_unknown_are_no_winners():
+    frame = pd.DataFrame({"forecaster": ["a", "b"], "loss": [3.0, np.nan]})
+    assert title(plots.plot_leaderboard(frame)) == "a has the lowest loss, 3.00"
+    with pytest.raises(tn.DataError, match="with a score"):
+        plots.plot_leaderboard(frame.tail(1))
+    text = title(plots.plot_learning_curve([{"epoch": 1, "train": 0.2, "valid": np.nan}]))
+    assert "no validation loss" in text and "0.2000" in text
+
+
+def test_attention_is_drawn_as_a_multiple_of_uniform(explained):
+    last, average, _ = explained
+    figure = plots.plot_attention(last, "KO")
+    (mesh,) = [c for c in figure.axes[1].collections if isinstance(c, QuadMesh)]
+    drawn = np.ma.filled(mesh.get_array(), np.nan)
+    own = last.attention[last.attention["symbol"] == "KO"]
+    assert drawn.shape == (5, 25) and np.isnan(drawn[0, -4:]).all()
+    third = own[own["step"] == 3].sort_values("lag", ascending=False)
+    assert np.allclose(drawn[2, :23], third["weight"] * 23)
+    assert not [c for c in figure.axes[0].collections if isinstance(c, PolyCollection)], "no spread of one origin"
+    bands = [c for c in plots.plot_attention(average["tft"]).axes[0].collections if isinstance(c, PolyCollection)]
+    table = average["tft"].attention
+    first = table[(table["step"] == 1) & (table["lag"] == 0)].iloc[0]
+    at_origin = [y for band in bands for x, y in band.get_paths()[0].vertices if x == 0]
+    for bound in (first["weight"] - first["sd"], first["weight"] + first["sd"]):
+        assert np.isclose(at_origin, 100 * bound).any()
+    assert f"over {average['tft'].origins:,} origins" in caption_of(plots.plot_attention(average["tft"]))
+
+
+def test_spreads_over_seeds_are_named(explained):
+    many = replace(explained[1]["tft"], seeds={"tft": 3})
+    for figure in (plots.plot_attention(many), plots.plot_selection(many), plots.plot_selection_over_time(many)):
+        assert "over 3 networks that differ by seed" in caption_of(figure)
+
+
+def test_importance_stands_beside_the_selection_with_both_spreads(explained):
+    _, average, importance = explained
+    figure = plots.plot_importance(importance, average["tft"], top=4, name="TFT")
+    left, right = figure.axes
+    chosen = average["tft"].selection.query("kind == 'past'").set_index("input")
+    kept = importance.head(4).iloc[::-1]
+    assert [t.get_text() for t in left.get_yticklabels()] == kept["input"].tolist()
+    assert [b.get_width() for b in left.patches] == pytest.approx(kept["rise"].tolist())
+    assert [b.get_width() for b in right.patches] == pytest.approx(100 * chosen.loc[kept["input"], "weight"])
+    for ax, spread in ((left, kept["spread"]), (right, 100 * chosen.loc[kept["input"], "sd"])):
+        (lines,) = [c for c in ax.collections if isinstance(c, LineCollection)]
+        assert [np.ptp(s[:, 0]) for s in lines.get_segments()] == pytest.approx((2 * spread).tolist())
+    assert "over the permutations; right: ± one standard deviation" in caption_of(figure)
+
+
+def test_inputs_of_the_future_are_drawn_where_they_move(explained):
+    average = explained[1]["tft"]
+    figure = plots.plot_selection_over_time(average)
+    assert [ax.get_title("left") for ax in figure.axes] == ["past inputs", "known future"]
+    assert "The weights of the symbol inputs don't move." in caption_of(figure)
+    still = replace(average, future=average.future.assign(weight=0.2))
+    figure = plots.plot_selection_over_time(still)
+    assert len(figure.axes) == 1 and "of the known future and the symbol inputs" in caption_of(figure)
+
+
+def test_mean_parts_stand_side_by_side_and_those_of_one_forecast_pile_up(explained):
+    last, average, _ = explained
+    piled, beside = plots.plot_decomposition(last, "KO").axes[1], plots.plot_decomposition(average["nhits"]).axes[1]
+    assert {round(b.get_width(), 6) for b in piled.patches} == {0.7}
+    assert len({round(b.get_x() + b.get_width() / 2, 6) for b in beside.patches}) == len(beside.patches) == 10
+    table = average["nhits"].parts.query("stack != 'volatility baseline'").sort_values(["stack", "step"])
+    assert [b.get_height() for b in beside.patches] == pytest.approx(100 * table["width"])
+
+
+def test_prices_have_the_digits_that_their_size_asks_for():
+    said = {45.884: "45.88", 1234.5: "1,234.50", 45_678.9: "45,679", 0.012345: "0.01235", 4.5e-9: "4.5e-09"}
+    assert {value: price(value) for value in said} == said
+    assert (price(3.21e13), price(0.0), price(float("nan"))) == ("3.21e+13", "0", "nan")
+
+
+def test_dates_are_labelled_once_and_bars_stand_evenly():
+    assert labels_of(pd.to_datetime(["2014-01-01", "2015-01-01"])) == ["2014", "2015"]
+    assert labels_of(pd.to_datetime(["2014-11-01", "2014-12-01", "2015-01-01"])) == ["Nov\n2014", "Dec", "Jan\n2015"]
+    assert labels_of(pd.to_datetime(["2014-11-03", "2014-11-17"])) == ["3 Nov\n2014", "17 Nov"]
+    assert labels_of(pd.to_datetime(["2014-11-03 09:00", "2014-11-03 15:00"])) == ["09:00\n3 Nov 2014", "15:00"]
+    closed = closed_days(pd.to_datetime(["2014-11-06", "2014-11-07", "2014-11-10", "2014-11-12"]).to_numpy())
+    assert closed == [{"values": ["2014-11-08", "2014-11-09", "2014-11-11"]}]
+    assert closed_days(pd.date_range("2014-01-03", periods=9, freq="W-FRI").to_numpy()) == []
+    assert closed_days(np.arange(5)) == []
+
+
+def test_a_file_is_finer_than_the_screen(forecast, tmp_path):
+    figure = forecast.plot("KO")
+    figure.savefig(tmp_path / "a.png")
+    size = [int.from_bytes(png[16:20], "big") for png in ((tmp_path / "a.png").read_bytes(), figure._repr_png_())]
+    assert size == [8 * PRINT_DPI, 8 * DPI]
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_what_a_notebook_keeps_is_small_and_looks_the_same(forecast, theme):
+    figure = plots.plot_forecast(forecast, "KO", theme=theme)
+    shown = np.asarray(Image.open(io.BytesIO(content := figure._repr_png_())).convert("RGB")).astype(int)
+    drawn = np.asarray(figure.canvas.buffer_rgba())[..., :3].astype(int)
+    assert len(content) < 40_000 and np.abs(shown - drawn).max() < 40
+    assert shown[0, 0].tolist() == [int(THEMES[theme].paper[i : i + 2], 16) for i in (1, 3, 5)]
 
 
 def test_figures_stay_out_of_pyplot_and_unknown_names_are_refused(forecast):

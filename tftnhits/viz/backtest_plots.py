@@ -22,12 +22,24 @@ from ..evaluation.leaderboard import BENCHMARK, GROUPS, Arrays, arrays, summary
 from ..evaluation.metrics import INTERVALS, hac_variance, pinball_loss
 from ..evaluation.trading import summary as trade_summary
 from .market import date_axis
-from .style import GREEN, ORANGE, SERIES, Theme, axis_title, canvas, headline, legend
+from .style import DASHES, HATCHES, Theme, axis_title, body, canvas, headline, legend
 
 REGIMES = {-1: "volatility unknown", 0: "calm", 1: "middle", 2: "wild"}
 PERIODS = {"month": "M", "quarter": "Q", "year": "Y"}
 Z95 = 1.96
 SPLITS = ("training", "validation", "purged", "embargo", "test")
+COVERAGE = (
+    "Outcomes overlap and symbols move together, so a month's swing of several points is chance, a lasting drift is "
+    "not. Coverage that is right on average can still be too wide in calm times and too narrow in wild ones."
+)
+SKILL = (
+    "Dots: means; lines: 95% intervals (HAC over dates); hollow: can't be told from zero. Of many intervals some leave "
+    "zero out by luck, and a lower loss is no profit."
+)
+RULE = (
+    "One path of one rule on one set of stocks: another start, order or cost gives another. Its stocks are those that "
+    "were in the index in the end, which flatters buying and holding."
+)
 
 
 def plot_folds(result: Backtest, sessions: np.ndarray, theme: str = "light") -> Figure:
@@ -38,7 +50,7 @@ def plot_folds(result: Backtest, sessions: np.ndarray, theme: str = "light") -> 
     folds, config = result.manifest["folds"], result.manifest["key"]["config"]
     horizon, embargo = config["horizon"], config["embargo"]
     figure, (wide, near), look = canvas(theme, 1, 2, size=(9.5, 1.9 + 0.34 * len(folds)), width_ratios=(3, 2))
-    colors = dict(zip(SPLITS, (look.faint, ORANGE, look.ink, look.paper, look.first)))
+    colors = dict(zip(SPLITS, (look.faint, look.series[3], look.ink, look.paper, look.first)))
     for fold in folds:
         for split, first, last in (("training", "begin", "train_end"), ("validation", "valid_begin", "valid_end"),
                                    ("test", "test_begin", "test_end")):  # fmt: skip
@@ -52,7 +64,7 @@ def plot_folds(result: Backtest, sessions: np.ndarray, theme: str = "light") -> 
     days = np.unique(np.asarray(sessions, "datetime64[D]"))
     _border(near, int(np.searchsorted(days, np.datetime64(folds[0]["test_begin"]))), horizon, embargo, colors, look)
     handles = [Patch(facecolor=c, edgecolor=look.faint, label=s) for s, c in colors.items()]
-    legend(figure, look, handles=handles, loc="outside lower center", ncols=len(SPLITS))
+    legend(figure, look, handles=handles, loc="outside lower center")
     several = "folds test" if len(folds) > 1 else "fold tests"
     text = (
         f"{len(folds)} {several} {folds[0]['test_begin']} to {folds[-1]['test_end']}, after training on earlier "
@@ -83,11 +95,11 @@ def plot_coverage(frame: pd.DataFrame, forecaster: str, by: str = "month", theme
     if by not in PERIODS:
         raise ConfigError(f"Coverage over time goes by one of {', '.join(PERIODS)}, not by {by!r}.")
     own = _only(frame, forecaster)
-    figure, axes, look = canvas(theme, 2, 1, size=(8, 5.2), sharex=True)
+    figure, axes, look = canvas(theme, 2, 1, size=(8, 5.0), caption=COVERAGE, sharex=True)
     table = summary(own, by=by)
     for ax, level in zip(axes, (0.93, 0.8)):
         draw_coverage(ax, table, by, level, look)
-    legend(figure, look, *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    legend(figure, look, *axes[0].get_legend_handles_labels(), loc="outside lower center")
     headline(figure, coverage_finding(own, forecaster), look)
     return figure
 
@@ -135,9 +147,8 @@ def skill(frame: pd.DataFrame, forecasters: Sequence[str], benchmark: str = BENC
     base = arrays(frame, benchmark)
     against, lags = _losses(base), 2 * base.actual.shape[1] - 1
     by_volatility = pd.Series(GROUPS["tercile"](base)).map(REGIMES).to_numpy()
-    begins = pd.Series(base.date).groupby(base.fold).transform("min").dt.strftime("%Y-%m")
-    ends = pd.Series(base.date).groupby(base.fold).transform("max").dt.strftime("%Y-%m")
-    by_fold = (begins + " to " + ends).to_numpy()
+    dates = pd.Series(base.date).groupby(base.fold)
+    by_fold = np.array([_span(*pair) for pair in zip(dates.transform("min"), dates.transform("max"))])
     rows = []
     for name in forecasters:
         gain = against - _losses(arrays(frame, name))  # [K, H]
@@ -148,6 +159,12 @@ def skill(frame: pd.DataFrame, forecasters: Sequence[str], benchmark: str = BENC
                 error = _error_of_mean(gain[chosen], base.date[chosen], lags)
                 rows.append((name, group, unit * np.nanmean(gain[chosen]), unit * error))
     return pd.DataFrame(rows, columns=["forecaster", "group", "skill", "error"])
+
+
+def _span(begin: pd.Timestamp, end: pd.Timestamp) -> str:
+    """Two dates as "2015" if they are in the first and the last month of it, else as "2015-03 to 2016-02"."""
+    whole = begin.year == end.year and (begin.month, end.month) == (1, 12)
+    return str(begin.year) if whole else f"{begin:%Y-%m} to {end:%Y-%m}"
 
 
 def _error_of_mean(x: np.ndarray, date: np.ndarray, lags: int) -> float:
@@ -170,11 +187,12 @@ def plot_skill(table: pd.DataFrame, theme: str = "light") -> Figure:
     """
     names, groups = table["forecaster"].unique(), table["group"].unique()
     size = (9.5, 1.7 + 0.27 * len(groups))
-    figure, axes, look = canvas(theme, 1, len(names), size=size, sharey=True, sharex=True, squeeze=False)
-    draw_skill(axes[0], table, look)
+    grid = {"sharey": True, "sharex": True, "squeeze": False}
+    figure, axes, look = canvas(theme, 1, len(names), size=size, caption=SKILL, **grid)
+    draw_skill(axes[0], table, look, width=7.2 / len(names))
     reach = 1.08 * (table["skill"].abs() + table["error"]).max() or 1.0
     axes[0, 0].set_xlim(-reach, reach)
-    figure.supxlabel(f"loss lower than {BENCHMARK}'s by, %", fontsize=9.5, color=look.ink)
+    body(figure).supxlabel(f"loss lower than {BENCHMARK}'s by, %", fontsize=9.5, color=look.ink)
     headline(figure, skill_finding(table), look)
     return figure
 
@@ -190,8 +208,10 @@ def skill_finding(table: pd.DataFrame) -> str:
     )
 
 
-def draw_skill(axes: Sequence[Axes], table: pd.DataFrame, look: Theme, fontsize: float = 9.5) -> None:
-    """A panel a forecaster, named in `fontsize`, and a row a group."""
+def draw_skill(
+    axes: Sequence[Axes], table: pd.DataFrame, look: Theme, fontsize: float = 9.5, width: float = 1.4
+) -> None:
+    """A panel a forecaster, of about `width` inches and named in `fontsize`, and a row a group."""
     names, groups = table["forecaster"].unique(), table["group"].unique()
     for ax, name in zip(axes, names):
         own = table[table["forecaster"] == name].set_index("group").reindex(groups)
@@ -206,7 +226,7 @@ def draw_skill(axes: Sequence[Axes], table: pd.DataFrame, look: Theme, fontsize:
         ax.set_ylim(len(groups) - 0.5, -0.5)
         ax.xaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
         ax.grid(False)
-        ax.set_title(name, loc="left", fontsize=fontsize, color=look.ink)
+        axis_title(ax, name, look, width, fontsize)
 
 
 def plot_weights(result: Backtest, theme: str = "light") -> Figure:
@@ -229,7 +249,7 @@ def plot_weights(result: Backtest, theme: str = "light") -> Figure:
     figure, ax, look = canvas(theme, size=(8, 1.6 + 0.32 * len(rows)))
     members = [m for m in ("TFT", "N-HITS", BENCHMARK) if m in mean.columns]
     left = np.zeros(len(rows))
-    for color, hatch, member in zip((look.first, GREEN, look.faint), ("", "//", ".."), members):
+    for color, hatch, member in zip((look.first, look.series[2], look.faint), HATCHES, members):
         share = np.array([100 * shares[member] for _, shares in rows])
         ax.barh(range(len(rows)), share, 0.7, left=left, color=color, hatch=hatch, edgecolor=look.paper, label=member)
         left += share
@@ -239,7 +259,7 @@ def plot_weights(result: Backtest, theme: str = "light") -> Figure:
     ax.set(xlabel="share, %", xlim=(0, 100))
     ax.invert_yaxis()
     ax.grid(False)
-    legend(figure, look, loc="outside lower center", ncols=3)
+    legend(figure, look, loc="outside lower center")
     span = f"from {own.min():.0f}% to {own.max():.0f}% over {len(own)} fold{'s' * (len(own) > 1)}"
     headline(figure, f"The TFT's learnt share runs {span}; given are {given:.0f}%", look)
     return figure
@@ -247,16 +267,17 @@ def plot_weights(result: Backtest, theme: str = "light") -> Figure:
 
 def plot_rule(trades: Mapping[str, pd.DataFrame], theme: str = "light") -> Figure:
     """Growth of 1 under trading.run_rule: the rule before and after costs, and buy and hold."""
-    figure, ax, look = canvas(theme, size=(8, 3.6))
+    figure, ax, look = canvas(theme, size=(8, 3.6), caption=RULE)
     rule, hold = trades["rule"], trades["buy and hold"]
-    lines = (("rule, net of costs", rule["net"], "-"), ("rule, before costs", rule["gross"], "--"),
-             ("buy and hold, net", hold["net"], ":"))  # fmt: skip
-    for color, (label, returns, dash) in zip(SERIES, lines):
-        ax.plot(rule.index, 100 * ((1 + returns).cumprod() - 1), dash, color=color, linewidth=1.5, label=label)
+    lines = {"rule, net of costs": rule["net"], "rule, before costs": rule["gross"], "buy and hold, net": hold["net"]}
+    for color, dash, (label, returns) in zip(look.series, DASHES, lines.items()):
+        ax.plot(
+            rule.index, 100 * ((1 + returns).cumprod() - 1), linestyle=dash, color=color, linewidth=1.5, label=label
+        )
     ax.axhline(0, color=look.faint, linewidth=0.8)
     ax.set_ylabel("return since the start, %")
     date_axis(ax, rule.index.to_numpy())
-    legend(figure, look, loc="outside lower center", ncols=3)
+    legend(figure, look, loc="outside lower center")
     a, b = trade_summary(rule), trade_summary(hold)
     text = (
         f"After costs of {a['costs']:.2%} a year the rule returned {a['return']:+.1%} a year (Sharpe {a['sharpe']:.2f}"

@@ -1,19 +1,44 @@
-"""Figures of what a forecast was made from (viz.explain); each docstring says what its picture does not prove."""
+"""Figures of what a forecast was made from (viz.explain); the small print of each says what it does not prove."""
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ..config import LEVEL
 from ..errors import DataError
-from .explain import BASELINE, Explanation
+from .explain import BASELINE, EVERY, KINDS, Explanation
 from .market import date_axis
-from .style import DASHES, SERIES, axis_title, canvas, headline, legend
+from .style import DASHES, HATCHES, Theme, axis_title, body, canvas, diverging, headline, legend, short, shorten
+
+# what a picture does not prove
+ATTENTION = (
+    "Attention says where the network looked, not what made the forecast: other weights can lead to the same output "
+    "(Jain & Wallace 2019), and after an LSTM the state of a bar holds news of all bars before it."
+)
+SELECTION = (
+    "A small weight on a large value can count more than a large weight on a small one, and inputs that say the same "
+    "share their weight as the training happened to go. So a weight is no proof that the forecast needs the input."
+)
+OVER_TIME = (
+    "A weight that moves shows that the network's mix depends on the bar, not that the mix is right, nor that the "
+    "input drives the forecast."
+)
+IMPORTANCE = (
+    "It holds for this trained network on these origins. Inputs that say the same hide each other, so a rise near 0 "
+    "does not prove that an input is useless, nor a large one that it is a cause."
+)
+PARTS = (
+    "The stacks are trained together and can share the work in many ways with the same sum: a part is not a component "
+    "of the market. Before the quantiles are calibrated."
+)
+KIND_NAMES = {"past": "past inputs", "future": "known future", "static": "symbol"}
+MOVES = 1e-3  # a weight that changes by less over time counts as constant
 
 
 def _rows(table: pd.DataFrame, symbol: str | None, what: str) -> tuple[pd.DataFrame, str]:
@@ -24,70 +49,110 @@ def _rows(table: pd.DataFrame, symbol: str | None, what: str) -> tuple[pd.DataFr
     name = str(names[0]) if symbol is None else symbol
     if name not in names:
         raise DataError(f"There is no {name!r} in this explanation; it has {', '.join(map(str, names[:10]))}.")
-    return table[table["symbol"] == name], "mean of all symbols" if name == "all" else name
+    return table[table["symbol"] == name], "mean of all symbols" if name == EVERY else short(name)
 
 
-def plot_attention(explanation: Explanation, symbol: str | None = None, theme: str = "light") -> Figure:
-    """Mean attention of TFT by lag, one line a step ahead, beside what uniform attention would be.
+def _spread(explanation: Explanation, member: str, what: str = "Bands") -> str:
+    """What the bands of a picture show; empty where there are none."""
+    seeds = explanation.seeds.get(member, 1)
+    if seeds > 1:
+        return f"{what}: ± one standard deviation over {seeds} networks that differ by seed. "
+    if explanation.origins > 1:
+        return f"{what}: ± one standard deviation over {explanation.origins:,} origins, of one network. "
+    return ""
 
-    It shows where the network looked. It does not prove that those bars made the forecast: other weights may
-    give the same output (Jain & Wallace 2019; Wiegreffe & Pinter 2019).
-    """
-    table, name = _rows(explanation.attention, symbol, "attention")
-    mean = table[table["lag"] >= 0].groupby("lag")["weight"].mean()
-    share = (mean / mean.sum()).sort_index()
-    context, half = len(share), int(np.searchsorted(share.cumsum().to_numpy(), 0.5)) + 1
-    seen = float(table[table["lag"] >= 0].groupby("step")["weight"].sum().mean())
-    title = (
+
+def _finding(table: pd.DataFrame, name: str) -> str:
+    """One sentence on an attention table of one symbol."""
+    past = table[table["lag"] >= 0]
+    mean = past.groupby("lag")["weight"].mean().sort_index()
+    share = (mean / mean.sum()).cumsum().to_numpy()
+    half, context, seen = int(np.searchsorted(share, 0.5)) + 1, len(mean), past.groupby("step")["weight"].sum().mean()
+    return (
         f"{name}: half of TFT's attention to the past falls on the last {half} of {context} bars "
         f"(uniform: {context // 2}); {1 - seen:.0%} goes to the steps ahead"
     )
-    figure, ax, look = canvas(theme)
+
+
+def plot_attention(explanation: Explanation, symbol: str | None = None, theme: str = "light") -> Figure:
+    """Mean attention of TFT by lag, of the first and the last step, over a map of all steps against uniform attention.
+
+    On what it can and can't prove: Jain & Wallace 2019, Wiegreffe & Pinter 2019.
+    """
+    table, name = _rows(explanation.attention, symbol, "attention")
+    caption = _spread(explanation, "tft") + ATTENTION
+    figure, (top, low), look = canvas(theme, 2, size=(8, 4.6), caption=caption, sharex=True, height_ratios=(5, 4))
     steps = sorted(table["step"].unique())
-    shades = colormaps["viridis" if theme == "light" else "plasma"](
-        np.linspace(0, 0.8, len(steps)) if theme == "light" else np.linspace(0.35, 0.95, len(steps))
-    )
-    for i, (step, color) in enumerate(zip(steps, shades)):
-        own = table[table["step"] == step].sort_values("lag")
-        ax.plot(-own["lag"], own["weight"], color=color, linewidth=1.4, linestyle=DASHES[i % 4], label=f"step {step}")
-    ax.axhline(1 / context, color=look.faint, linestyle=":", linewidth=1, label="uniform over the past")
-    ax.axvline(0.5, color=look.faint, linewidth=0.8)
-    ax.set(xlabel="bars from the origin (0: the last bar known; above: steps ahead)", ylabel="attention weight", ylim=0)
-    legend(ax, look, ncols=2)
-    headline(figure, title, look)
+    for step, color, dash in zip(dict.fromkeys((steps[0], steps[-1])), (look.first, look.second), DASHES):
+        own = table[(table["step"] == step) & (table["lag"] >= 0)].sort_values("lag")
+        x, mean, sd = -own["lag"], 100 * own["weight"], 100 * own["sd"].fillna(0)
+        top.plot(x, mean, color=color, linestyle=dash, linewidth=1.5, label=f"step {step}")
+        if sd.any():
+            top.fill_between(x, np.maximum(mean - sd, 0), mean + sd, color=color, alpha=0.18, linewidth=0)
+    context = int(table["lag"].max()) + 1
+    top.axhline(100 / context, color=look.quiet, linestyle=":", linewidth=1, label="uniform")
+    top.margins(x=0.01, y=0.12)
+    top.set(ylabel="attention, %", ylim=0)
+    _attention_map(figure, (top, low), table, context, look)
+    low.set_xlabel("bars from the origin (0: the last bar known; above: steps ahead)")
+    legend(top, look, loc="lower left", ncols=3)
+    headline(figure, _finding(table, name), look)
     return figure
+
+
+def _attention_map(figure: Figure, axes: Any, table: pd.DataFrame, context: int, look: Theme) -> None:
+    """Attention by step and lag on the lower of two axes, as a multiple of what uniform attention would be."""
+    wide = table.pivot_table(index="step", columns="lag", values="weight").sort_index(axis=1, ascending=False)
+    ratio = wide.mul(context + wide.index.to_numpy(), axis=0)
+    reach = max(float(np.abs(ratio - 1).max(axis=None)), 0.5)  # nearly uniform attention is to look so
+    colors = {"cmap": diverging(look), "vmin": 1 - reach, "vmax": 1 + reach}
+    x, y = -wide.columns.to_numpy(), wide.index.to_numpy()
+    mesh = axes[1].pcolormesh(np.r_[x - 0.5, x[-1] + 0.5], np.r_[y - 0.5, y[-1] + 0.5], ratio.to_numpy(), **colors)
+    for ax in axes:
+        ax.axvline(0.5, color=look.quiet, linewidth=0.8)
+    axes[1].set_ylabel("step ahead")
+    axes[1].yaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
+    axes[1].grid(False)
+    bar = body(figure).colorbar(mesh, ax=axes[1], pad=0.01, aspect=9, extend="neither")
+    bar.set_label("× uniform", color=look.ink, fontsize=9)
+    bar.ax.tick_params(colors=look.ink, labelsize=8.5)
+    bar.ax.yaxis.set_major_locator(MaxNLocator(4))
+    bar.ax.set_ylim(max(1 - reach, 0), 1 + reach)
+    bar.outline.set_visible(False)
 
 
 def plot_selection(explanation: Explanation, symbol: str | None = None, top: int = 8, theme: str = "light") -> Figure:
     """The inputs that TFT's variable selection weighs most: of the past, of the future and of the symbol.
 
-    A weight is a share of a sum of transformed inputs, so a small one may still carry a large value, and inputs
-    that say the same share their weight at the network's whim. Compare with plot_importance.
+    Compare with plot_importance.
     """
-    tables = {"past inputs": explanation.past, "known future": explanation.future, "symbol": explanation.static}
-    shares, name = {}, ""
-    for panel, table in tables.items():
-        rows, name = _rows(table, symbol, "selection weights")
-        shares[panel] = rows.groupby("input")["weight"].mean().sort_values()
-    past = shares["past inputs"]
+    table, name = _rows(explanation.selection, symbol, "selection weights")
+    past = table[table["kind"] == "past"].sort_values("weight")
     title = (
-        f"{name}: {past.index[-1]} and {past.index[-2]} take {past.iloc[-2:].sum():.0%} of the selection among "
-        f"{len(past)} past inputs; equal shares would be {1 / len(past):.1%} each"
+        f"{name}: {past['input'].iloc[-1]} and {past['input'].iloc[-2]} take {past['weight'].iloc[-2:].sum():.0%} of "
+        f"the selection among {len(past)} past inputs; equal shares would be {1 / len(past):.1%} each"
     )
-    figure, axes, look = canvas(theme, 1, 3, size=(9, 3.9))
-    for ax, (panel, share) in zip(axes, shares.items()):
-        kept = share.tail(top)
-        ax.barh(np.arange(len(kept)), 100 * kept, color=look.first, height=0.7)
-        ax.axvline(100 / len(share), color=look.second, linestyle="--", linewidth=1)
-        ax.set_yticks(np.arange(len(kept)), kept.index, fontsize=8)
-        ax.set_xlabel("weight, %")
-        ax.grid(False)
+    caption = f"Dashed: equal shares. {_spread(explanation, 'tft', 'Lines')}{SELECTION}"
+    figure, axes, look = canvas(theme, 1, 3, size=(9, 3.7), caption=caption)
+    for ax, kind in zip(axes, KINDS):
+        share = table[table["kind"] == kind].sort_values("weight")
         rest = f" (top {top} of {len(share)})" if len(share) > top else ""
-        axis_title(ax, panel + rest, look)
-    note = {"xycoords": "axes fraction", "ha": "right", "fontsize": 8, "color": look.second}
-    axes[0].annotate("dashed: equal shares", (0.98, 0.02), **note)
+        _shares(ax, share.tail(top), 100 / max(len(share), 1), top, look)
+        axis_title(ax, KIND_NAMES[kind] + rest, look)
     headline(figure, title, look)
     return figure
+
+
+def _shares(ax: Any, table: pd.DataFrame, equal: float, places: int, look: Theme) -> None:
+    """Bars of selection weights, the largest at the top of so many places, and a line at equal shares."""
+    at = np.arange(len(table)) + places - len(table)
+    error = 100 * table["sd"] if table["sd"].notna().any() else None
+    ax.barh(at, 100 * table["weight"], 0.7, xerr=error, color=look.first, ecolor=look.ink)
+    ax.axvline(equal, color=look.second, linestyle="--", linewidth=1)
+    ax.set_yticks(at, [shorten(str(n), 1.6, 8) for n in table["input"]], fontsize=8)
+    ax.set(xlabel="weight, %", ylim=(-0.6, places - 0.4), xlim=0)
+    ax.xaxis.set_major_locator(MaxNLocator(4))
+    ax.grid(False)
 
 
 def plot_selection_over_time(
@@ -95,31 +160,59 @@ def plot_selection_over_time(
 ) -> Figure:
     """Selection weights of the past inputs bar by bar, the `top` of them; `smooth` averages that many dates.
 
-    A weight that moves shows that the network's mix depends on the bar. It does not show that the mix is right,
-    nor that the input drives the forecast.
+    Below them those of the known future, by its next session, and of the symbol, where they move over the dates.
     """
-    table, name = _rows(explanation.past, symbol, "selection weights")
-    by = "lag" if table["date"].isna().any() else "date"
-    wide = table.pivot_table(index=by, columns="input", values="weight", aggfunc="mean")
-    wide = wide.iloc[::-1] if by == "lag" else wide
-    kept = wide.mean().sort_values(ascending=False).index[:top]
-    wide = wide[kept].rolling(smooth, min_periods=1).mean()
-    spread = (wide.max() - wide.min()).sort_values(ascending=False)
-    moving = spread.index[0]
-    title = (
-        f"{name}: of the {len(kept)} heaviest inputs {moving} moves most, between {wide[moving].min():.1%} and "
-        f"{wide[moving].max():.1%} of the selection"
-    )
-    figure, ax, look = canvas(theme)
-    x = wide.index.to_numpy()
-    x = -x if by == "lag" else x
-    for i, column in enumerate(kept):
-        ax.plot(x, 100 * wide[column], color=SERIES[i % 6], linestyle=DASHES[i % 6], linewidth=1.4, label=column)
-    date_axis(ax, x)
-    ax.set(xlabel="bars from the origin" if by == "lag" else "date", ylabel="selection weight, %", ylim=0)
-    legend(figure, look, loc="outside lower center", ncols=top)
-    headline(figure, title, look)
+    tables, still, name = {}, [], ""
+    for kind in KINDS:
+        rows, name = _rows(getattr(explanation, kind), symbol, "selection weights")
+        wide, by, sd = _over_time(rows, top, smooth)
+        if kind == "past" or (len(wide) > 1 and explanation.origins > 1 and np.ptp(wide, axis=0).max() > MOVES):
+            tables[kind] = wide, by, sd if explanation.seeds.get("tft", 1) > 1 else None
+        elif explanation.origins > 1:
+            still.append(KIND_NAMES[kind])
+    caption = _spread(explanation, "tft") if explanation.seeds.get("tft", 1) > 1 else ""
+    caption += f"Mean of {smooth} dates. " if smooth > 1 else ""
+    caption += f"The weights of the {' and the '.join(still)} inputs don't move. " if still else ""
+    size = (8, 1.2 + 2.4 + 1.7 * (len(tables) - 1))
+    ratios = {"height_ratios": (3, 2, 2)[: len(tables)], "squeeze": False, "sharex": True}
+    figure, axes, look = canvas(theme, len(tables), size=size, caption=caption + OVER_TIME, **ratios)
+    for ax, (kind, (wide, by, sd)) in zip(axes[:, 0], tables.items()):
+        _lines(ax, wide, sd, look)
+        ax.set(ylabel="weight, %", ylim=0)
+        axis_title(ax, KIND_NAMES[kind], look)
+        legend(ax, look, loc="upper left", bbox_to_anchor=(1.0, 1.02), borderaxespad=0.2)
+        if by == "date":
+            date_axis(ax, wide.index.to_numpy())
+    axes[-1, 0].set_xlabel({"date": "date", "lag": "bars from the origin"}.get(by, by))
+    wide = tables["past"][0]
+    most = (wide.max() - wide.min()).idxmax()
+    title = f"{name}: of the {wide.shape[1]} heaviest inputs {most} moves most, between {wide[most].min():.1%} and "
+    headline(figure, f"{title}{wide[most].max():.1%} of the selection", look)
     return figure
+
+
+def _over_time(rows: pd.DataFrame, top: int, smooth: int) -> tuple[pd.DataFrame, str, pd.DataFrame]:
+    """The heaviest inputs' weights, a row a date (or bar), what that axis is, and the weights' spread."""
+    by = "date"
+    if rows["date"].isna().any() and "lag" in rows:
+        rows, by = rows.assign(lag=-rows["lag"]), "lag"
+    wide, sd = (rows.pivot_table(index=by, columns="input", values=v, aggfunc="mean") for v in ("weight", "sd"))
+    kept = wide.mean().sort_values(ascending=False).index[:top]
+    by = "bar number" if by == "date" and not pd.api.types.is_datetime64_any_dtype(rows["date"]) else by
+    return (
+        wide[kept].rolling(smooth, min_periods=min(smooth, len(wide))).mean(),
+        by,
+        sd.reindex(columns=kept, index=wide.index),
+    )
+
+
+def _lines(ax: Any, wide: pd.DataFrame, sd: pd.DataFrame | None, look: Theme) -> None:
+    for i, column in enumerate(wide.columns):
+        style = {"color": look.series[i % len(look.series)], "linestyle": DASHES[i % len(DASHES)]}
+        ax.plot(wide.index, 100 * wide[column], linewidth=1.4, label=shorten(str(column), 1.5, 8.5), **style)
+        if sd is not None:
+            low, high = (100 * (wide[column] + sign * sd[column]) for sign in (-1, 1))
+            ax.fill_between(wide.index, low.clip(0), high, color=style["color"], alpha=0.15, linewidth=0)
 
 
 def plot_importance(
@@ -129,42 +222,55 @@ def plot_importance(
     name: str = "",
     theme: str = "light",
 ) -> Figure:
-    """Permutation importance, with the selection weights of the same inputs beside it when given; `name` it by network.
+    """Permutation importance, with the selection weights of the same inputs beside it when given.
 
-    It holds for this network and these origins. Inputs that share their news hide each other; a rise near 0
-    does not say that the input is useless, only that this network does without it here.
+    `name` is that of the network. Raises DataError on an empty table.
     """
     kept = importance.sort_values("rise").tail(top)
+    if kept.empty:
+        raise DataError("The table of importance is empty; permute at least one input.")
     first = kept.iloc[-1]
     title = f"mixing up the dates of {first['input']} raises the loss most, by {first['percent']:.2f}%"
     if not first["percent"] >= 0.005:
         title = f"no input's timing matters here: the largest rise of the loss is {first['percent']:.3f}%"
-    title = f"{name}: {title}" if name else title
-    weights = None
-    if explanation is not None and not explanation.past.empty:
-        weights = explanation.past.groupby("input")["weight"].mean()
-        both = importance.set_index("input")["rise"].to_frame().join(weights, how="inner")
+    title, weights = f"{short(name)}: {title}" if name else title, None
+    if explanation is not None and len(explanation.selection):
+        chosen = explanation.selection[explanation.selection["kind"] == "past"]
+        weights = chosen.groupby("input")[["weight", "sd"]].mean()
+        both = importance.set_index("input")[["rise"]].join(weights["weight"], how="inner")
         if len(both) > 2 and both["rise"].nunique() > 1:
             rank = both["rise"].corr(both["weight"], method="spearman")
             title += f". Selection weights rank the inputs {_agreement(rank)} (rank correlation {rank:.2f})"
-    columns = 1 if weights is None else 2
-    figure, axes, look = canvas(theme, 1, columns, size=(8, 1.6 + 0.25 * len(kept)), sharey=True)
+    caption = "Lines: ± one standard deviation over the permutations"
+    beside = _spread(explanation, "tft", "right") if weights is not None else ""
+    caption = (f"{caption}; {beside}" if beside else f"{caption}. ") if kept["spread"].notna().any() else ""
+    size = (8, 1.3 + 0.24 * len(kept))
+    figure, axes, look = canvas(
+        theme, 1, 1 if weights is None else 2, size=size, caption=caption + IMPORTANCE, sharey=True
+    )
     left, at = np.ravel(axes)[0], np.arange(len(kept))
-    left.barh(at, kept["rise"], xerr=kept["spread"], color=look.first, height=0.7, ecolor=look.ink)
-    left.set_yticks(at, kept["input"], fontsize=8.5)
+    error = kept["spread"].fillna(0) if kept["spread"].notna().any() else None
+    left.barh(at, kept["rise"], 0.7, xerr=error, color=look.first, ecolor=look.ink)
+    left.set_yticks(at, [shorten(str(n), 2.0, 8.5) for n in kept["input"]], fontsize=8.5)
     left.set_xlabel("rise of the pinball loss × 10⁴")
     left.xaxis.set_major_locator(MaxNLocator(5))
     left.axvline(0, color=look.faint, linewidth=0.8)
     left.grid(False)
     if weights is not None:
-        right = axes[1]
-        right.barh(at, 100 * weights.reindex(kept["input"]).fillna(0), color=look.second, height=0.7)
-        right.set_xlabel("selection weight, %")
-        right.grid(False)
+        _beside(axes[1], weights.reindex(kept["input"]), look)
         axis_title(left, "permutation importance", look)
-        axis_title(right, "selection weight", look)
     headline(figure, title, look)
     return figure
+
+
+def _beside(ax: Any, weights: pd.DataFrame, look: Theme) -> None:
+    """The selection weights of the inputs that another axes names."""
+    error = 100 * weights["sd"].fillna(0) if weights["sd"].notna().any() else None
+    ax.barh(np.arange(len(weights)), 100 * weights["weight"].fillna(0), 0.7, xerr=error, color=look.second,
+            ecolor=look.ink)  # fmt: skip
+    ax.set(xlabel="selection weight, %", xlim=0)
+    ax.grid(False)
+    axis_title(ax, "selection weight", look)
 
 
 def _agreement(rank: float) -> str:
@@ -174,46 +280,117 @@ def _agreement(rank: float) -> str:
 
 
 def plot_decomposition(explanation: Explanation, symbol: str | None = None, theme: str = "light") -> Figure:
-    """What the volatility baseline and each N-HITS stack add, by step: to the median, and to the interval's width.
-
-    The stacks are trained together, so a part says how this network shares its work, not that the market has
-    a component of that time scale.
-    """
+    """What the volatility baseline and each N-HITS stack add to the median, and the stacks to the interval's width."""
     table, name = _rows(explanation.parts, symbol, "stack parts")
-    stacks = list(dict.fromkeys(table["stack"]))
     last = table[table["step"] == table["step"].max()].set_index("stack")
     own, base = last.drop(BASELINE), last.loc[BASELINE]
-    lead = own["width"].abs().idxmax()
     change, width, end = (100 * x for x in (own["width"].sum(), base["width"], last["median"].sum()))
     title = (
         f"{name}: the stacks change the interval's width by {change:+.2f} points on the baseline's {width:.2f}%, "
-        f"mostly {lead.split(':')[0]}; the median ends at {end:+.2f}%"
+        f"mostly {own['width'].abs().idxmax().split(':')[0]}; the median ends at {end:+.2f}%"
     )
-    figure, axes, look = canvas(theme, 1, 2, size=(9, 4))
-    for ax, column, what in zip(axes, ("median", "width"), ("median", "width of the interval")):
-        _stacked(ax, table, stacks, column, look)
+    caption = _spread(explanation, "nhits", "Thin lines, of each part") + PARTS
+    figure, axes, look = canvas(theme, 1, 2, size=(9, 3.9), caption=caption)
+    draw = _grouped if table["median_sd"].notna().any() else _stacked
+    stacks = list(dict.fromkeys(table["stack"]))
+    draw(axes[0], table, stacks, "median", look)
+    draw(axes[1], table, stacks[1:], "width", look)
+    ends = [f"{100 * w:.1f}" for w in table[table["stack"] == BASELINE]["width"].iloc[[0, -1]]]
+    axis_title(axes[0], "median", look)
+    axis_title(
+        axes[1], f"width of the {LEVEL:.0%} interval less the baseline's {' to '.join(dict.fromkeys(ends))}%", look, 3.4
+    )
+    for ax in axes:
         ax.set(xlabel="steps ahead, bars", ylabel="log return, %")
-        axis_title(ax, what, look)
     handles, labels = axes[0].get_legend_handles_labels()
-    legend(figure, look, handles, labels, loc="outside lower center", ncols=len(labels))
+    legend(figure, look, handles, labels, loc="outside lower center")
     headline(figure, title, look)
     return figure
 
 
-def _stacked(ax: Any, table: pd.DataFrame, stacks: list[str], column: str, look: Any) -> None:
+def _styles(table: pd.DataFrame, look: Theme) -> dict[str, dict[str, Any]]:
+    """How each stack's bars look; the first is the baseline."""
+    looks = [(look.faint, ""), *itertools.islice(zip(itertools.cycle(look.series), itertools.cycle(HATCHES)), 60)]
+    edge = {"edgecolor": look.paper, "linewidth": 0.5}
+    stacks = dict.fromkeys(table["stack"])
+    return {stack: {"color": color, "hatch": hatch, **edge} for stack, (color, hatch) in zip(stacks, looks)}
+
+
+def _wide(table: pd.DataFrame, column: str, stacks: list[str]) -> pd.DataFrame:
+    """A column of the parts in percent, a row a step and a column a stack."""
+    return 100 * table.pivot_table(index="step", columns="stack", values=column, dropna=False)[stacks]
+
+
+def _stacked(ax: Any, table: pd.DataFrame, stacks: list[str], column: str, look: Theme) -> None:
     """Bars that pile up from zero, positive parts above and negative ones below, and a mark at their sum."""
-    wide = 100 * table.pivot_table(index="step", columns="stack", values=column)[stacks]
+    wide, styles = _wide(table, column, stacks), _styles(table, look)
     up, down = np.zeros(len(wide)), np.zeros(len(wide))
-    colors = [look.faint, *SERIES]
-    hatches = ["", "", "//", "..", "xx", "\\\\"]
-    for i, stack in enumerate(stacks):
+    for stack in stacks:
         values = wide[stack].to_numpy()
-        bottom = np.where(values >= 0, up, down)
-        ax.bar(
-            wide.index, values, 0.7, bottom=bottom, color=colors[i % 7], hatch=hatches[i % 6],
-            edgecolor=look.paper, linewidth=0.5, label=stack,
-        )  # fmt: skip
+        ax.bar(wide.index, values, 0.7, bottom=np.where(values >= 0, up, down), label=stack, **styles[stack])
         up, down = up + np.maximum(values, 0), down + np.minimum(values, 0)
-    ax.plot(wide.index, wide.sum(axis=1), "D", color=look.ink, markersize=5, label="sum")
+    _sums(ax, wide, look)
+
+
+def _grouped(ax: Any, table: pd.DataFrame, stacks: list[str], column: str, look: Theme) -> None:
+    """Bars side by side with a line for the spread of each, and a mark at their sum."""
+    wide, sd, styles = _wide(table, column, stacks), _wide(table, f"{column}_sd", stacks), _styles(table, look)
+    each = 0.8 / len(stacks)
+    for i, stack in enumerate(stacks):
+        at = wide.index + each * (i + 0.5) - 0.4
+        ax.bar(at, wide[stack], each, yerr=sd[stack], error_kw={"ecolor": look.ink, "elinewidth": 0.9}, label=stack,
+               **styles[stack])  # fmt: skip
+    _sums(ax, wide, look)
+
+
+def _sums(ax: Any, wide: pd.DataFrame, look: Theme) -> None:
+    ax.plot(wide.index, wide.sum(axis=1), "D", color=look.ink, markersize=4.5, label="sum", zorder=4)
     ax.axhline(0, color=look.faint, linewidth=0.8)
-    ax.set_xticks(wide.index)
+    if len(wide) <= 12:
+        ax.set_xticks(wide.index)
+    reach = max(len(wide), 3) / 2 + 0.1
+    ax.set_xlim(wide.index.to_numpy().mean() - reach, wide.index.to_numpy().mean() + reach)
+
+
+def plot_explanation(explanation: Explanation, symbol: str | None = None, theme: str = "light") -> Figure:
+    """A symbol's tables in one picture (Explanation.plot): TFT's inputs and bars, N-HITS' stacks, whichever are there.
+
+    None of it proves a cause; see the figures of each.
+    """
+    parts = []
+    name = symbol
+    for table, what in ((explanation.attention, "tft"), (explanation.parts, "nhits")):
+        if len(table) and (symbol is None or symbol in set(table["symbol"])):
+            parts.append(what)
+    if not parts:
+        _rows(explanation.attention if len(explanation.attention) else explanation.parts, symbol, "tables")
+    columns = 2 * ("tft" in parts) + ("nhits" in parts)
+    caption = (
+        "Weights say where a network looked and parts how it shares its work; neither proves what made the forecast."
+    )
+    figure, axes, look = canvas(theme, 1, columns, size=(3.2 * max(columns, 2), 3.6), caption=caption, squeeze=False)
+    axes, said = list(axes[0]), []
+    if "tft" in parts:
+        chosen, name = _rows(explanation.selection, symbol, "selection weights")
+        past = chosen[chosen["kind"] == "past"].sort_values("weight")
+        _shares(axes[0], past.tail(8), 100 / len(past), min(8, len(past)), look)
+        axis_title(axes[0], f"TFT: inputs (top {min(8, len(past))} of {len(past)})", look)
+        seen = explanation.attention[explanation.attention["symbol"] == chosen["symbol"].iloc[0]]
+        mean = seen[seen["lag"] >= 0].groupby("lag")["weight"].mean()
+        axes[1].plot(-mean.index, 100 * mean, color=look.first, linewidth=1.5)
+        axes[1].axhline(100 / len(mean), color=look.second, linestyle="--", linewidth=1)
+        axes[1].set(xlabel="bars from the origin", ylabel="attention, %", ylim=0)
+        axis_title(axes[1], "TFT: bars", look)
+        said.append(f"TFT weighs {past['input'].iloc[-1]} most and looks most at the bar {int(mean.idxmax())} back")
+    if "nhits" in parts:
+        table, name = _rows(explanation.parts, symbol, "stack parts")
+        stacks = list(dict.fromkeys(table["stack"]))
+        _stacked(axes[-1], table, stacks[1:], "width", look)
+        axes[-1].set(xlabel="steps ahead, bars", ylabel="log return, %")
+        axis_title(axes[-1], "N-HITS: change of the width", look)
+        handles, labels = axes[-1].get_legend_handles_labels()
+        legend(figure, look, handles, labels, loc="outside lower right")
+        change = table[table["step"] == table["step"].max()].set_index("stack")["width"].drop(BASELINE).sum()
+        said.append(f"N-HITS' stacks change the width by {100 * change:+.2f} points")
+    headline(figure, f"{name}: {'; '.join(said)}", look)
+    return figure

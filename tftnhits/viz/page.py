@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +15,7 @@ from ..errors import ConfigError
 from ..evaluation.backtest import Backtest
 from ..evaluation.leaderboard import BENCHMARK, summary
 from .backtest_plots import coverage_finding, draw_coverage, draw_skill, skill, skill_finding
-from .style import Theme, canvas
+from .style import Theme, canvas, wrapped
 
 A4 = (8.27, 11.69)  # inches, portrait
 LEFT, WIDTH = 0.09, 0.83  # of the page
@@ -60,7 +59,15 @@ def plot_page(
     figure, axes, look = canvas("light", 1, 3 + len(names), size=A4)
     figure.set_layout_engine("none")
     text = _headline(board, forecaster, result)
-    figure.text(LEFT, 0.965, textwrap.fill(text, 64), va="top", fontsize=14, weight="bold", color=look.ink)
+    figure.text(
+        LEFT,
+        0.965,
+        "\n".join(wrapped(text, WIDTH * A4[0] * 0.88, 14)),
+        va="top",
+        fontsize=14,
+        weight="bold",
+        color=look.ink,
+    )
     figure.text(LEFT, 0.917, _settings(result, frame), va="top", fontsize=8, color=look.ink, linespacing=1.4)
     rows = len(board) + 1
     _section(figure, 0.862, "Who forecasts best", "", look)
@@ -80,8 +87,8 @@ def plot_page(
     low, high = axes[1].get_ylim()
     axes[1].set_ylim(low - 0.12 * (high - low), high)
     top = top - 0.045 - 1.35 * chart - 0.058
-    _section(figure, top, f"When is it better than {BENCHMARK}?", skill_finding(gains), look)
-    _skill(axes[3:], gains, (0.158, top - 0.042), look)
+    lines = _section(figure, top, f"When is it better than {BENCHMARK}?", skill_finding(gains), look)
+    _skill(axes[3:], gains, (0.158, top - 0.031 - 0.011 * lines), look)
     _small_print(figure, [*caveats, *CAVEATS], look)
     return figure
 
@@ -108,11 +115,13 @@ def _settings(result: Backtest, frame: pd.DataFrame) -> str:
     )
 
 
-def _section(figure: Figure, y: float, title: str, finding: str, look: Theme) -> None:
-    """A heading under a thin rule, and its finding."""
+def _section(figure: Figure, y: float, title: str, finding: str, look: Theme) -> int:
+    """A heading under a thin rule, and its finding, which takes so many lines."""
     figure.add_artist(_rule(figure, y + 0.017, look))
     figure.text(LEFT, y, title, fontsize=10.5, weight="bold", color=look.ink)
-    figure.text(LEFT, y - 0.005, textwrap.fill(finding, 112), va="top", fontsize=8, color=look.ink)
+    lines = wrapped(finding, WIDTH * A4[0], 8)
+    figure.text(LEFT, y - 0.005, "\n".join(lines), va="top", fontsize=8, color=look.ink)
+    return len(lines)
 
 
 def _rule(figure: Figure, y: float, look: Theme) -> Line2D:
@@ -125,7 +134,7 @@ def _table(ax: Axes, board: pd.DataFrame, forecaster: str, look: Theme) -> None:
     ax.set(xlim=(0, 1), ylim=(len(board) + 1, 0))
     base = board["pinball"].get(BENCHMARK, math.nan)
     for heading, x, side in COLUMNS:
-        ax.text(x, 0.5, heading, ha=side, va="center", fontsize=7.5, color=look.faint)
+        ax.text(x, 0.5, heading, ha=side, va="center", fontsize=7.5, color=look.quiet)
     ax.axhline(1, color=look.faint, linewidth=0.6)
     for i, (name, row) in enumerate(board.iterrows(), 1):
         if name == forecaster:
@@ -164,5 +173,5 @@ def _skill(axes: Sequence[Axes], gains: pd.DataFrame, span: tuple[float, float],
 
 def _small_print(figure: Figure, lines: Sequence[str], look: Theme) -> None:
     figure.add_artist(_rule(figure, 0.116, look))
-    text = textwrap.fill(" ".join([*lines, LAST]), 152)
+    text = "\n".join(wrapped(" ".join([*lines, LAST]), WIDTH * A4[0], 6.2))
     figure.text(LEFT, 0.110, text, va="top", fontsize=6.2, color=look.ink, linespacing=1.45)

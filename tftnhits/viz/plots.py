@@ -18,27 +18,52 @@ from ..forecast.result import Forecast
 from .explain_plots import (
     plot_attention,
     plot_decomposition,
+    plot_explanation,
     plot_importance,
     plot_selection,
     plot_selection_over_time,
 )
 from .market import (
-    date_axis,
+    bar_axis,
+    closed_days,
     of_symbol,
+    plain_axis,
     plot_candles,
     plot_repairs,
     plot_returns,
     plot_volatility_clustering,
 )
-from .style import SERIES, Theme, canvas, fan_color, headline, legend, plotly_figure
+from .style import (
+    MARKERS,
+    canvas,
+    fan_color,
+    headline,
+    legend,
+    plotly_figure,
+    price,
+    price_pattern,
+    short,
+    shorten,
+)
 
 __all__ = [
-    "plot_attention", "plot_candles", "plot_decomposition", "plot_forecast", "plot_importance", "plot_leaderboard",
-    "plot_learning_curve", "plot_links", "plot_repairs", "plot_returns", "plot_selection", "plot_selection_over_time",
-    "plot_volatility_clustering",
+    "plot_attention", "plot_candles", "plot_decomposition", "plot_explanation", "plot_forecast", "plot_importance",
+    "plot_leaderboard", "plot_learning_curve", "plot_links", "plot_repairs", "plot_returns", "plot_selection",
+    "plot_selection_over_time", "plot_volatility_clustering",
 ]  # fmt: skip
 
 TINT = 0.13  # opacity of one band of the fan; the inner ones lie on the outer ones
+ONE_OUTCOME = (
+    "One outcome, inside or outside, says nothing about the intervals: the share in the legend counts a year of them."
+)
+TWO_LOSSES = (
+    "Training: with dropout and hidden inputs, of weights that still move. Validation: of averaged weights, with all "
+    "on. So the gap between the two lines is no measure of overfitting."
+)
+MEANS = (
+    "Lower is better, and lower than another's is no profit. Means of one sample: a small difference may be chance. "
+    "The axis does not start at 0."
+)
 
 
 def plot_forecast(
@@ -66,21 +91,19 @@ def plot_forecast(
         raise DataError(f"{symbol} has no forecast from {origin!r}; choose one of the frame's origins.")
     past, path, after = _series(fc, symbol, origin, part, actual, history)
     move = part["median"].iloc[-1] / past["close"].iloc[-1] - 1
-    unit = "session" if path.dtype.kind == "M" else "bar"
+    daily = path.dtype.kind == "M" and (path == path.astype("datetime64[D]")).all()
+    unit = "session" if daily else "bar"
     title = (
-        f"{symbol}: median {move:+.1%} in {len(part)} {unit}{'s' * (len(part) > 1)}, "
-        f"{100 * fc.level:.6g}% between {_price(part['lower'].iloc[-1])} and {_price(part['upper'].iloc[-1])}"
+        f"{short(symbol)}: median {move:+.1%} in {len(part)} {unit}{'s' * (len(part) > 1)}, "
+        f"{100 * fc.level:.6g}% between {price(part['lower'].iloc[-1])} and {price(part['upper'].iloc[-1])}"
     )
     if len(after):
         last = after["close"].iloc[-1]
         inside = part["lower"].iloc[len(after) - 1] <= last <= part["upper"].iloc[len(after) - 1]
-        title += f"; it came to {_price(last)}, {'inside' if inside else 'outside'}"
+        when = f"after {len(after)} " if len(after) < len(part) else ""
+        title += f"; {when}it came to {price(last)}, {'inside' if inside else 'outside'}"
     draw = _plotly_fan if interactive else _fan
     return draw(fc, part, past, path, after, title, theme)
-
-
-def _price(value: float) -> str:
-    return f"{value:,.2f}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
 def _series(
@@ -120,63 +143,61 @@ def _same(one: float, other: float) -> bool:
 
 
 def _fan(fc, part, past, path, after, title: str, theme: str) -> Figure:
-    figure, ax, look = canvas(theme)
+    figure, ax, look = canvas(theme, caption=ONE_OUTCOME if len(after) else "")
     close = float(past["close"].iloc[-1])
+    at = bar_axis(ax, np.r_[past["x"].to_numpy(), path[1:]])
+    ahead = at[len(past) - 1 :]
     bands = _bands(part, close)
     for i, (level, low, high) in enumerate(bands):
-        ax.fill_between(path, low, high, color=look.first, alpha=TINT, linewidth=0, zorder=2 + i * 0.01)
-        if np.isclose(
-            level, (fc.level, bands[-1][0]), rtol=0, atol=1e-9
-        ).any():  # what lies on top of each other there, for the legend
-            depth = 1 - (1 - TINT) ** (i + 1)
+        ax.fill_between(ahead, low, high, color=look.first, alpha=TINT, linewidth=0, zorder=2 + i * 0.01)
+        if _same(level, fc.level) or _same(level, bands[-1][0]):
+            depth = 1 - (1 - TINT) ** (i + 1)  # what lies on top of each other there, for the legend
             ax.fill_between([], [], color=look.first, alpha=depth, linewidth=0, label=_label(fc, part, level))
     for bound in ("lower", "upper"):
-        ax.plot(path, np.r_[close, part[bound]], color=look.first, linewidth=0.8, linestyle=":")
-    ax.plot(past["x"], past["close"], color=look.ink, linewidth=1.3, label="close")
-    ax.plot(path, np.r_[close, part["median"]], color=look.first, linewidth=1.8, label="median")
+        ax.plot(ahead, np.r_[close, part[bound]], color=look.first, linewidth=0.8, linestyle=":")
+    ax.plot(at[: len(past)], past["close"], color=look.ink, linewidth=1.3, label="close")
+    ax.plot(ahead, np.r_[close, part["median"]], color=look.first, linewidth=1.8, label="median")
     if len(after):
-        _outcome(ax, path, close, after, look)
-    date_axis(ax, path)
+        ax.plot(
+            ahead[: len(after) + 1], np.r_[close, after["close"]], color=look.second, linewidth=1.3, linestyle="--",
+            marker="o", markersize=3.5, markevery=slice(1, None), label="what came", zorder=5,
+        )  # fmt: skip
     ax.set_xlabel("date" if path.dtype.kind == "M" else "bar number")
     ax.set_ylabel("price")
-    legend(figure, look, loc="outside lower center", ncols=3 if len(after) else 4)
-    ax.margins(x=0.02, y=0.12)
+    ax.margins(x=0.02, y=0.08)
+    plain_axis(ax.yaxis, past["close"])
+    legend(figure, look, loc="outside lower center")
     headline(figure, title, look)
     return figure
-
-
-def _outcome(ax: Any, path: np.ndarray, close: float, after: pd.DataFrame, look: Theme) -> None:
-    ax.plot(
-        path[: len(after) + 1], np.r_[close, after["close"]], color=look.second, linewidth=1.3, linestyle="--",
-        marker="o", markersize=3.5, markevery=slice(1, None), label="what came", zorder=5,
-    )  # fmt: skip
 
 
 def _plotly_fan(fc, part, past, path, after, title: str, theme: str) -> Any:
     figure, look = plotly_figure(title, theme)
     close = float(past["close"].iloc[-1])
-    bands = _bands(part, close)
+    bands, pattern = _bands(part, close), price_pattern(past["close"])
     for i, (level, low, high) in enumerate(bands):
         fill = fan_color(look.first, i / max(len(bands) - 1, 1))
         edge = {"mode": "lines", "line": {"width": 0}, "legendgroup": f"{level}"}
         figure.add_scatter(x=path, y=high, **edge, showlegend=False, hoverinfo="skip")
         figure.add_scatter(
             x=path, y=low, **edge, fill="tonexty", fillcolor=fill, name=_label(fc, part, level),
-            showlegend=_same(level, fc.level), customdata=high, hovertemplate="%{y:,.2f} to %{customdata:,.2f}",
+            showlegend=_same(level, fc.level), customdata=high,
+            hovertemplate=f"%{{y:{pattern}}} to %{{customdata:{pattern}}}",
         )  # fmt: skip
-    figure.add_scatter(x=past["x"], y=past["close"], name="close", line={"color": look.ink, "width": 1.6})
+    plain = {"mode": "lines", "hovertemplate": f"%{{y:{pattern}}}"}
+    figure.add_scatter(x=past["x"], y=past["close"], name="close", line={"color": look.ink, "width": 1.6}, **plain)
     median = np.r_[close, part["median"]]
-    figure.add_scatter(x=path, y=median, name="median", line={"color": look.first, "width": 2.2})
+    figure.add_scatter(x=path, y=median, name="median", line={"color": look.first, "width": 2.2}, **plain)
     if len(after):
         figure.add_scatter(
             x=after["x"], y=after["close"], name="what came", mode="lines+markers",
-            line={"color": look.second, "dash": "dash"},
+            line={"color": look.second, "dash": "dash"}, hovertemplate=plain["hovertemplate"],
         )  # fmt: skip
-    for name in ("close", "median", "what came"):
-        figure.update_traces(hovertemplate="%{y:,.2f}", selector={"name": name})
+    dated = path.dtype.kind == "M"
+    x = {"title": {"text": "date" if dated else "bar number"}}
     figure.update_layout(
-        xaxis={"title": {"text": "date" if path.dtype.kind == "M" else "bar number"}},
-        yaxis={"title": {"text": "price"}},
+        xaxis=x | {"rangebreaks": closed_days(np.r_[past["x"].to_numpy(), path[1:]])},
+        yaxis={"title": {"text": "price"}, "tickformat": pattern},
     )
     return figure
 
@@ -195,24 +216,28 @@ def plot_learning_curve(
     table = pd.DataFrame(history)
     if table.empty:
         raise DataError("The learning curve has no epoch; train for at least one.")
-    best = table.loc[table["valid"].fillna(np.inf).idxmin()]
-    title = f"{name}: validation loss is lowest, {best['valid']:.4f}, after epoch {best['epoch']:.0f}"
-    if baseline is not None:
-        change = best["valid"] / baseline - 1
-        title += f": {abs(change):.1%} {'below' if change < 0 else 'above'} its volatility baseline"
-    figure, ax, look = canvas(theme)
-    ax.plot(
-        table["epoch"], table["train"], color=look.faint, linestyle="--", marker="s", markersize=3, label="training"
-    )
-    ax.plot(table["epoch"], table["valid"], color=look.first, marker="o", markersize=3.5, label="validation")
-    ax.plot(best["epoch"], best["valid"], "o", markersize=10, markerfacecolor="none", color=look.first)
+    figure, ax, look = canvas(theme, caption=TWO_LOSSES)
+    dots = {"markersize": 3.5 if len(table) < 40 else 0}
+    ax.plot(table["epoch"], table["train"], "s--", color=look.quiet, label="training", **dots)
+    ax.plot(table["epoch"], table["valid"], "o-", color=look.first, label="validation", **dots)
+    title = f"{short(name)}: no validation loss; the training loss ends at {table['train'].iloc[-1]:.4f}"
+    if table["valid"].notna().any():
+        best = table.loc[table["valid"].idxmin()]
+        title = f"{short(name)}: validation loss is lowest, {best['valid']:.4f}, after epoch {best['epoch']:.0f}"
+        ax.plot(best["epoch"], best["valid"], "o", markersize=10, markerfacecolor="none", color=look.first)
+        if baseline is not None:
+            change = best["valid"] / baseline - 1
+            title += f": {abs(change):.1%} {'below' if change < 0 else 'above'} its volatility baseline"
     if baseline is not None:
         ax.axhline(baseline, color=look.second, linestyle=":", label="volatility baseline, validation")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     ax.set(
-        xlabel="epoch", xlim=(0.5, table["epoch"].max() + 0.5), ylabel="mean pinball loss, in units of volatility·√step"
+        xlabel="epoch",
+        xlim=(0.5, table["epoch"].max() + 0.5),
+        ylabel="mean pinball loss,\nin units of volatility·√step",
     )
-    legend(ax, look)
+    plain_axis(ax.yaxis, table[["train", "valid"]])
+    legend(figure, look, loc="outside lower center")
     headline(figure, title, look)
     return figure
 
@@ -227,33 +252,38 @@ def plot_leaderboard(
     """Forecasters by score, lower is better; `frame` has columns forecaster and `score`.
 
     `reference` names the row that the best is compared with (None: the worst). The axis does not start at 0, so
-    dots are drawn, not bars. A difference of means is not yet a significant one.
+    dots are drawn, not bars. A difference of means is not yet a significant one. Raises DataError without any score.
     """
-    table = frame.sort_values(score, ascending=False, ignore_index=True)
+    table = frame.dropna(subset=score).sort_values(score, ascending=False, ignore_index=True)
     if table.empty:
-        raise DataError("The leaderboard is empty; give at least one forecaster.")
+        raise DataError("The leaderboard is empty; give at least one forecaster with a score.")
     best = table.iloc[-1]
     other = table.iloc[0]
     if reference is not None and (table["forecaster"] == reference).any():
         other = table[table["forecaster"] == reference].iloc[0]
-    title = f"{best['forecaster']} has the lowest loss, {best[score]:.2f}"
+    title = f"{short(best['forecaster'])} has the lowest loss, {_score(best[score])}"
     if other["forecaster"] != best["forecaster"]:
-        title += f", {1 - best[score] / other[score]:.1%} below {other['forecaster']}"
-    figure, ax, look = canvas(theme, size=(8, 1.4 + 0.36 * len(table)))
+        title += f", {1 - best[score] / other[score]:.1%} below {short(other['forecaster'])}"
+    figure, ax, look = canvas(theme, size=(8, 1.2 + 0.3 * len(table)), caption=MEANS)
     at = np.arange(len(table))
     ax.hlines(at, table[score].min(), table[score], color=look.faint, linewidth=1)
     ax.axvline(float(other[score]), color=look.second, linestyle=":", linewidth=1)
     ax.plot(table[score], at, "o", color=look.first, markersize=7)
-    for y, value in zip(at, table[score]):
-        ax.annotate(
-            f"{value:.2f}", (value, y), (8, 0), textcoords="offset points", va="center", color=look.ink, fontsize=9
-        )
-    ax.set_yticks(at, table["forecaster"])
-    ax.set_xlabel(f"{unit} (lower is better)")
+    for y, value in zip(at, table[score]):  # beside the axes, where no line crosses them
+        where = {"xycoords": ("axes fraction", "data"), "va": "center", "annotation_clip": False}
+        ax.annotate(_score(value), (1.015, y), fontsize=9, color=look.ink, **where)
+    ax.set_yticks(at, [shorten(str(name), 2.5, 9) for name in table["forecaster"]])
+    ax.set_xlabel(f"{unit} (lower is better; dotted: {shorten(str(other['forecaster']), 1.6, 9.5)})")
     ax.grid(False)
-    ax.margins(x=0.12, y=0.08)
+    ax.margins(x=0.04)
+    ax.set_ylim(-0.6, len(table) - 0.4)
+    plain_axis(ax.xaxis, table[score])
     headline(figure, title, look)
     return figure
+
+
+def _score(value: float) -> str:
+    return f"{value:,.2f}" if 1 <= abs(value) < 1e7 else f"{value:.4g}"
 
 
 def plot_links(forecasts: Mapping[str, Forecast], symbol: str, theme: str = "light") -> Figure:
@@ -262,23 +292,33 @@ def plot_links(forecasts: Mapping[str, Forecast], symbol: str, theme: str = "lig
     `forecasts` maps labels to them, such as the links of the chain. Raises DataError on a symbol they don't have.
     """
     figure, ax, look = canvas(theme)
-    colors, markers = (look.first, look.second, *SERIES[2:]), "osD^vP"
+    colors = look.series
     widths, at = [], 0.0
     for i, (name, fc) in enumerate(forecasts.items()):
         own = of_symbol(fc.frame, symbol).groupby("step").last()
         close = float(of_symbol(fc.bars, symbol)["close"].iloc[-1])
         low, middle, high = (100 * (own[c] / close - 1) for c in ("lower", "median", "upper"))
         at = own.index + 0.8 * ((i + 0.5) / len(forecasts) - 0.5)
-        style = {"color": colors[i % len(colors)], "fmt": markers[i % len(markers)]}
-        ax.errorbar(at, middle, [middle - low, high - middle], label=name, capsize=2, markersize=4.5, **style)
+        style = {"color": colors[i % len(colors)], "fmt": MARKERS[i % len(MARKERS)]}
+        ax.errorbar(
+            at,
+            middle,
+            [middle - low, high - middle],
+            label=shorten(str(name), 3.4, 8.5),
+            capsize=2,
+            markersize=4.5,
+            **style,
+        )
         widths.append(float(high.iloc[-1] - low.iloc[-1]))
     ax.set(xlabel="steps ahead", ylabel="change from the last close, %")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    legend(figure, look, loc="outside lower center", ncols=3)
+    legend(figure, look, loc="outside lower center")
     last, level = int(own.index[-1]), 100 * next(iter(forecasts.values())).level
     narrow, wide = (f"{w:.1f}%" for w in (min(widths), max(widths)))
     width = f"{narrow} to {wide}" if narrow != wide else narrow
     headline(
-        figure, f"{symbol}: whoever answers, the {level:g}% interval of step {last} is {width} of the price wide", look
+        figure,
+        f"{short(symbol)}: whoever answers, the {level:g}% interval of step {last} is {width} of the price wide",
+        look,
     )
     return figure
