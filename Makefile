@@ -5,6 +5,7 @@ PORT ?= 8888
 RUN_ARGS ?=
 PYTEST_ARGS ?=
 LAB_ARGS ?=
+APP_ARGS ?=
 # For make bench: an interpreter that has the extra 'peers', and the forecasts that bench/rivals.py made with it
 PEERS ?=
 RIVALS ?=
@@ -15,11 +16,16 @@ STAMP := .venv/.installed-$(shell (pwd; cat pyproject.toml constraints.txt) | ck
 # The packages that we are measured against want other versions than ours, so they have an environment of their own.
 PEERS_PY := .venv-peers/bin/python
 PEERS_STAMP := .venv-peers/.installed-$(shell (pwd; cat pyproject.toml constraints.txt) | cksum | cut -d' ' -f1)
+# What hosted sessions have is older, and they bring their own Jupyter: only the extra 'hosted' is installed there.
+OLD_PY := .venv-old/bin/python
+OLD_STAMP := .venv-old/.installed-$(shell (pwd; cat pyproject.toml constraints.txt tests/old.txt) | cksum | cut -d' ' -f1)
+# Driving a browser takes a large package that nothing else needs.
+BROWSER_STAMP := .venv/.browser-$(shell (pwd; cat pyproject.toml constraints.txt) | cksum | cut -d' ' -f1)
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 ROOT_ARGS := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test peers peers-setup lab lint format bench clean
+.PHONY: help setup run test peers peers-setup old old-setup browser browser-setup lab app lint format pictures bench clean
 
 help: ## Show this help
 	@echo "make TARGET [PRESET=tiny|quick|cloud] [PYTHON=python3.12] [PORT=8888]"
@@ -30,7 +36,7 @@ $(STAMP):
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v < (3, 14) else "tftnhits needs Python 3.10 to 3.13 and $(PYTHON) is %d.%d: name another: make PYTHON=/path/to/python3.12" % v)'
 	@$(PY) -c '' 2>/dev/null || { echo "Making .venv with $$($(PYTHON) --version) ..."; rm -rf .venv; $(PYTHON) -m venv .venv || { echo "$(PYTHON) can't make virtual environments (on Debian and Ubuntu: apt install python3-venv)"; rm -rf .venv; exit 1; }; }
 	@echo "Installing tftnhits and what it needs into .venv (some minutes the first time) ..."
-	@$(PY) -m pip install -qq --disable-pip-version-check -c constraints.txt -e ".[all,dev]"
+	@$(PY) -m pip install -qq --disable-pip-version-check -c constraints.txt -e ".[all,app,dev]"
 	@rm -f .venv/.installed-*
 	@touch $@
 
@@ -59,9 +65,36 @@ peers-setup: $(PEERS_STAMP)
 peers: $(PEERS_STAMP) ## Compare our networks with the peers', given the same weights
 	@$(PEERS_PY) -m pytest -m peers tests/test_peers.py
 
+$(OLD_STAMP): $(STAMP)
+	@mkdir -p build && grep '^torch==' constraints.txt > build/torch.txt
+	@$(OLD_PY) -c '' 2>/dev/null || { rm -rf .venv-old; $(PYTHON) -m venv .venv-old; }
+	@echo "Installing the oldest versions that are supported into .venv-old (some minutes the first time) ..."
+	@$(OLD_PY) -m pip install -qq --disable-pip-version-check -c build/torch.txt -c tests/old.txt -e ".[hosted]" ipykernel papermill pytest hypothesis
+	@rm -f .venv-old/.installed-*
+	@touch $@
+
+old-setup: $(OLD_STAMP)
+
+old: $(OLD_STAMP) ## Run notebooks and widgets with the pandas, plotly and ipywidgets of hosted sessions
+	@$(OLD_PY) -m pytest $(OLD_TESTS)
+
+$(BROWSER_STAMP): $(STAMP)
+	@$(PY) -m pip install -qq --disable-pip-version-check -c constraints.txt -e ".[all,app,browser,dev]"
+	@rm -f .venv/.browser-*
+	@touch $@
+
+browser-setup: $(BROWSER_STAMP)
+
+browser: $(BROWSER_STAMP) ## Drive JupyterLab and the page of make app in a real Chromium; pictures in build/browser/
+	@$(PY) -m pytest -m browser tests/browser $(PYTEST_ARGS)
+
 lab: $(STAMP) ## Open the notebooks in JupyterLab
 	@echo "Starting JupyterLab on port $(PORT); Ctrl-C ends it. Notebooks: $(CURDIR)/notebooks"
 	@$(PY) -m jupyterlab --port="$(PORT)" --ServerApp.root_dir="$(CURDIR)/notebooks" $(ROOT_ARGS) $(LAB_ARGS)
+
+app: $(STAMP) ## Serve the what-if panel as a page
+	@echo "Starting the page of notebook 09 on port $(PORT); Ctrl-C ends it. Open the address with the token."
+	@JUPYTER_PATH="$(CURDIR)/app" JUPYTER_CONFIG_PATH="$(CURDIR)/app" $(PY) -m voila --port="$(PORT)" $(APP_ARGS) notebooks/09_what_if.ipynb
 
 lint: $(STAMP) ## Check style, import layers and that notebooks carry no outputs
 	@$(PY) -m ruff check .
@@ -76,6 +109,9 @@ format: $(STAMP) ## Put code and notebooks into the house style
 	@$(if $(NOTEBOOKS),$(PY) -m nbstripout $(NOTEBOOKS))
 	@echo "Formatted: $(CURDIR)"
 
+pictures: $(BROWSER_STAMP) ## Make the pictures of README.md afresh in data/results/
+	@$(PY) bench/pictures.py
+
 bench: $(STAMP) ## Measure speed and accuracy afresh into data/results/ (hours; RIVALS= forecasts of bench/rivals.py)
 	$(PY) bench/speed.py $(if $(PEERS),--peers $(PEERS))
 	$(PY) bench/pretrain.py
@@ -84,9 +120,10 @@ bench: $(STAMP) ## Measure speed and accuracy afresh into data/results/ (hours; 
 	$(PY) bench/backtest.py
 	$(PY) bench/ablation.py
 	$(PY) bench/commands.py
+	$(PY) bench/browser.py
 	$(PY) bench/readme.py
 	@echo "Results: $(CURDIR)/data/results"
 
-clean: ## Remove .venv, .venv-peers, build outputs and caches; notebooks/runs stays
-	@rm -rf .venv .venv-peers build dist tftnhits.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
-	@echo "Removed .venv, build and caches in $(CURDIR)"
+clean: ## Remove .venv, .venv-peers, .venv-old, build outputs and caches; notebooks/runs stays
+	@rm -rf .venv .venv-peers .venv-old build dist tftnhits.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	@echo "Removed the environments, build and caches in $(CURDIR)"

@@ -178,6 +178,16 @@ def speed(record: dict) -> str:
     return markdown(["network", "windows a second", "weights", "times the fastest peer"], rows)
 
 
+def browser(record: dict) -> str:
+    """What a person waits for in a real browser."""
+    digits = {"s": 2, "MiB": 0}
+    rows = [
+        [row["measure"], *(f"{row[k]:.{digits[row['unit']]}f} {row['unit']}" for k in ("median", "limit"))]
+        for row in record["rows"]
+    ]
+    return markdown(["in Chromium", "median", "promised"], rows)
+
+
 def latency(record: dict) -> str:
     """How long forecasts take."""
     rows = []

@@ -105,7 +105,8 @@ def frame(r: random.Random, n: int, dated: bool | None = None) -> pd.DataFrame:
     """A sound frame, with dates or without."""
     out = pd.DataFrame(rows(r, n), columns=COLUMNS)
     if r.random() < 0.7 if dated is None else dated:
-        out.insert(0, "date", pd.date_range("2020-01-01", periods=n, freq=r.choice(["B", "D", "h", "7D", "MS"])))
+        freq = r.choice(["B", "D", "h", "7D", "MS"] if n <= 1000 else ["h", "min"])
+        out.insert(0, "date", pd.date_range("2020-01-01", periods=n, freq=freq))
     return out
 
 

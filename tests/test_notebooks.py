@@ -98,6 +98,13 @@ def test_every_code_cell_completes(executed, path):
 
 
 @pytest.mark.slow
+@each
+def test_no_executed_copy_is_over_a_megabyte(executed, path):
+    run = next(run for run in executed.notebooks if run.source == path)
+    assert run.executed.stat().st_size < 1_000_000  # saving the state of one live figure would take five
+
+
+@pytest.mark.slow
 def test_a_run_leaves_report_and_forecasts(executed):
     page = executed.index.read_text()
     assert [run.source for run in executed.notebooks] == NOTEBOOKS

@@ -19,6 +19,7 @@ yaml = pytest.importorskip("yaml")
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
+TESTED = PROJECT["dependencies"] + EXTRAS["all"] + EXTRAS["app"] + EXTRAS["browser"] + EXTRAS["dev"]
 CARD = {
     "torch",
     "pandas",
@@ -73,7 +74,7 @@ def test_environment_has_the_bounds_of_pyproject():
 
 
 def test_every_bound_is_a_lower_one():
-    for name, requirement in expand(PROJECT["dependencies"] + EXTRAS["all"] + EXTRAS["dev"]).items():
+    for name, requirement in expand(TESTED).items():
         bounds = [">=", "<="] if name == "datasets" else [">="]  # modelscope works with no later one
         assert sorted((s.operator for s in requirement.specifier), reverse=True) == bounds, name
 
@@ -81,7 +82,7 @@ def test_every_bound_is_a_lower_one():
 @pytest.mark.parametrize("python", ["3.10", "3.11", "3.12", "3.13"])
 def test_constraints_pin_each_dependency_once_within_its_bounds(python):
     where, pins = {"python_version": python}, constraints()
-    for name, requirement in expand(PROJECT["dependencies"] + EXTRAS["all"] + EXTRAS["dev"]).items():
+    for name, requirement in expand(TESTED).items():
         if requirement.marker and not requirement.marker.evaluate(where):
             continue
         fitting = [p for p in pins.get(name, []) if p.marker is None or p.marker.evaluate(where)]
@@ -95,8 +96,23 @@ def test_extras_keep_torch_and_peers_out_of_the_core():
     core, everything = expand(PROJECT["dependencies"]), expand(EXTRAS["all"])
     assert "torch" not in core and "torch" in everything
     assert not set(expand(EXTRAS["peers"])) & set(everything) and "dask" not in everything
-    extras = {"torch", "notebook", "live-data", "modelscope", "evaluation", "tuning", "cluster", "peers"}
-    assert set(EXTRAS) == {*extras, "all", "dev"}
+    extras = {"torch", "widgets", "notebook", "live-data", "modelscope", "evaluation", "tuning", "cluster", "peers"}
+    assert set(EXTRAS) == {*extras, "hosted", "app", "browser", "all", "dev"}
+
+
+def test_a_hosted_session_keeps_the_hosts_jupyter():
+    core, hosted = expand(PROJECT["dependencies"]), expand(EXTRAS["hosted"])
+    assert {"torch", "plotly", "ipywidgets"} <= set(hosted) and set(hosted) < set(expand(EXTRAS["all"]))
+    assert not set(core | hosted) & {"jupyterlab", "ipykernel", "nbconvert", "papermill", "voila", "playwright"}
+
+
+def test_old_pins_lie_within_the_bounds():
+    ours = expand(PROJECT["dependencies"] + EXTRAS["hosted"])
+    pins = [Requirement(line) for line in (ROOT / "tests" / "old.txt").read_text().splitlines() if line[0] != "#"]
+    assert {pin.name for pin in pins} >= {"pandas", "plotly", "ipywidgets", "numpy"}
+    for pin in pins:
+        (version,) = pin.specifier
+        assert version.operator == "==" and ours[canonicalize_name(pin.name)].specifier.contains(version.version), pin
 
 
 def test_readme_names_only_targets_that_the_makefile_has():

@@ -14,10 +14,11 @@ _HOME = {
     "config": ("BacktestConfig", "BoostingConfig", "NHITSConfig", "PanelConfig", "TFTConfig", "TrainConfig", "preset"),
     "errors": (
         *("TftnhitsError", "DataError", "HistoryTooShort", "ConfigError", "CheckpointError", "OutputError"),
-        *("NotebookError", "BacktestIncomplete", "HubError"),
+        *("NotebookError", "BacktestIncomplete", "HubError", "DownloadError"),
     ),
     "data.bars": ("load_bars", "repairs"),
     "data.repair": ("validate_bars",),
+    "data.yahoo": ("download_bars",),
     "data.windows": ("Panel", "make_panel"),
     "models.boosting": ("Boosting",),
     "training.loop": ("Fit", "fit"),
@@ -25,6 +26,7 @@ _HOME = {
     "forecast.predictor": ("Predictor", "train_predictor"),
     "forecast.remote": ("fetch",),
     "evaluation.backtest": ("Backtest", "backtest"),
+    "viz.widgets": ("what_if",),
     "apps.batch": ("run_notebooks",),
     "apps.hub": ("publish",),
 }

@@ -32,6 +32,10 @@ def parse_symbols(series: pd.Series, rows: np.ndarray) -> tuple[list[str], np.nd
     series: [R] cells of any type; rows: [R] row numbers for the error. Raises DataError on a missing symbol, and on
     one that no message, figure or file name could carry: of control characters, or longer than MAX_SYMBOL.
     """
+    if series.dtype == object:  # text of pandas 2, for which "A\0B" is the same as "A"
+        for row, name in zip(rows, series, strict=True):
+            if isinstance(name, str) and "\0" in name:
+                raise _no_symbol(row, name)
     code, unique = _distinct(series, "Column symbol", "text; give one name a row")
     cleaned = [text_of(name) for name in unique]
     blank = np.array([not name for name in cleaned] + [True])  # the last one answers for code -1: missing
@@ -40,13 +44,14 @@ def parse_symbols(series: pd.Series, rows: np.ndarray) -> tuple[list[str], np.nd
     names = sorted(set(cleaned))
     for name in names:
         if len(name) > MAX_SYMBOL or _UNPRINTABLE.search(name):
-            row = rows[np.flatnonzero(code == cleaned.index(name))[0]]
-            raise DataError(
-                f"Row {row} has the symbol {shown(name)}; give one of at most {MAX_SYMBOL} characters, without control "
-                "characters."
-            )
+            raise _no_symbol(rows[np.flatnonzero(code == cleaned.index(name))[0]], name)
     place = {name: i for i, name in enumerate(names)}
     return names, np.array([place[name] for name in cleaned], dtype=np.int64)[code]
+
+
+def _no_symbol(row: int, name: str) -> DataError:
+    limit = f"at most {MAX_SYMBOL} characters, without control characters"
+    return DataError(f"Row {row} has the symbol {shown(name)}; give one of {limit}.")
 
 
 def text_of(cell: object) -> str:

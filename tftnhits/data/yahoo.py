@@ -164,7 +164,8 @@ def _gather(names: list[str], call: Call) -> dict[str, Series]:
     found: dict[str, Series] = {}
     failed: dict[str, Failed] = {}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # yfinance's, about its own use of pandas
+        # about its own use of pandas; not simplefilter, which pandas calls in our threads, too, and so takes away
+        warnings.filterwarnings("ignore", module="yfinance")
         try:
             results = _in_threads(names, call)
             for name, one in tqdm(results, "Yahoo Finance", len(names), unit="symbol", disable=len(names) < 10):

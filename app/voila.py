@@ -1,0 +1,17 @@
+"""Settings of the page that `make app` serves."""
+
+c = get_config()  # noqa: F821
+
+c.Voila.ip = "127.0.0.1"
+c.Voila.auto_token = True
+c.Voila.open_browser = False
+# Nothing is ever fetched from elsewhere, whatever Voila and its extensions ask for.
+c.Voila.tornado_settings = {
+    "headers": {"Content-Security-Policy": "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:"}
+}
+c.VoilaConfiguration.template = "tftnhits"
+# The cell that says how the package gets installed is for those who read the notebook.
+c.TagRemovePreprocessor.remove_cell_tags = {"setup"}
+# Each open page holds a kernel; one whose page is gone ends after ten minutes.
+c.MappingKernelManager.cull_interval = 60
+c.MappingKernelManager.cull_idle_timeout = 600

@@ -1,0 +1,308 @@
+"""What the what-if panel shows of a comparison: the two fans, live or drawn afresh, and its tables as HTML."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator
+from html import escape
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from ..errors import DataError, MissingDependency
+from .market import date_axis
+from .style import (
+    Picture,
+    Theme,
+    canvas,
+    fan_color,
+    headline,
+    legend,
+    plotly_figure,
+    price,
+    price_pattern,
+    theme_of,
+)
+from .what_if import NOTHING, PRICES, Comparison
+
+SHOWN = 30  # bars in a picture
+INNER = ("0.25", "0.75")  # the fan's inner band
+TOP = 10  # inputs, and days, that are shown
+READING = (
+    "Percent below a price: of the close that its forecast starts from. Change: the shocked price over the other; "
+    "width: of the interval, in percent of that close. After more bars the same step lies on a later date."
+)
+LIMITS = (
+    "Both fans say what this model makes of what it is shown. They don't say what such a bar would cause, nor that the "
+    "model is right about a kind of bar that it has seldom seen; one outcome proves neither right."
+)
+NO_PROOF = (
+    "TFT's selection weights, mean over the bars that it sees, and its attention, mean over the steps ahead. They say "
+    "where this network looked, not that an input or a day made the forecast: other weights may give the same one. "
+    "N-HITS has none."
+)
+
+
+def plot_what_if(comparison: Comparison, theme: str = "light", titled: bool = True) -> Picture:
+    """Recent bars, the forecast and the shocked one as fans (50% inside the interval), what is assumed and what came.
+
+    `titled` False leaves out headline and caption, and fixes the margins: that takes half the time.
+    """
+    c, (figure, ax, look) = comparison, canvas(theme, caption=LIMITS if titled else "")
+    past = c.past.tail(SHOWN)
+    ax.vlines(past["x"], past["low"], past["high"], color=look.faint, linewidth=0.9, alpha=0.7)
+    ax.plot(past["x"], past["close"], color=look.ink, linewidth=1.3, label="close, low to high")
+    _draw_fan(ax, c, "before", look.first, "-", "o")
+    if c.shock != NOTHING:
+        _draw_fan(ax, c, "after", look.second, "--", "D")
+        made = c.changed.iloc[1:]
+        ax.vlines(made["x"], made["low"], made["high"], color=look.second, linewidth=2.2)
+        ax.plot(c.changed["x"], c.changed["close"], ":", color=look.second, linewidth=1.5, label="assumed")
+    if len(c.came):
+        style = {"linestyle": ":", "marker": "o", "markerfacecolor": look.paper, "markersize": 4}
+        came = _since(c)
+        ax.plot(came["x"], came["close"], color=look.ink, linewidth=1.2, label="what came", **style)
+    date_axis(ax, past["x"].to_numpy())
+    ax.set(xlabel=c.axis, ylabel="price")
+    ax.margins(x=0.02, y=0.08)
+    legend(figure, look, loc="outside lower center", ncols=5)
+    if titled:
+        headline(figure, c.title, look)
+    else:
+        figure.set_layout_engine("none")
+        ax.set_position((0.085, 0.24, 0.905, 0.74))
+    return figure
+
+
+def _draw_fan(ax: Any, c: Comparison, which: str, color: str, dash: str, marker: str) -> None:
+    fan = c.fans[which]
+    ax.fill_between(fan["x"], fan["lower"], fan["upper"], color=color, alpha=0.16, linewidth=0, label=_name(c, which))
+    if set(INNER) <= set(fan):
+        ax.fill_between(fan["x"], fan[INNER[0]], fan[INNER[1]], color=color, alpha=0.22, linewidth=0)
+    for bound in ("lower", "upper"):
+        ax.plot(fan["x"], fan[bound], color=color, linewidth=0.9, linestyle=dash)
+    style = {"color": color, "linewidth": 1.8, "markersize": 3.5, "markevery": slice(1, None)}
+    ax.plot(fan["x"], fan["median"], linestyle=dash, marker=marker, **style)
+
+
+def plot_sensitivity(table: pd.DataFrame, name: str, theme: str = "light") -> Picture:
+    """what_if.sensitivity's table: median and width of the last step's interval over the last bar's move.
+
+    It shows how the model responds at this origin, not how the market does. Far moves are rare: few of the bars that
+    the model learnt from were like them. Raises DataError on an empty table.
+    """
+    if table.empty:
+        raise DataError("There is no shock to draw; give at least one.")
+    by = table.set_index("change").sort_index()
+    ends, none = by.iloc[[0, -1]], by["width"].iloc[np.abs(by.index.to_numpy()).argmin()]
+    low, high = (f"{row.width:.1f}% after {change:+.0f}%" for change, row in ends.iterrows())
+    title = f"{name}: the interval is {none:.1f}% wide as it is, {low}, {high}; "
+    title += f"the median stays between {by['median'].min():+.2f}% and {by['median'].max():+.2f}%"
+    figure, axes, look = canvas(theme, 1, 2, size=(8.0, 3.6), caption=LIMITS)
+    for ax, column, what in zip(axes, ("median", "width"), ("median", "width of the interval")):
+        ax.plot(by.index, by[column], color=look.first, marker="o", markersize=4, linewidth=1.6)
+        ax.axvline(0, color=look.faint, linewidth=0.8)
+        ax.set(xlabel="move of the last bar's close, %", ylabel=f"{what}, % of that close")
+    axes[0].axhline(0, color=look.faint, linewidth=0.8)
+    axes[1].set_ylim(0)
+    headline(figure, title, look)
+    return figure
+
+
+def _name(c: Comparison, which: str) -> str:
+    return f"{'forecast' if which == 'before' else 'shocked'}, {100 * c.before.level:g}% interval"
+
+
+def _since(c: Comparison) -> pd.DataFrame:
+    """What came, from the origin on."""
+    return pd.concat([c.past.tail(1), c.came]) if len(c.came) else c.came
+
+
+class RedrawnPicture:
+    """An Output that a matplotlib picture is drawn into, again and again."""
+
+    def __init__(self, theme: str):
+        import ipywidgets
+
+        self.theme, self.output = theme, ipywidgets.Output()
+        self.widgets = [self.output]
+
+    def draw(self, comparison: Comparison) -> None:
+        """Show another comparison."""
+        from IPython.display import Image as Shown
+        from IPython.display import display
+
+        self.output.clear_output(wait=True)
+        with self.output:
+            display(Shown(self.png(comparison), format="png", width=880, alt=comparison.title))
+
+    def png(self, comparison: Comparison) -> bytes:
+        """The picture; drawn once, where savefig draws twice."""
+        figure = plot_what_if(comparison, self.theme, titled=False)
+        figure.canvas.draw()
+        buffer = io.BytesIO()
+        Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).save(buffer, "png", compress_level=1)
+        return buffer.getvalue()
+
+
+class LivePicture:
+    """A FigureWidget whose lines are moved in place. Raises MissingDependency where there can be none."""
+
+    def __init__(self, theme: str):
+        figure, look = plotly_figure("", theme, margin={"l": 60, "r": 15, "t": 10, "b": 80}, height=420)
+        figure.add_traces([{"type": "scatter", **style} for style in _styles(look)])
+        figure.update_layout(uirevision="kept", xaxis_title_text="date", yaxis_title_text="price", legend_y=-0.2)
+        try:
+            import plotly.graph_objects as go
+
+            self.figure = go.FigureWidget(figure)
+        except ImportError as error:
+            raise MissingDependency(
+                "Live figures need plotly 6 and anywidget: pip install 'tftnhits[notebook]', or choose 'matplotlib'."
+            ) from error
+        self.figure._config = {"responsive": True, "displaylogo": False}  # there is no public way
+        self.widgets = [self.figure, *_fitters()]
+
+    def draw(self, comparison: Comparison) -> None:
+        """Show another comparison."""
+        with self.figure.batch_update():
+            for line, new in zip(self.figure.data, _lines(comparison)):
+                line.update(new)
+            self.figure.layout.xaxis.title.text = comparison.axis
+        self.figure._repr_mimebundle_()  # else Voila, and a page that is loaded again, show what was there at first
+
+
+def _fitters() -> list[Any]:
+    """What fits the figure into the page: it is drawn, 700 pixels wide, before it has a place, and would stay so."""
+    try:
+        from anywidget import AnyWidget
+    except ImportError:
+        return []
+    script = """export default { render({ el }) {
+        const sizes = new ResizeObserver(() => window.dispatchEvent(new Event("resize")));
+        sizes.observe(el);
+        return () => sizes.disconnect();
+    } }"""
+    fitter = type("Fitter", (AnyWidget,), {"_esm": script})()
+    fitter.add_class("tftnhits-fitter")
+    return [fitter]
+
+
+def _styles(look: Theme) -> Iterator[dict[str, Any]]:
+    """The lines of the plotly figure, in the order of `_lines`."""
+    quiet = {"mode": "lines", "hoverinfo": "skip", "showlegend": False}
+    yield {"mode": "lines", "line": {"color": look.ink, "width": 1.6}}
+    yield {**quiet, "line": {"color": look.faint, "width": 1}}
+    for color, dash, marker in ((look.first, "solid", "circle"), (look.second, "dash", "diamond")):
+        band = {**quiet, "fill": "toself", "line": {"width": 0}}
+        yield {**band, "fillcolor": fan_color(color, 0.3), "showlegend": True}
+        yield {**band, "fillcolor": fan_color(color, 0.8)}
+        yield {**quiet, "line": {"color": color, "width": 1, "dash": dash}}
+        yield {
+            "mode": "lines+markers", "line": {"color": color, "width": 2.2, "dash": dash},
+            "marker": {"color": color, "symbol": marker, "size": 6}, "showlegend": False,
+        }  # fmt: skip
+    yield {**quiet, "line": {"color": look.second, "width": 3}}
+    yield {"mode": "lines", "line": {"color": look.second, "width": 2, "dash": "dot"}}
+    yield {
+        "mode": "lines+markers", "line": {"color": look.ink, "width": 1.4, "dash": "dot"},
+        "marker": {"color": look.paper, "size": 7, "line": {"color": look.ink, "width": 1.4}},
+    }  # fmt: skip
+
+
+def _lines(c: Comparison) -> Iterator[dict[str, Any]]:
+    """What is in each line of the plotly figure; one that isn't there is empty.
+
+    All have the same keys: in the browser a key that only some lines have would be lost in the others.
+    """
+    past, pattern = c.past.tail(SHOWN), price_pattern(c.past["close"].tail(SHOWN))
+    hover = f"%{{y:{pattern}}}"
+    between = f"{hover} (%{{customdata[0]:{pattern}}} to %{{customdata[1]:{pattern}}})"
+    yield _line("close, low to high", past["x"], past["close"], hover)
+    yield _apart("", past, ("low", "high"))
+    for which, fan in c.fans.items():
+        fan = fan if which == "before" or c.shock != NOTHING else fan.head(0)
+        yield _band(_name(c, which), fan, ("lower", "upper"))
+        yield _band("", fan if set(INNER) <= set(fan) else fan.head(0).assign(**dict.fromkeys(INNER, 0.0)), INNER)
+        yield _line(
+            "", [*fan["x"], *fan["x"].head(1), *fan["x"]], [*fan["lower"], *[np.nan][: len(fan)], *fan["upper"]]
+        )
+        yield _line(_name(c, which).split(",")[0], fan["x"], fan["median"], between, fan[["lower", "upper"]])
+    yield _apart("", c.changed.iloc[1:], ("low", "high"))
+    for name, bars in (("assumed", c.changed), ("what came", _since(c))):
+        yield _line(name, bars["x"], bars["close"], hover)
+
+
+def _line(name: str, x: Iterable, y: Iterable, hover: str = "", more: pd.DataFrame | None = None) -> dict[str, Any]:
+    x, y = pd.Series(x), np.asarray(y, float)
+    x = x.astype(str).to_numpy(object) if x.dtype.kind == "M" else x.to_numpy()
+    more = None if more is None else more.to_numpy()
+    return {"name": name, "x": x, "y": y, "visible": len(y) > 0, "hovertemplate": hover, "customdata": more}
+
+
+def _band(name: str, fan: pd.DataFrame, bounds: tuple[str, str]) -> dict[str, Any]:
+    return _line(name, pd.concat([fan["x"], fan["x"][::-1]]), np.r_[fan[bounds[1]], fan[bounds[0]][::-1]])
+
+
+def _apart(name: str, bars: pd.DataFrame, bounds: tuple[str, str]) -> dict[str, Any]:
+    """A line from one to the other for each bar."""
+    gap = np.full(len(bars), np.nan)
+    return _line(name, bars["x"].repeat(3), np.c_[bars[bounds[0]], bars[bounds[1]], gap].ravel())
+
+
+def table_html(c: Comparison) -> str:
+    """Comparison.table as HTML; without a shock, of the forecast alone."""
+    table, both = c.table(), c.shock != NOTHING
+    at = (c.axis.split()[0],)  # date, or bar
+    groups = {"before": ("forecast", *at, *PRICES)}
+    if both:
+        groups["after"] = ("shocked", *(at if c.shock.bars else ()), *PRICES)
+    top = [(name, len(columns)) for name, *columns in groups.values()] + [("change, %", 4)] * both
+    head = "".join(f'<th class="group first" colspan="{n}">{name}</th>' for name, n in top)
+    under = "".join(_cells("th", columns) for _, *columns in groups.values()) + _cells("th", (*PRICES, "width") * both)
+    rows = ""
+    for step, row in table.iterrows():
+        rows += f"<tr><td>{step}</td>"
+        for part in groups:
+            prices = [f"{price(row[part, k])}<br><small>{row[part, f'{k} %']:+.2f}%</small>" for k in PRICES]
+            rows += _cells("td", [*[when(row[part, "x"])][: len(groups[part]) - 4], *prices])
+        rows += _cells("td", [f"{row['change', k]:+.1f}" for k in (*PRICES, "width") * both]) + "</tr>"
+    return (
+        f"<table><thead><tr><th></th>{head}</tr><tr><th>step</th>{under}</tr></thead><tbody>{rows}</tbody></table>"
+        f"<p>{READING}</p>"
+    )
+
+
+def _cells(tag: str, texts: Iterable[str]) -> str:
+    return "".join(f"<{tag}{'' if i else ' class=first'}>{text}</{tag}>" for i, text in enumerate(texts))
+
+
+def when(x: Any) -> str:
+    """A date without a time that says nothing; a bar's number as it is."""
+    return f"{x}".removesuffix(" 00:00:00")
+
+
+def drivers_html(c: Comparison, theme: str) -> str:
+    """Comparison.drivers as HTML: the inputs and the days that TFT weighed most, with bars."""
+    look, both, (inputs, days) = theme_of(theme), c.shock != NOTHING, c.drivers()
+    heads = "<th class=name>forecast, %</th>" + "<th class=name>shocked, %</th>" * both
+
+    def shares(row: pd.Series, most: float) -> str:
+        cells = ""
+        for value, color in ((row["before"], look.first), (row["after"], look.second))[: 1 + both]:
+            bar = f'<span class="bar" style="width:{60 * value / most:.0f}px;background:{color}"></span>{value:.1f}'
+            cells += f"<td class=name>{bar if np.isfinite(value) else '–'}</td>"
+        return cells
+
+    left, right = "", ""
+    for name, row in inputs.head(TOP).iterrows():
+        left += f"<tr><td class=name>{escape(name)}</td>{shares(row, inputs.max().max())}</tr>"
+    for x, row in days.head(TOP).iterrows():
+        moves = dict.fromkeys(f"{row[k]:+.2f}" for k in ("return", "assumed") if np.isfinite(row[k]))
+        bars = shares(row, days[["before", "after"]].max().max())
+        right += f"<tr><td class=name>{when(x)}</td><td>{' → '.join(moves)}</td>{bars}</tr>"
+    left = f"<thead><tr><th class=name>past input</th>{heads}</tr></thead><tbody>{left}</tbody>"
+    right = f"<thead><tr><th class=name>past {c.axis}</th><th>return, %</th>{heads}</tr></thead><tbody>{right}</tbody>"
+    return f"<div class=pair><table>{left}</table><table>{right}</table></div><p>{NO_PROOF}</p>"
