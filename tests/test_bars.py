@@ -245,8 +245,6 @@ def test_names_that_can_not_be_written():
     check(load_bars(rows, symbol=HALF), ["é?"])
     check(load_bars(tidy(symbol=pd.Series([HALF] * 3, dtype=object)), symbol="é?"), ["é?"])
     check(load_bars({10**5000: rows}), ["<int>"])
-    twice = pd.concat([tidy().drop(columns="symbol")], keys=[10**5000], axis=1)
-    check(load_bars(twice), ["<int>"])
     other = tidy().set_axis(pd.Index([*COLUMNS[:-1], HALF], dtype=object), axis=1)
     assert found(load_bars(other)) == {"extra column ignored": 1, "no volume column": 3}
 

@@ -155,7 +155,7 @@ class Panel:
         return ipywidgets.VBox([ipywidgets.HTML(CSS), controls, below, self.title, self.status, picture, self.tabs])
 
     def set(self, **values: Any) -> None:
-        """Several controls at once, as one question: set(symbol="KO", change=-5.0); raises ConfigError on no control."""
+        """Several controls at once, as one question: set(symbol="KO", change=-5.0); raises ConfigError."""
         if unknown := sorted(set(values) - {n for n, c in self.controls.items() if hasattr(c, "value")}):
             raise ConfigError(f"The panel has no control {shown(unknown[0])}; see panel.controls.")
         self._quiet = True
