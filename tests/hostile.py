@@ -355,7 +355,7 @@ def odd_sequences(r: random.Random) -> Any:
 
 
 def odd_lengths(r: random.Random) -> Any:
-    n = r.choice([500, 1000, 3000])
+    n = r.choice([300, 500, 2000])
     return r.choice([rows(r, n), np.array(rows(r, n)), frame(r, n), prices(r, n)[:, None].repeat(4, 1)])
 
 
@@ -391,7 +391,9 @@ def hostile(seed: int) -> tuple[str, Any]:
 def options(seed: int) -> dict[str, Any]:
     """Mostly what a forecast takes, and for every third seed anything."""
     r = random.Random(-seed - 1)
+    if seed % 100 == 0:  # of the huge ones: 100,000 origins take half a minute, which is no fault
+        return {}
     if seed % 3:
-        return r.choice([{}, {"horizon": 3}, {"level": 0.5}, {"origins": "all"}])
+        return r.choice([{}, {}, {"horizon": 3}, {"level": 0.5}, {"origins": "all"}])
     kinds = {"horizon": HORIZONS, "level": LEVELS, "origins": ORIGINS, "weights": WEIGHTS, "calendar": CALENDARS}
     return {name: r.choice(values) for name, values in kinds.items() if r.random() < 0.3}

@@ -16,7 +16,7 @@ from PIL import Image
 import tftnhits as tn
 from tftnhits.viz import plots
 from tftnhits.viz.explain import explain_rows, permutation_importance
-from tftnhits.viz.market import autocorrelation, closed_days, labels_of
+from tftnhits.viz.market import autocorrelation, labels_of, plotly_bars
 from tftnhits.viz.style import DPI, PRINT_DPI, THEMES, caption_of, price
 
 
@@ -401,10 +401,22 @@ def test_dates_are_labelled_once_and_bars_stand_evenly():
     assert labels_of(pd.to_datetime(["2014-11-01", "2014-12-01", "2015-01-01"])) == ["Nov\n2014", "Dec", "Jan\n2015"]
     assert labels_of(pd.to_datetime(["2014-11-03", "2014-11-17"])) == ["3 Nov\n2014", "17 Nov"]
     assert labels_of(pd.to_datetime(["2014-11-03 09:00", "2014-11-03 15:00"])) == ["09:00\n3 Nov 2014", "15:00"]
-    closed = closed_days(pd.to_datetime(["2014-11-06", "2014-11-07", "2014-11-10", "2014-11-12"]).to_numpy())
-    assert closed == [{"values": ["2014-11-08", "2014-11-09", "2014-11-11"]}]
-    assert closed_days(pd.date_range("2014-01-03", periods=9, freq="W-FRI").to_numpy()) == []
-    assert closed_days(np.arange(5)) == []
+
+
+def test_plotly_leaves_closed_days_out_and_sets_hours_side_by_side():
+    def settings(dates):
+        return plotly_bars(pd.DatetimeIndex(dates).to_numpy())[1]
+
+    closed = ["2014-11-08", "2014-11-09", "2014-11-11"]
+    days = ["2014-11-06", "2014-11-07", "2014-11-10", "2014-11-12"]
+    assert settings(days) == {"rangebreaks": [{"values": closed}]}
+    assert settings(pd.date_range("2014-01-03", periods=9, freq="W-FRI")) == {}
+    assert plotly_bars(np.arange(5))[1] == {}
+    hours = [pd.Timestamp(day) + pd.Timedelta(hours=h) for day in ("2014-11-06", "2014-11-10") for h in range(10, 17)]
+    names, axis = plotly_bars(pd.DatetimeIndex(hours).to_numpy())
+    assert axis["type"] == "category" and axis["categoryarray"] == names.tolist() and len(set(names)) == 14
+    assert names[0] == "2014-11-06 10:00" and set(axis["tickvals"]) <= set(names)
+    assert len(axis["ticktext"]) == len(axis["tickvals"]) > 1
 
 
 def test_a_file_is_finer_than_the_screen(forecast, tmp_path):

@@ -88,10 +88,10 @@ def measure(chromium: Any) -> Iterator[Callable[..., None]]:
         (LEFT / "measures.json").write_text(json.dumps(machine | {"measures": found}, indent=1) + "\n")
 
 
-@pytest.fixture(scope="module")
-def lab(chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """JupyterLab on a copy of the notebooks: it saves what it shows."""
-    folder = tmp_path_factory.mktemp("lab")
+@pytest.fixture
+def lab(chromium: Any, tmp_path: Path) -> Iterator[Server]:
+    """JupyterLab without kernels, on a copy of the notebooks: it saves what it shows."""
+    folder = tmp_path
     shutil.copytree(ROOT / "notebooks", folder / "notebooks", ignore=shutil.ignore_patterns("runs", ".*"))
     quiet = folder / "settings" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
     quiet.parent.mkdir(parents=True)

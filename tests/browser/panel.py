@@ -64,7 +64,7 @@ class WhatIf:
         self.page.locator(f"{ROOT} .tftnhits-symbol select").select_option(label=symbol)
 
     def symbols(self) -> list[str]:
-        return self.page.locator(f"{ROOT} .tftnhits-symbol option").all_inner_texts()
+        return self.page.locator(f"{ROOT} .tftnhits-symbol option").all_text_contents()
 
     def click(self, control: str) -> None:
         self.page.locator(f"{ROOT} .tftnhits-{control}").click()

@@ -29,8 +29,7 @@ from .bars import load_bars
 from .repair import COLUMNS, PRICES, REPORT, validate_bars
 from .yahoo_client import ACTIONS, STORED, THREAD, Call, Failed, Series, ask, client
 
-SECONDS = 60.0  # for all symbols of a call together
-THREADS = 4
+SECONDS = 60.0  # for a call, and one more for each symbol
 MOST = 500  # symbols a call
 OVERLAP = 5  # bars asked for again, to see whether their adjustment has changed
 TOLERANCE = 1e-5  # relative: Yahoo's prices are 32-bit floats, and hardly a dividend is smaller
@@ -48,7 +47,7 @@ def download_bars(
     start: str | date | None = None,
     end: str | date | None = None,
     interval: str = "1d",
-    seconds: float = SECONDS,
+    seconds: float | None = None,
 ) -> pd.DataFrame:
     """Validated bars of Yahoo Finance in the frame of `load_bars`: symbol, date, open, high, low, close, volume.
 
@@ -62,12 +61,13 @@ def download_bars(
     time_zone, exchange, kind and currency), "repairs" and "warnings".
 
     Finished bars are cached, a file a symbol, in the folder TFTNHITS_CACHE (default: the user's cache folder). Only
-    days that are missing are asked for; after a split or dividend, all. Where Yahoo fails, or `seconds` are over,
-    cached bars stand in, and a UserWarning says so.
+    days that are missing are asked for; after a split or dividend, all. Where Yahoo fails, or `seconds` are over (by
+    default 60, and one more a symbol), cached bars stand in, and a UserWarning says so; what has come is kept.
     Raises DataError on bad arguments, on what Yahoo doesn't have and on bars that can't be repaired, DownloadError
     where Yahoo fails and nothing is cached, MissingDependency without yfinance.
     """
     names, (first, last) = _symbols(symbols), _days(start, end, interval)
+    seconds = SECONDS + len(names) if seconds is None else seconds
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < 1e6:
         raise DataError(f"seconds is {shown(seconds)}; give a number above 0, such as {SECONDS:g}.")
     asked = {"60m": "1h", "1wk": "1d", "1mo": "1d"}.get(interval, interval)
@@ -164,11 +164,11 @@ def _gather(names: list[str], call: Call) -> dict[str, Series]:
     found: dict[str, Series] = {}
     failed: dict[str, Failed] = {}
     with warnings.catch_warnings():
-        # about its own use of pandas; not simplefilter, which pandas calls in our threads, too, and so takes away
-        warnings.filterwarnings("ignore", module="yfinance")
+        warnings.filterwarnings("ignore", module="yfinance")  # about its own use of pandas
         try:
-            results = _in_threads(names, call)
-            for name, one in tqdm(results, "Yahoo Finance", len(names), unit="symbol", disable=len(names) < 10):
+            for name, one in tqdm(
+                _in_turn(names, call), "Yahoo Finance", len(names), unit="symbol", disable=len(names) < 10
+            ):
                 if isinstance(one, Series):
                     found[name] = one
                 elif isinstance(one, Failed):
@@ -177,7 +177,6 @@ def _gather(names: list[str], call: Call) -> dict[str, Series]:
                     raise one
         finally:
             call.over.set()
-    failed = {name: failed[name] for name in names if name in failed}
     if unknown := [name for name, error in failed.items() if not error.known]:
         same = f" (the same goes for {_named(unknown[1:])})" if len(unknown) > 1 else ""
         raise DataError(f"Yahoo Finance {failed[unknown[0]]}{same}; check spelling and dates, or leave it out.")
@@ -186,32 +185,29 @@ def _gather(names: list[str], call: Call) -> dict[str, Series]:
             f"Yahoo Finance {error}, and {_named([*failed])} can't be had from the cache; try again later, or take the "
             "bundled bars: tn.load_bars('djia')."
         )
-    return {name: found[name] for name in names}
+    return found
 
 
-def _in_threads(names: list[str], call: Call) -> Iterator[tuple[str, Series | Exception]]:
-    """Each symbol and its bars, or why there are none, as they come.
+def _in_turn(names: list[str], call: Call) -> Iterator[tuple[str, Series | Exception]]:
+    """Each symbol and its bars, or why there are none.
 
-    The first goes ahead: it fetches the cookie, makes yfinance's databases, and sees whether anybody answers. The
-    threads are daemons, so that an interrupt doesn't wait for Yahoo.
+    One after the other, over one connection: at once they would undo each other's warning filters (yfinance and pandas
+    set them all the time), lock yfinance's databases, and be a burst to Yahoo. In a thread, so that an interrupt need
+    not wait for Yahoo.
     """
-    todo: SimpleQueue[str] = SimpleQueue()
     done: SimpleQueue[tuple[str, Series | Exception]] = SimpleQueue()
 
     def work() -> None:
-        while not call.over.is_set() and (name := todo.get()):
+        for name in names:
+            if call.over.is_set():
+                return
             try:
                 done.put((name, _current(name, call)))
             except Exception as error:
                 done.put((name, error))
 
-    for number in range(min(THREADS, len(names))):
-        Thread(target=work, name=f"{THREAD}-{number}", daemon=True).start()
-    todo.put(names[0])
-    yield done.get()
-    for name in [*names[1:], *[""] * THREADS]:
-        todo.put(name)
-    for _ in names[1:]:
+    Thread(target=work, name=THREAD, daemon=True).start()
+    for _ in names:
         yield done.get()
 
 
@@ -257,7 +253,7 @@ def _assembled(series: dict[str, Series], interval: str) -> pd.DataFrame:
 def _coarser(bars: pd.DataFrame, interval: str, covered: date) -> tuple[pd.DataFrame, str]:
     """Weeks or months of days; the last is left out, and its start told, if not all of its days are there.
 
-    Yahoo's own are adjusted otherwise than its days, and begin on the weekday that one asks from.
+    Yahoo adjusts its own weeks and months otherwise than its days.
     """
     starts = bars["date"].map(lambda day: pd.Timestamp(_span(day.date(), interval)[0]))
     how = {"open": "first", "high": "max", "low": "min", "close": "last", "volume": "sum"}

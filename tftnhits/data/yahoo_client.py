@@ -70,7 +70,7 @@ class Failed(Exception):
 
 @dataclass
 class Call:
-    """What the threads of one download share."""
+    """What one download and its thread share."""
 
     interval: str  # of a part of a day, or "1d"
     first: date
@@ -97,7 +97,7 @@ def client(folder: str) -> partial:
         ) from error
 
     class Session(backend.Session):
-        """In our threads it keeps to the deadline, and the chart's last answer; in others it is any session."""
+        """In a thread of ours it keeps to the deadline, and the chart's last answer; elsewhere it is any session."""
 
         def request(self, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
             call = getattr(_mine, "call", None)

@@ -85,32 +85,60 @@ def date_axis(ax: Any, values: np.ndarray) -> None:
         ax.xaxis.set_major_formatter(Dates())
 
 
+def bar_ticks(x: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """Which of the bars at the dates x [N], ascending, get a label, and the labels."""
+    dates = pd.DatetimeIndex(x)
+    first, last = dates[[0, -1]].to_pydatetime()
+    ticks = mdates.num2date(_locator().tick_values(first, last)) if first < last else [first]
+    ticks = pd.DatetimeIndex(ticks).tz_localize(None)
+    places = np.searchsorted(dates, ticks)
+    inside = (places < len(x)) & ((places > 0) | (ticks >= dates[0]))
+    kept: list[int] = []  # in time evenly spaced, in bars they may not be
+    for i in np.flatnonzero(inside):
+        if not kept or places[i] - places[kept[-1]] >= len(x) / 9:
+            kept.append(int(i))
+    if len(kept) < 2:
+        ends = np.unique([0, len(x) - 1])
+        return ends, labels_of(list(dates[ends]))
+    own, ticks = dates[places[kept]], ticks[kept]
+    if (ticks == ticks.normalize()).all():  # a day is named by its date, not by its first bar's hour
+        own = own.normalize()
+    months = all(d.day == 1 and d == d.normalize() for d in ticks)  # the first may be a Sunday, its bar the 2nd
+    return places[kept], labels_of(list(ticks if months else own))
+
+
 def bar_axis(ax: Any, x: np.ndarray) -> np.ndarray:
     """Places 0, 1, 2 … for bars at x [N], dates or numbers in order: evenly spaced, no gap where a market is closed.
 
     Sets the ticks and their labels; returns the places [N].
     """
-    at, x = np.arange(len(x)), np.asarray(x)
+    x = np.asarray(x)
     if np.issubdtype(x.dtype, np.datetime64):
-        dates = pd.DatetimeIndex(x)
-        first, last = dates[[0, -1]].to_pydatetime()
-        ticks = mdates.num2date(_locator().tick_values(first, last)) if first < last else [first]
-        ticks = pd.DatetimeIndex(ticks).tz_localize(None)
-        places = np.searchsorted(dates, ticks)
-        inside = (places < len(x)) & ((places > 0) | (ticks >= dates[0]))
-        kept: list[int] = []  # in time evenly spaced, in bars they may not be
-        for i in np.flatnonzero(inside):
-            if not kept or places[i] - places[kept[-1]] >= len(x) / 9:
-                kept.append(int(i))
-        own, ticks = dates[places[kept]], ticks[kept]
-        if (ticks == ticks.normalize()).all():  # a day is named by its date, not by its first bar's hour
-            own = own.normalize()
-        months = all(d.day == 1 and d == d.normalize() for d in ticks)  # the first may be a Sunday, its bar the 2nd
-        ax.set_xticks(places[kept], labels_of(list(ticks if months else own)))
+        ax.set_xticks(*bar_ticks(x))
     else:
         ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         ax.xaxis.set_major_formatter(FuncFormatter(lambda i, _: f"{i + x[0]:.0f}"))
-    return at
+    return np.arange(len(x))
+
+
+def plotly_bars(x: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
+    """The same for plotly: what to give for bars at x [N], and the settings of their axis.
+
+    Days without a bar are left out of the axis; bars within days stand side by side as categories.
+    """
+    x = np.asarray(x)
+    if not np.issubdtype(x.dtype, np.datetime64):
+        return x, {}
+    dates = pd.DatetimeIndex(x)
+    if (dates != dates.normalize()).any():
+        names = dates.strftime("%Y-%m-%d %H:%M").to_numpy(object)
+        places, labels = bar_ticks(x)
+        ticks = {"tickvals": names[places].tolist(), "ticktext": [label.replace("\n", "<br>") for label in labels]}
+        return names, {"type": "category", "categoryorder": "array", "categoryarray": names.tolist(), **ticks}
+    days = np.unique(dates.to_numpy("datetime64[D]"))
+    closed = np.setdiff1d(np.arange(days[0], days[-1] + 1), days)
+    daily = len(days) > 1 and int(np.diff(days).min().astype(int)) == 1  # between weekly bars no market is closed
+    return x, {"rangebreaks": [{"values": [str(d) for d in closed]}]} if daily and len(closed) else {}
 
 
 def plain_axis(axis: Any, values: Any) -> None:
@@ -192,6 +220,7 @@ def _unit(largest: float) -> tuple[str, float]:
 
 def _plotly_candles(part: pd.DataFrame, x: np.ndarray, label: str, title: str, theme: str) -> Any:
     figure, look = plotly_figure(title, theme, height=520, showlegend=False)
+    x, axis = plotly_bars(x)
     prices = {k: part[k] for k in ("open", "high", "low", "close")}
     figure.add_candlestick(
         x=x, **prices, name="price", yaxis="y",
@@ -202,23 +231,13 @@ def _plotly_candles(part: pd.DataFrame, x: np.ndarray, label: str, title: str, t
     pattern = price_pattern(part[["low", "high"]])
     figure.update_layout(
         yaxis={"domain": [0.3 * both, 1], "title": {"text": "price"}, "tickformat": pattern, "hoverformat": pattern},
-        xaxis={"rangeslider": {"visible": False}, "title": {"text": label}, "rangebreaks": closed_days(x)},
+        xaxis={"rangeslider": {"visible": False}, "title": {"text": label}, **axis},
     )
     if both:
         figure.add_bar(x=x, y=part["volume"], name="volume", marker={"color": look.faint}, yaxis="y2")
         second = {**plotly_axis(look), "domain": [0, 0.22], "title": {"text": "volume"}, "nticks": 4}
         figure.update_layout(yaxis2=second, xaxis={"anchor": "y2"})
     return figure
-
-
-def closed_days(x: np.ndarray) -> list[dict[str, Any]]:
-    """For a plotly axis: the days among the dates x [N], ascending, that have no bar, to be left out."""
-    if not np.issubdtype(np.asarray(x).dtype, np.datetime64) or len(x) < 2:
-        return []
-    days = np.unique(np.asarray(x).astype("datetime64[D]"))
-    closed = np.setdiff1d(np.arange(days[0], days[-1] + 1), days)
-    daily = len(days) > 1 and int(np.diff(days).min().astype(int)) == 1  # between weekly bars no market is closed
-    return [{"values": [str(d) for d in closed]}] if daily and len(closed) else []
 
 
 def log_returns(bars: pd.DataFrame, symbol: str | None = None) -> dict[str, np.ndarray]:

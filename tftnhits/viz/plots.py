@@ -25,13 +25,13 @@ from .explain_plots import (
 )
 from .market import (
     bar_axis,
-    closed_days,
     of_symbol,
     plain_axis,
     plot_candles,
     plot_repairs,
     plot_returns,
     plot_volatility_clustering,
+    plotly_bars,
 )
 from .style import (
     MARKERS,
@@ -173,7 +173,9 @@ def _fan(fc, part, past, path, after, title: str, theme: str) -> Figure:
 
 def _plotly_fan(fc, part, past, path, after, title: str, theme: str) -> Any:
     figure, look = plotly_figure(title, theme)
-    close = float(past["close"].iloc[-1])
+    label, close = "date" if path.dtype.kind == "M" else "bar number", float(past["close"].iloc[-1])
+    x, axis = plotly_bars(np.r_[past["x"].to_numpy(), path[1:]])
+    path = x[len(past) - 1 :]
     bands, pattern = _bands(part, close), price_pattern(past["close"])
     for i, (level, low, high) in enumerate(bands):
         fill = fan_color(look.first, i / max(len(bands) - 1, 1))
@@ -185,19 +187,16 @@ def _plotly_fan(fc, part, past, path, after, title: str, theme: str) -> Any:
             hovertemplate=f"%{{y:{pattern}}} to %{{customdata:{pattern}}}",
         )  # fmt: skip
     plain = {"mode": "lines", "hovertemplate": f"%{{y:{pattern}}}"}
-    figure.add_scatter(x=past["x"], y=past["close"], name="close", line={"color": look.ink, "width": 1.6}, **plain)
+    figure.add_scatter(x=x[: len(past)], y=past["close"], name="close", line={"color": look.ink, "width": 1.6}, **plain)
     median = np.r_[close, part["median"]]
     figure.add_scatter(x=path, y=median, name="median", line={"color": look.first, "width": 2.2}, **plain)
     if len(after):
         figure.add_scatter(
-            x=after["x"], y=after["close"], name="what came", mode="lines+markers",
+            x=path[1 : len(after) + 1], y=after["close"], name="what came", mode="lines+markers",
             line={"color": look.second, "dash": "dash"}, hovertemplate=plain["hovertemplate"],
         )  # fmt: skip
-    dated = path.dtype.kind == "M"
-    x = {"title": {"text": "date" if dated else "bar number"}}
     figure.update_layout(
-        xaxis=x | {"rangebreaks": closed_days(np.r_[past["x"].to_numpy(), path[1:]])},
-        yaxis={"title": {"text": "price"}, "tickformat": pattern},
+        xaxis={"title": {"text": label}, **axis}, yaxis={"title": {"text": "price"}, "tickformat": pattern}
     )
     return figure
 

@@ -85,7 +85,7 @@ class Picture(Figure):
         """For a notebook's output: with 256 colours it takes a third of the space, and no eye sees the difference."""
         self.canvas.draw()
         pixels = np.array(self.canvas.buffer_rgba())[..., :3]
-        image = Image.fromarray(pixels).quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+        image = Image.fromarray(pixels).quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
         palette, paper = image.getpalette(), 3 * image.getpixel((0, 0))
         palette[paper : paper + 3] = pixels[0, 0].tolist()  # to the last digit, or the page would show around it
         image.putpalette(palette)
@@ -271,8 +271,8 @@ def plotly_figure(title: str, theme: str, **layout: Any) -> tuple[Any, Theme]:
     text = "<br>".join(html.escape(line, quote=False) for line in lines)
     figure = go.Figure(
         layout={
-            "title": {"text": text, "x": 0.01, "xanchor": "left", "y": 1, "yref": "paper", "yanchor": "bottom",
-                      "pad": {"b": 14}, "font": {"size": 15}},
+            "title": {"text": text, "x": 0.01, "y": 1, "xanchor": "left", "yanchor": "top",
+                      "pad": {"t": 2 + 12 * len(lines)}, "font": {"size": 15}},
             "font": {"color": look.ink, "family": FONT, "size": 12}, "colorway": list(look.series),
             "paper_bgcolor": look.paper, "plot_bgcolor": look.paper, "hovermode": "x unified",
             "hoverlabel": {"bgcolor": look.paper, "font": {"color": look.ink}},

@@ -163,7 +163,8 @@ class Comparison:
         out = {}
         for name, fc, bars in (("before", self.before, self.past), ("after", self.after, self.assumed)):
             fan, last = fc.frame.drop(columns=["symbol", "origin"]).set_index("step"), bars.iloc[-1]
-            x = fan.pop("date") if self.axis == "date" else last["x"] + fan.index.to_series()
+            date = fan.pop("date")
+            x = date if self.axis == "date" else last["x"] + fan.index.to_series()
             fan.loc[0] = last["close"]
             x.loc[0] = last["x"]
             fan.insert(0, "x", x)

@@ -30,9 +30,10 @@ from .what_if import NOTHING, PRICES, Comparison
 SHOWN = 30  # bars in a picture
 INNER = ("0.25", "0.75")  # the fan's inner band
 TOP = 10  # inputs, and days, that are shown
-READING = (
-    "Percent below a price: of the close that its forecast starts from. Change: the shocked price over the other; "
-    "width: of the interval, in percent of that close. After more bars the same step lies on a later date."
+READING = "Percent below a price: of the close that its forecast starts from."
+COMPARED = (
+    "Change: the shocked price over the other; width: of the interval, in percent of that close. After more bars the "
+    "same step lies on a later date."
 )
 LIMITS = (
     "Both fans say what this model makes of what it is shown. They don't say what such a bar would cause, nor that the "
@@ -255,10 +256,10 @@ def _apart(name: str, bars: pd.DataFrame, bounds: tuple[str, str]) -> dict[str, 
 def table_html(c: Comparison) -> str:
     """Comparison.table as HTML; without a shock, of the forecast alone."""
     table, both = c.table(), c.shock != NOTHING
-    at = (c.axis.split()[0],)  # date, or bar
-    groups = {"before": ("forecast", *at, *PRICES)}
+    axis = c.axis.split()[0]  # date, or bar
+    groups = {"before": ("forecast", axis, *PRICES)}
     if both:
-        groups["after"] = ("shocked", *(at if c.shock.bars else ()), *PRICES)
+        groups["after"] = ("shocked", *[axis] * bool(c.shock.bars), *PRICES)
     top = [(name, len(columns)) for name, *columns in groups.values()] + [("change, %", 4)] * both
     head = "".join(f'<th class="group first" colspan="{n}">{name}</th>' for name, n in top)
     under = "".join(_cells("th", columns) for _, *columns in groups.values()) + _cells("th", (*PRICES, "width") * both)
@@ -267,11 +268,12 @@ def table_html(c: Comparison) -> str:
         rows += f"<tr><td>{step}</td>"
         for part in groups:
             prices = [f"{price(row[part, k])}<br><small>{row[part, f'{k} %']:+.2f}%</small>" for k in PRICES]
-            rows += _cells("td", [*[when(row[part, "x"])][: len(groups[part]) - 4], *prices])
+            at = when(table[part, "x"][step])  # a row of numbers alone would make it a float
+            rows += _cells("td", [*[at][: len(groups[part]) - 4], *prices])
         rows += _cells("td", [f"{row['change', k]:+.1f}" for k in (*PRICES, "width") * both]) + "</tr>"
     return (
         f"<table><thead><tr><th></th>{head}</tr><tr><th>step</th>{under}</tr></thead><tbody>{rows}</tbody></table>"
-        f"<p>{READING}</p>"
+        f"<p>{READING} {COMPARED * both}</p>"
     )
 
 
