@@ -10,8 +10,8 @@ c.Voila.tornado_settings = {
     "headers": {"Content-Security-Policy": "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:"}
 }
 c.VoilaConfiguration.template = "tftnhits"
-# The cell that says how the package gets installed is for those who read the notebook.
-c.TagRemovePreprocessor.remove_cell_tags = {"setup"}
+# How the package gets installed, and what can be done without the panel, is for those who read the notebook.
+c.TagRemovePreprocessor.remove_cell_tags = {"setup", "report"}
 # Each open page holds a kernel; one whose page is gone ends after ten minutes.
 c.MappingKernelManager.cull_interval = 60
 c.MappingKernelManager.cull_idle_timeout = 600

@@ -427,12 +427,18 @@ def test_a_file_is_finer_than_the_screen(forecast, tmp_path):
 
 
 @pytest.mark.parametrize("theme", THEMES)
-def test_what_a_notebook_keeps_is_small_and_looks_the_same(forecast, theme):
+def test_what_a_notebook_keeps_is_small_and_looks_the_same(forecast, explained, theme):
     figure = plots.plot_forecast(forecast, "KO", theme=theme)
-    shown = np.asarray(Image.open(io.BytesIO(content := figure._repr_png_())).convert("RGB")).astype(int)
+    shown = pixels(content := figure._repr_png_())
     drawn = np.asarray(figure.canvas.buffer_rgba())[..., :3].astype(int)
-    assert len(content) < 40_000 and np.abs(shown - drawn).max() < 40
+    assert len(content) < 40_000 and np.abs(shown - drawn).max() < 15
     assert shown[0, 0].tolist() == [int(THEMES[theme].paper[i : i + 2], 16) for i in (1, 3, 5)]
+    heat = plots.plot_attention(explained[1]["tft"], theme=theme)._repr_png_()
+    assert len(np.unique(pixels(heat).reshape(-1, 3), axis=0)) > 256, "shades of a map are data: they stay"
+
+
+def pixels(png: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
 
 
 def test_figures_stay_out_of_pyplot_and_unknown_names_are_refused(forecast):

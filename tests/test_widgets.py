@@ -381,7 +381,8 @@ def act(panel):
     elif name == "origin":
         control.value = datetime.date(2015, choose.randint(1, 10), choose.randint(1, 28))
     else:
-        control.value = control.min + control.step * choose.randint(0, round((control.max - control.min) / control.step))
+        steps = round((control.max - control.min) / control.step)
+        control.value = control.min + control.step * choose.randint(0, steps)
     panel.tabs.selected_index = choose.randint(0, 1)
     return "error" in panel.status.value
 

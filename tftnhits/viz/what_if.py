@@ -195,7 +195,7 @@ class Comparison:
         last, level = table.iloc[-1], f"{100 * fc.level:g}% interval"
         daily = self.axis == "date" and self.past["x"].iloc[-1] == self.past["x"].iloc[-1].normalize()
         ahead = f"{len(table)} {'session' if daily else 'bar'}{'s' * (len(table) > 1)}"
-        median = f"median {last['after', 'median %']:+.2f}% in {ahead}"
+        median = f"median {signed(last['after', 'median %'])}% in {ahead}"
         if self.shock == NOTHING:
             low, high = last["before", "lower"], last["before", "upper"]
             text = f"{self.symbol}, no shock: {median}, {level} {price(low)} to {price(high)}"
@@ -205,7 +205,7 @@ class Comparison:
             return f"{text}; it came to {price(value)}, {'inside' if low <= value <= high else 'outside'}"
         wide = last["change", "width"]
         how = "as wide" if abs(wide) < 0.5 else f"{abs(wide):.0f}% {'wider' if wide > 0 else 'narrower'}"
-        return f"{self.symbol}, {self.shock}: {median} instead of {last['before', 'median %']:+.2f}%, {level} {how}"
+        return f"{self.symbol}, {self.shock}: {median} instead of {signed(last['before', 'median %'])}%, {level} {how}"
 
     def drivers(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Where TFT looked, before and after, in percent: its past inputs, and its past bars by x; the largest first.
@@ -260,17 +260,13 @@ class WhatIf:
         names = self.bars["symbol"].to_numpy()
         first = np.flatnonzero(np.r_[True, names[1:] != names[:-1]])
         self.span = {str(names[a]): (int(a), int(b)) for a, b in zip(first, [*first[1:], len(names)])}
+        self.symbols = tuple(self.span)
         self.date = self.bars["date"].to_numpy("datetime64[ns]")
         self.dated = not np.isnat(self.date).any()
         day = self.date.astype("datetime64[D]")
         # a date names one bar
         self.by_day = self.dated and bool(np.delete(day[1:] != day[:-1], first[1:] - 1).all())
         self._kept: dict[Any, tuple[Any, Any]] = {}  # what -> (for which question, answer)
-
-    @property
-    def symbols(self) -> tuple[str, ...]:
-        """All symbols, in order."""
-        return tuple(self.span)
 
     def bar_at(self, symbol: str, origin: Any = None) -> int:
         """Number (from 0) of the last bar up to `origin`: a date, all of that day, or such a number; None: the last.
@@ -314,15 +310,11 @@ class WhatIf:
         """
         at, (first, end) = self.bar_at(symbol, origin), self.span[symbol]
         settings = {"horizon": horizon, "level": level, "weights": weights, "calendar": self._calendar(symbol, at)}
-        bars = self._cut(symbol, at)
-        before = self._keep(
-            "before",
-            (symbol, at, repr(settings)),
-            lambda: self._predict("before", (symbol, at), bars, symbol, settings),
-        )
+        bars, key = self._cut(symbol, at), (symbol, at)
+        before = self._keep("before", (*key, repr(settings)), lambda: self._predict("before", key, bars, settings))
         after = before
         if shock != NOTHING:
-            after = self._predict("after", (symbol, at, shock), shocked(bars, symbol, shock), symbol, settings)
+            after = self._predict("after", (*key, shock), shocked(bars, symbol, shock), settings)
         came = self.bars.iloc[first + at + 1 : min(first + at + 1 + shock.bars + len(after.frame), end)]
         begin = at + 1 - len(before.bars)
         past, assumed, came = map(self._with_x, (before.bars, after.bars, came), (begin, begin, at + 1))
@@ -364,9 +356,9 @@ class WhatIf:
             found.append(np.arange(max(begin, stop - KEEP), stop))
         return np.concatenate(found)
 
-    def _predict(self, which: str, key: Any, bars: pd.DataFrame, symbol: str, settings: dict[str, Any]) -> Forecast:
-        """The symbol's forecast from its last bar, of a panel of all; what the members say of `key` is kept."""
-        alone = copy.copy(self.model)
+    def _predict(self, which: str, key: tuple, bars: pd.DataFrame, settings: dict[str, Any]) -> Forecast:
+        """A symbol's forecast from its last bar, of a panel of all; what members say of `key` (the symbol first) is kept."""
+        symbol, alone = key[0], copy.copy(self.model)
         alone.members = {
             name: _One(member, symbol, partial(self._keep, (which, name), key))
             for name, member in self.model.members.items()
@@ -393,3 +385,8 @@ def sensitivity(
         start, last = fan["median"].iloc[0], fan.iloc[-1]
         rows.append((change, 100 * (last["median"] / start - 1), 100 * (last["upper"] - last["lower"]) / start))
     return pd.DataFrame(rows, columns=["change", "median", "width"])
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """A number with its sign; none that is shown as zero is negative."""
+    return f"{round(value, digits) + 0.0:+.{digits}f}"

@@ -25,7 +25,7 @@ from .style import (
     price_pattern,
     theme_of,
 )
-from .what_if import NOTHING, PRICES, Comparison
+from .what_if import NOTHING, PRICES, Comparison, signed
 
 SHOWN = 30  # bars in a picture
 INNER = ("0.25", "0.75")  # the fan's inner band
@@ -100,7 +100,7 @@ def plot_sensitivity(table: pd.DataFrame, name: str, theme: str = "light") -> Pi
     ends, none = by.iloc[[0, -1]], by["width"].iloc[np.abs(by.index.to_numpy()).argmin()]
     low, high = (f"{row.width:.1f}% after {change:+.0f}%" for change, row in ends.iterrows())
     title = f"{name}: the interval is {none:.1f}% wide as it is, {low}, {high}; "
-    title += f"the median stays between {by['median'].min():+.2f}% and {by['median'].max():+.2f}%"
+    title += f"the median stays between {signed(by['median'].min())}% and {signed(by['median'].max())}%"
     figure, axes, look = canvas(theme, 1, 2, size=(8.0, 3.6), caption=LIMITS)
     for ax, column, what in zip(axes, ("median", "width"), ("median", "width of the interval")):
         ax.plot(by.index, by[column], color=look.first, marker="o", markersize=4, linewidth=1.6)
@@ -267,10 +267,10 @@ def table_html(c: Comparison) -> str:
     for step, row in table.iterrows():
         rows += f"<tr><td>{step}</td>"
         for part in groups:
-            prices = [f"{price(row[part, k])}<br><small>{row[part, f'{k} %']:+.2f}%</small>" for k in PRICES]
+            prices = [f"{price(row[part, k])}<br><small>{signed(row[part, f'{k} %'])}%</small>" for k in PRICES]
             at = when(table[part, "x"][step])  # a row of numbers alone would make it a float
             rows += _cells("td", [*[at][: len(groups[part]) - 4], *prices])
-        rows += _cells("td", [f"{row['change', k]:+.1f}" for k in (*PRICES, "width") * both]) + "</tr>"
+        rows += _cells("td", [signed(row["change", k], 1) for k in (*PRICES, "width") * both]) + "</tr>"
     return (
         f"<table><thead><tr><th></th>{head}</tr><tr><th>step</th>{under}</tr></thead><tbody>{rows}</tbody></table>"
         f"<p>{READING} {COMPARED * both}</p>"
@@ -302,7 +302,7 @@ def drivers_html(c: Comparison, theme: str) -> str:
     for name, row in inputs.head(TOP).iterrows():
         left += f"<tr><td class=name>{escape(name)}</td>{shares(row, inputs.max().max())}</tr>"
     for x, row in days.head(TOP).iterrows():
-        moves = dict.fromkeys(f"{row[k]:+.2f}" for k in ("return", "assumed") if np.isfinite(row[k]))
+        moves = dict.fromkeys(signed(row[k]) for k in ("return", "assumed") if np.isfinite(row[k]))
         bars = shares(row, days[["before", "after"]].max().max())
         right += f"<tr><td class=name>{when(x)}</td><td>{' → '.join(moves)}</td>{bars}</tr>"
     left = f"<thead><tr><th class=name>past input</th>{heads}</tr></thead><tbody>{left}</tbody>"
