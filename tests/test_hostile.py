@@ -115,6 +115,20 @@ def check_chunk(chunk: int, call: Callable[[int, Any], Any], capfd: pytest.Captu
     assert not capfd.readouterr().err
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Thousands of small forecasts: on busy cores a second thread would cost ten times the time."""
+    try:
+        import torch
+    except ImportError:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def predictor() -> tn.Predictor:
     found = tn.Predictor.load()

@@ -200,7 +200,9 @@ BAD_IDS = [
 
 
 @pytest.mark.parametrize("text", BAD_IDS)
-def test_what_is_no_id_is_refused_without_asking_anyone(hub, text):
+def test_what_is_no_id_is_refused_without_asking_anyone(hub, text, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")  # nothing is beside it that could be a folder of such a name
     assert not is_id(text)
     refused(tn.ConfigError, text, words=("owner/name",))
     with pytest.raises(tn.CheckpointError, match="owner/name") as caught:

@@ -223,11 +223,12 @@ def test_lines_are_moved_in_place(live):
 
 def test_a_page_that_is_loaded_again_gets_the_picture_as_it_is(live):
     live.set(change=-7.0)
-    state = {line["name"]: line for line in live.picture.figure.get_state()["_widget_data"]}
-    fan = live.comparison.fans["after"]["median"]
-    assert len(state) > 1 and np.allclose(live.picture.figure.data[9].y, fan) and state["shocked"]["visible"]
-    kept = next(line for line in live.picture.figure._widget_data if line["name"] == "shocked")
-    assert np.allclose(np.asarray(kept["y"], float) if not isinstance(kept["y"], dict) else fan, fan)
+    figure = live.picture.figure
+    if "_widget_data" not in figure.keys:
+        pytest.skip("plotly before 6, whose figures are never chosen")
+    kept = {line["name"]: line for line in figure._widget_data}
+    assert kept["shocked"]["visible"]
+    assert np.array_equal(np.asarray(kept["shocked"]["y"], float), live.comparison.fans["after"]["median"])
 
 
 def test_the_redrawn_picture_is_the_figure(lab):

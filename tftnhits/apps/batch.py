@@ -189,6 +189,7 @@ def _papermill(source: Path, copy: Path, values: dict[str, Any], timeout: int | 
             execution_timeout=timeout,
             extra_arguments=["--IPKernelApp.log_level=40"],  # its warnings would break up our lines
             store_widget_state=False,  # it would be 5 MB a figure
+            widget_registry={},  # an Output would look for that state; so what it shows goes to the cell
             resources={"metadata": {"path": str(source.parent)}},  # where the kernel starts, as in JupyterLab
         )
     except PapermillExecutionError as exc:

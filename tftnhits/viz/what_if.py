@@ -357,7 +357,7 @@ class WhatIf:
         return np.concatenate(found)
 
     def _predict(self, which: str, key: tuple, bars: pd.DataFrame, settings: dict[str, Any]) -> Forecast:
-        """A symbol's forecast from its last bar, of a panel of all; what members say of `key` (the symbol first) is kept."""
+        """The forecast of the symbol, the first of `key`, of a panel of all; what the members say of `key` is kept."""
         symbol, alone = key[0], copy.copy(self.model)
         alone.members = {
             name: _One(member, symbol, partial(self._keep, (which, name), key))
