@@ -105,7 +105,7 @@ def test_no_shock_changes_no_bit_and_no_forecast(bars, lab, model):
     pd.testing.assert_frame_equal(answer.after.frame, answer.before.frame, rtol=0, atol=1e-12)
     numbers = own(model.predict(shocked(cut(bars), "KO", Shock(0.0, 1.0, 1.0, 0.0, 0))).frame)
     pd.testing.assert_frame_equal(answer.after.frame, numbers, rtol=1e-6)  # of a batch of all symbols: float32
-    assert (answer.table()["change"].abs() < 1e-10).all(axis=None)
+    assert (answer.table["change"].abs() < 1e-10).all(axis=None)
 
 
 @pytest.mark.parametrize("shock", [Shock(-5, 2, 3, -4), Shock(1, market=-2, bars=3)], ids=["last", "path"])
@@ -152,10 +152,10 @@ def test_what_is_cut_off_hardly_matters(model):
 
 def test_the_markets_move_needs_a_market(bars, lab, model):
     assert lab.has_market("KO", ORIGIN)
-    assert abs(lab.ask("KO", ORIGIN, Shock(market=-8)).table()["change", "width"].iloc[-1]) > 0.1
+    assert abs(lab.ask("KO", ORIGIN, Shock(market=-8)).table["change", "width"].iloc[-1]) > 0.1
     alone = WhatIf(own(bars), model)
     assert not alone.has_market("KO", ORIGIN)
-    assert (alone.ask("KO", ORIGIN, Shock(market=-8)).table()["change"].abs() < 1e-10).all(axis=None)
+    assert (alone.ask("KO", ORIGIN, Shock(market=-8)).table["change"].abs() < 1e-10).all(axis=None)
     late = bars[(bars["symbol"] == "KO") | (bars["date"] < ORIGIN)]  # the others have no bar on that date
     assert not WhatIf(late, model).has_market("KO", ORIGIN)
     assert shocked(cut(late), "KO", Shock(market=-8)).equals(cut(late))
@@ -169,7 +169,7 @@ def test_a_paths_dates_are_those_of_the_forecast(lab):
 
 
 def test_the_table_repeats_the_forecasts_and_compares_them(shock_of):
-    table = shock_of.table()
+    table = shock_of.table
     for which, fc, start in (("before", shock_of.before, 1), ("after", shock_of.after, 0.95)):
         close = shock_of.past["close"].iloc[-1] * start
         for name in ("median", "lower", "upper"):
@@ -183,7 +183,7 @@ def test_the_table_repeats_the_forecasts_and_compares_them(shock_of):
 
 
 def test_titles_state_the_numbers(lab, shock_of):
-    last = shock_of.table().iloc[-1]
+    last = shock_of.table.iloc[-1]
     found = re.fullmatch(
         r"KO, last bar -5\.0%, range ×2: median (\S+)% in 5 sessions instead of (\S+)%, 93% interval (\d+)% wider",
         shock_of.title,
@@ -296,7 +296,7 @@ def test_volume_that_is_not_known_stays_so(model):
     bars = tn.load_bars(made_bars(("A", "B", "C"), 120, volume=False))
     for shock in (Shock(-2, volume=3), Shock(-2, volume=3, bars=2)):
         assert valid(shocked(bars, "A", shock)) and shocked(bars, "A", shock)["volume"].isna().all()
-        assert np.isfinite(WhatIf(bars, model).ask("A", None, shock).table().drop(columns="x", level=1)).all(axis=None)
+        assert np.isfinite(WhatIf(bars, model).ask("A", None, shock).table.drop(columns="x", level=1)).all(axis=None)
 
 
 def legend_of(figure) -> list[str]:
@@ -330,7 +330,7 @@ def test_html_repeats_the_table(shock_of, lab):
     text = table_html(shock_of)
     assert text.count("<tr>") == 2 + 5 and "2015-08-28" in text and "shocked" in text
     cells = re.findall(r"<td[^>]*>(.*?)</td>", text)
-    row = shock_of.table().iloc[0]
+    row = shock_of.table.iloc[0]
     assert (
         cells[2].startswith(f"{row['before', 'median']:.2f}<br>") and f"{row['before', 'median %']:+.2f}%" in cells[2]
     )
@@ -359,7 +359,7 @@ def test_sensitivity_is_asked_shock_by_shock(lab):
     table = sensitivity(lab, "KO", ORIGIN, (-10, 0, 10), level=0.8, shock=Shock(volume=2))
     assert table["change"].tolist() == [-10, 0, 10]
     for change, median, width in table.itertuples(index=False):
-        row = lab.ask("KO", ORIGIN, Shock(change, volume=2), level=0.8).table().iloc[-1]["after"]
+        row = lab.ask("KO", ORIGIN, Shock(change, volume=2), level=0.8).table.iloc[-1]["after"]
         assert median == pytest.approx(row["median %"]) and width == pytest.approx(row["upper %"] - row["lower %"])
     assert table["width"].iloc[0] > table["width"].iloc[1] < table["width"].iloc[2]
     figure = plot_sensitivity(table, "KO")
@@ -377,4 +377,4 @@ def test_boosting_alone_can_be_asked(bars):
     model = tn.Predictor({"boosting": tn.Boosting(tn.preset("tiny")[2]).fit(panel)}, panel)
     answer = WhatIf(bars, model).ask("KO", ORIGIN, Shock(-8, range=3))
     assert isinstance(answer, Comparison) and answer.before.model_used["KO"] == "gradient boosting"
-    assert answer.table()["change", "width"].iloc[-1] != 0
+    assert answer.table["change", "width"].iloc[-1] != 0

@@ -430,5 +430,5 @@ def test_the_page_holds_one_picture_of_each_panel(after_actions):
     states = [entry["state"] for entry in kept.values()]
     (outputs,) = (state["outputs"] for state in states if "outputs" in state)
     assert [sorted(output["data"]) for output in outputs] == [["image/png", "text/plain"]]
-    (figure,) = (state for state in states if "_widget_data" in state)
-    assert len(figure["_widget_data"]) == len(list(what_if_views._styles(THEMES["light"])))
+    (lines,) = (state.get("_widget_data", state.get("_data")) for state in states if "_py2js_update" in state)
+    assert len(lines) == len(list(what_if_views._styles(THEMES["light"])))

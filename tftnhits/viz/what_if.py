@@ -171,6 +171,7 @@ class Comparison:
             out[name] = fan.sort_index()
         return out
 
+    @cached_property
     def table(self) -> pd.DataFrame:
         """By step: x, median, lower and upper in price and, named with "%", in percent of the close they start from.
 
@@ -191,7 +192,7 @@ class Comparison:
     @cached_property
     def title(self) -> str:
         """The finding, in one sentence."""
-        table, fc = self.table(), self.before
+        table, fc = self.table, self.before
         last, level = table.iloc[-1], f"{100 * fc.level:g}% interval"
         daily = self.axis == "date" and self.past["x"].iloc[-1] == self.past["x"].iloc[-1].normalize()
         ahead = f"{len(table)} {'session' if daily else 'bar'}{'s' * (len(table) > 1)}"
