@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import tftnhits as tn
 from tftnhits.viz.style import THEMES, caption_of
-from tftnhits.viz.what_if import KEEP, MAX_BARS, NOTHING, USUAL, Comparison, Shock, WhatIf, sensitivity, shocked
+from tftnhits.viz.what_if import KEEP, MAX_BARS, NOTHING, USUAL, Comparison, Shock, WhatIf, sensitivity, shocked, signed
 from tftnhits.viz.what_if_views import LIMITS, drivers_html, plot_sensitivity, plot_what_if, table_html
 
 ORIGIN = "2015-08-21"
@@ -198,6 +198,7 @@ def test_titles_state_the_numbers(lab, shock_of):
     assert none.title.startswith("KO, no shock: median ") and "in 2 sessions, 50% interval" in none.title
     assert none.title.endswith(f"; it came to {came:.2f}, {where}")
     assert "came" not in lab.ask("KO").title  # the last bar: nothing has come
+    assert signed(-0.001) == "+0.00" and signed(-0.06, 1) == "-0.1"
     assert str(Shock(1, volume=3, market=-2, bars=2)) == "2 more bars +1.0% each, volume ×3, market -2.0% each"
     assert str(Shock(bars=1)) == "1 more bar of no change"
 

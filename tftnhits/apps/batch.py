@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import tempfile
@@ -15,6 +16,7 @@ from typing import Any
 
 from .. import config
 from ..errors import ConfigError, MissingDependency, NotebookError, OutputError
+from ..files import atomic_write
 from . import report
 from .parameters import assign, from_paths, known_parameters, read_notebook
 
@@ -157,6 +159,8 @@ def _execute(run: NotebookRun, target: Path, values: dict[str, Any], timeout: in
             run.executed = copy
     notebook = read_notebook(copy) if run.executed else None
     if notebook is not None:
+        if notebook.metadata.pop("widgets", None):  # 5 MB a live figure; where it isn't stored, Output widgets fail
+            atomic_write(copy, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
         number, done, total = _progress(notebook)
         run.cells = max(number - 1, 0) if run.error else done
         if not run.error and done < total:
@@ -188,8 +192,6 @@ def _papermill(source: Path, copy: Path, values: dict[str, Any], timeout: int | 
             start_timeout=120,
             execution_timeout=timeout,
             extra_arguments=["--IPKernelApp.log_level=40"],  # its warnings would break up our lines
-            store_widget_state=False,  # it would be 5 MB a figure
-            widget_registry={},  # an Output would look for that state; so what it shows goes to the cell
             resources={"metadata": {"path": str(source.parent)}},  # where the kernel starts, as in JupyterLab
         )
     except PapermillExecutionError as exc:
