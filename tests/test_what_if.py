@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import tftnhits as tn
 from tftnhits.viz.style import THEMES, caption_of
 from tftnhits.viz.what_if import KEEP, MAX_BARS, NOTHING, USUAL, Comparison, Shock, WhatIf, sensitivity, shocked, signed
-from tftnhits.viz.what_if_views import LIMITS, drivers_html, plot_sensitivity, plot_what_if, table_html
+from tftnhits.viz.what_if_views import LIMITS, RESPONSE, drivers_html, plot_sensitivity, plot_what_if, table_html
 
 ORIGIN = "2015-08-21"
 CELLS = ["open", "high", "low", "close", "volume"]
@@ -365,9 +365,8 @@ def test_sensitivity_is_asked_shock_by_shock(lab):
     assert table["width"].iloc[0] > table["width"].iloc[1] < table["width"].iloc[2]
     figure = plot_sensitivity(table, "KO")
     title = figure.get_suptitle().replace("\n", " ")
-    assert (
-        f"{table['width'].iloc[1]:.1f}% wide as it is" in title and f"{table['width'].iloc[0]:.1f}% after -10%" in title
-    )
+    assert caption_of(figure) == RESPONSE and f"80% interval is {table['width'].iloc[1]:.1f}% wide as it is" in title
+    assert f"{table['width'].iloc[0]:.1f}% after -10%" in title
     assert all("%" in ax.get_xlabel() and "%" in ax.get_ylabel() for ax in figure.axes)
     with pytest.raises(tn.DataError, match="no shock to draw"):
         plot_sensitivity(table.head(0), "KO")

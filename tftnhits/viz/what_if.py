@@ -385,7 +385,9 @@ def sensitivity(
         fan = lab.ask(symbol, origin, replace(shock, change=float(change)), **settings).fans["after"]
         start, last = fan["median"].iloc[0], fan.iloc[-1]
         rows.append((change, 100 * (last["median"] / start - 1), 100 * (last["upper"] - last["lower"]) / start))
-    return pd.DataFrame(rows, columns=["change", "median", "width"])
+    table = pd.DataFrame(rows, columns=["change", "median", "width"])
+    table.attrs["interval"] = f"{100 * settings.get('level', LEVEL):g}% interval"
+    return table
 
 
 def signed(value: float, digits: int = 2) -> str:

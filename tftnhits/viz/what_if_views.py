@@ -39,6 +39,10 @@ LIMITS = (
     "Both fans say what this model makes of what it is shown. They don't say what such a bar would cause, nor that the "
     "model is right about a kind of bar that it has seldom seen; one outcome proves neither right."
 )
+RESPONSE = (
+    "How this model's last step answers to another last bar at this origin, not how a market does. Few bars that it "
+    "learnt from moved as far as those at either end."
+)
 NO_PROOF = (
     "TFT's selection weights, mean over the bars that it sees, and its attention, mean over the steps ahead. They say "
     "where this network looked, not that an input or a day made the forecast: other weights may give the same one. "
@@ -91,17 +95,16 @@ def _draw_fan(ax: Any, c: Comparison, which: str, color: str, dash: str, marker:
 def plot_sensitivity(table: pd.DataFrame, name: str, theme: str = "light") -> Picture:
     """what_if.sensitivity's table: median and width of the last step's interval over the last bar's move.
 
-    It shows how the model responds at this origin, not how the market does. Far moves are rare: few of the bars that
-    the model learnt from were like them. Raises DataError on an empty table.
+    The caption says what it does not show. Raises DataError on an empty table.
     """
     if table.empty:
         raise DataError("There is no shock to draw; give at least one.")
     by = table.set_index("change").sort_index()
     ends, none = by.iloc[[0, -1]], by["width"].iloc[np.abs(by.index.to_numpy()).argmin()]
     low, high = (f"{row.width:.1f}% after {change:+.0f}%" for change, row in ends.iterrows())
-    title = f"{name}: the interval is {none:.1f}% wide as it is, {low}, {high}; "
+    title = f"{name}: the {table.attrs.get('interval', 'interval')} is {none:.1f}% wide as it is, {low}, {high}; "
     title += f"the median stays between {signed(by['median'].min())}% and {signed(by['median'].max())}%"
-    figure, axes, look = canvas(theme, 1, 2, size=(8.0, 3.6), caption=LIMITS)
+    figure, axes, look = canvas(theme, 1, 2, size=(8.0, 3.6), caption=RESPONSE)
     for ax, column, what in zip(axes, ("median", "width"), ("median", "width of the interval")):
         ax.plot(by.index, by[column], color=look.first, marker="o", markersize=4, linewidth=1.6)
         ax.axvline(0, color=look.faint, linewidth=0.8)
