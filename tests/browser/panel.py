@@ -63,6 +63,10 @@ class WhatIf:
     def choose(self, symbol: str) -> None:
         self.page.locator(f"{ROOT} .tftnhits-symbol select").select_option(label=symbol)
 
+    def assume(self, shock: str) -> None:
+        """A shock of the last bar, or bars that follow."""
+        self.page.locator(f"{ROOT} .tftnhits-mode select").select_option(label=shock)
+
     def symbols(self) -> list[str]:
         return self.page.locator(f"{ROOT} .tftnhits-symbol option").all_text_contents()
 

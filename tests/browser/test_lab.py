@@ -76,6 +76,7 @@ ACTIONS = [
 ]
 ACTIONS += [("press", name, key) for name in ("horizon", "level", "weight") for key in ("ArrowLeft", "Home", "End")]
 ACTIONS += [("click", name) for name in ("earlier", "later", "reset")]
+ACTIONS += [("assume", "the last bar"), ("assume", "bars that follow"), ("press", "bars", "ArrowRight")]
 
 
 def test_thirty_random_actions_leave_no_error_and_no_memory(lab, visit, measure):

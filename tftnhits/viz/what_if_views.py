@@ -12,7 +12,7 @@ import pandas as pd
 from PIL import Image
 
 from ..errors import DataError, MissingDependency
-from .market import date_axis
+from .market import date_axis, plotly_bars
 from .style import (
     Picture,
     Theme,
@@ -176,7 +176,14 @@ class LivePicture:
             for line, new in zip(self.figure.data, _lines(comparison)):
                 line.update(new)
             self.figure.layout.xaxis.title.text = comparison.axis
+            self.figure.layout.xaxis.rangebreaks = _closed(comparison)
         self.figure._repr_mimebundle_()  # else Voila, and a page that is loaded again, show what was there at first
+
+
+def _closed(c: Comparison) -> list[dict[str, Any]]:
+    """Days without a bar, to be left out of the axis; none where bars are not daily."""
+    x = [c.past["x"].tail(SHOWN), c.changed["x"], c.came["x"], *(fan["x"] for fan in c.fans.values())]
+    return plotly_bars(np.unique(np.concatenate(x)))[1].get("rangebreaks", [])
 
 
 def _fitters() -> list[Any]:
