@@ -48,13 +48,12 @@ GROUPS = {
 def ewma(x: np.ndarray, alpha: float) -> np.ndarray:
     """Bias-corrected exponential moving average along the last axis; NaN cells carry no weight.
 
-    x: [S, T]. Returns [S, T], NaN until the first number.
+    x: [S, T]. Returns [S, T], NaN until the first number, and again so long after the last that its weight underflows.
     """
     seen = np.isfinite(x)
     a = [1.0, alpha - 1.0]
     weight = lfilter([alpha], a, seen.astype(float), axis=-1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return lfilter([alpha], a, np.where(seen, x, 0.0), axis=-1) / np.where(weight > 0, weight, np.nan)
+    return lfilter([alpha], a, np.where(seen, x, 0.0), axis=-1) / np.where(weight > 1e-250, weight, np.nan)
 
 
 def trailing_max(x: np.ndarray, first: int, last: int) -> np.ndarray:

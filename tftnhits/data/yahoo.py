@@ -260,7 +260,7 @@ def _coarser(bars: pd.DataFrame, interval: str, covered: date) -> tuple[pd.DataF
     whole = bars.groupby(starts).agg(how).rename_axis("date").reset_index()
     latest = bars["date"].iloc[-1].date()
     final = _span(latest, interval)[1] - timedelta(days=1)
-    if not (bars["date"].dt.weekday >= 5).any():  # closed at weekends
+    if not (bars["date"].dt.dayofweek >= 5).any():  # closed at weekends
         final -= timedelta(days=max(0, final.weekday() - 4))
     return (whole, "") if max(latest, covered) >= final else (whole[:-1], f"{starts.iloc[-1]:%Y-%m-%d}")
 
