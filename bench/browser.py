@@ -1,4 +1,4 @@
-"""What a person waits for in a real browser, into data/results/browser.json: medians over some runs of make browser.
+"""What a person waits for: medians over some runs of make browser, and over the panel's sliders in the kernel alone.
 
 python bench/browser.py [--runs 3] [--out data/results/browser.json]
 """
@@ -6,13 +6,37 @@ python bench/browser.py [--runs 3] [--out data/results/browser.json]
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import statistics
 import subprocess
+import time
 from pathlib import Path
 
+import tftnhits as tn
 from tftnhits.files import read_json, write_json
+from tftnhits.viz.widgets import BACKENDS
 
+MOVES = 20  # of each slider
+LIMIT = 0.15  # seconds in the kernel
 MEASURES = Path("build/browser/measures.json")  # what the tests in tests/browser leave
+
+
+def kernel(backend: str) -> dict:
+    """Seconds from a slider's value to a picture handed to Jupyter: the slowest slider's median, without a browser."""
+    panel, slowest = tn.what_if(symbol="KO", origin="2015-08-21", backend=backend), []
+    for control in panel.controls.values():
+        if "Slider" not in type(control).__name__ or control.disabled:
+            continue
+        took, places = [], round((control.max - control.min) / control.step)
+        for i in range(1, MOVES + 1):
+            begin = time.perf_counter()
+            control.value = control.min + control.step * (i % (places + 1))
+            took.append(time.perf_counter() - begin)
+        slowest = max(slowest, took, key=lambda values: statistics.median(values or [0]))
+        panel.reset()
+    assert panel.comparison is not None and "error" not in panel.status.value
+    return {"values": slowest, "limit": LIMIT, "unit": "s"}
 
 
 def main() -> None:
@@ -21,6 +45,9 @@ def main() -> None:
     parser.add_argument("--out", default="data/results/browser.json")
     options = parser.parse_args()
     found: dict[str, dict] = {}
+    for backend in BACKENDS:
+        with contextlib.redirect_stdout(io.StringIO()):  # an Output without a kernel prints
+            found[f"kernel alone: slider to picture, {backend}, slowest slider"] = kernel(backend)
     for _ in range(options.runs):
         MEASURES.unlink(missing_ok=True)
         subprocess.run(["make", "browser"], check=True)
@@ -34,7 +61,7 @@ def main() -> None:
     machine = {"cores": record["cores"], "python": record["python"], "chromium": record["chromium"]}
     write_json(options.out, {**machine, "runs": options.runs, "rows": rows})
     for row in rows:
-        print(f"{row['measure']:45s} {row['median']:6.2f} {row['unit']} of {row['limit']}")
+        print(f"{row['measure']:58s} {row['median']:6.2f} {row['unit']} of {row['limit']}")
     print(options.out)
 
 

@@ -25,6 +25,7 @@ SECTIONS = {  # section of README.md -> the result's file and its table
     "exchange": ("exchange", tables.exchange),
     "speed": ("speed", tables.speed),
     "latency": ("latency", tables.latency),
+    "browser": ("browser", tables.browser),
 }
 
 
