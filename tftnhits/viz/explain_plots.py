@@ -91,11 +91,11 @@ def plot_attention(explanation: Explanation, symbol: str | None = None, theme: s
             top.fill_between(x, np.maximum(mean - sd, 0), mean + sd, color=color, alpha=0.18, linewidth=0)
     context = int(table["lag"].max()) + 1
     top.axhline(100 / context, color=look.quiet, linestyle=":", linewidth=1, label="uniform")
-    top.margins(x=0.01, y=0.12)
-    top.set(ylabel="attention, %", ylim=0)
+    top.margins(x=0.01)
+    top.set(ylabel="attention, %", ylim=(0, 1.08 * max(top.dataLim.y1, 100 / context)))
     _attention_map(figure, (top, low), table, context, look)
     low.set_xlabel("bars from the origin (0: the last bar known; above: steps ahead)")
-    legend(top, look, loc="lower left", ncols=3)
+    legend(figure, look, loc="outside lower center")
     headline(figure, _finding(table, name), look)
     return figure
 

@@ -217,8 +217,9 @@ def legend(of: Axes | Figure, look: Theme, *handles: Any, **where: Any) -> None:
         names = names or (handles[1] if len(handles) > 1 else [n for ax in of.axes for n in _names(ax)])
         names = list(names)
         room = of.get_figwidth() - 0.3
-        most = [n for n in range(1, len(names) + 1) if _columns_width(names, n, size) <= room]
-        where["ncols"] = min(where.get("ncols", len(names)), max(most, default=1)) or 1
+        most = min(where.get("ncols", len(names)), len(names))
+        fitting = [n for n in range(1, most + 1) if _columns_width(names, n, size) <= room]
+        where["ncols"] = min(fitting, key=lambda n: (-(-len(names) // n), n), default=1)  # few rows, of similar length
     of = body(of) if isinstance(of, Figure) else of
     of.legend(*handles, frameon=False, labelcolor=look.ink, fontsize=size, **where)
 

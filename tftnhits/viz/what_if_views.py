@@ -12,7 +12,7 @@ import pandas as pd
 from PIL import Image
 
 from ..errors import DataError, MissingDependency
-from .market import date_axis, plotly_bars
+from .market import bar_axis, plotly_bars
 from .style import (
     Picture,
     Theme,
@@ -56,20 +56,25 @@ def plot_what_if(comparison: Comparison, theme: str = "light", titled: bool = Tr
     `titled` False leaves out headline and caption, and fixes the margins: that takes half the time.
     """
     c, (figure, ax, look) = comparison, canvas(theme, caption=LIMITS if titled else "")
+    bars = _bars(c)
+    bar_axis(ax, bars)
+
+    def at(part: pd.DataFrame) -> np.ndarray:
+        return np.searchsorted(bars, part["x"].to_numpy())
+
     past = c.past.tail(SHOWN)
-    ax.vlines(past["x"], past["low"], past["high"], color=look.faint, linewidth=0.9, alpha=0.7)
-    ax.plot(past["x"], past["close"], color=look.ink, linewidth=1.3, label="close, low to high")
-    _draw_fan(ax, c, "before", look.first, "-", "o")
+    ax.vlines(at(past), past["low"], past["high"], color=look.faint, linewidth=0.9, alpha=0.7)
+    ax.plot(at(past), past["close"], color=look.ink, linewidth=1.3, label="close, low to high")
+    _draw_fan(ax, c, "before", at(c.fans["before"]), look.first, "-", "o")
     if c.shock != NOTHING:
-        _draw_fan(ax, c, "after", look.second, "--", "D")
+        _draw_fan(ax, c, "after", at(c.fans["after"]), look.second, "--", "D")
         made = c.changed.iloc[1:]
-        ax.vlines(made["x"], made["low"], made["high"], color=look.second, linewidth=2.2)
-        ax.plot(c.changed["x"], c.changed["close"], ":", color=look.second, linewidth=1.5, label="assumed")
+        ax.vlines(at(made), made["low"], made["high"], color=look.second, linewidth=2.2)
+        ax.plot(at(c.changed), c.changed["close"], ":", color=look.second, linewidth=1.5, label="assumed")
     if len(c.came):
         style = {"linestyle": ":", "marker": "o", "markerfacecolor": look.paper, "markersize": 4}
         came = _since(c)
-        ax.plot(came["x"], came["close"], color=look.ink, linewidth=1.2, label="what came", **style)
-    date_axis(ax, past["x"].to_numpy())
+        ax.plot(at(came), came["close"], color=look.ink, linewidth=1.2, label="what came", **style)
     ax.set(xlabel=c.axis, ylabel="price")
     ax.margins(x=0.02, y=0.08)
     legend(figure, look, loc="outside lower center", ncols=5)
@@ -81,15 +86,15 @@ def plot_what_if(comparison: Comparison, theme: str = "light", titled: bool = Tr
     return figure
 
 
-def _draw_fan(ax: Any, c: Comparison, which: str, color: str, dash: str, marker: str) -> None:
+def _draw_fan(ax: Any, c: Comparison, which: str, x: np.ndarray, color: str, dash: str, marker: str) -> None:
     fan = c.fans[which]
-    ax.fill_between(fan["x"], fan["lower"], fan["upper"], color=color, alpha=0.16, linewidth=0, label=_name(c, which))
+    ax.fill_between(x, fan["lower"], fan["upper"], color=color, alpha=0.16, linewidth=0, label=_name(c, which))
     if set(INNER) <= set(fan):
-        ax.fill_between(fan["x"], fan[INNER[0]], fan[INNER[1]], color=color, alpha=0.22, linewidth=0)
+        ax.fill_between(x, fan[INNER[0]], fan[INNER[1]], color=color, alpha=0.22, linewidth=0)
     for bound in ("lower", "upper"):
-        ax.plot(fan["x"], fan[bound], color=color, linewidth=0.9, linestyle=dash)
+        ax.plot(x, fan[bound], color=color, linewidth=0.9, linestyle=dash)
     style = {"color": color, "linewidth": 1.8, "markersize": 3.5, "markevery": slice(1, None)}
-    ax.plot(fan["x"], fan["median"], linestyle=dash, marker=marker, **style)
+    ax.plot(x, fan["median"], linestyle=dash, marker=marker, **style)
 
 
 def plot_sensitivity(table: pd.DataFrame, name: str, theme: str = "light") -> Picture:
@@ -117,6 +122,11 @@ def plot_sensitivity(table: pd.DataFrame, name: str, theme: str = "light") -> Pi
 
 def _name(c: Comparison, which: str) -> str:
     return f"{'forecast' if which == 'before' else 'shocked'}, {100 * c.before.level:g}% interval"
+
+
+def _bars(c: Comparison) -> np.ndarray:
+    """Where on the axis there is a bar: dates or numbers, in order."""
+    return np.unique(np.concatenate([part["x"] for part in (c.past.tail(SHOWN), c.changed, c.came, *c.fans.values())]))
 
 
 def _since(c: Comparison) -> pd.DataFrame:
@@ -176,14 +186,8 @@ class LivePicture:
             for line, new in zip(self.figure.data, _lines(comparison)):
                 line.update(new)
             self.figure.layout.xaxis.title.text = comparison.axis
-            self.figure.layout.xaxis.rangebreaks = _closed(comparison)
+            self.figure.layout.xaxis.rangebreaks = plotly_bars(_bars(comparison))[1].get("rangebreaks", [])
         self.figure._repr_mimebundle_()  # else Voila, and a page that is loaded again, show what was there at first
-
-
-def _closed(c: Comparison) -> list[dict[str, Any]]:
-    """Days without a bar, to be left out of the axis; none where bars are not daily."""
-    x = [c.past["x"].tail(SHOWN), c.changed["x"], c.came["x"], *(fan["x"] for fan in c.fans.values())]
-    return plotly_bars(np.unique(np.concatenate(x)))[1].get("rangebreaks", [])
 
 
 def _fitters() -> list[Any]:
