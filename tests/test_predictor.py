@@ -169,7 +169,27 @@ def test_confidence_is_nominal_and_coverage_is_of_who_answers(predictor, bars):
     short = predictor.predict(bars[bars["symbol"] == "KO"].tail(5))
     assert short.coverage["KO"] is None  # measured on origins with the networks' context, not on such short ones
     share = predictor.calibration["ensemble"].realised(0.8)
-    assert found.caption("KO") == f"80% interval ({share:.0%} of outcomes inside over the last year)"
+    dates, until = predictor.calibration["ensemble"].dates, predictor.seen["KO"][:10]
+    assert found.caption("KO") == f"80% interval (held {share:.0%} over {dates} dates to {until})"
+
+
+def test_coverage_is_not_claimed_for_bars_of_another_length(predictor, bars, tmp_path):
+    ko = bars[bars["symbol"] == "KO"]
+    how = {"open": "first", "high": "max", "low": "min", "close": "last", "volume": "sum"}
+    weeks = ko.resample("W-FRI", on="date").agg(how).dropna().reset_index().assign(symbol="KO")
+    found = predictor.predict(weeks)
+    assert found.coverage["KO"] is None and found.caption("KO") == "93% interval"
+    assert "7 days" in found.warnings["KO"][0] and "one day" in found.warnings["KO"][0]
+    assert predictor.predict(weeks.drop(columns=["date", "symbol"])).warnings == {"series": []}  # who knows
+    own = predictor.calibrated(weeks)
+    own.save(tmp_path)
+    for weekly in (own, tn.Predictor.load(tmp_path)):
+        found = weekly.predict(weeks)
+        assert not found.warnings["KO"] and found.coverage["KO"] == weekly.calibration["ensemble"].realised(0.93)
+        assert (
+            found.measured == f"{len(weeks) - CONTEXT - predictor.horizon + 1} dates to {weekly.seen['KO'][:10]}"
+        )  # of weeks alone
+        assert weekly.predict(ko).coverage["KO"] is None
 
 
 def test_any_level_inside_0_and_1(predictor, bars):

@@ -26,6 +26,8 @@ from .remote import model_folder
 from .result import Forecast, tidy
 from .store import Parts, load_parts, save_parts
 
+OTHER = 2.0  # times as long a bar can be and still count as of the same length
+
 
 class Predictor:
     """Trained members, their weights, their calibration, and what is needed to make their inputs from bars.
@@ -45,7 +47,9 @@ class Predictor:
         walk = Walk.fit(panel, next(iter(found.values())).levels)
         weights = weights or ENSEMBLE_WEIGHTS
         depth = max(m.context for m in found.values())
-        self._set(Parts(found, missing, walk, panel.config, panel.fitted, weights, {}, {}, depth, _manifest(panel)))
+        self._set(
+            Parts(found, missing, walk, panel.config, panel.fitted, weights, {}, {}, depth, None, _manifest(panel))
+        )
         self._take_in(panel, np.concatenate([panel.origins(split, self.context) for split in ("valid", "test")]))
 
     def _set(self, parts: Parts) -> None:
@@ -57,7 +61,8 @@ class Predictor:
         identity = Calibration(Conformal.start(self.horizon))
         # by link: who answered; those that can't answer here are kept, to be saved again
         self.calibration = dict.fromkeys(links, identity) | parts.calibration
-        self.seen, self.depth, self.manifest = parts.seen, parts.depth, parts.manifest
+        self.seen, self.depth, self.bar_days = parts.seen, parts.depth, parts.bar_days
+        self.manifest = parts.manifest
 
     @property
     def _here(self) -> dict[str, Member]:
@@ -109,26 +114,28 @@ class Predictor:
         links = chain({**members, **self.missing}, shares)
         rows = chain_origins(panel, members, links, origins == "all")
         found = answer(panel, rows, members, self.missing, links)
-        frames, said = [], {}
+        frames, said, days = [], {}, _bar_days(panel)
         for one in found:
             quantiles = self.calibration[one.link].state.calibrate(one.quantiles[:, :horizon], self.levels, wanted)
             frames.append(tidy(panel, one.rows, quantiles, wanted, level))
             for symbol, warnings in one.warnings.items():
-                deep = panel.length[panel.symbols.index(symbol)] >= self.depth
-                coverage = self._coverage(one.link, shares, level) if deep else None
-                said[symbol] = self._name(one.link, shares), coverage, warnings
+                s = panel.symbols.index(symbol)
+                other, deep = self._other_bars(days[s]), panel.length[s] >= self.depth
+                coverage = self._coverage(one.link, shares, level) if deep and not other else None
+                said[symbol] = self._name(one.link, shares), coverage, warnings + other
         frame = frames[0]
         if len(frames) > 1:
             frame = pd.concat(frames).sort_values(["symbol", "origin", "step"], ignore_index=True)
         used, coverage, warnings = ({s: said[s][i] for s in panel.symbols} for i in range(3))
-        return Forecast(frame, bars, float(level), used, coverage, warnings, (self, panel, rows))
+        return Forecast(frame, bars, float(level), used, coverage, warnings, self._measured(), (self, panel, rows))
 
     def calibrated(self, bars: Any, calendar: str | Mapping[str, str | None] | None = None) -> Predictor:
         """A copy whose calibration has gone on, date by date, over the origins of `bars` with known outcomes.
 
         An origin that was taken in before (`seen` has the last date by symbol) is left out, so that bars may hold the
-        whole history; bars without dates can't be told apart and count each time. Members stay as they are. Raises
-        DataError on bad bars, HistoryTooShort if no origin has the context before it and the horizon after it.
+        whole history; bars without dates can't be told apart and count each time. Bars of another length than before
+        begin a new record of coverage. Members stay as they are. Raises DataError on bad bars, HistoryTooShort if no
+        origin has the context before it and the horizon after it.
         """
         panel = panel_of(load_bars(bars), self.panel_config, self.fitted, calendar)
         need = self.context + self.horizon
@@ -139,8 +146,10 @@ class Predictor:
             raise HistoryTooShort(
                 f"{panel.symbols[0]} has {panel.length[0]} bars but an origin with its outcome takes {need}; give more."
             )
-        seen = np.array([self.seen.get(s, "NaT") for s in panel.symbols], "datetime64[ns]")
         out = copy.copy(self)
+        if any(self._other_bars(days) for days in _bar_days(panel)):
+            out.calibration, out.seen = {k: Calibration(c.state) for k, c in self.calibration.items()}, {}
+        seen = np.array([out.seen.get(s, "NaT") for s in panel.symbols], "datetime64[ns]")
         out._take_in(panel, rows[~(panel.date[rows] <= seen[panel.symbol_of(rows)])])
         return out
 
@@ -155,7 +164,7 @@ class Predictor:
             )
         parts = Parts(
             self.members, self.missing, self.walk, self.panel_config, self.fitted,
-            self.weights, self.calibration, self.seen, self.depth, self.manifest,
+            self.weights, self.calibration, self.seen, self.depth, self.bar_days, self.manifest,
         )  # fmt: skip
         return save_parts(folder, parts)
 
@@ -240,11 +249,27 @@ class Predictor:
         own = link != "ensemble" or shares == self.weights
         return self.calibration[link].realised(level) if own else None
 
+    def _measured(self) -> str:
+        """What the coverage was measured on: "252 dates to 2017-12-21"."""
+        dates = max((c.dates for c in self.calibration.values()), default=0)
+        return f"{dates} dates to {max(self.seen.values())[:10]}" if self.seen else f"{dates} bars"
+
+    def _other_bars(self, days: float) -> list[str]:
+        """A warning if bars of so many days are longer or shorter than those that the intervals were calibrated on."""
+        if self.bar_days is None or not max(days, self.bar_days) > OTHER * min(days, self.bar_days):
+            return []
+        return [
+            f"Bars are {_span(days)} long here and {_span(self.bar_days)} where the model was calibrated, so how well "
+            "its intervals hold was not measured; see calibrated()."
+        ]
+
     def _take_in(self, panel: Panel, rows: np.ndarray) -> None:
         """Move every calibration on over the origins `rows` of `panel` whose outcomes are all known."""
         rows = rows[np.isfinite(np.asarray(panel.target)[rows]).all(1)]
         if not len(rows):
             return
+        days = _bar_days(panel)
+        self.bar_days = float(np.median(days[np.isfinite(days)])) if np.isfinite(days).any() else None
         actual = panel.outcomes(rows)
         symbol, ahead = panel.symbol_of(rows), rows[:, None] + np.arange(1, self.horizon + 1)
         date, due = panel.date[rows], panel.date[ahead]
@@ -295,6 +320,17 @@ def train_predictor(
     if folder:
         predictor.save(folder)
     return predictor
+
+
+def _bar_days(panel: Panel) -> np.ndarray:
+    """How long the bars of each symbol are [S], in days; NaN where they have no dates."""
+    static = dict(zip(F.STATIC, np.asarray(panel.static, float).T, strict=True))
+    return np.where(static["has_calendar"] > 0, 10 ** static["bar_length"], np.nan)
+
+
+def _span(days: float) -> str:
+    """A bar's length in words."""
+    return f"{days:.3g} days" if days > 1.5 else "one day" if days > 0.9 else f"{1440 * days:.3g} minutes"
 
 
 def _manifest(panel: Panel) -> dict[str, Any]:

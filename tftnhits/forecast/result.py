@@ -28,6 +28,7 @@ class Forecast:
     model_used: dict[str, str]  # by symbol
     coverage: dict[str, float | None]  # by symbol; None if never measured
     warnings: dict[str, list[str]]  # by symbol
+    measured: str = ""  # what coverage was measured on: "252 dates to 2017-12-21"
     source: Any = field(default=None, repr=False)  # (predictor, panel, rows), for explain()
 
     @property
@@ -36,9 +37,9 @@ class Forecast:
         return self.level
 
     def caption(self, symbol: str) -> str:
-        """The interval in words: "93% interval (94% of outcomes inside over the last year)"."""
+        """The interval in words: "93% interval (held 94% over 252 dates to 2017-12-21)"."""
         name, share = f"{100 * self.level:.6g}% interval", self.coverage[symbol]
-        return name if share is None else f"{name} ({share:.0%} of outcomes inside over the last year)"
+        return name if share is None else f"{name} (held {share:.0%} over {self.measured})"
 
     def summary(self) -> dict[str, Any] | list[dict[str, Any]]:
         """The last origin's forecast as plain values; a list of them for several symbols.

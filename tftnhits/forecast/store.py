@@ -34,6 +34,7 @@ class Parts:
     calibration: dict[str, Calibration]  # by link; empty where a folder of format 1 was read
     seen: dict[str, str]  # last origin date of each symbol that the calibration has taken in
     depth: int  # bars that each origin of the calibration had at least
+    bar_days: float | None  # how long the calibration's bars are; None where that is not known
     manifest: dict[str, Any]
 
 
@@ -58,6 +59,7 @@ def save_parts(folder: str | Path, parts: Parts) -> Path:
         "calibration": {k: c.to_dict() for k, c in parts.calibration.items()},
         "seen": parts.seen,
         "depth": parts.depth,
+        "bar_days": parts.bar_days,
         "manifest": parts.manifest,
     }
     write_json(folder / "predictor.json", record)
@@ -114,6 +116,7 @@ def _parts(folder: Path, record: dict[str, Any], members: dict[str, Member], mis
             {} if old == 1 else {k: Calibration.from_dict(v) for k, v in record["calibration"].items()},
             {} if old == 1 else {k: str(np.datetime64(v)) for k, v in record["seen"].items()},
             int(record["depth"]) if old > 2 else 0,
+            None if record.get("bar_days") is None else float(record["bar_days"]),
             record["manifest"],
         )
     except CheckpointError:
