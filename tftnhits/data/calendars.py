@@ -17,13 +17,9 @@ import numpy as np
 import pandas as pd
 
 from ..errors import ConfigError, MissingDependency, shown
+from .patterns import DAY, RECENT_WEEKS, WEEK, midnight, pattern_ahead, plain, recent, step_of, weekday_of
 
-DAY = np.timedelta64(1, "D").astype("timedelta64[ns]")
-WEEK = 7 * DAY
 SECOND = np.timedelta64(10**9, "ns")
-RECENT_BARS = 20_000  # looked at, at most
-RECENT_WEEKS = {"daily": 10, "intraday": 4}  # enough that a holiday or two doesn't look like a rule
-MONDAY = np.datetime64("1970-01-05", "ns")
 
 DEFAULT, ALWAYS = "XNYS", "24/7"
 PROOF = 371  # days back over which bars must agree with a calendar: all of a year's holidays come by
@@ -56,8 +52,8 @@ class Sessions(NamedTuple):
 
 def bar_minutes(dates: pd.DatetimeIndex) -> float:
     """Median step between bars in minutes; NaN with fewer than two different dates."""
-    times = _recent(dates)
-    return float(_step(times) / np.timedelta64(1, "m")) if len(times) > 1 else float("nan")
+    times = recent(dates)
+    return float(step_of(times) / np.timedelta64(1, "m")) if len(times) > 1 else float("nan")
 
 
 def calendar_of(
@@ -75,8 +71,8 @@ def calendar_of(
     given = calendar.get(symbol) if isinstance(calendar, Mapping) else calendar
     if given is not None:
         return _resolved(given)
-    times = _recent(dates)
-    if not len(times) or (step := _step(times)) >= 1.5 * DAY:
+    times = recent(dates)
+    if not len(times) or (step := step_of(times)) >= 1.5 * DAY:
         return None
     days = times.astype("datetime64[D]")
     times = times[days > days[-1] - PROOF]
@@ -94,23 +90,15 @@ def next_sessions(dates: pd.DatetimeIndex, horizon: int, calendar: str | None = 
     shorter than two weeks), and holidays are not known. Months and other steps go on evenly. A single date counts
     as daily.
     """
-    times = _recent(dates)
+    times = recent(dates)
     if not len(times) or horizon < 1:
         return pd.DatetimeIndex(np.full(max(horizon, 0), np.datetime64("NaT", "ns")))
-    last, step = times[-1], _step(times)
+    last, step = times[-1], step_of(times)
     if calendar is not None and step < 1.5 * DAY:
         if (ahead := _in_sessions(calendar, times, step, horizon)) is not None:
             return pd.DatetimeIndex(ahead)
         log.warning("The calendar %s tells no bars after %s; dates ahead go by the bars' pattern.", calendar, last)
-    if 0.9 * DAY < step < 1.5 * DAY:
-        ahead = _next_days(times, horizon)
-    elif step < DAY:
-        ahead = _next_slots(times, step, horizon)
-    elif step >= 27 * DAY:
-        ahead = _next_months(times, step, horizon)
-    else:
-        ahead = last + step * np.arange(1, horizon + 1)
-    return pd.DatetimeIndex(ahead)
+    return pd.DatetimeIndex(pattern_ahead(times, step, horizon))
 
 
 def session_lengths(dates: pd.DatetimeIndex, calendar: str | None) -> np.ndarray:
@@ -118,7 +106,7 @@ def session_lengths(dates: pd.DatetimeIndex, calendar: str | None) -> np.ndarray
 
     0 without a calendar, beyond its range, and for dates without a session. A break for lunch is no part of a session.
     """
-    times, out = _plain(dates), np.zeros(len(dates))
+    times, out = plain(dates), np.zeros(len(dates))
     if calendar in (None, ALWAYS) or not len(times) or np.isnat(times).any():
         return out
     if (s := _sessions_around(calendar, times.max(), first=times.min())) is None:
@@ -151,7 +139,7 @@ def _resolved(name: str) -> str:
 
 
 def _candidate(symbol: str, times: np.ndarray) -> str:
-    weekday, symbol = _weekday(times), symbol.upper()
+    weekday, symbol = weekday_of(times), symbol.upper()
     if _COIN.fullmatch(symbol) or ((weekday == 5).any() and (weekday == 6).any()):
         return ALWAYS
     return SUFFIXES.get(symbol.rpartition(".")[2], DEFAULT) if "." in symbol else DEFAULT
@@ -221,7 +209,7 @@ def _owners(s: Sessions, times: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.
 
 def _dated(s: Sessions, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The session of each time's date, and whether there is one. [R] each."""
-    days = _days(times)
+    days = midnight(times)
     own = np.minimum(np.searchsorted(s.day, days), len(s.day) - 1)
     return own, s.day[own] == days
 
@@ -247,7 +235,7 @@ def _in_sessions(name: str, times: np.ndarray, step: np.timedelta64, horizon: in
     if s is None or last < s.start:
         return None
     if daily:
-        ahead = s.day[s.day > _days(last)][:horizon] + (last - _days(last))
+        ahead = s.day[s.day > midnight(last)][:horizon] + (last - midnight(last))
     else:
         ahead = _open_slots(s, times, step, horizon)
     return ahead if len(ahead) == horizon else None
@@ -255,12 +243,12 @@ def _in_sessions(name: str, times: np.ndarray, step: np.timedelta64, horizon: in
 
 def _open_slots(s: Sessions, times: np.ndarray, step: np.timedelta64, horizon: int) -> np.ndarray:
     """Bar times ahead at the usual places in the sessions, up to each one's close; empty if no places are usual."""
-    recent = times[times > times[-1] - RECENT_WEEKS["intraday"] * WEEK]
-    hours = bool(_owners(s, recent)[1].mean() >= IN_HOURS)
+    late = times[times > times[-1] - RECENT_WEEKS["intraday"] * WEEK]
+    hours = bool(_owners(s, late)[1].mean() >= IN_HOURS)
     base = s.open if hours else s.day  # bars of hours of their own are placed by the time of day
-    own = np.maximum(np.searchsorted(base, recent, side="right") - 1, 0)
-    ends = bool(np.isin(recent, s.close).sum() > np.isin(recent, s.open).sum())  # bars are stamped with their end
-    usual = _usual_places(s, own, recent - base[own], step, hours)
+    own = np.maximum(np.searchsorted(base, late, side="right") - 1, 0)
+    ends = bool(np.isin(late, s.close).sum() > np.isin(late, s.open).sum())  # bars are stamped with their end
+    usual = _usual_places(s, own, late - base[own], step, hours)
     at = np.arange(own[-1], min(own[-1] + horizon + 10, len(base)))[:, None]
     ahead = base[at] + usual  # [sessions, places]
     if hours:
@@ -285,105 +273,3 @@ def _usual_places(s: Sessions, own: np.ndarray, offset: np.ndarray, step: np.tim
         return usual
     full = s.usual[own[-1]]
     return np.arange(offset[-1] % step, s.close[full] - s.open[full] + step, step)
-
-
-def _days(times: np.ndarray) -> np.ndarray:
-    """Midnight before."""
-    return times.astype("datetime64[D]").astype("datetime64[ns]")
-
-
-def _plain(dates: pd.DatetimeIndex) -> np.ndarray:
-    return pd.DatetimeIndex(dates).tz_localize(None).to_numpy().astype("datetime64[ns]")
-
-
-def _step(times: np.ndarray) -> np.timedelta64:
-    """Median step, the lower of two, so that few days around a weekend are daily; a single date counts as daily."""
-    steps, middle = np.diff(times), (len(times) - 2) // 2
-    return np.partition(steps, middle)[middle] if len(steps) else DAY
-
-
-def _recent(dates: pd.DatetimeIndex) -> np.ndarray:
-    """Known dates, distinct and ascending, datetime64[ns]."""
-    values = _plain(dates)
-    values = values[~np.isnat(values)]
-    if (np.diff(values) > np.timedelta64(0)).all():
-        return values[-RECENT_BARS:]
-    return np.unique(values)[-RECENT_BARS:]
-
-
-def _weekdays(times: np.ndarray) -> np.ndarray:
-    """Weekdays (Monday is 0) with a bar in at least half of the recent weeks; Monday to Friday if unclear."""
-    age = (times[-1] - times) // WEEK
-    span = min(RECENT_WEEKS["daily"], int(age[0]))
-    weekday = _weekday(times)
-    if span < 2:  # too short to tell a holiday from a rule, but a weekend bar speaks for itself
-        return np.arange(7 if (weekday >= 5).any() else 5)
-    inside = age < span
-    return np.flatnonzero(2 * _weeks_seen(weekday[inside], age[inside]) >= span)
-
-
-def _weeks_seen(slot: np.ndarray, age: np.ndarray) -> np.ndarray:
-    """For each slot 0 .. max, the number of different weeks in which it occurs."""
-    pairs = np.unique(np.stack([slot, age.astype(np.int64)]), axis=1)
-    return np.bincount(pairs[0], minlength=7)
-
-
-def _weekday(times: np.ndarray) -> np.ndarray:
-    return ((times - MONDAY) // DAY % 7).astype(np.int64)
-
-
-def _next_days(times: np.ndarray, horizon: int) -> np.ndarray:
-    """The usual weekdays at the last bar's time of day."""
-    weekdays = _weekdays(times)
-    last = times[-1]
-    if not len(weekdays):
-        return last + DAY * np.arange(1, horizon + 1)
-    days = last + DAY * np.arange(1, 7 * (horizon // len(weekdays) + 2) + 1)
-    return days[np.isin(_weekday(days), weekdays)][:horizon]
-
-
-def _next_slots(times: np.ndarray, step: np.timedelta64, horizon: int) -> np.ndarray:
-    """The usual times of the week; even steps where no time is usual (irregular stamps, less than a day)."""
-    last = times[-1]
-    slots = _slots(times)
-    if not len(slots):
-        return last + step * np.arange(1, horizon + 1)
-    week = MONDAY + (last - MONDAY) // WEEK * WEEK
-    weeks = week + WEEK * np.arange(horizon // len(slots) + 2)
-    ahead = (weeks[:, None] + slots).ravel()
-    return ahead[ahead > last][:horizon]
-
-
-def _slots(times: np.ndarray) -> np.ndarray:
-    """Offsets from Monday 00:00, ascending, at which bars are usual; empty if there is no such pattern."""
-    last = times[-1]
-    span = min(RECENT_WEEKS["intraday"], int((last - times[0]) // WEEK))
-    if span >= 2:
-        inside = times[times > last - span * WEEK]  # whole weeks back from the last bar: each slot once a week
-        offset, count = np.unique((inside - MONDAY) % WEEK, return_counts=True)
-        return offset[2 * count >= span]
-    days, clock = (times - MONDAY) // DAY, (times - MONDAY) % DAY
-    whole = (days > days[0]) & (days < days[-1])  # the first and the last day may be cut
-    whole = whole if whole.any() else days == days[0]
-    if days[-1] == days[0]:
-        return np.array([], dtype="timedelta64[ns]")
-    usual, count = np.unique(clock[whole], return_counts=True)
-    usual = usual[2 * count >= len(np.unique(days[whole]))]
-    return (_weekdays(times)[:, None] * DAY + usual).ravel()
-
-
-def _next_months(times: np.ndarray, step: np.timedelta64, horizon: int) -> np.ndarray:
-    """The same day some months on; the month's end (its last usual weekday) where that is the habit."""
-    last, recent = times[-1], times[-12:]
-    month = last.astype("datetime64[M]")
-    months = month + max(1, round(float(step / DAY) / 30.44)) * np.arange(1, horizon + 1)
-    ends = (months + 1).astype("datetime64[D]") - 1
-    left = (recent.astype("datetime64[M]") + 1).astype("datetime64[D]") - recent.astype("datetime64[D]")
-    if (left.astype(np.int64) <= 3).all():
-        if (_weekday(recent) < 5).all() and len(recent) > 3:
-            ends = np.busday_offset(ends, 0, roll="backward")
-        days = ends
-    else:
-        day = last.astype("datetime64[D]") - month.astype("datetime64[D]")
-        days = np.minimum(months.astype("datetime64[D]") + day, ends)
-    return days.astype("datetime64[ns]") + (last - last.astype("datetime64[D]"))
