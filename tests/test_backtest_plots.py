@@ -154,6 +154,9 @@ def test_the_rules_growth_is_compounded(result):
         (lambda r: plots.plot_coverage(r.frame, "HAR", by="fold"), "month, quarter, year"),
         (lambda r: plots.skill(r.frame, ["nobody"]), "no forecaster 'nobody'"),
         (lambda r: plots.plot_weights(r), "no ensemble"),
+        (lambda r: plots.plot_skill(plots.skill(r.frame, [])), "at least one forecaster"),
+        (lambda r: plots.skill(r.frame.assign(actual=np.nan), [RIVAL]), "No outcome"),
+        (lambda r: plots.plot_coverage(r.frame.assign(actual=np.nan), RIVAL), "No outcome"),
     ],
 )
 def test_errors_say_what_to_do(result, ask, words):

@@ -103,7 +103,24 @@ def test_bars_without_dates_stand_on_their_numbers(predictor, bars):
     fc = predictor.predict(rows)
     figure = fc.plot()
     assert figure.axes[0].get_xlabel() == "bar number" and "5 bars" in title(figure)
-    assert plots.plot_candles(fc.bars).axes[1].get_xlabel() == "bar number"
+    last = plots.plot_candles(fc.bars, last=20)
+    assert last.axes[1].get_xlabel() == "bar number"
+    ends = last.axes[1].xaxis.get_major_formatter()(19), figure.axes[0].xaxis.get_major_formatter()(59)
+    assert ends == (str(len(rows) - 1),) * 2  # counted from the first bar, as the forecast's origin is
+    assert plots.plot_candles(fc.bars, last=20, interactive=True).data[0].x[-1] == len(rows) - 1
+
+
+@pytest.mark.parametrize("number", [0, -1, 1.5, True, "3"])
+def test_how_many_is_a_whole_number_from_1(forecast, explained, bars, number):
+    draws = {
+        "history": lambda: plots.plot_forecast(forecast, "KO", history=number),
+        "last": lambda: plots.plot_candles(bars, "KO", last=number),
+        "lags": lambda: plots.plot_volatility_clustering(bars, "KO", lags=number),
+        "smooth": lambda: plots.plot_selection_over_time(explained[0], "KO", smooth=number),
+    }
+    for name, draw in draws.items():
+        with pytest.raises(tn.errors.ConfigError, match=f"{name} is .*whole number"):
+            draw()
 
 
 def test_interactive_figures_are_small_and_need_no_network(forecast, bars):
@@ -465,3 +482,13 @@ def test_links_stand_side_by_side(predictor, bars):
     assert len(ax.containers) == 2 and not set(ax.containers[0][0].get_xdata()) & set(ax.containers[1][0].get_xdata())
     with pytest.raises(tn.DataError, match="no symbol 'NONE'"):
         plots.plot_links(found, "NONE")
+
+
+def test_uniform_attention_is_that_of_a_step(explained):
+    explanation = explained[0]
+    top = plots.plot_attention(explanation, "KO").axes[0]
+    context, last = int(explanation.attention["lag"].max()) + 1, int(explanation.attention["step"].max())
+    lines = {line.get_label(): line.get_ydata()[0] for line in top.lines if "uniform" in str(line.get_label())}
+    assert lines == {f"uniform, step {k}": pytest.approx(100 / (context + k)) for k in (1, last)}
+    assert top.get_ylim()[1] > max(lines.values())
+    assert "Dashed: equal shares" in caption_of(plots.plot_explanation(explanation, "KO"))

@@ -115,6 +115,8 @@ def _only(frame: pd.DataFrame, forecaster: str) -> pd.DataFrame:
 def coverage_finding(frame: pd.DataFrame, forecaster: str) -> str:
     """One sentence: what the intervals of a forecaster held over all test origins."""
     row = summary(_only(frame, forecaster), verdicts=False).iloc[0]
+    if not np.isfinite(row["coverage_93"]):
+        raise DataError(f"No outcome of {forecaster}'s forecasts is known, so no coverage; give some that came true.")
     parts = [
         f"the {100 * v:.0f}% intervals held {row[f'calibrated_coverage_{100 * v:.0f}']:.1%} "
         f"({row[f'coverage_{100 * v:.0f}']:.1%} uncalibrated)"
@@ -150,6 +152,8 @@ def skill(frame: pd.DataFrame, forecasters: Sequence[str], benchmark: str = BENC
     dates = pd.Series(base.date).groupby(base.fold)
     by_fold = np.array([_span(*pair) for pair in zip(dates.transform("min"), dates.transform("max"))])
     rows = []
+    if not np.isfinite(against).any():
+        raise DataError("No outcome is known of these forecasts, so there is no skill; give those that have come true.")
     for name in forecasters:
         gain = against - _losses(arrays(frame, name))  # [K, H]
         for labels, names in ((by_volatility, REGIMES.values()), (by_fold, np.unique(by_fold))):
@@ -185,6 +189,8 @@ def plot_skill(table: pd.DataFrame, theme: str = "light") -> Figure:
     A filled dot's 95% interval leaves 0 out. Of many such intervals some do so by luck: the verdict is the
     leaderboard's, over all origins.
     """
+    if table.empty:
+        raise DataError("The table of skill is empty; name at least one forecaster.")
     names, groups = table["forecaster"].unique(), table["group"].unique()
     size = (9.5, 1.7 + 0.27 * len(groups))
     grid = {"sharey": True, "sharex": True, "squeeze": False}

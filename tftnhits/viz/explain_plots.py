@@ -13,8 +13,8 @@ from matplotlib.ticker import MaxNLocator
 from ..config import LEVEL
 from ..errors import DataError
 from .explain import BASELINE, EVERY, KINDS, Explanation
-from .market import date_axis
-from .style import DASHES, HATCHES, Theme, axis_title, body, canvas, diverging, headline, legend, short, shorten
+from .market import bar_axis
+from .style import DASHES, HATCHES, Theme, axis_title, body, canvas, count, diverging, headline, legend, short, shorten
 
 # what a picture does not prove
 ATTENTION = (
@@ -28,10 +28,6 @@ SELECTION = (
 OVER_TIME = (
     "A weight that moves shows that the network's mix depends on the bar, not that the mix is right, nor that the "
     "input drives the forecast."
-)
-IMPORTANCE = (
-    "It holds for this trained network on these origins. Inputs that say the same hide each other, so a rise near 0 "
-    "does not prove that an input is useless, nor a large one that it is a cause."
 )
 PARTS = (
     "The stacks are trained together and can share the work in many ways with the same sum: a part is not a component "
@@ -52,7 +48,7 @@ def _rows(table: pd.DataFrame, symbol: str | None, what: str) -> tuple[pd.DataFr
     return table[table["symbol"] == name], "mean of all symbols" if name == EVERY else short(name)
 
 
-def _spread(explanation: Explanation, member: str, what: str = "Bands") -> str:
+def spread(explanation: Explanation, member: str, what: str = "Bands") -> str:
     """What the bands of a picture show; empty where there are none."""
     seeds = explanation.seeds.get(member, 1)
     if seeds > 1:
@@ -80,19 +76,19 @@ def plot_attention(explanation: Explanation, symbol: str | None = None, theme: s
     On what it can and can't prove: Jain & Wallace 2019, Wiegreffe & Pinter 2019.
     """
     table, name = _rows(explanation.attention, symbol, "attention")
-    caption = _spread(explanation, "tft") + ATTENTION
+    caption = spread(explanation, "tft") + ATTENTION
     figure, (top, low), look = canvas(theme, 2, size=(8, 4.6), caption=caption, sharex=True, height_ratios=(5, 4))
     steps = sorted(table["step"].unique())
+    context = int(table["lag"].max()) + 1
     for step, color, dash in zip(dict.fromkeys((steps[0], steps[-1])), (look.first, look.second), DASHES):
         own = table[(table["step"] == step) & (table["lag"] >= 0)].sort_values("lag")
         x, mean, sd = -own["lag"], 100 * own["weight"], 100 * own["sd"].fillna(0)
         top.plot(x, mean, color=color, linestyle=dash, linewidth=1.5, label=f"step {step}")
         if sd.any():
             top.fill_between(x, np.maximum(mean - sd, 0), mean + sd, color=color, alpha=0.18, linewidth=0)
-    context = int(table["lag"].max()) + 1
-    top.axhline(100 / context, color=look.quiet, linestyle=":", linewidth=1, label="uniform")
+        top.axhline(100 / (context + step), color=color, linestyle=":", linewidth=1, label=f"uniform, step {step}")
     top.margins(x=0.01)
-    top.set(ylabel="attention, %", ylim=(0, 1.08 * max(top.dataLim.y1, 100 / context)))
+    top.set(ylabel="attention, %", ylim=(0, 1.08 * top.dataLim.y1))
     _attention_map(figure, (top, low), table, context, look)
     low.set_xlabel("bars from the origin (0: the last bar known; above: steps ahead)")
     legend(figure, look, loc="outside lower center")
@@ -132,7 +128,7 @@ def plot_selection(explanation: Explanation, symbol: str | None = None, top: int
         f"{name}: {past['input'].iloc[-1]} and {past['input'].iloc[-2]} take {past['weight'].iloc[-2:].sum():.0%} of "
         f"the selection among {len(past)} past inputs; equal shares would be {1 / len(past):.1%} each"
     )
-    caption = f"Dashed: equal shares. {_spread(explanation, 'tft', 'Lines')}{SELECTION}"
+    caption = f"Dashed: equal shares. {spread(explanation, 'tft', 'Lines')}{SELECTION}"
     figure, axes, look = canvas(theme, 1, 3, size=(9, 3.7), caption=caption)
     for ax, kind in zip(axes, KINDS):
         share = table[table["kind"] == kind].sort_values("weight")
@@ -162,6 +158,7 @@ def plot_selection_over_time(
 
     Below them those of the known future, by its next session, and of the symbol, where they move over the dates.
     """
+    top, smooth = count(top, "top"), count(smooth, "smooth")
     tables, still, name = {}, [], ""
     for kind in KINDS:
         rows, name = _rows(getattr(explanation, kind), symbol, "selection weights")
@@ -170,19 +167,18 @@ def plot_selection_over_time(
             tables[kind] = wide, by, sd if explanation.seeds.get("tft", 1) > 1 else None
         elif explanation.origins > 1:
             still.append(KIND_NAMES[kind])
-    caption = _spread(explanation, "tft") if explanation.seeds.get("tft", 1) > 1 else ""
+    caption = spread(explanation, "tft") if explanation.seeds.get("tft", 1) > 1 else ""
     caption += f"Mean of {smooth} dates. " if smooth > 1 else ""
     caption += f"The weights of the {' and the '.join(still)} inputs don't move. " if still else ""
     size = (8, 1.2 + 2.4 + 1.7 * (len(tables) - 1))
     ratios = {"height_ratios": (3, 2, 2)[: len(tables)], "squeeze": False, "sharex": True}
     figure, axes, look = canvas(theme, len(tables), size=size, caption=caption + OVER_TIME, **ratios)
     for ax, (kind, (wide, by, sd)) in zip(axes[:, 0], tables.items()):
-        _lines(ax, wide, sd, look)
+        x = bar_axis(ax, wide.index.to_numpy()) if by == "date" else wide.index
+        _lines(ax, x, wide, sd, look)
         ax.set(ylabel="weight, %", ylim=0)
         axis_title(ax, KIND_NAMES[kind], look)
         legend(ax, look, loc="upper left", bbox_to_anchor=(1.0, 1.02), borderaxespad=0.2)
-        if by == "date":
-            date_axis(ax, wide.index.to_numpy())
     axes[-1, 0].set_xlabel({"date": "date", "lag": "bars from the origin"}.get(by, by))
     wide = tables["past"][0]
     most = (wide.max() - wide.min()).idxmax()
@@ -206,77 +202,13 @@ def _over_time(rows: pd.DataFrame, top: int, smooth: int) -> tuple[pd.DataFrame,
     )
 
 
-def _lines(ax: Any, wide: pd.DataFrame, sd: pd.DataFrame | None, look: Theme) -> None:
+def _lines(ax: Any, x: Any, wide: pd.DataFrame, sd: pd.DataFrame | None, look: Theme) -> None:
     for i, column in enumerate(wide.columns):
         style = {"color": look.series[i % len(look.series)], "linestyle": DASHES[i % len(DASHES)]}
-        ax.plot(wide.index, 100 * wide[column], linewidth=1.4, label=shorten(str(column), 1.5, 8.5), **style)
+        ax.plot(x, 100 * wide[column], linewidth=1.4, label=shorten(str(column), 1.5, 8.5), **style)
         if sd is not None:
             low, high = (100 * (wide[column] + sign * sd[column]) for sign in (-1, 1))
-            ax.fill_between(wide.index, low.clip(0), high, color=style["color"], alpha=0.15, linewidth=0)
-
-
-def plot_importance(
-    importance: pd.DataFrame,
-    explanation: Explanation | None = None,
-    top: int = 12,
-    name: str = "",
-    theme: str = "light",
-) -> Figure:
-    """Permutation importance, with the selection weights of the same inputs beside it when given.
-
-    `name` is that of the network. Raises DataError on an empty table.
-    """
-    kept = importance.sort_values("rise").tail(top)
-    if kept.empty:
-        raise DataError("The table of importance is empty; permute at least one input.")
-    first = kept.iloc[-1]
-    title = f"mixing up the dates of {first['input']} raises the loss most, by {first['percent']:.2f}%"
-    if not first["percent"] >= 0.005:
-        title = f"no input's timing matters here: the largest rise of the loss is {first['percent']:.3f}%"
-    title, weights = f"{short(name)}: {title}" if name else title, None
-    if explanation is not None and len(explanation.selection):
-        chosen = explanation.selection[explanation.selection["kind"] == "past"]
-        weights = chosen.groupby("input")[["weight", "sd"]].mean()
-        both = importance.set_index("input")[["rise"]].join(weights["weight"], how="inner")
-        if len(both) > 2 and both["rise"].nunique() > 1:
-            rank = both["rise"].corr(both["weight"], method="spearman")
-            title += f". Selection weights rank the inputs {_agreement(rank)} (rank correlation {rank:.2f})"
-    caption = "Lines: ± one standard deviation over the permutations"
-    beside = _spread(explanation, "tft", "right") if weights is not None else ""
-    caption = (f"{caption}; {beside}" if beside else f"{caption}. ") if kept["spread"].notna().any() else ""
-    size = (8, 1.3 + 0.24 * len(kept))
-    figure, axes, look = canvas(
-        theme, 1, 1 if weights is None else 2, size=size, caption=caption + IMPORTANCE, sharey=True
-    )
-    left, at = np.ravel(axes)[0], np.arange(len(kept))
-    error = kept["spread"].fillna(0) if kept["spread"].notna().any() else None
-    left.barh(at, kept["rise"], 0.7, xerr=error, color=look.first, ecolor=look.ink)
-    left.set_yticks(at, [shorten(str(n), 2.0, 8.5) for n in kept["input"]], fontsize=8.5)
-    left.set_xlabel("rise of the pinball loss × 10⁴")
-    left.xaxis.set_major_locator(MaxNLocator(5))
-    left.axvline(0, color=look.faint, linewidth=0.8)
-    left.grid(False)
-    if weights is not None:
-        _beside(axes[1], weights.reindex(kept["input"]), look)
-        axis_title(left, "permutation importance", look)
-    headline(figure, title, look)
-    return figure
-
-
-def _beside(ax: Any, weights: pd.DataFrame, look: Theme) -> None:
-    """The selection weights of the inputs that another axes names."""
-    error = 100 * weights["sd"].fillna(0) if weights["sd"].notna().any() else None
-    ax.barh(np.arange(len(weights)), 100 * weights["weight"].fillna(0), 0.7, xerr=error, color=look.second,
-            ecolor=look.ink)  # fmt: skip
-    ax.set(xlabel="selection weight, %", xlim=0)
-    ax.grid(False)
-    axis_title(ax, "selection weight", look)
-
-
-def _agreement(rank: float) -> str:
-    if not np.isfinite(rank) or abs(rank) < 0.3:
-        return "quite differently"
-    return ("much alike" if rank >= 0.7 else "somewhat alike") if rank > 0 else "the other way round"
+            ax.fill_between(x, low.clip(0), high, color=style["color"], alpha=0.15, linewidth=0)
 
 
 def plot_decomposition(explanation: Explanation, symbol: str | None = None, theme: str = "light") -> Figure:
@@ -289,7 +221,7 @@ def plot_decomposition(explanation: Explanation, symbol: str | None = None, them
         f"{name}: the stacks change the interval's width by {change:+.2f} points on the baseline's {width:.2f}%, "
         f"mostly {own['width'].abs().idxmax().split(':')[0]}; the median ends at {end:+.2f}%"
     )
-    caption = _spread(explanation, "nhits", "Thin lines, of each part") + PARTS
+    caption = spread(explanation, "nhits", "Thin lines, of each part") + PARTS
     figure, axes, look = canvas(theme, 1, 2, size=(9, 3.9), caption=caption)
     draw = _grouped if table["median_sd"].notna().any() else _stacked
     stacks = list(dict.fromkeys(table["stack"]))
@@ -365,8 +297,9 @@ def plot_explanation(explanation: Explanation, symbol: str | None = None, theme:
     if not parts:
         _rows(explanation.attention if len(explanation.attention) else explanation.parts, symbol, "tables")
     columns = 2 * ("tft" in parts) + ("nhits" in parts)
-    caption = (
-        "Weights say where a network looked and parts how it shares its work; neither proves what made the forecast."
+    caption = "Dashed: equal shares. " if "tft" in parts else ""
+    caption += (
+        "Weights say where a network looked, parts how it shares its work; neither proves what made the forecast."
     )
     figure, axes, look = canvas(theme, 1, columns, size=(3.2 * max(columns, 2), 3.6), caption=caption, squeeze=False)
     axes, said = list(axes[0]), []
@@ -378,7 +311,9 @@ def plot_explanation(explanation: Explanation, symbol: str | None = None, theme:
         seen = explanation.attention[explanation.attention["symbol"] == chosen["symbol"].iloc[0]]
         mean = seen[seen["lag"] >= 0].groupby("lag")["weight"].mean()
         axes[1].plot(-mean.index, 100 * mean, color=look.first, linewidth=1.5)
-        axes[1].axhline(100 / len(mean), color=look.second, linestyle="--", linewidth=1)
+        axes[1].axhline(
+            100 * np.mean(1 / (len(mean) + seen["step"].unique())), color=look.second, linestyle="--", linewidth=1
+        )
         axes[1].set(xlabel="bars from the origin", ylabel="attention, %", ylim=0)
         axis_title(axes[1], "TFT: bars", look)
         said.append(f"TFT weighs {past['input'].iloc[-1]} most and looks most at the bar {int(mean.idxmax())} back")
@@ -387,7 +322,7 @@ def plot_explanation(explanation: Explanation, symbol: str | None = None, theme:
         stacks = list(dict.fromkeys(table["stack"]))
         _stacked(axes[-1], table, stacks[1:], "width", look)
         axes[-1].set(xlabel="steps ahead, bars", ylabel="log return, %")
-        axis_title(axes[-1], "N-HITS: change of the width", look)
+        axis_title(axes[-1], f"N-HITS: {LEVEL:.0%} interval's width", look)
         handles, labels = axes[-1].get_legend_handles_labels()
         legend(figure, look, handles, labels, loc="outside lower right")
         change = table[table["step"] == table["step"].max()].set_index("stack")["width"].drop(BASELINE).sum()

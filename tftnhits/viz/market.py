@@ -18,6 +18,7 @@ from .style import (
     Theme,
     axis_title,
     canvas,
+    count,
     headline,
     legend,
     plotly_axis,
@@ -44,7 +45,7 @@ def of_symbol(bars: pd.DataFrame, symbol: str | None) -> pd.DataFrame:
 def axis_of(part: pd.DataFrame) -> tuple[np.ndarray, str]:
     """What a symbol's bars stand on: their dates, or their numbers where there are none."""
     if part["date"].isna().any():
-        return np.arange(1, len(part) + 1), "bar number"
+        return np.arange(len(part)), "bar number"
     return part["date"].to_numpy(), "date"
 
 
@@ -160,13 +161,12 @@ def plot_candles(
     """Open, high, low and close of the last bars with their volume where it is known; plotly when interactive.
 
     A bar that closed at or above its open is hollow, one below it filled: no colour is needed to tell them apart.
-    Raises DataError on an unknown symbol and where there are no bars.
+    Raises DataError on an unknown symbol and ConfigError unless `last` is a whole number from 1.
     """
-    part = of_symbol(bars, symbol).tail(last)
-    if part.empty:
-        raise DataError(f"There are no bars of the last {last} to draw; give last=1 or more.")
+    own = of_symbol(bars, symbol)
+    x, label = axis_of(own)
+    part, x = own.tail(count(last, "last")), x[-last:]
     name, close = str(part["symbol"].iloc[0]), part["close"].to_numpy()
-    x, label = axis_of(part)
     when = f" on {_day(x[-1])}" if label == "date" else ""
     title = f"{short(name)} closed at {price(close[-1])}{when}"
     if len(part) > 1:
@@ -295,8 +295,9 @@ def plot_volatility_clustering(
     """Autocorrelation of |return| and of the return, averaged over symbols, with the 95% band of white noise.
 
     The band is that of one symbol of median length. Correlation at a lag is no forecast of a price: |return| has
-    no sign.
+    no sign. Raises ConfigError unless `lags` is a whole number from 1, DataError where bars are too few for them.
     """
+    lags = count(lags, "lags")
     parts = [r for r in log_returns(bars, symbol).values() if len(r) > 2 * lags and np.abs(r).std() > 0]
     if not parts:
         raise DataError(f"No symbol has more than {2 * lags} bars; give more bars or fewer lags.")

@@ -19,6 +19,7 @@ from .style import Theme, canvas, wrapped
 
 A4 = (8.27, 11.69)  # inches, portrait
 LEFT, WIDTH = 0.09, 0.83  # of the page
+PANEL, SMALL = 1.4, 8.0  # inches that a panel's name may take, and the size of its letters
 RIVALS = ("TFT", "N-HITS", "gradient boosting", "GARCH-t")
 # heading, place on the page's width, alignment
 COLUMNS = (("forecaster", 0.0, "left"), ("loss", 0.44, "right"), (f"against {BENCHMARK}", 0.57, "right"),
@@ -74,7 +75,8 @@ def plot_page(
     axes[0].set_position((LEFT, 0.854 - 0.0185 * rows, WIDTH, 0.0185 * rows))
     _table(axes[0], board, forecaster, look)
     top = 0.854 - 0.0185 * rows - 0.036
-    _section(figure, top, "Do the intervals hold what they say?", coverage_finding(frame, forecaster), look)
+    finding = coverage_finding(frame, forecaster)
+    top -= 0.011 * (_section(figure, top, "Do the intervals hold what they say?", finding, look) - 1)
     months = summary(frame[frame["forecaster"] == forecaster], by="month")
     chart = (top - 0.19) / 3 - 0.045  # height of each of the three charts that share what is left
     for i, (ax, level) in enumerate(zip(axes[1:3], (0.93, 0.8))):
@@ -88,7 +90,8 @@ def plot_page(
     axes[1].set_ylim(low - 0.12 * (high - low), high)
     top = top - 0.045 - 1.35 * chart - 0.058
     lines = _section(figure, top, f"When is it better than {BENCHMARK}?", skill_finding(gains), look)
-    _skill(axes[3:], gains, (0.158, top - 0.031 - 0.011 * lines), look)
+    names = max(len(wrapped(name, PANEL, SMALL)) for name in gains["forecaster"].unique())
+    _skill(axes[3:], gains, (0.158, top - 0.019 - 0.011 * lines - 0.012 * names), look)
     _small_print(figure, [*caveats, *CAVEATS], look)
     return figure
 
@@ -160,7 +163,7 @@ def _p(value: Any) -> str:
 
 def _skill(axes: Sequence[Axes], gains: pd.DataFrame, span: tuple[float, float], look: Theme) -> None:
     """The panels side by side between two heights, with room for the groups' names."""
-    draw_skill(axes, gains, look, 8.0)
+    draw_skill(axes, gains, look, SMALL, PANEL)
     reach = 1.08 * (gains["skill"].abs() + gains["error"]).max() or 1.0
     begin, gap = LEFT + 0.13, 0.018
     each = (WIDTH - 0.13 + gap) / len(axes)

@@ -19,10 +19,10 @@ from .explain_plots import (
     plot_attention,
     plot_decomposition,
     plot_explanation,
-    plot_importance,
     plot_selection,
     plot_selection_over_time,
 )
+from .importance import plot_importance
 from .market import (
     bar_axis,
     of_symbol,
@@ -36,6 +36,7 @@ from .market import (
 from .style import (
     MARKERS,
     canvas,
+    count,
     fan_color,
     headline,
     legend,
@@ -44,6 +45,8 @@ from .style import (
     price_pattern,
     short,
     shorten,
+    signed,
+    unit_of,
 )
 
 __all__ = [
@@ -79,9 +82,10 @@ def plot_forecast(
 
     `origin` is one of the forecast's (None: the last). `actual` are bars that go on after it; without them the
     forecast's own bars are searched. One outcome inside or outside a band says nothing about its calibration:
-    that is `coverage`, measured on the last year's origins.
-    Raises DataError on an unknown symbol or origin.
+    that is `coverage`, measured on a year of origins.
+    Raises DataError on an unknown symbol or origin, ConfigError unless `history` is a whole number from 1.
     """
+    history = count(history, "history")
     names = fc.frame["symbol"].unique()
     symbol = str(names[0]) if symbol is None else symbol
     part = of_symbol(fc.frame, symbol)
@@ -91,10 +95,9 @@ def plot_forecast(
         raise DataError(f"{symbol} has no forecast from {origin!r}; choose one of the frame's origins.")
     past, path, after = _series(fc, symbol, origin, part, actual, history)
     move = part["median"].iloc[-1] / past["close"].iloc[-1] - 1
-    daily = path.dtype.kind == "M" and (path == path.astype("datetime64[D]")).all()
-    unit = "session" if daily else "bar"
+    unit = unit_of(of_symbol(fc.bars, symbol)["date"])
     title = (
-        f"{short(symbol)}: median {move:+.1%} in {len(part)} {unit}{'s' * (len(part) > 1)}, "
+        f"{short(symbol)}: median {signed(100 * move, 1)}% in {len(part)} {unit}{'s' * (len(part) > 1)}, "
         f"{100 * fc.level:.6g}% between {price(part['lower'].iloc[-1])} and {price(part['upper'].iloc[-1])}"
     )
     if len(after):

@@ -25,7 +25,7 @@ from matplotlib.text import Text
 from matplotlib.textpath import text_to_path
 from PIL import Image
 
-from ..errors import ConfigError, MissingDependency
+from ..errors import ConfigError, MissingDependency, shown
 
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))
 MARKERS = "osD^vP"
@@ -243,6 +243,13 @@ def axis_title(ax: Axes, text: str, look: Theme, width: float | None = None, siz
     ax.set_title(text, loc="left", fontsize=size, color=look.ink)
 
 
+def count(value: Any, name: str) -> int:
+    """A whole number from 1; raises ConfigError on all else."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise ConfigError(f"{name} is {shown(value)}; give a whole number from 1.")
+    return int(value)
+
+
 def price(value: float) -> str:
     """A price with as many digits as its size asks for."""
     size = abs(value)
@@ -251,6 +258,22 @@ def price(value: float) -> str:
     if size >= 1e12 or size < 1e-5:
         return f"{value:.4g}"
     return f"{value:,.0f}" if size >= 10_000 else f"{value:,.2f}" if size >= 1 else f"{value:.4g}"
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """A number with its sign; none that is shown as zero is negative."""
+    return f"{round(value, digits) + 0.0:+.{digits}f}"
+
+
+def unit_of(x: Any) -> str:
+    """What one of the bars at x [N], dates or numbers, is called: "session", "week", "month"; "bar" if none fits."""
+    x = np.asarray(x)
+    if x.dtype.kind != "M" or np.isnat(x).any():
+        return "bar"
+    steps = np.diff(x) / np.timedelta64(1, "D")
+    step = np.quantile(steps, 0.5, method="lower") if len(steps) else 1.0  # lower: few days around a weekend are daily
+    names = {"session": (0.9, 1.5), "week": (6, 8), "month": (27, 32)}
+    return next((name for name, (low, high) in names.items() if low < step < high), "bar")
 
 
 def price_pattern(values: Any) -> str:
