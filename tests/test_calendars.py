@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tftnhits.data import calendars
-from tftnhits.data.calendars import bar_minutes, calendar_of, next_sessions, session_lengths
+from tftnhits.data.calendars import bar_minutes, calendar_of, next_sessions, session_lengths, sessions_ahead
 from tftnhits.errors import ConfigError, MissingDependency
 
 needs_package = pytest.mark.skipif(
@@ -356,9 +356,29 @@ def test_beyond_the_range_of_a_calendar_the_pattern_goes_on(caplog):
         ahead = ahead_of(every[:-2], 5, calendar="XSHG")
     assert "XSHG" in caplog.text
     assert ahead.equals(pd.bdate_range(every[-2], periods=5).as_unit("ns"))
+    assert sessions_ahead(every[:-2], 5, "XSHG")[1] == 2 and sessions_ahead(every[:-2], 2, "XSHG")[1] == 2
     assert calendar_of(pd.bdate_range("1900-01-01", periods=30), "1.SS") is None
     old = pd.bdate_range("1700-01-01", periods=30)
     assert len(ahead_of(old, 5)) == len(ahead_of(old, 5, calendar="XTKS")) == 5
+
+
+@needs_package
+def test_a_calendar_tells_as_far_as_it_goes():
+    """Bombay's is drawn up a year at a time; Christmas is known to the last of its days."""
+    end = pd.Timestamp(calendar("XBOM", "2020-01-01", "2020-12-31").bound_max())
+    days = calendar("XBOM", f"{end.year - 2}-01-01", end).sessions.as_unit("ns").rename(None)
+    last = days.searchsorted(end.replace(day=24), side="right")
+    later = pd.bdate_range(end + pd.Timedelta(days=1), periods=3).as_unit("ns")
+    assert len(pd.bdate_range(days[last - 1], end)) > len(days[last - 1 :])  # days closed, yet usual by the pattern
+    for past in (days[last - 300 : last], days[-300:], days[-300:].append(later[:1])):
+        known, new = days[days > past[-1]], later[later > past[-1]]
+        assert calendar_of(past, "X.NS") == "XBOM"
+        ahead, told = sessions_ahead(past, len(known) + len(new), "XBOM")
+        assert ahead.equals(known.append(new)) and told == len(known)
+    hours = session(days[last - 60 : last], "09:15", "15:15", "60min")
+    ahead, told = sessions_ahead(hours, told + 7 * (len(days) - last) + 3, "XBOM")
+    assert told == len(ahead) - 3 == 7 * (len(days) - last)
+    assert ahead[told:].equals(session(later[:1], "09:15", "11:15", "60min").as_unit("ns"))
 
 
 @needs_package

@@ -47,7 +47,8 @@ class Sessions(NamedTuple):
     close: np.ndarray
     pause: np.ndarray  # [N, 2] from … to, NaT where there is none
     usual: np.ndarray  # number of a full session: its own, or the one before where it closes early or opens late
-    start: np.datetime64  # first day that is known
+    start: np.datetime64  # first and last day that are known
+    end: np.datetime64
 
 
 def bar_minutes(dates: pd.DatetimeIndex) -> float:
@@ -78,7 +79,7 @@ def calendar_of(
     times = times[days > days[-1] - PROOF]
     name = _candidate(symbol, times)
     s = _sessions_around(name, times[-1])
-    return name if s and _explains(s, times[times >= s.start], step > 0.9 * DAY) else None
+    return name if s and _explains(s, times[(times >= s.start) & (times < s.end + DAY)], step > 0.9 * DAY) else None
 
 
 def next_sessions(dates: pd.DatetimeIndex, horizon: int, calendar: str | None = None) -> pd.DatetimeIndex:
@@ -90,15 +91,23 @@ def next_sessions(dates: pd.DatetimeIndex, horizon: int, calendar: str | None = 
     shorter than two weeks), and holidays are not known. Months and other steps go on evenly. A single date counts
     as daily.
     """
+    return sessions_ahead(dates, horizon, calendar)[0]
+
+
+def sessions_ahead(dates: pd.DatetimeIndex, horizon: int, calendar: str | None = None) -> tuple[pd.DatetimeIndex, int]:
+    """`next_sessions`, and how many of them, the first ones, are as sure as the calendar: all if none is in use."""
     times = recent(dates)
     if not len(times) or horizon < 1:
-        return pd.DatetimeIndex(np.full(max(horizon, 0), np.datetime64("NaT", "ns")))
-    last, step = times[-1], step_of(times)
-    if calendar is not None and step < 1.5 * DAY:
-        if (ahead := _in_sessions(calendar, times, step, horizon)) is not None:
-            return pd.DatetimeIndex(ahead)
-        log.warning("The calendar %s tells no bars after %s; dates ahead go by the bars' pattern.", calendar, last)
-    return pd.DatetimeIndex(pattern_ahead(times, step, horizon))
+        return pd.DatetimeIndex(np.full(max(horizon, 0), np.datetime64("NaT", "ns"))), horizon
+    step = step_of(times)
+    if calendar is None or step >= 1.5 * DAY:
+        return pd.DatetimeIndex(pattern_ahead(times, step, horizon)), horizon
+    ahead, known_to = _in_sessions(calendar, times, step, horizon)
+    if (told := len(ahead)) < horizon:
+        said = "The calendar %s tells %d of the %d bars after %s; the others go by the bars' pattern."
+        log.warning(said, calendar, told, horizon, times[-1])
+        ahead = np.r_[ahead, pattern_ahead(np.r_[times, ahead], step, horizon - told, known_to)]
+    return pd.DatetimeIndex(ahead), told
 
 
 def session_lengths(dates: pd.DatetimeIndex, calendar: str | None) -> np.ndarray:
@@ -162,7 +171,7 @@ def _sessions(name: str, first: int, last: int) -> Sessions | None:
     if name == ALWAYS:
         day = pd.date_range(start, end).to_numpy("datetime64[ns]")
         pause = np.full((len(day), 2), np.datetime64("NaT", "ns"))
-        return Sessions(day, day, day + DAY, pause, np.arange(len(day)), day[0])
+        return Sessions(day, day, day + DAY, pause, np.arange(len(day)), day[0], day[-1])
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what pandas 3 says of exchange_calendars' code
@@ -175,19 +184,19 @@ def _sessions(name: str, first: int, last: int) -> Sessions | None:
 
 
 def _built(name: str, start: pd.Timestamp, end: pd.Timestamp):
-    """The calendar from `start` to `end`, or as much of that as it knows, and its first day."""
+    """The calendar from `start` to `end`, or as much of that as it knows, and its first and last day."""
     from exchange_calendars import get_calendar
 
     try:
-        return get_calendar(name, start, end), start
+        return get_calendar(name, start, end), start, end
     except ValueError:  # one of them is beyond its bounds
         usual = get_calendar(name)
         least, most = usual.bound_min() or start, usual.bound_max() or end
-        start = max(start, least)
-        return get_calendar(name, start, min(end, most)), start
+        start, end = max(start, least), min(end, most)
+        return get_calendar(name, start, end), start, end
 
 
-def _tabled(calendar, start: pd.Timestamp) -> Sessions:
+def _tabled(calendar, start: pd.Timestamp, end: pd.Timestamp) -> Sessions:
     table = calendar.schedule
 
     def local(column: str) -> np.ndarray:
@@ -196,7 +205,7 @@ def _tabled(calendar, start: pd.Timestamp) -> Sessions:
     special = table.index.isin(calendar.early_closes) | table.index.isin(calendar.late_opens)
     usual = np.maximum.accumulate(np.where(special, np.argmin(special), np.arange(len(table))))
     day, pause = table.index.to_numpy("datetime64[ns]"), np.stack([local("break_start"), local("break_end")], axis=1)
-    return Sessions(day, local("open"), local("close"), pause, usual, np.datetime64(start, "ns"))
+    return Sessions(day, local("open"), local("close"), pause, usual, *np.array([start, end], "datetime64[ns]"))
 
 
 def _owners(s: Sessions, times: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -226,19 +235,21 @@ def _explains(s: Sessions, times: np.ndarray, daily: bool) -> bool:
     return bool(found.all() and inside.mean() >= EXTENDED and missing <= max(1, MISSING * span))
 
 
-def _in_sessions(name: str, times: np.ndarray, step: np.timedelta64, horizon: int) -> np.ndarray | None:
-    """Bar times ahead by the calendar `name`; None where it says nothing."""
+def _in_sessions(
+    name: str, times: np.ndarray, step: np.timedelta64, horizon: int
+) -> tuple[np.ndarray, np.datetime64 | None]:
+    """Bar times ahead by the calendar `name`, as far as it tells, and up to when it does; None if it says nothing."""
     last, daily = times[-1], step > 0.9 * DAY
     if name == ALWAYS:
-        return last + (DAY if daily else step) * np.arange(1, horizon + 1)
+        return last + (DAY if daily else step) * np.arange(1, horizon + 1), None
     s = _sessions_around(name, last, horizon)
     if s is None or last < s.start:
-        return None
+        return times[:0], None
     if daily:
         ahead = s.day[s.day > midnight(last)][:horizon] + (last - midnight(last))
-    else:
-        ahead = _open_slots(s, times, step, horizon)
-    return ahead if len(ahead) == horizon else None
+    elif not len(ahead := _open_slots(s, times, step, horizon)) and last < s.open[-1]:
+        return ahead, None  # there are sessions, but no usual places in them
+    return ahead, s.end + DAY - np.timedelta64(1, "ns")
 
 
 def _open_slots(s: Sessions, times: np.ndarray, step: np.timedelta64, horizon: int) -> np.ndarray:

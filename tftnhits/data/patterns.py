@@ -61,37 +61,43 @@ def weekday_of(times: np.ndarray) -> np.ndarray:
     return ((times - MONDAY) // DAY % 7).astype(np.int64)
 
 
-def pattern_ahead(times: np.ndarray, step: np.timedelta64, horizon: int) -> np.ndarray:
-    """The `horizon` bar times after `times`, which are `step` apart."""
+def pattern_ahead(
+    times: np.ndarray, step: np.timedelta64, horizon: int, after: np.datetime64 | None = None
+) -> np.ndarray:
+    """The `horizon` bar times after `times`, which are `step` apart; those of up to a day after `after` too."""
+    after = times[-1] if after is None else max(after, times[-1])
     if 0.9 * DAY < step < 1.5 * DAY:
-        return _next_days(times, horizon)
+        return _next_days(times, horizon, after)
     if step < DAY:
-        return _next_slots(times, step, horizon)
+        return _next_slots(times, step, horizon, after)
     if step >= 27 * DAY:
         return _next_months(times, step, horizon)
     return times[-1] + step * np.arange(1, horizon + 1)
 
 
-def _next_days(times: np.ndarray, horizon: int) -> np.ndarray:
+def _evenly(last: np.datetime64, step: np.timedelta64, count: int, after: np.datetime64) -> np.ndarray:
+    """The `count` times after `after` that are some steps after `last`."""
+    return last + step * ((after - last) // step + np.arange(1, count + 1))
+
+
+def _next_days(times: np.ndarray, horizon: int, after: np.datetime64) -> np.ndarray:
     """The usual weekdays at the last bar's time of day."""
     weekdays = usual_weekdays(times)
-    last = times[-1]
     if not len(weekdays):
-        return last + DAY * np.arange(1, horizon + 1)
-    days = last + DAY * np.arange(1, 7 * (horizon // len(weekdays) + 2) + 1)
+        return _evenly(times[-1], DAY, horizon, after)
+    days = _evenly(times[-1], DAY, 7 * (horizon // len(weekdays) + 2), after)
     return days[np.isin(weekday_of(days), weekdays)][:horizon]
 
 
-def _next_slots(times: np.ndarray, step: np.timedelta64, horizon: int) -> np.ndarray:
+def _next_slots(times: np.ndarray, step: np.timedelta64, horizon: int, after: np.datetime64) -> np.ndarray:
     """The usual times of the week; even steps where no time is usual (irregular stamps, less than a day)."""
-    last = times[-1]
     slots = _slots(times)
     if not len(slots):
-        return last + step * np.arange(1, horizon + 1)
-    week = MONDAY + (last - MONDAY) // WEEK * WEEK
+        return _evenly(times[-1], step, horizon, after)
+    week = MONDAY + (after - MONDAY) // WEEK * WEEK
     weeks = week + WEEK * np.arange(horizon // len(slots) + 2)
     ahead = (weeks[:, None] + slots).ravel()
-    return ahead[ahead > last][:horizon]
+    return ahead[ahead > after][:horizon]
 
 
 def _slots(times: np.ndarray) -> np.ndarray:

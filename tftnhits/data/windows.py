@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +13,7 @@ import pandas as pd
 from ..config import PanelConfig
 from ..errors import ConfigError, DataError, HistoryTooShort
 from . import features as F
-from .calendars import bar_minutes, calendar_of, next_sessions, session_lengths
+from .calendars import bar_minutes, calendar_of, session_lengths, sessions_ahead
 from .repair import validate_bars
 
 SPLITS = ("train", "valid", "test")
@@ -46,6 +46,7 @@ class Panel:
     scale: Any  # [R] float32
     split: np.ndarray  # [R] int8: 0, 1, 2 as in SPLITS; 3 elsewhere (purged, or no outcome yet)
     fitted: dict[str, np.ndarray]  # of the training split: "har" [6], "center" and "spread" [F_o]
+    outrun: dict[str, tuple[str, int]] = field(default_factory=dict)  # calendar that tells but so many of H dates ahead
 
     @property
     def inputs(self) -> dict[str, tuple[str, ...]]:
@@ -161,12 +162,12 @@ def panel_of(
     flat = _Flat(length, ahead, cells)
     symbols = tuple(symbol[first].tolist())
     chosen = _chosen(input_names(config)["known"], F.KNOWN)
-    dates, known, static = _calendar(date, symbols, length, volume, ahead, calendar, "session" in chosen)
+    dates, known, static, outrun = _calendar(date, symbols, length, volume, ahead, calendar, "session" in chosen)
     columns = [F.KNOWN.index(n) for n in chosen]
     return Panel(
         config, symbols, flat.start, length, dates, flat(close, np.nan),
         flat(observed, 0.0).astype(np.float32), known[:, columns].astype(np.float32), static.astype(np.float32),
-        flat(target, np.nan).astype(np.float32), flat(sigma, np.nan).astype(np.float32), flat(split, 3), fitted,
+        flat(target, np.nan).astype(np.float32), flat(sigma, np.nan).astype(np.float32), flat(split, 3), fitted, outrun,
     )  # fmt: skip
 
 
@@ -247,9 +248,14 @@ def _shift_position(position: np.ndarray, h: int) -> np.ndarray:
     return np.concatenate([position[:, h:], np.repeat(position[:, -1:], min(h, position.shape[1]), axis=1)], axis=1)
 
 
-def _calendar(date, symbols, length, volume, ahead, calendar, lengths) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Dates [R] and known features [R, F_k] with H sessions ahead of each symbol's end; static features [S, F_s]."""
-    dates, known, static, done, begin = [], [], [], {}, 0
+def _calendar(
+    date, symbols, length, volume, ahead, calendar, lengths
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, tuple[str, int]]]:
+    """Dates [R] and known features [R, F_k] with H sessions ahead of each symbol's end; static features [S, F_s].
+
+    And by symbol, where its calendar tells fewer than H dates ahead, its name and how many.
+    """
+    dates, known, static, outrun, done, begin = [], [], [], {}, {}, 0
     for s, (symbol, size) in enumerate(zip(symbols, length, strict=True)):
         own = date[begin : begin + size]
         begin += size
@@ -258,18 +264,21 @@ def _calendar(date, symbols, length, volume, ahead, calendar, lengths) -> tuple[
         if key not in done:
             minutes = bar_minutes(times)
             minutes = minutes if np.isfinite(minutes) else 1440.0  # a single bar counts as daily
-            full = np.r_[own, next_sessions(times, ahead, key[1]).to_numpy("datetime64[ns]")]
+            future, told = sessions_ahead(times, ahead, key[1])
+            full = np.r_[own, future.to_numpy("datetime64[ns]")]
             session = session_lengths(pd.DatetimeIndex(full), key[1]) if lengths else None
             known_rows = F.known_features(full, minutes, session)
             has = bool(known_rows[0, F.KNOWN.index("has_calendar")])
             weekends = has and bool((times.day_of_week >= 5).any())
             bar_length = np.log10(max(minutes, 1e-3) / 1440) if has else 0.0
-            done[key] = full, known_rows, bar_length, float(weekends), float(has)
-        full, known_rows, bar_length, weekends, has = done[key]
+            done[key] = full, known_rows, bar_length, float(weekends), float(has), told
+        full, known_rows, bar_length, weekends, has, told = done[key]
+        if told < ahead:
+            outrun[symbol] = key[1], told
         dates.append(full)
         known.append(known_rows)
         static.append([bar_length, weekends, float(np.isfinite(volume[s]).any()), has])
-    return np.concatenate(dates), np.concatenate(known), np.array(static)
+    return np.concatenate(dates), np.concatenate(known), np.array(static), outrun
 
 
 def blocks(panel: Panel, rows: np.ndarray, context: int, origins: int) -> tuple[np.ndarray, np.ndarray]:

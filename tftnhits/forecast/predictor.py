@@ -100,6 +100,7 @@ class Predictor:
         the ensemble, the TFT alone, N-HITS alone, gradient boosting, a random walk; `model_used` names it, and
         `warnings` say why no earlier one does. All quantiles are calibrated as of now, those of past origins too.
         `calendar` tells the dates ahead: a name ("XNYS", "24/7"), or names by symbol; None infers it (make_panel).
+        Where it ends before the horizon does, the bars' pattern tells the later dates, and `warnings` say so.
         Raises DataError on bad bars, HistoryTooShort where no link has enough of them, ConfigError on a horizon beyond
         the trained one, a level outside (0, 1), bad weights or an unknown calendar, MissingDependency on a calendar's
         name without exchange_calendars.
@@ -122,7 +123,8 @@ class Predictor:
                 s = panel.symbols.index(symbol)
                 other, deep = self._other_bars(days[s]), panel.length[s] >= self.depth
                 coverage = self._coverage(one.link, shares, level) if deep and not other else None
-                said[symbol] = self._name(one.link, shares), coverage, warnings + other
+                more = other + _outrun(panel, symbol, horizon)
+                said[symbol] = self._name(one.link, shares), coverage, warnings + more
         frame = frames[0]
         if len(frames) > 1:
             frame = pd.concat(frames).sort_values(["symbol", "origin", "step"], ignore_index=True)
@@ -331,6 +333,16 @@ def _bar_days(panel: Panel) -> np.ndarray:
 def _span(days: float) -> str:
     """A bar's length in words."""
     return f"{days:.3g} days" if days > 1.5 else "one day" if days > 0.9 else f"{1440 * days:.3g} minutes"
+
+
+def _outrun(panel: Panel, symbol: str, horizon: int) -> list[str]:
+    """A sentence if the symbol's calendar ends before the `horizon` dates ahead do."""
+    name, told = panel.outrun.get(symbol, ("", horizon))
+    said = (
+        f"The calendar {name} tells {told} of the {horizon} dates ahead of {symbol}; the later ones go by the "
+        f"pattern of its bars, which knows no holidays."
+    )
+    return [said] if told < horizon else []
 
 
 def _manifest(panel: Panel) -> dict[str, Any]:
