@@ -327,6 +327,18 @@ def test_a_picture_without_a_shock_or_an_outcome_has_one_fan(lab):
     assert not figure.get_suptitle() and not figure.subfigs
 
 
+@pytest.mark.parametrize("size, labels", [(1e-7, r"\d(\.\d+)?e-06"), (1e8, r"\d(\.\d+)?e\+09")])
+@pytest.mark.parametrize("titled", [True, False])
+def test_prices_of_any_size_are_written_out_and_have_room(bars, model, size, labels, titled):
+    tiny = own(bars).assign(**{k: own(bars)[k] * size for k in ("open", "high", "low", "close")})
+    figure = plot_what_if(WhatIf(tiny, model).ask("KO", ORIGIN), titled=titled)
+    figure.canvas.draw()
+    (ax,) = figure.axes
+    assert not ax.yaxis.get_offset_text().get_text()
+    assert all(re.fullmatch(labels, label.get_text()) for label in ax.get_yticklabels())
+    assert ax.yaxis.label.get_window_extent().x0 >= 0
+
+
 def test_html_repeats_the_table(shock_of, lab):
     text = table_html(shock_of)
     assert text.count("<tr>") == 2 + 5 and "2015-08-28" in text and "shocked" in text
@@ -368,6 +380,9 @@ def test_sensitivity_is_asked_shock_by_shock(lab):
     assert caption_of(figure) == RESPONSE and f"80% interval is {table['width'].iloc[1]:.1f}% wide as it is" in title
     assert f"{table['width'].iloc[0]:.1f}% after -10%" in title
     assert all("%" in ax.get_xlabel() and "%" in ax.get_ylabel() for ax in figure.axes)
+    for changes, says in (((-5, 5, 10), ("wide after -5%, ", "% after +10%;")), ((2.5,), ("wide after +2.5%; the",))):
+        title = plot_sensitivity(sensitivity(lab, "KO", ORIGIN, changes), "KO").get_suptitle().replace("\n", " ")
+        assert "as it is" not in title and all(part in title for part in says), title
     with pytest.raises(tn.DataError, match="no shock to draw"):
         plot_sensitivity(table.head(0), "KO")
 

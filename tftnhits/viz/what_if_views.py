@@ -12,7 +12,7 @@ import pandas as pd
 from PIL import Image
 
 from ..errors import DataError, MissingDependency
-from .market import bar_axis, plotly_bars
+from .market import bar_axis, plain_axis, plotly_bars
 from .style import (
     Picture,
     Theme,
@@ -23,9 +23,11 @@ from .style import (
     plotly_figure,
     price,
     price_pattern,
+    signed,
+    text_width,
     theme_of,
 )
-from .what_if import NOTHING, PRICES, Comparison, signed
+from .what_if import NOTHING, PRICES, Comparison
 
 SHOWN = 30  # bars in a picture
 INNER = ("0.25", "0.75")  # the fan's inner band
@@ -77,12 +79,15 @@ def plot_what_if(comparison: Comparison, theme: str = "light", titled: bool = Tr
         ax.plot(at(came), came["close"], color=look.ink, linewidth=1.2, label="what came", **style)
     ax.set(xlabel=c.axis, ylabel="price")
     ax.margins(x=0.02, y=0.08)
+    plain_axis(ax.yaxis, past["close"])
     legend(figure, look, loc="outside lower center", ncols=5)
     if titled:
         headline(figure, c.title, look)
     else:
         figure.set_layout_engine("none")
-        ax.set_position((0.085, 0.24, 0.905, 0.74))
+        labels = ax.yaxis.get_major_formatter().format_ticks(ax.get_yticks())
+        left = max(0.085, (0.32 + max(text_width(label, 9) for label in labels)) / figure.get_figwidth())
+        ax.set_position((left, 0.24, 0.99 - left, 0.74))
     return figure
 
 
@@ -105,10 +110,12 @@ def plot_sensitivity(table: pd.DataFrame, name: str, theme: str = "light") -> Pi
     if table.empty:
         raise DataError("There is no shock to draw; give at least one.")
     by = table.set_index("change").sort_index()
-    ends, none = by.iloc[[0, -1]], by["width"].iloc[np.abs(by.index.to_numpy()).argmin()]
-    low, high = (f"{row.width:.1f}% after {change:+.0f}%" for change, row in ends.iterrows())
-    title = f"{name}: the {table.attrs.get('interval', 'interval')} is {none:.1f}% wide as it is, {low}, {high}; "
-    title += f"the median stays between {signed(by['median'].min())}% and {signed(by['median'].max())}%"
+    change, width = by.index.to_numpy(), by["width"].to_numpy()
+    least = int(np.abs(change).argmin())  # no move, if that was asked for
+    named = {i: f"after {change[i]:+g}%" if change[i] else "as it is" for i in (least, 0, len(by) - 1)}
+    title = f"{name}: the {table.attrs.get('interval', 'interval')} is {width[least]:.1f}% wide {named.pop(least)}"
+    title += "".join(f", {width[i]:.1f}% {how}" for i, how in named.items())
+    title += f"; the median stays between {signed(by['median'].min())}% and {signed(by['median'].max())}%"
     figure, axes, look = canvas(theme, 1, 2, size=(8.0, 3.6), caption=RESPONSE)
     for ax, column, what in zip(axes, ("median", "width"), ("median", "width of the interval")):
         ax.plot(by.index, by[column], color=look.first, marker="o", markersize=4, linewidth=1.6)
@@ -182,11 +189,16 @@ class LivePicture:
 
     def draw(self, comparison: Comparison) -> None:
         """Show another comparison."""
+        bars = _bars(comparison)
+        places, axis = _axis(bars)
+        pattern = price_pattern(comparison.past["close"].tail(SHOWN))
         with self.figure.batch_update():
-            for line, new in zip(self.figure.data, _lines(comparison)):
-                line.update(new)
+            for line, new in zip(self.figure.data, _lines(comparison, pattern)):
+                line.update({**new, "x": places[np.searchsorted(bars, new["x"].astype(bars.dtype))]})
+            for key, value in axis.items():
+                self.figure.layout.xaxis[key] = value
             self.figure.layout.xaxis.title.text = comparison.axis
-            self.figure.layout.xaxis.rangebreaks = plotly_bars(_bars(comparison))[1].get("rangebreaks", [])
+            self.figure.layout.yaxis.tickformat = pattern
         self.figure._repr_mimebundle_()  # else Voila, and a page that is loaded again, show what was there at first
 
 
@@ -228,12 +240,20 @@ def _styles(look: Theme) -> Iterator[dict[str, Any]]:
     }  # fmt: skip
 
 
-def _lines(c: Comparison) -> Iterator[dict[str, Any]]:
-    """What is in each line of the plotly figure; one that isn't there is empty.
+def _axis(bars: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
+    """What to give plotly for `bars` [N], and the settings of their axis; None takes back those of other bars."""
+    dated, (places, own) = bars.dtype.kind == "M", plotly_bars(bars)
+    places = np.datetime_as_string(places, "D").astype(object) if places.dtype.kind == "M" else places
+    plain = dict.fromkeys(("rangebreaks", "categoryorder", "categoryarray", "tickvals", "ticktext"))
+    return places, {**plain, "type": "date" if dated else "linear", **own}
+
+
+def _lines(c: Comparison, pattern: str) -> Iterator[dict[str, Any]]:
+    """What is in each line of the plotly figure; one that isn't there is empty. `pattern` is that of its prices.
 
     All have the same keys: in the browser a key that only some lines have would be lost in the others.
     """
-    past, pattern = c.past.tail(SHOWN), price_pattern(c.past["close"].tail(SHOWN))
+    past = c.past.tail(SHOWN)
     hover = f"%{{y:{pattern}}}"
     between = f"{hover} (%{{customdata[0]:{pattern}}} to %{{customdata[1]:{pattern}}})"
     yield _line("close, low to high", past["x"], past["close"], hover)
@@ -252,8 +272,7 @@ def _lines(c: Comparison) -> Iterator[dict[str, Any]]:
 
 
 def _line(name: str, x: Iterable, y: Iterable, hover: str = "", more: pd.DataFrame | None = None) -> dict[str, Any]:
-    x, y = pd.Series(x), np.asarray(y, float)
-    x = x.astype(str).to_numpy(object) if x.dtype.kind == "M" else x.to_numpy()
+    x, y = pd.Series(x).to_numpy(), np.asarray(y, float)
     more = None if more is None else more.to_numpy()
     return {"name": name, "x": x, "y": y, "visible": len(y) > 0, "hovertemplate": hover, "customdata": more}
 
