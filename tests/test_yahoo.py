@@ -1,5 +1,6 @@
 """Live bars: yfinance's real client against a Yahoo-shaped server on 127.0.0.1."""
 
+import json
 import logging
 import os
 import signal
@@ -8,6 +9,7 @@ import sys
 import time
 import warnings
 from datetime import date, datetime
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -369,7 +371,20 @@ def test_days_that_are_corrected_are_downloaded_anew(market):
 
 
 @pytest.mark.parametrize(
-    "content", ["", "PAR1 no more", "half", "other columns", "other format", "no record", "unsorted", "text", "folder"]
+    "content",
+    [
+        "",
+        "PAR1 no more",
+        "half",
+        "other columns",
+        "other format",
+        "no record",
+        "unsorted",
+        "text",
+        "zone",
+        "negative",
+        "folder",
+    ],
 )
 def test_a_damaged_cache_is_no_cache(market, tmp_path, content):
     whole = tn.download_bars("AAPL")
@@ -387,6 +402,10 @@ def test_a_damaged_cache_is_no_cache(market, tmp_path, content):
         frame.to_parquet(path)
     elif content == "text":
         frame.assign(close="1.0").to_parquet(path)
+    elif content == "zone":
+        frame.assign(date=frame["date"].dt.tz_localize("UTC")).to_parquet(path)
+    elif content == "negative":
+        frame.assign(close=-frame["close"]).to_parquet(path)
     elif content == "unsorted":
         frame[::-1].to_parquet(path)
     elif content == "folder":
@@ -402,6 +421,17 @@ def test_a_damaged_cache_is_no_cache(market, tmp_path, content):
     assert [chart.days > 1000 for chart in market.charts()] == [True, True]
     tn.download_bars("AAPL", whole["date"].iloc[3], whole["date"].iloc[-9])
     assert len(market.charts()) == 2
+
+
+def test_a_cache_from_a_clock_that_was_ahead_is_brought_up_to_date(market, tmp_path):
+    whole = tn.download_bars("AAPL")
+    path = tmp_path / "cache" / "yahoo" / "1d" / "AAPL.parquet"
+    frame = pd.read_parquet(path)
+    record = json.loads(frame.attrs["tftnhits"])
+    frame = frame[:-20]
+    frame.attrs["tftnhits"] = json.dumps(record | {"last": str(days_ago(-30))[:10]})
+    frame.to_parquet(path)
+    same(tn.download_bars("AAPL"), whole)
 
 
 def test_without_a_place_for_the_cache_bars_come_all_the_same(market, tmp_path, monkeypatch):
@@ -428,6 +458,8 @@ def test_symbols_of_all_kinds_are_cached_by_safe_names(market, tmp_path, symbol)
 def test_where_the_cache_is(monkeypatch, tmp_path):
     monkeypatch.setenv("TFTNHITS_CACHE", str(tmp_path))
     assert yahoo.cache_folder() == tmp_path
+    monkeypatch.setenv("TFTNHITS_CACHE", "~/bars")
+    assert yahoo.cache_folder() == Path.home() / "bars"
     monkeypatch.delenv("TFTNHITS_CACHE")
     monkeypatch.setenv("LOCALAPPDATA" if os.name == "nt" else "XDG_CACHE_HOME", str(tmp_path))
     assert yahoo.cache_folder() == tmp_path / "tftnhits"

@@ -61,7 +61,8 @@ def download_bars(
     time_zone, exchange, kind and currency), "repairs" and "warnings".
 
     Finished bars are cached, a file a symbol, in the folder TFTNHITS_CACHE (default: the user's cache folder). Only
-    days that are missing are asked for; after a split or dividend, all. Where Yahoo fails, or `seconds` are over (by
+    days that are missing are asked for; after a split or dividend, all; days that are all cached stay as they were
+    adjusted then. Where Yahoo fails, or `seconds` are over (by
     default 60, and one more a symbol), cached bars stand in, and a UserWarning says so; what has come is kept.
     Raises DataError on bad arguments, on what Yahoo doesn't have and on bars that can't be repaired, DownloadError
     where Yahoo fails and nothing is cached, MissingDependency without yfinance.
@@ -84,7 +85,7 @@ def download_bars(
 def cache_folder() -> Path:
     """TFTNHITS_CACHE, else tftnhits in the user's cache folder."""
     if own := os.environ.get("TFTNHITS_CACHE"):
-        return Path(own).absolute()
+        return Path(own).expanduser().absolute()
     base = os.environ.get("LOCALAPPDATA" if os.name == "nt" else "XDG_CACHE_HOME")
     return Path(base or os.path.expanduser("~/.cache")).absolute() / "tftnhits"
 
@@ -260,7 +261,7 @@ def _coarser(bars: pd.DataFrame, interval: str, covered: date) -> tuple[pd.DataF
     whole = bars.groupby(starts).agg(how).rename_axis("date").reset_index()
     latest = bars["date"].iloc[-1].date()
     final = _span(latest, interval)[1] - timedelta(days=1)
-    if not (bars["date"].dt.dayofweek >= 5).any():  # closed at weekends
+    if not (bars["date"].dt.day_of_week >= 5).any():  # closed at weekends
         final -= timedelta(days=max(0, final.weekday() - 4))
     return (whole, "") if max(latest, covered) >= final else (whole[:-1], f"{starts.iloc[-1]:%Y-%m-%d}")
 
@@ -344,9 +345,12 @@ def load(path: Path) -> Series | None:
         record = json.loads(bars.attrs.pop("tftnhits"))
         dates = bars["date"]
         sound = list(bars.columns) == list(STORED) and (dates.diff()[1:] > pd.Timedelta(0)).all()
-        if record["format"] != FORMAT or not sound or (bars.dtypes[1:] != "float64").any():
+        sound = sound and dates.dt.tz is None and (bars.dtypes[1:] == "float64").all()
+        if record["format"] != FORMAT or not sound or (bars[list(PRICES)] < 0).any(axis=None):
             return None
         first, last = (date.fromisoformat(record[end]) for end in ("first", "last"))
+        if last > _today() + timedelta(days=1):  # a clock went ahead: who knows what has come since
+            last = dates.iloc[-1].date()
         series = Series(bars, first, last, record["listing"])
         return series if len(series.priced) else None
     except Exception:  # anything may be in a file, and readers raise a dozen kinds
