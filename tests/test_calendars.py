@@ -323,6 +323,30 @@ def test_a_calendar_is_inferred_only_if_it_explains_the_bars():
 
 
 @needs_package
+def test_a_stray_row_or_two_on_holidays_turn_no_calendar_off():
+    days = days_of("XNYS")
+    past, then = days[days < "2017-12-22"][-300:], days[days > "2017-12-21"][:5]
+    closed = stamps("2017-11-23", "2017-05-29", "2017-01-16")
+    for rows, name in ((1, "XNYS"), (2, "XNYS"), (3, None)):  # of 255 bars in a year
+        found = past.append(closed[:rows]).sort_values()
+        assert calendar_of(found) == name and ahead_of(found, 5).equals(then) == (name is not None)
+    assert calendar_of(past.append(stamps("2017-09-16")).sort_values()) == "XNYS"  # a Saturday
+    assert calendar_of(past[:-1].append(past[-1:] + pd.Timedelta(days=2))) == "XNYS"  # the last row
+    assert calendar_of(past[-60:].append(closed[:1]).sort_values()) is None  # might be of any market
+    hours = session(past[-250:], "09:30", "15:30", "60min")
+    assert calendar_of(hours.append(session(closed[:1], "09:30", "15:30", "60min")).sort_values()) == "XNYS"
+
+
+@needs_package
+def test_no_other_market_is_taken_for_new_york():
+    markets = [days_of(name)[300:] for name in ("XLON", "XETR", "XTKS", "XTSE", "XHKG", "XASX", "BVMF")]
+    markets += [pd.bdate_range("2002-01-01", "2025-12-31"), pd.date_range("2002-01-01", "2025-12-31")]
+    for days in markets:
+        taken = [calendar_of(days[i : i + 150], "X") == "XNYS" for i in range(0, len(days) - 150, 40)]
+        assert len(taken) > 100 and np.mean(taken) < 0.01
+
+
+@needs_package
 def test_currencies_round_the_clock_are_no_stocks():
     hours = pd.date_range("2019-10-14", "2019-11-22 16:00", freq="h")
     hours = hours[hours.day_of_week < 5]

@@ -24,6 +24,8 @@ SECOND = np.timedelta64(10**9, "ns")
 DEFAULT, ALWAYS = "XNYS", "24/7"
 PROOF = 371  # days back over which bars must agree with a calendar: all of a year's holidays come by
 MISSING = 0.05  # share of a calendar's sessions that bars may lack
+STRAY = 0.01  # share of bars that may lie outside them, if the calendar's closed weekdays have
+HEEDED = 4  # times as many as those with such a bar: with less proof, any other exchange would do
 IN_HOURS = 0.9  # share of intraday bars within opening hours; bars before and after them are placed by their date
 EXTENDED = 1 / 3  # least share in hours that bars of an exchange have: 6.5 hours of the 16 with those around them
 _YAHOO = """
@@ -63,9 +65,9 @@ def calendar_of(
     """The name of the calendar of bars at `dates` [R]; None if none explains them, or they have no dates.
 
     `calendar`, a name or names by symbol, decides; where it says nothing, the candidate is 24/7 for bars on both days
-    of the weekend, the exchange of a Yahoo suffix (".L", "-USD"), else XNYS. It is taken if all bars of the last year
-    lie in its sessions and few of these have no bar. Raises ConfigError on an unknown name, MissingDependency on a
-    name without exchange_calendars; to infer, the package may be missing.
+    of the weekend, the exchange of a Yahoo suffix (".L", "-USD"), else XNYS. It is taken if next to all bars of the
+    last year lie in its sessions and few of these have no bar. Raises ConfigError on an unknown name,
+    MissingDependency on a name without exchange_calendars; to infer, the package may be missing.
     """
     if not isinstance(calendar, str | Mapping | None):
         raise ConfigError(f"The calendar is {shown(calendar)}; give a name such as {DEFAULT}, or a dict of symbols.")
@@ -224,15 +226,20 @@ def _dated(s: Sessions, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _explains(s: Sessions, times: np.ndarray, daily: bool) -> bool:
-    """Whether all bars are in sessions and few sessions have none."""
-    if not len(times):
-        return False
+    """Whether next to all bars are in sessions and few sessions have none."""
     own, inside, found = _owners(s, times)
     if daily:
         (own, found), inside = _dated(s, times), found
+    if not found.any() or inside.mean() < EXTENDED:
+        return False
+    own, stray = own[found], times[~found]
     span = own[-1] - own[0] + 1
-    missing = span - len(np.unique(own))
-    return bool(found.all() and inside.mean() >= EXTENDED and missing <= max(1, MISSING * span))
+    if len(stray):
+        days = s.day[[own[0], own[-1]]].astype("datetime64[D]")
+        closed = np.busday_count(days[0], days[1] + 1) - span
+        if len(stray) > max(1, STRAY * len(times)) or HEEDED * len(np.unique(midnight(stray))) > closed:
+            return False
+    return bool(span - len(np.unique(own)) <= max(1, MISSING * span))
 
 
 def _in_sessions(
