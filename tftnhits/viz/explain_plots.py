@@ -322,7 +322,7 @@ def plot_explanation(explanation: Explanation, symbol: str | None = None, theme:
         stacks = list(dict.fromkeys(table["stack"]))
         _stacked(axes[-1], table, stacks[1:], "width", look)
         axes[-1].set(xlabel="steps ahead, bars", ylabel="log return, %")
-        axis_title(axes[-1], f"N-HITS: {LEVEL:.0%} interval's width", look)
+        axis_title(axes[-1], f"N-HITS: change of the {LEVEL:.0%} width", look)
         handles, labels = axes[-1].get_legend_handles_labels()
         legend(figure, look, handles, labels, loc="outside lower right")
         change = table[table["step"] == table["step"].max()].set_index("stack")["width"].drop(BASELINE).sum()
