@@ -17,7 +17,7 @@ import tftnhits as tn
 from tftnhits.viz import plots
 from tftnhits.viz.explain import explain_rows, permutation_importance
 from tftnhits.viz.market import autocorrelation, labels_of, plotly_bars
-from tftnhits.viz.style import DPI, PRINT_DPI, THEMES, caption_of, price
+from tftnhits.viz.style import DPI, PRINT_DPI, THEMES, caption_of, price, unit_of
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +121,17 @@ def test_how_many_is_a_whole_number_from_1(forecast, explained, bars, number):
     for name, draw in draws.items():
         with pytest.raises(tn.errors.ConfigError, match=f"{name} is .*whole number"):
             draw()
+
+
+def test_titles_name_the_bars_unit_and_no_negative_zero(predictor, bars):
+    for freq, unit in (("W-FRI", "week"), ("ME", "month"), ("QE", "bar"), ("h", "bar"), ("B", "session")):
+        own = bars[bars["symbol"] == "KO"].tail(60)
+        fc = predictor.predict(own.assign(date=pd.date_range(end="2017-12-15", periods=60, freq=freq)), horizon=1)
+        assert f"% in 1 {unit}, " in title(fc.plot())
+    assert unit_of(pd.DatetimeIndex(["2017-12-15", "2017-12-18"])) == "bar" and unit_of(np.arange(5)) == "bar"
+    assert unit_of(pd.DatetimeIndex(["2017-12-14", "2017-12-15", "2017-12-18"])) == "session"
+    still = replace(fc, frame=fc.frame.assign(median=own["close"].iloc[-1] * (1 - 1e-5)))
+    assert "median +0.0% in 1 session" in title(still.plot())
 
 
 def test_interactive_figures_are_small_and_need_no_network(forecast, bars):

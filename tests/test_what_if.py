@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tftnhits as tn
-from tftnhits.viz.style import THEMES, caption_of
-from tftnhits.viz.what_if import KEEP, MAX_BARS, NOTHING, USUAL, Comparison, Shock, WhatIf, sensitivity, shocked, signed
+from tftnhits.viz.style import THEMES, caption_of, signed
+from tftnhits.viz.what_if import KEEP, MAX_BARS, NOTHING, USUAL, Comparison, Shock, WhatIf, sensitivity, shocked
 from tftnhits.viz.what_if_views import LIMITS, RESPONSE, drivers_html, plot_sensitivity, plot_what_if, table_html
 
 ORIGIN = "2015-08-21"
@@ -279,6 +279,21 @@ def test_a_short_history_is_answered_by_the_chain_and_doesnt_stop_others(bars, l
     new = new[new["date"] == ORIGIN]  # a single bar, too few for any member
     with_new = WhatIf(pd.concat([bars, new]), model).ask("KO", ORIGIN, Shock(-5))
     assert with_new.fans["after"].equals(lab.ask("KO", ORIGIN, Shock(-5)).fans["after"])
+
+
+def test_a_change_of_model_is_no_effect_of_the_shock(bars, model):
+    short = own(bars[bars["date"] <= ORIGIN]).tail(58)
+    answer = WhatIf(short, model).ask("KO", None, Shock(bars=5))
+    assert answer.models == ("gradient boosting", "ensemble (0.65 TFT + 0.35 N-HITS)")
+    said = "; part of it is a change of model, from gradient boosting to ensemble (0.65 TFT + 0.35 N-HITS)"
+    assert answer.title.endswith(said)
+    assert plot_what_if(answer).get_suptitle().replace("\n", " ") == answer.title
+    assert "change of model" not in WhatIf(short, model).ask("KO", None, Shock(bars=1)).title
+
+
+def test_weeks_are_no_sessions(model):
+    for freq, unit in (("W-FRI", "weeks"), ("h", "bars"), ("B", "sessions")):
+        assert f"% in 5 {unit}, " in WhatIf(made_bars(("A",), 100, freq), model).ask("A").title
 
 
 def test_bars_without_dates_stand_on_their_numbers(bars, model):

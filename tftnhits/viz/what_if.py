@@ -24,7 +24,7 @@ from ..errors import ConfigError, DataError, shown
 from ..forecast.ensemble import Member
 from ..forecast.predictor import Predictor
 from ..forecast.result import Forecast
-from .style import price
+from .style import price, signed, unit_of
 
 KEEP = 400  # bars that a forecast is made from: with all there are, its width differs by about 1e-4 of itself
 USUAL = 20  # bars whose medians are the range and the volume of a hypothetical bar
@@ -194,8 +194,7 @@ class Comparison:
         """The finding, in one sentence."""
         table, fc = self.table, self.before
         last, level = table.iloc[-1], f"{100 * fc.level:g}% interval"
-        daily = self.axis == "date" and self.past["x"].iloc[-1] == self.past["x"].iloc[-1].normalize()
-        ahead = f"{len(table)} {'session' if daily else 'bar'}{'s' * (len(table) > 1)}"
+        ahead = f"{len(table)} {unit_of(self.past['x'])}{'s' * (len(table) > 1)}"
         median = f"median {signed(last['after', 'median %'])}% in {ahead}"
         if self.shock == NOTHING:
             low, high = last["before", "lower"], last["before", "upper"]
@@ -206,7 +205,14 @@ class Comparison:
             return f"{text}; it came to {price(value)}, {'inside' if low <= value <= high else 'outside'}"
         wide = last["change", "width"]
         how = "as wide" if abs(wide) < 0.5 else f"{abs(wide):.0f}% {'wider' if wide > 0 else 'narrower'}"
-        return f"{self.symbol}, {self.shock}: {median} instead of {signed(last['before', 'median %'])}%, {level} {how}"
+        text = f"{self.symbol}, {self.shock}: {median} instead of {signed(last['before', 'median %'])}%, {level} {how}"
+        before, after = self.models
+        return text if before == after else f"{text}; part of it is a change of model, from {before} to {after}"
+
+    @property
+    def models(self) -> tuple[str, str]:
+        """Who answers before and after: where a path gives a longer history, it may be another link of the chain."""
+        return self.before.model_used[self.symbol], self.after.model_used[self.symbol]
 
     def drivers(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Where TFT looked, before and after, in percent: its past inputs, and its past bars by x; the largest first.
@@ -267,6 +273,7 @@ class WhatIf:
         day = self.date.astype("datetime64[D]")
         # a date names one bar
         self.by_day = self.dated and bool(np.delete(day[1:] != day[:-1], first[1:] - 1).all())
+        self.least = min(m.context for m in (*self.model.members.values(), self.model.walk))  # bars for an answer
         self._kept: dict[Any, tuple[Any, Any]] = {}  # what -> (for which question, answer)
 
     def bar_at(self, symbol: str, origin: Any = None) -> int:
@@ -274,7 +281,7 @@ class WhatIf:
 
         Raises DataError on an unknown symbol, on what is no origin, and where there is no bar so early.
         """
-        if symbol not in self.span:
+        if symbol not in self.symbols:
             raise DataError(f"There is no symbol {shown(symbol)}; there are {', '.join(self.symbols[:10])}.")
         first, end = self.span[symbol]
         if origin is None:
@@ -347,12 +354,11 @@ class WhatIf:
 
     def _rows(self, symbol: str, at: int) -> np.ndarray:
         origin, found = self.span[symbol][0] + at, []
-        least = min(m.context for m in (*self.model.members.values(), self.model.walk))
         for name, (begin, end) in self.span.items():
             stop = origin + 1
             if name != symbol:
                 stop = begin + int(np.searchsorted(self.date[begin:end], self.date[origin], side="right"))
-                if not self.dated or stop - begin < least:  # one too short for a panel would stop all others
+                if not self.dated or stop - begin < self.least:  # one too short for a panel would stop all others
                     continue
             found.append(np.arange(max(begin, stop - KEEP), stop))
         return np.concatenate(found)
@@ -388,8 +394,3 @@ def sensitivity(
     table = pd.DataFrame(rows, columns=["change", "median", "width"])
     table.attrs["interval"] = f"{100 * settings.get('level', LEVEL):g}% interval"
     return table
-
-
-def signed(value: float, digits: int = 2) -> str:
-    """A number with its sign; none that is shown as zero is negative."""
-    return f"{round(value, digits) + 0.0:+.{digits}f}"
