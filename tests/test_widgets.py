@@ -140,7 +140,8 @@ def test_earlier_and_later_go_from_bar_to_bar(panel):
     assert panel.controls["origin"].value == date(2015, 10, 30)
     panel.controls["origin"].value = date(1999, 1, 1)
     panel.controls["later"].click()
-    assert panel.controls["origin"].value == date(2014, 3, 3)
+    assert panel.controls["origin"].value == date(2014, 3, 4)  # the first has too few before it
+    assert "error" not in panel.status.value
 
 
 def test_the_other_tab_is_made_when_it_is_open(panel):
@@ -187,6 +188,67 @@ def test_several_controls_are_one_question(panel, monkeypatch):
         panel.set(colour="red")
 
 
+@pytest.mark.parametrize(
+    "wrong, kind, says",
+    [
+        ({"origin": "blah"}, tn.DataError, "The origin 'blah' is no date"),
+        ({"symbol": "ZZZ"}, tn.DataError, "no symbol 'ZZZ'"),
+        ({"symbol": "IBM", "mode": "x"}, tn.ConfigError, "mode can't be 'x'"),
+        ({"level": "wide"}, tn.ConfigError, "level can't be 'wide'"),
+    ],
+)
+def test_what_can_t_be_set_leaves_all_as_it_was(panel, wrong, kind, says):
+    kept, before = {n: c.value for n, c in panel.controls.items() if hasattr(c, "value")}, shown(panel)
+    with pytest.raises(kind, match=says) as caught:
+        panel.set(**{"change": -5.0, **wrong})
+    assert one_sentence(str(caught.value)) and shown(panel) == before
+    assert {name: panel.controls[name].value for name in kept} == kept
+    panel.controls["range"].value = 2.0
+    assert text(panel.title).startswith("KO, last bar range ×2: ")
+
+
+def test_another_symbol_is_asked_where_it_has_bars(model):
+    late = made_bars(("LATE",), 80).assign(date=pd.bdate_range("2020-01-01", periods=80))
+    panel = tn.what_if(pd.concat([late, made_bars(("OLD",), 80)]), model, "matplotlib", "OLD", "2015-03-02")
+    panel.controls["symbol"].value = "LATE"
+    assert panel.controls["origin"].value == date(2020, 1, 2) and "error" not in panel.status.value
+    assert "LATE can't be forecast from 2015-03-02, so the origin is now 2020-01-02." in text(panel.status)
+    panel.controls["later"].click()
+    assert panel.controls["origin"].value == date(2020, 1, 3) and "is now" not in text(panel.status)
+    panel.set(symbol="OLD", origin="2015-03-02")
+    panel.set(symbol="LATE", origin="2020-03-02")
+    assert "answers from 2020-03-02" in text(panel.status) and "is now" not in text(panel.status)
+    panel.close()
+    rows = pd.concat([made_bars(("A",), 300, None), made_bars(("B",), 80, None)])
+    panel = tn.what_if(rows, model, "matplotlib", "A")
+    panel.controls["symbol"].value = "B"
+    assert "B can't be forecast from bar 299, so the origin is now bar 79." in text(panel.status)
+    assert panel.comparison.symbol == "B" and panel.controls["origin"].value == 79
+    panel.close()
+
+
+def test_two_models_are_both_named(bars, model):
+    short = bars[(bars["symbol"] == "KO") & (bars["date"] <= "2015-08-21")].tail(58)
+    panel = tn.what_if(short, model, "matplotlib")
+    panel.set(mode=True, bars=5)
+    said = text(panel.status)
+    assert "Gradient boosting answers from 2015-08-21" in said and "part of the difference is this change" in said
+    assert "After it ensemble (0.65 TFT + 0.35 N-HITS) answers, with a 93% interval" in said
+    panel.controls["bars"].value = 1
+    assert "change of model" not in text(panel.status)
+    assert "KO has 58 bars" in text(panel.status) and "With the shock: KO has 59 bars" in text(panel.status)
+    panel.close()
+
+
+def test_the_horizon_is_counted_in_the_symbols_bars(model):
+    weeks = made_bars(("W",), 100, "W-FRI")
+    panel = tn.what_if(pd.concat([made_bars(("D",), 100), weeks]), model, "matplotlib", "W")
+    assert panel.controls["horizon"].description == "Horizon, weeks" and "5 weeks" in text(panel.title)
+    panel.controls["symbol"].value = "D"
+    assert panel.controls["horizon"].description == "Horizon, sessions"
+    panel.close()
+
+
 def test_controls_can_be_read_reached_and_found(panel):
     assert set(panel.controls) == {*SLIDERS, "symbol", "origin", "earlier", "later", "mode", "reset"}
     for name, control in panel.controls.items():
@@ -219,6 +281,38 @@ def test_lines_are_moved_in_place(live):
     assert "shocked, 80% interval" in lines(live)
     live.reset()
     assert "shocked" not in lines(live)
+
+
+def test_the_axis_follows_the_symbols_bars(model):
+    pytest.importorskip("plotly")
+    hours = [d + pd.Timedelta(hours=9.5 + i) for d in pd.bdate_range("2015-01-05", periods=30) for i in range(7)]
+    frames = [made_bars((name,), 210) for name in ("days", "hours")]
+    hourly = frames[1].assign(date=hours)
+    both = tn.what_if(pd.concat([frames[0], hourly]), model, "plotly", "hours")
+    axis, drawn = both.picture.figure.layout.xaxis, both.picture.figure.data
+    both.set(mode=True, bars=3)
+    bars = axis.categoryarray
+    assert axis.type == "category" and list(bars) == sorted(set(bars)) and len(bars) == 30 + 3 + 5
+    assert all(set(line.x) <= set(bars) for line in drawn) and set(axis.tickvals) <= set(bars)
+    both.controls["symbol"].value = "days"
+    assert axis.type == "date" and axis.rangebreaks and drawn[0].x[-1] == "2015-10-22"
+    assert (axis.categoryorder, axis.categoryarray, axis.tickvals, axis.ticktext) == (None,) * 4
+    both.controls["symbol"].value = "hours"
+    assert axis.type == "category" and not axis.rangebreaks
+    both.close()
+    numbered = tn.what_if(frames[0][["open", "high", "low", "close"]].to_numpy().tolist(), model, "plotly")
+    assert numbered.picture.figure.layout.xaxis.type == "linear" and numbered.picture.figure.data[0].x[-1] == 209
+    numbered.close()
+
+
+def test_the_live_axis_writes_prices_as_the_title_does(bars, model):
+    pytest.importorskip("plotly")
+    for size, pattern in ((1e-7, ".4~g"), (1e8, ",.0f")):
+        own = bars[bars["symbol"] == "KO"]
+        own = own.assign(**{k: own[k] * size for k in ("open", "high", "low", "close")})
+        panel = tn.what_if(own, model, "plotly")
+        assert panel.picture.figure.layout.yaxis.tickformat == pattern
+        panel.close()
 
 
 def test_a_page_that_is_loaded_again_gets_the_picture_as_it_is(live):
@@ -308,7 +402,7 @@ def test_bars_without_dates_volume_or_market(bars, model):
     panel.set(change=-3.0, market=2.0, volume=2.0)
     assert "Too few other symbols" in text(panel.status) and "The volume is not known" in text(panel.status)
     panel.controls["later"].click()
-    assert panel.controls["origin"].value == 301 and "answers from 301" in text(panel.status)
+    assert panel.controls["origin"].value == 301 and "answers from bar 301" in text(panel.status)
     panel.close()
     hourly = tn.what_if(made_bars(("A",), 200, "h"), model, "matplotlib", origin=150)
     assert "answers from 2015-01-08 06:00:00" in text(hourly.status) and "5 bars" in text(hourly.title)

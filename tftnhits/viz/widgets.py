@@ -19,7 +19,7 @@ import pandas as pd
 
 from ..config import LEVEL
 from ..errors import ConfigError, DataError, MissingDependency, TftnhitsError, one_line, shown
-from .style import price, theme_of
+from .style import price, theme_of, unit_of
 from .what_if import NOTHING, Comparison, Shock, WhatIf
 from .what_if_views import LivePicture, RedrawnPicture, drivers_html, table_html, when
 
@@ -127,7 +127,8 @@ class Panel:
         self.tabs.set_title(0, "What differs")
         self.tabs.set_title(1, "Where TFT looked")
         self.root = _classed(self._arranged(), "what-if")
-        self._quiet = False
+        self._quiet, self._moved = False, ""
+        self.controls["symbol"].observe(self._into_range, "value")
         for name, control in self.controls.items():
             if name in ("earlier", "later", "reset"):
                 control.on_click(getattr(self, name))
@@ -155,14 +156,28 @@ class Panel:
         return ipywidgets.VBox([ipywidgets.HTML(CSS), controls, below, self.title, self.status, picture, self.tabs])
 
     def set(self, **values: Any) -> None:
-        """Several controls at once, as one question: set(symbol="KO", change=-5.0); raises ConfigError."""
+        """Several controls at once, as one question: set(symbol="KO", change=-5.0).
+
+        Raises ConfigError on what is no control and on a value that it can't take, DataError on an unknown symbol and
+        on what is no origin; all controls are then as they were.
+        """
         if unknown := sorted(set(values) - {n for n, c in self.controls.items() if hasattr(c, "value")}):
             raise ConfigError(f"The panel has no control {shown(unknown[0])}; see panel.controls.")
+        symbol = values.get("symbol", self.controls["symbol"].value)
+        self.lab.bar_at(symbol)
+        if values.get("origin") is not None:
+            values["origin"] = _as_origin(self.lab, symbol, values["origin"])
+        kept = {name: control.value for name, control in self.controls.items() if hasattr(control, "value")}
         self._quiet = True
         try:
-            for name, value in values.items():
-                day = name == "origin" and self.lab.by_day and value is not None
-                self.controls[name].value = pd.Timestamp(value).date() if day else value
+            for name in sorted(values, key="symbol".__ne__):  # first, since it may move the origin
+                self.controls[name].value = values[name]
+            self._moved = "" if "origin" in values else self._moved
+        except Exception as error:  # the widgets' own, by the kind of the value
+            for before, value in kept.items():
+                self.controls[before].value = value
+            self._moved = ""
+            raise ConfigError(f"The panel's {name} can't be {shown(values[name])}; see panel.controls.") from error
         finally:
             self._quiet = False
         self.refresh()
@@ -181,24 +196,33 @@ class Panel:
 
     def _step(self, by: int) -> None:
         symbol, origin = (self.controls[n].value for n in ("symbol", "origin"))
-        try:
-            at = self.lab.bar_at(symbol, origin) + by
-        except DataError:
-            at = 0
-        self.controls["origin"].value = _origin(self.lab, symbol, at)
+        self.controls["origin"].value = _origin(self.lab, symbol, _near(self.lab, symbol, origin, by))
+
+    def _into_range(self, _: Any) -> None:
+        """Another symbol: its own unit, and an origin that it can be forecast from."""
+        symbol, origin = (self.controls[n].value for n in ("symbol", "origin"))
+        self.controls["horizon"].description, self._moved = _horizon(self.lab, symbol), ""
+        if origin is None or _can_answer(self.lab, symbol, origin):
+            return
+        now = _origin(self.lab, symbol, _near(self.lab, symbol, origin))
+        bar = "" if self.lab.by_day else "bar "
+        self._moved = f"{symbol} can't be forecast from {bar}{origin}, so the origin is now {bar}{now}."
+        quiet, self._quiet = self._quiet, True
+        self.controls["origin"].value = now
+        self._quiet = quiet
 
     def refresh(self, _: Any = None) -> None:
         """Ask what the controls say and show the answer, or in one sentence why there is none."""
         if self._quiet:
             return
-        c = self.controls
+        c, moved, self._moved = self.controls, self._moved, ""
         path = bool(c["mode"].value)
         c["bars"].disabled = not path
         self.hint.value = f"<p>{HINTS[path]}</p>"
         try:
             comparison = self._ask()
             title, table = f"<h3>{escape(comparison.title)}</h3>", table_html(comparison)
-            said = " ".join([_said(comparison), *self._caveats(comparison)])
+            said = " ".join(filter(None, [_said(comparison), moved, *self._caveats(comparison)]))
             status = f'<div role="status">{escape(said)}</div>'
             self.picture.draw(comparison)
             self.status.value, self.table.value, self.title.value = status, table, title  # the title last: all is there
@@ -257,20 +281,56 @@ def _said(c: Comparison) -> str:
     """Who answers from where, and what the shock amounts to."""
     fc, last, made = c.before, c.past.iloc[-1], c.assumed.iloc[-1]
     who = fc.model_used[c.symbol]
-    text = f"{who[0].upper()}{who[1:]} answers from {when(last['x'])}: {fc.caption(c.symbol)}."
+    x = when(last["x"]) if c.axis == "date" else f"bar {last['x']}"
+    text = f"{who[0].upper()}{who[1:]} answers from {x}: {fc.caption(c.symbol)}."
     if c.shock != NOTHING:
         bar = f"close {price(made['close'])}, low {price(made['low'])}, high {price(made['high'])}"
         bar += f", volume {made['volume']:,.0f}" if np.isfinite(made["volume"]) else ""
         was = f"instead of a close of {price(last['close'])}" if not c.shock.bars else f"on {when(made['x'])}"
         text += f" Assumed: {bar}, {was}."
-    return " ".join([text, *fc.warnings[c.symbol]])
+    before, after = c.models
+    if before != after:
+        text += f" After it {after} answers, with a {c.after.caption(c.symbol)}: "
+        text += "part of the difference is this change of model, not the shock's."
+    more = [f"With the shock: {said}" for said in c.after.warnings[c.symbol] if said not in fc.warnings[c.symbol]]
+    return " ".join([text, *fc.warnings[c.symbol], *more])
 
 
 def _origin(lab: WhatIf, symbol: str, at: int) -> Any:
-    """What the origin's control holds for the symbol's bar number `at`, or the nearest there is."""
+    """What the origin's control holds for the symbol's bar number `at`."""
+    return pd.Timestamp(lab.date[lab.span[symbol][0] + at]).date() if lab.by_day else at
+
+
+def _as_origin(lab: WhatIf, symbol: str, origin: Any) -> Any:
+    """What the origin's control holds for an origin as bar_at takes it; raises DataError."""
+    if not lab.by_day:
+        return lab.bar_at(symbol, origin)
+    try:
+        return pd.Timestamp(origin).date()  # one without a bar is said in the panel
+    except (ValueError, TypeError, OverflowError) as error:
+        raise DataError(f"The origin {shown(origin)} is no date; write it as 2015-08-21.") from error
+
+
+def _can_answer(lab: WhatIf, symbol: str, origin: Any) -> bool:
+    try:
+        return lab.bar_at(symbol, origin) >= lab.least - 1
+    except DataError:
+        return False
+
+
+def _near(lab: WhatIf, symbol: str, origin: Any, by: int = 0) -> int:
+    """Number of the bar `by` bars from the origin's, or of the nearest that can be answered."""
     first, end = lab.span[symbol]
-    at = min(max(at, 0), end - first - 1)
-    return pd.Timestamp(lab.date[first + at]).date() if lab.by_day else at
+    try:
+        at = lab.bar_at(symbol, origin) + by
+    except DataError:  # before the first bar, or a number beyond the last
+        at = 0 if lab.by_day else origin
+    return min(max(at, lab.least - 1), end - first - 1)
+
+
+def _horizon(lab: WhatIf, symbol: str) -> str:
+    """What the horizon's control is called."""
+    return f"Horizon, {unit_of(lab.date[slice(*lab.span[symbol])])}s"
 
 
 def _own_weight(lab: WhatIf) -> int:
@@ -283,13 +343,12 @@ def _controls(lab: WhatIf, symbol: str, at: int) -> dict[str, Any]:
     longest, networks = max(b - a for a, b in lab.span.values()), {"tft", "nhits"} <= set(model.members)
     start = {"value": _origin(lab, symbol, at), "description": "Origin, date"}
     later = {"value": start["value"], "min": 0, "max": longest - 1, "description": "Origin, bar number"}
-    unit = "sessions" if lab.by_day else "bars"
     found = {
         "symbol": w.Dropdown(options=lab.symbols, value=symbol, description="Symbol"),
         "origin": w.DatePicker(**start) if lab.by_day else w.BoundedIntText(**later),
         "earlier": w.Button(description="Earlier", tooltip="One bar back"),
         "later": w.Button(description="Later", tooltip="One bar on"),
-        "horizon": _slider(model.horizon, 1, model.horizon, 1, f"Horizon, {unit}"),
+        "horizon": _slider(model.horizon, 1, model.horizon, 1, _horizon(lab, symbol)),
         "level": _slider(round(100 * LEVEL), 50, 99, 1, "Interval, %"),
         "weight": _slider(_own_weight(lab), 0, 100, 1, "TFT's weight, %", disabled=not networks),
         "mode": w.Dropdown(options=list(MODES), value=False, description="Shock"),
