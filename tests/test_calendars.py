@@ -273,6 +273,17 @@ def test_lunch_golden_week_and_a_half_day_in_asia():
 
 
 @needs_package
+@pytest.mark.parametrize("freq", ["60min", "90min", "120min"])
+def test_a_bar_that_begins_in_the_break_and_outlasts_it_comes_each_day(freq):
+    days = days_of("XTKS")
+    days = days[(days > "2018-09-01") & (days < "2019-01-10")]
+    every = session(days, "09:00", "14:59", freq).as_unit("ns")  # 12:00 too; the break ends at 12:30
+    past, then = every[every < "2018-12-28"], every[every > "2018-12-28"]
+    assert calendar_of(past, "7203.T") == "XTKS" and ahead_of(past, 9, "7203.T").equals(then[:9])
+    assert ahead_of(past[-3:], 9, "7203.T")[:2].equals(then[:2])  # of a day cut off
+
+
+@needs_package
 def test_a_single_day_goes_on_by_the_hours_of_its_exchange():
     morning = session(stamps("2019-11-27"), "09:30", "11:29", "min")
     rest = session(stamps("2019-11-27"), "11:30", "15:59", "min")

@@ -266,15 +266,20 @@ def _open_slots(s: Sessions, times: np.ndarray, step: np.timedelta64, horizon: i
     base = s.open if hours else s.day  # bars of hours of their own are placed by the time of day
     own = np.maximum(np.searchsorted(base, late, side="right") - 1, 0)
     ends = bool(np.isin(late, s.close).sum() > np.isin(late, s.open).sum())  # bars are stamped with their end
-    usual = _usual_places(s, own, late - base[own], step, hours)
+    usual = _usual_places(s, own, late - base[own])
+    grid = not len(usual) and hours and step >= SECOND
+    if grid:  # each step of the hours, but for the break
+        full = s.usual[own[-1]]
+        usual = np.arange((late[-1] - base[own[-1]]) % step, s.close[full] - s.open[full] + step, step)
     at = np.arange(own[-1], min(own[-1] + horizon + 10, len(base)))[:, None]
     ahead = base[at] + usual  # [sessions, places]
     if hours:
         start, stop = s.pause[at, 0], s.pause[at, 1]
         if ends:
-            keep = (ahead > s.open[at]) & (ahead <= s.close[at]) & ~((ahead > start) & (ahead <= stop))
+            keep, pause = (ahead > s.open[at]) & (ahead <= s.close[at]), (ahead > start) & (ahead <= stop)
         else:
-            keep = (ahead < s.close[at]) & ~((ahead >= start) & (ahead < stop))
+            keep, pause = ahead < s.close[at], (ahead >= start) & (ahead < stop)
+        keep &= ~(pause & grid)  # a usual bar that begins in the break outlasts it
     else:  # they end as much earlier on half days as the exchange's do
         close = s.close - s.day
         earlier = np.maximum(close[s.usual] - close, np.timedelta64(0))
@@ -282,12 +287,8 @@ def _open_slots(s: Sessions, times: np.ndarray, step: np.timedelta64, horizon: i
     return ahead[keep & (ahead > times[-1])][:horizon]
 
 
-def _usual_places(s: Sessions, own: np.ndarray, offset: np.ndarray, step: np.timedelta64, hours: bool) -> np.ndarray:
-    """Offsets from a session's start at which bars are usual, ascending; each step of its hours where none is known."""
+def _usual_places(s: Sessions, own: np.ndarray, offset: np.ndarray) -> np.ndarray:
+    """Offsets from a session's start at which bars are usual, ascending; empty if no whole session is known."""
     whole = (s.usual[own] == own) & (own > own[0]) & (own < own[-1])  # the first and the last may be cut
     usual, count = np.unique(offset[whole & (offset < DAY)], return_counts=True)
-    usual = usual[2 * count >= len(np.unique(own[whole]))]
-    if len(usual) or not hours or step < SECOND:
-        return usual
-    full = s.usual[own[-1]]
-    return np.arange(offset[-1] % step, s.close[full] - s.open[full] + step, step)
+    return usual[2 * count >= len(np.unique(own[whole]))]
