@@ -129,7 +129,7 @@ class Predictor:
         if len(frames) > 1:
             frame = pd.concat(frames).sort_values(["symbol", "origin", "step"], ignore_index=True)
         used, coverage, warnings = ({s: said[s][i] for s in panel.symbols} for i in range(3))
-        return Forecast(frame, bars, float(level), used, coverage, warnings, self._measured(), (self, panel, rows))
+        return Forecast(frame, bars, float(level), used, coverage, warnings, self.measured(), (self, panel, rows))
 
     def calibrated(self, bars: Any, calendar: str | Mapping[str, str | None] | None = None) -> Predictor:
         """A copy whose calibration has gone on, date by date, over the origins of `bars` with known outcomes.
@@ -251,7 +251,7 @@ class Predictor:
         own = link != "ensemble" or shares == self.weights
         return self.calibration[link].realised(level) if own else None
 
-    def _measured(self) -> str:
+    def measured(self) -> str:
         """What the coverage was measured on: "252 dates to 2017-12-21"."""
         dates = max((c.dates for c in self.calibration.values()), default=0)
         return f"{dates} dates to {max(self.seen.values())[:10]}" if self.seen else f"{dates} bars"

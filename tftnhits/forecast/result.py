@@ -19,7 +19,7 @@ class Forecast:
 
     `frame` is tidy: symbol, origin, step, date, median, lower, upper, and a column for each quantile named by
     its level ("0.05"), all prices; `origin` is a date, or a bar's number where bars have no dates. `coverage` is
-    the share of outcomes inside such intervals, calibrated online, over the last year of walk-forward origins.
+    the share of outcomes inside such intervals, calibrated online, over the walk-forward origins of `measured`.
     """
 
     frame: pd.DataFrame
