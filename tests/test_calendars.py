@@ -348,6 +348,39 @@ def test_a_stray_row_or_two_on_holidays_turn_no_calendar_off():
     assert calendar_of(hours.append(session(closed[:1], "09:30", "15:30", "60min")).sort_values()) == "XNYS"
 
 
+def ends_of(days, freq):
+    """The last of the days in each period."""
+    return pd.DatetimeIndex(days.to_series().groupby(days.to_period(freq)).max())
+
+
+@needs_package
+@pytest.mark.parametrize("freq", ["W", "M", "Q"])
+def test_weeks_and_months_by_their_last_sessions_go_on_so(freq):
+    """From each of them, and from a week that is not over."""
+    for suffix, name in (("", "XNYS"), (".T", "XTKS"), (".SS", "XSHG")):
+        days = days_of(name)[300:]
+        ends = ends_of(days, freq) + pd.Timedelta(hours=16)
+        for i in range(12, len(ends) - 5):
+            assert ahead_of(ends[:i], 5, suffix).equals(ends[i : i + 5])
+    assert calendar_of(ends, ".SS") == "XSHG"
+    good_friday = stamps("2017-04-13")  # closed on the next day
+    weeks = ends_of(days_of("XNYS"), "W")
+    past = weeks[weeks <= good_friday[0]]
+    assert past[-1] == good_friday[0]
+    assert ahead_of(past, 5).equals(pd.date_range("2017-04-21", periods=5, freq="W-FRI").as_unit("ns"))
+    assert ahead_of(past[:-1].append(stamps("2017-04-11")), 1).equals(stamps("2017-04-21"))
+
+
+@needs_package
+@pytest.mark.parametrize("freq", ["W-MON", "W-WED", "W-FRI", "W-SAT", "W-SUN", "MS", "ME", "QE", "10D"])
+def test_weeks_and_months_by_labels_stay_as_they_are(freq):
+    every = pd.date_range("2015-01-01", "2023-12-31", freq=freq).as_unit("ns")
+    for end in range(len(every) // 2, len(every) - 5, 3):
+        past, then = every[:end], next_sessions(every[:end], 5)
+        assert calendar_of(past, "KO") is None
+        assert sessions_ahead(past, 5, "XNYS")[0].equals(then) and sessions_ahead(past, 5, "XNYS")[1] == 5
+
+
 @needs_package
 def test_no_other_market_is_taken_for_new_york():
     markets = [days_of(name)[300:] for name in ("XLON", "XETR", "XTKS", "XTSE", "XHKG", "XASX", "BVMF")]

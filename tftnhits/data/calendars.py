@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import ConfigError, MissingDependency, shown
-from .patterns import DAY, RECENT_WEEKS, WEEK, midnight, pattern_ahead, plain, recent, step_of, weekday_of
+from .patterns import DAY, MONDAY, RECENT_WEEKS, WEEK, midnight, pattern_ahead, plain, recent, step_of, weekday_of
 
 SECOND = np.timedelta64(10**9, "ns")
 
@@ -28,6 +28,8 @@ STRAY = 0.01  # share of bars that may lie outside them, if the calendar's close
 HEEDED = 4  # times as many as those with such a bar: with less proof, any other exchange would do
 IN_HOURS = 0.9  # share of intraday bars within opening hours; bars before and after them are placed by their date
 EXTENDED = 1 / 3  # least share in hours that bars of an exchange have: 6.5 hours of the 16 with those around them
+ENDS = 0.9  # share of weekly and monthly bars that are stamped with their period's last session
+LATE_WEEKS, LATE_MONTHS = 56, 12  # bars looked at for that; a Good Friday is among them, closed or a label
 _YAHOO = """
     L:XLON IL:XLON IR:XDUB PA:XPAR AS:XAMS BR:XBRU LS:XLIS MI:XMIL MC:XMAD DE:XETR F:XFRA SG:XSTU DU:XDUS HM:XHAM
     SW:XSWX VI:XWBO ST:XSTO CO:XCSE HE:XHEL OL:XOSL IC:XICE TL:XTAL RG:XRIS VS:XLIT WA:XWAR PR:XPRA BD:XBUD RO:XBSE
@@ -66,7 +68,8 @@ def calendar_of(
 
     `calendar`, a name or names by symbol, decides; where it says nothing, the candidate is 24/7 for bars on both days
     of the weekend, the exchange of a Yahoo suffix (".L", "-USD"), else XNYS. It is taken if next to all bars of the
-    last year lie in its sessions and few of these have no bar. Raises ConfigError on an unknown name,
+    last year lie in its sessions and few of these have no bar, or for longer bars if they are the last sessions of
+    their weeks or months. Raises ConfigError on an unknown name,
     MissingDependency on a name without exchange_calendars; to infer, the package may be missing.
     """
     if not isinstance(calendar, str | Mapping | None):
@@ -75,8 +78,11 @@ def calendar_of(
     if given is not None:
         return _resolved(given)
     times = recent(dates)
-    if not len(times) or (step := step_of(times)) >= 1.5 * DAY:
+    if not len(times):
         return None
+    if (step := step_of(times)) >= 1.5 * DAY:
+        name = _candidate(symbol, times[-LATE_WEEKS:])
+        return name if _period_ends(name, times, step, 1) is not None else None
     days = times.astype("datetime64[D]")
     times = times[days > days[-1] - PROOF]
     name = _candidate(symbol, times)
@@ -90,8 +96,8 @@ def next_sessions(dates: pd.DatetimeIndex, horizon: int, calendar: str | None = 
     With a calendar (see `calendar_of`) daily bars come at its sessions and intraday bars at the usual times of these,
     until they close; round the clock if it is 24/7. Without one, and beyond its range, daily bars keep the
     weekdays that are usual of late, intraday bars the usual times of the week (of the day while the history is
-    shorter than two weeks), and holidays are not known. Months and other steps go on evenly. A single date counts
-    as daily.
+    shorter than two weeks), and holidays are not known. Weeks and months that are stamped with a calendar's last
+    session in each go on so; other months and steps go on evenly. A single date counts as daily.
     """
     return sessions_ahead(dates, horizon, calendar)[0]
 
@@ -101,10 +107,12 @@ def sessions_ahead(dates: pd.DatetimeIndex, horizon: int, calendar: str | None =
     times = recent(dates)
     if not len(times) or horizon < 1:
         return pd.DatetimeIndex(np.full(max(horizon, 0), np.datetime64("NaT", "ns"))), horizon
-    step = step_of(times)
-    if calendar is None or step >= 1.5 * DAY:
+    step, found = step_of(times), None
+    if calendar is not None:
+        found = (_in_sessions if step < 1.5 * DAY else _period_ends)(calendar, times, step, horizon)
+    if found is None:
         return pd.DatetimeIndex(pattern_ahead(times, step, horizon)), horizon
-    ahead, known_to = _in_sessions(calendar, times, step, horizon)
+    ahead, known_to = found
     if (told := len(ahead)) < horizon:
         said = "The calendar %s tells %d of the %d bars after %s; the others go by the bars' pattern."
         log.warning(said, calendar, told, horizon, times[-1])
@@ -257,6 +265,30 @@ def _in_sessions(
     elif not len(ahead := _open_slots(s, times, step, horizon)) and last < s.open[-1]:
         return ahead, None  # there are sessions, but no usual places in them
     return ahead, s.end + DAY - np.timedelta64(1, "ns")
+
+
+def _period_ends(
+    name: str, times: np.ndarray, step: np.timedelta64, horizon: int
+) -> tuple[np.ndarray, np.datetime64 | None] | None:
+    """`_in_sessions` of weeks and months by their last sessions; None where bars are labelled in another way."""
+    last, monthly = times[-1], step >= 27 * DAY
+    late = times[-(LATE_MONTHS if monthly else LATE_WEEKS) :]
+    if name == ALWAYS or len(late) < 4:
+        return None
+    if (s := _sessions_around(name, last, int(horizon * step / DAY), first=late[0])) is None:
+        return None
+
+    def period(days: np.ndarray) -> np.ndarray:
+        return (days.astype("datetime64[M]") if monthly else (days - MONDAY) // WEEK).astype(np.int64)
+
+    number = period(s.day)
+    ends = np.diff(number, append=period(s.end + DAY)) > 0  # not where the calendar ends before its period does
+    own, found = _dated(s, late)
+    if not found.all() or ends[own[:-1]].mean() < ENDS:  # the last bar's may not be over
+        return None
+    every = max(1, round(step / DAY / (30.44 if monthly else 7)))
+    ahead = s.day[ends & (number > number[own[-1]])][every - 1 :: every]
+    return ahead[:horizon] + (last - midnight(last)), None
 
 
 def _open_slots(s: Sessions, times: np.ndarray, step: np.timedelta64, horizon: int) -> np.ndarray:

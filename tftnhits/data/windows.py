@@ -266,7 +266,7 @@ def _calendar(
             minutes = minutes if np.isfinite(minutes) else 1440.0  # a single bar counts as daily
             future, told = sessions_ahead(times, ahead, key[1])
             full = np.r_[own, future.to_numpy("datetime64[ns]")]
-            session = session_lengths(pd.DatetimeIndex(full), key[1]) if lengths else None
+            session = session_lengths(pd.DatetimeIndex(full), key[1]) if lengths and minutes < 1.5 * 1440 else None
             known_rows = F.known_features(full, minutes, session)
             has = bool(known_rows[0, F.KNOWN.index("has_calendar")])
             weekends = has and bool((times.day_of_week >= 5).any())
