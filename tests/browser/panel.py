@@ -60,6 +60,20 @@ class WhatIf:
         """A key on a slider's handle."""
         self.page.locator(f"{ROOT} .tftnhits-{control} .noUi-handle").press(key)
 
+    def zoom(self) -> None:
+        """Drags a box in the picture."""
+        box = self.page.locator(f"{ROOT} .js-plotly-plot .nsewdrag").first.bounding_box()
+        left, top = box["x"] + box["width"] / 3, box["y"] + box["height"] / 3
+        self.page.mouse.move(left, top)
+        self.page.mouse.down()
+        self.page.mouse.move(left + 150, top + 80, steps=5)
+        self.page.mouse.up()
+        self.settle()
+
+    def prices(self) -> list[float]:
+        """The lowest and the highest price on the picture's axis."""
+        return self.page.eval_on_selector(f"{ROOT} .js-plotly-plot", "plot => plot._fullLayout.yaxis.range")
+
     def choose(self, symbol: str) -> None:
         self.page.locator(f"{ROOT} .tftnhits-symbol select").select_option(label=symbol)
 

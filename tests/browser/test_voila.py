@@ -32,10 +32,17 @@ def test_the_page_is_ready_and_answers(app, visit, measure):
     took = [panel.seconds(lambda: panel.press("change", "ArrowLeft")) for _ in range(3)]
     panel.settle()
     assert all(a != b for a, b in zip(before, panel.shown()))
+    whole = panel.prices()
+    panel.zoom()
+    zoomed = panel.prices()
+    panel.press("volume", "ArrowRight")
+    panel.settle()
+    assert whole[0] < zoomed[0] < zoomed[1] < whole[1] and panel.prices() == zoomed
     before, other = panel.shown(), next(s for s in panel.symbols() if s not in panel.title())
     took.append(panel.seconds(lambda: panel.choose(other)))
     panel.settle()
     assert all(a != b for a, b in zip(before, panel.shown())) and not panel.problem()
+    assert panel.prices() != zoomed  # which would show nothing of another symbol's prices
     visit.picture("page")
     measure("make app: typed to interactive panel", [ready], 15)
     measure("make app: slider to picture", took, 0.5)

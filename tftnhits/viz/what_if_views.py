@@ -186,12 +186,16 @@ class LivePicture:
             ) from error
         self.figure._config = {"responsive": True, "displaylogo": False}  # there is no public way
         self.widgets = [self.figure, *_fitters()]
+        self.symbol = ""
 
     def draw(self, comparison: Comparison) -> None:
-        """Show another comparison."""
-        bars = _bars(comparison)
+        """Show another comparison; a zoom stays until another symbol is chosen."""
+        bars, another = _bars(comparison), comparison.symbol != self.symbol
+        self.symbol = comparison.symbol
         places, axis = _axis(bars)
         pattern = price_pattern(comparison.past["close"].tail(SHOWN))
+        if another:  # first off, since only changes are sent, and of a zoom the kernel doesn't hear
+            self.figure.update_layout(xaxis_autorange=False, yaxis_autorange=False)
         with self.figure.batch_update():
             for line, new in zip(self.figure.data, _lines(comparison, pattern)):
                 line.update({**new, "x": places[np.searchsorted(bars, new["x"].astype(bars.dtype))]})
@@ -199,6 +203,8 @@ class LivePicture:
                 self.figure.layout.xaxis[key] = value
             self.figure.layout.xaxis.title.text = comparison.axis
             self.figure.layout.yaxis.tickformat = pattern
+            if another:
+                self.figure.update_layout(xaxis_autorange=True, yaxis_autorange=True)
         self.figure._repr_mimebundle_()  # else Voila, and a page that is loaded again, show what was there at first
 
 
