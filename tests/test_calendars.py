@@ -436,9 +436,9 @@ def test_a_calendar_tells_as_far_as_it_goes():
     end = pd.Timestamp(calendar("XBOM", "2020-01-01", "2020-12-31").bound_max())
     days = calendar("XBOM", f"{end.year - 2}-01-01", end).sessions.as_unit("ns").rename(None)
     last = days.searchsorted(end.replace(day=24), side="right")
-    later = pd.bdate_range(end + pd.Timedelta(days=1), periods=3).as_unit("ns")
+    later = pd.bdate_range(end + pd.Timedelta(days=1), periods=8).as_unit("ns")
     assert len(pd.bdate_range(days[last - 1], end)) > len(days[last - 1 :])  # days closed, yet usual by the pattern
-    for past in (days[last - 300 : last], days[-300:], days[-300:].append(later[:1])):
+    for past in (days[last - 300 : last], days[-300:], days[-300:].append(later[:5])):
         known, new = days[days > past[-1]], later[later > past[-1]]
         assert calendar_of(past, "X.NS") == "XBOM"
         ahead, told = sessions_ahead(past, len(known) + len(new), "XBOM")
@@ -447,6 +447,21 @@ def test_a_calendar_tells_as_far_as_it_goes():
     ahead, told = sessions_ahead(hours, told + 7 * (len(days) - last) + 3, "XBOM")
     assert told == len(ahead) - 3 == 7 * (len(days) - last)
     assert ahead[told:].equals(session(later[:1], "09:15", "11:15", "60min").as_unit("ns"))
+
+
+@needs_package
+def test_a_holiday_that_a_calendar_ends_on_is_known(monkeypatch):
+    full, days = calendars._sessions("XNYS", 2010, 2019), days_of("XNYS")
+    n, end = np.searchsorted(full.day, np.datetime64("2017-12-25")), np.datetime64("2017-12-25", "ns")
+    cut = calendars.Sessions(*(x[:n] for x in full[:5]), full.start, end)
+    monkeypatch.setattr(calendars, "_sessions", lambda *_: cut)
+    past = days[days < "2017-12-22"][-300:]
+    expected = stamps("2017-12-22", "2017-12-26", "2017-12-27")
+    ahead, told = sessions_ahead(past, 3, "XNYS")
+    assert ahead.equals(expected) and told == 1
+    hours = session(past[-30:], freq="60min")
+    ahead, told = sessions_ahead(hours, 21, "XNYS")
+    assert ahead.equals(session(expected, freq="60min").as_unit("ns")) and told == 7
 
 
 @needs_package

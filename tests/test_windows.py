@@ -84,6 +84,9 @@ def test_lengths_of_sessions_are_an_input_for_those_who_name_it():
     assert short.equals(pd.DatetimeIndex(["2016-11-25", "2017-07-03", "2017-11-24"]).as_unit("ns"))
     np.testing.assert_allclose(known(named, "session").min(), np.log(3.5 / 6.5), rtol=1e-6)
     np.testing.assert_array_equal(known(named, "gap"), known(every, "gap"))
+    weeks = bars.groupby(bars["date"].dt.to_period("W")).tail(1)  # by their last sessions, half days too
+    assert "2016-11-25" in weeks["date"].astype(str).tolist()
+    assert not make_panel(weeks, PanelConfig(known=("session",)), calendar="XNYS").known.any()
     undated = make_panel(bars.assign(date=pd.NaT), PanelConfig(known=("session",)))
     assert not undated.known.any()
 
