@@ -69,8 +69,8 @@ def calendar_of(
     `calendar`, a name or names by symbol, decides; where it says nothing, the candidate is 24/7 for bars on both days
     of the weekend, the exchange of a Yahoo suffix (".L", "-USD"), else XNYS. It is taken if next to all bars of the
     last year lie in its sessions and few of these have no bar, or for longer bars if they are the last sessions of
-    their weeks or months. Raises ConfigError on an unknown name,
-    MissingDependency on a name without exchange_calendars; to infer, the package may be missing.
+    their weeks or months. Raises ConfigError on an unknown name, MissingDependency on a name without
+    exchange_calendars; to infer, the package may be missing.
     """
     if not isinstance(calendar, str | Mapping | None):
         raise ConfigError(f"The calendar is {shown(calendar)}; give a name such as {DEFAULT}, or a dict of symbols.")
