@@ -230,6 +230,20 @@ def test_predict_gives_the_numbers_of_the_predictor(typed, bars_csv, model):
     pd.testing.assert_frame_equal(frame, expected.frame, check_dtype=False, rtol=1e-9)
 
 
+def test_a_calendar_tells_the_dates_ahead(typed, one_csv, model):
+    pytest.importorskip("exchange_calendars")
+    dates = {
+        name: pd.read_csv(io.StringIO(typed("predict", one_csv, "--csv", "--model", model, "--calendar", name).out))[
+            "date"
+        ]
+        for name in ("XNYS", "24/7")
+    }
+    assert list(dates["24/7"]) != list(dates["XNYS"]) and set(pd.to_datetime(dates["XNYS"]).dt.day_of_week) <= set(
+        range(5)
+    )
+    refused(typed("predict", one_csv, "--model", model, "--calendar", "XNOPE"), "XNOPE")
+
+
 def test_one_symbol_is_one_json_object(typed, one_csv, model):
     found = json.loads(typed("predict", one_csv, "--model", model, "--json").out)
     assert found["symbol"] == "my own bars" and len(found["prediction"]) == 5

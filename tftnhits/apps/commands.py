@@ -39,7 +39,7 @@ def predict(args: argparse.Namespace) -> Iterator[str]:
     bars = _bars(args.sources)
     from ..forecast.predictor import Predictor
 
-    forecast = Predictor.load(args.model).predict(bars, args.horizon, args.level)
+    forecast = Predictor.load(args.model).predict(bars, args.horizon, args.level, calendar=args.calendar)
     if args.json or args.csv or args.plot:
         for warning in text.warnings_of(forecast):
             _say(f"warning: {warning}")

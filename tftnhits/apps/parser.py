@@ -76,6 +76,9 @@ def _add_predict(found) -> None:
         "--level", type=float, default=config.LEVEL, metavar="L",
         help=f"nominal level of the interval, between 0 and 1 (default: {config.LEVEL})",
     )  # fmt: skip
+    parser.add_argument(
+        "--calendar", metavar="NAME", help="of the dates ahead: XNYS, 24/7; default: by the bars' dates"
+    )
     parser.add_argument("--model", metavar="FOLDER_OR_ID", help="a trained model; default: the shipped one")
     forms = _forms(parser, "the summary as JSON: an object, a list for several symbols", "each step's quantiles as CSV")
     forms.add_argument(
