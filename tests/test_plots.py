@@ -71,12 +71,14 @@ def names(figure) -> list[str]:
 @pytest.mark.parametrize("level, shown", [(0.93, "93%"), (0.985, "98.5%"), (0.5, "50%")])
 def test_the_intervals_name_says_how_many_outcomes_it_held(predictor, bars, level, shown):
     fc = predictor.predict(bars, level=level)
-    caption = f"{shown} interval (held {fc.coverage['KO']:.0%} over {fc.measured})"
+    caption = f"{shown} interval (held {fc.coverage['KO']:.0%} {fc.measured})"
     figure = plots.plot_forecast(fc, "KO")
     assert caption in names(figure) and f", {shown} between" in title(figure)
     assert "50% interval" in " ".join(names(figure))
     interactive = plots.plot_forecast(fc, "KO", interactive=True)
-    assert [t.name for t in interactive.data if t.fill and t.showlegend] == [caption]
+    outer = [] if level > 0.95 else ["95% interval"]  # the widest band has a name, too
+    assert [t.name for t in interactive.data if t.fill and t.showlegend] == [*outer, caption]
+    assert names(figure)[: len(outer) + 1] == [*outer, caption]
 
 
 @pytest.mark.parametrize("shift, where", [(1.0, "inside"), (3.0, "outside")])

@@ -184,8 +184,12 @@ def test_several_controls_are_one_question(panel, monkeypatch):
     monkeypatch.setattr(panel.lab, "ask", lambda *a, ask=panel.lab.ask, **k: asked.append(a) or ask(*a, **k))
     panel.set(symbol="IBM", change=-5.0, range=2.0, origin="2015-07-01")
     assert len(asked) == 1 and "IBM, last bar -5.0%, range ×2" in text(panel.title)
-    with pytest.raises(tn.ConfigError, match="no control 'colour'"):
+    with pytest.raises(tn.ConfigError, match="'colour' is none; see panel"):
         panel.set(colour="red")
+    with pytest.raises(tn.ConfigError, match=r"'earlier' is a button; call panel.earlier\(\)"):
+        panel.set(earlier=True)
+    panel.set(mode="bars that follow", bars=2)
+    assert "IBM, 2 more bars" in text(panel.title)
 
 
 @pytest.mark.parametrize(
@@ -193,8 +197,15 @@ def test_several_controls_are_one_question(panel, monkeypatch):
     [
         ({"origin": "blah"}, tn.DataError, "The origin 'blah' is no date"),
         ({"symbol": "ZZZ"}, tn.DataError, "no symbol 'ZZZ'"),
-        ({"symbol": "IBM", "mode": "x"}, tn.ConfigError, "mode can't be 'x'"),
+        (
+            {"symbol": "IBM", "mode": "x"},
+            tn.ConfigError,
+            "mode can't be 'x'; choose one of the last bar, bars that follow",
+        ),
         ({"level": "wide"}, tn.ConfigError, "level can't be 'wide'"),
+        ({"level": 0.8}, tn.ConfigError, "level can't be 0.8; give a whole number from 50 to 99"),
+        ({"change": -20.0}, tn.ConfigError, "change can't be -20.0; give a number from -15 to 15"),
+        ({"volume": float("nan")}, tn.ConfigError, "volume can't be nan"),
     ],
 )
 def test_what_can_t_be_set_leaves_all_as_it_was(panel, wrong, kind, says):

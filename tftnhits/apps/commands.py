@@ -107,7 +107,7 @@ def _losses(folder: Path) -> list[str]:
 def _coverages(predictor: Predictor) -> list[str]:
     found = {link: calibration.realised(config.LEVEL) for link, calibration in predictor.calibration.items()}
     return [
-        f"{link}: {share:.1%} of outcomes inside the {config.LEVEL:.0%} interval over {predictor.measured()}"
+        f"{link}: {share:.1%} of outcomes inside the {config.LEVEL:.0%} interval {predictor.measured()}"
         for link, share in found.items() if share is not None
     ]  # fmt: skip
 

@@ -98,7 +98,8 @@ class Predictor:
         `bars` is anything load_bars takes; `level` is the nominal one of [lower, upper], any inside (0, 1).
         `weights` {"tft": …, "nhits": …} replace the predictor's own. For each symbol the first link answers that can:
         the ensemble, the TFT alone, N-HITS alone, gradient boosting, a random walk; `model_used` names it, and
-        `warnings` say why no earlier one does. All quantiles are calibrated as of now, those of past origins too.
+        `warnings` say why no earlier one does. Other symbols' bars tell the market's move, an input: a symbol alone is
+        forecast a little differently. All quantiles are calibrated as of now, those of past origins too.
         `calendar` tells the dates ahead: a name ("XNYS", "24/7"), or names by symbol; None infers it (make_panel).
         Where it ends before the horizon does, the bars' pattern tells the later dates, and `warnings` say so.
         Raises DataError on bad bars, HistoryTooShort where no link has enough of them, ConfigError on a horizon beyond
@@ -252,9 +253,11 @@ class Predictor:
         return self.calibration[link].realised(level) if own else None
 
     def measured(self) -> str:
-        """What the coverage was measured on: "252 dates to 2017-12-21"."""
-        dates = max((c.dates for c in self.calibration.values()), default=0)
-        return f"{dates} dates to {max(self.seen.values())[:10]}" if self.seen else f"{dates} bars"
+        """What the coverage was measured on: "for 31 symbols over 252 dates to 2017-12-21"."""
+        dates, n = max((c.dates for c in self.calibration.values()), default=0), len(self.seen)
+        if not self.seen:
+            return f"over {dates} bars"
+        return f"for {n} symbol{'s' * (n > 1)} over {dates} dates to {max(self.seen.values())[:10]}"
 
     def _other_bars(self, days: float) -> list[str]:
         """A warning if bars of so many days are longer or shorter than those that the intervals were calibrated on."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from ..data.windows import Panel
 FLOAT = np.finfo(float)
 
 
-@dataclass
+@dataclass(repr=False)
 class Forecast:
     """Forecasts of one or many symbols and origins.
 
@@ -28,8 +28,15 @@ class Forecast:
     model_used: dict[str, str]  # by symbol
     coverage: dict[str, float | None]  # by symbol; None if never measured
     warnings: dict[str, list[str]]  # by symbol
-    measured: str = ""  # what coverage was measured on: "252 dates to 2017-12-21"
-    source: Any = field(default=None, repr=False)  # (predictor, panel, rows), for explain()
+    measured: str = ""  # what coverage was measured on: "for 31 symbols over 252 dates to 2017-12-21"
+    source: Any = None  # (predictor, panel, rows), for explain()
+
+    def __repr__(self) -> str:
+        """A line for each of the first symbols: the frame and the bars would fill the screen."""
+        names = list(self.model_used)
+        lines = [f"  {name}: {self.model_used[name]}, {self.caption(name)}" for name in names[:5]]
+        more = [f"  and {len(names) - 5} more"] * (len(names) > 5)
+        return "\n".join([f"Forecast: {len(self.frame)} rows in .frame", *lines, *more])
 
     @property
     def confidence(self) -> float:
@@ -37,9 +44,9 @@ class Forecast:
         return self.level
 
     def caption(self, symbol: str) -> str:
-        """The interval in words: "93% interval (held 94% over 252 dates to 2017-12-21)"."""
+        """The interval in words: "93% interval (held 94% for 31 symbols over 252 dates to 2017-12-21)"."""
         name, share = f"{100 * self.level:.6g}% interval", self.coverage[symbol]
-        return name if share is None else f"{name} (held {share:.0%} over {self.measured})"
+        return name if share is None else f"{name} (held {share:.0%} {self.measured})"
 
     def summary(self) -> dict[str, Any] | list[dict[str, Any]]:
         """The last origin's forecast as plain values; a list of them for several symbols.

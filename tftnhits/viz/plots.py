@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -153,9 +154,11 @@ def _fan(fc, part, past, path, after, title: str, theme: str) -> Figure:
     bands = _bands(part, close)
     for i, (level, low, high) in enumerate(bands):
         ax.fill_between(ahead, low, high, color=look.first, alpha=TINT, linewidth=0, zorder=2 + i * 0.01)
-        if _same(level, fc.level) or _same(level, bands[-1][0]):
+        if level in (bands[0][0], bands[-1][0]) or _same(level, fc.level):
             depth = 1 - (1 - TINT) ** (i + 1)  # what lies on top of each other there, for the legend
-            ax.fill_between([], [], color=look.first, alpha=depth, linewidth=0, label=_label(fc, part, level))
+            edge = {"edgecolor": look.first, "linestyle": ":"} if _same(level, fc.level) else {"edgecolor": "none"}
+            face = to_rgba(look.first, depth)
+            ax.fill_between([], [], facecolor=face, linewidth=0.8, label=_label(fc, part, level), **edge)
     for bound in ("lower", "upper"):
         ax.plot(ahead, np.r_[close, part[bound]], color=look.first, linewidth=0.8, linestyle=":")
     ax.plot(at[: len(past)], past["close"], color=look.ink, linewidth=1.3, label="close")
@@ -186,7 +189,7 @@ def _plotly_fan(fc, part, past, path, after, title: str, theme: str) -> Any:
         figure.add_scatter(x=path, y=high, **edge, showlegend=False, hoverinfo="skip")
         figure.add_scatter(
             x=path, y=low, **edge, fill="tonexty", fillcolor=fill, name=_label(fc, part, level),
-            showlegend=_same(level, fc.level), customdata=high,
+            showlegend=_same(level, fc.level) or level == bands[0][0], customdata=high,
             hovertemplate=f"%{{y:{pattern}}} to %{{customdata:{pattern}}}",
         )  # fmt: skip
     plain = {"mode": "lines", "hovertemplate": f"%{{y:{pattern}}}"}

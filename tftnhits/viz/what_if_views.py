@@ -51,6 +51,29 @@ NO_PROOF = (
     "N-HITS has none."
 )
 
+_FAINT, _ALERT = theme_of("light").faint, theme_of("light").second
+CSS = f"""<style>
+.tftnhits-what-if {{ max-width: 1080px; }}
+.tftnhits-what-if table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 13px; }}
+.tftnhits-what-if th, .tftnhits-what-if td {{
+    padding: 2px 6px; line-height: 1.35; text-align: right; white-space: nowrap; }}
+.tftnhits-what-if thead tr:last-child th {{ border-bottom: 1px solid {_FAINT}; }}
+.tftnhits-what-if th.group {{ text-align: center; }}
+.tftnhits-what-if .first {{ border-left: 1px solid {_FAINT}; }}
+.tftnhits-what-if td.name, .tftnhits-what-if th.name {{ text-align: left; }}
+.tftnhits-what-if small {{ opacity: .8; font-size: 11px; }}
+.tftnhits-what-if p {{ margin: 4px 0; line-height: 1.4; font-size: 13px; white-space: normal; opacity: .85; }}
+.tftnhits-what-if .bar {{ display: inline-block; height: 9px; margin-right: 6px; }}
+.tftnhits-what-if .pair {{ display: flex; flex-wrap: wrap; gap: 8px 36px; align-items: flex-start; }}
+.tftnhits-title h3 {{ margin: 6px 0 0; font-size: 16px; line-height: 1.35; font-weight: 600; white-space: normal; }}
+.tftnhits-status div {{ font-size: 13px; line-height: 1.4; white-space: normal; }}
+.tftnhits-status .error {{ border-left: 5px solid {_ALERT}; padding: 3px 0 3px 8px; font-weight: 600; }}
+.tftnhits-picture {{ position: relative; }}
+.tftnhits-picture > * {{ width: 100%; }}
+.tftnhits-picture > .tftnhits-fitter {{ position: absolute; inset: 0; margin: 0; pointer-events: none; }}
+.tftnhits-table .widget-html-content {{ overflow-x: auto; }}
+</style>"""
+
 
 def plot_what_if(comparison: Comparison, theme: str = "light", titled: bool = True) -> Picture:
     """Recent bars, the forecast and the shocked one as fans (50% inside the interval), what is assumed and what came.

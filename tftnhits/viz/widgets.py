@@ -21,7 +21,7 @@ from ..config import LEVEL
 from ..errors import ConfigError, DataError, MissingDependency, TftnhitsError, one_line, shown
 from .style import price, theme_of, unit_of
 from .what_if import NOTHING, Comparison, Shock, WhatIf
-from .what_if_views import LivePicture, RedrawnPicture, drivers_html, table_html, when
+from .what_if_views import CSS, LivePicture, RedrawnPicture, drivers_html, table_html, when
 
 try:
     import ipywidgets
@@ -37,29 +37,6 @@ HINTS = {
     True: "Bars that follow: each opens at the close before it and moves by so much. Range and volume: times what was "
     "usual in the last 20 bars. Market: so much a bar for every other symbol.",
 }
-_FAINT, _ALERT = theme_of("light").faint, theme_of("light").second
-CSS = f"""<style>
-.tftnhits-what-if {{ max-width: 1080px; }}
-.tftnhits-what-if table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 13px; }}
-.tftnhits-what-if th, .tftnhits-what-if td {{
-    padding: 2px 6px; line-height: 1.35; text-align: right; white-space: nowrap; }}
-.tftnhits-what-if thead tr:last-child th {{ border-bottom: 1px solid {_FAINT}; }}
-.tftnhits-what-if th.group {{ text-align: center; }}
-.tftnhits-what-if .first {{ border-left: 1px solid {_FAINT}; }}
-.tftnhits-what-if td.name, .tftnhits-what-if th.name {{ text-align: left; }}
-.tftnhits-what-if small {{ opacity: .8; font-size: 11px; }}
-.tftnhits-what-if p {{ margin: 4px 0; line-height: 1.4; font-size: 13px; white-space: normal; opacity: .85; }}
-.tftnhits-what-if .bar {{ display: inline-block; height: 9px; margin-right: 6px; }}
-.tftnhits-what-if .pair {{ display: flex; flex-wrap: wrap; gap: 8px 36px; align-items: flex-start; }}
-.tftnhits-title h3 {{ margin: 6px 0 0; font-size: 16px; line-height: 1.35; font-weight: 600; white-space: normal; }}
-.tftnhits-status div {{ font-size: 13px; line-height: 1.4; white-space: normal; }}
-.tftnhits-status .error {{ border-left: 5px solid {_ALERT}; padding: 3px 0 3px 8px; font-weight: 600; }}
-.tftnhits-picture {{ position: relative; }}
-.tftnhits-picture > * {{ width: 100%; }}
-.tftnhits-picture > .tftnhits-fitter {{ position: absolute; inset: 0; margin: 0; pointer-events: none; }}
-.tftnhits-table .widget-html-content {{ overflow-x: auto; }}
-</style>"""
-
 log = logging.getLogger("tftnhits")
 
 
@@ -156,28 +133,35 @@ class Panel:
         return ipywidgets.VBox([ipywidgets.HTML(CSS), controls, below, self.title, self.status, picture, self.tabs])
 
     def set(self, **values: Any) -> None:
-        """Several controls at once, as one question: set(symbol="KO", change=-5.0).
+        """Several controls at once, as one question: set(symbol="KO", change=-5.0, mode="bars that follow").
 
+        Percents are as the sliders show them: level=80, not .8. An origin's date may have no bar: then it is the bar
+        before, and the panel says so.
         Raises ConfigError on what is no control and on a value that it can't take, DataError on an unknown symbol and
         on what is no origin; all controls are then as they were.
         """
-        if unknown := sorted(set(values) - {n for n, c in self.controls.items() if hasattr(c, "value")}):
-            raise ConfigError(f"The panel has no control {shown(unknown[0])}; see panel.controls.")
+        for name in values:
+            if not hasattr(self.controls.get(name), "value"):
+                how = f"is a button; call panel.{name}()" if name in self.controls else "is none; see panel.controls"
+                raise ConfigError(f"Of the panel's controls {shown(name)} {how}.")
         symbol = values.get("symbol", self.controls["symbol"].value)
         self.lab.bar_at(symbol)
         if values.get("origin") is not None:
             values["origin"] = _as_origin(self.lab, symbol, values["origin"])
+        if isinstance(values.get("mode"), str):
+            values["mode"] = dict(MODES).get(values["mode"], values["mode"])
         kept = {name: control.value for name, control in self.controls.items() if hasattr(control, "value")}
         self._quiet = True
         try:
             for name in sorted(values, key="symbol".__ne__):  # first, since it may move the origin
-                self.controls[name].value = values[name]
+                _put(self.controls[name], values[name])
             self._moved = "" if "origin" in values else self._moved
         except Exception as error:  # the widgets' own, by the kind of the value
             for before, value in kept.items():
                 self.controls[before].value = value
             self._moved = ""
-            raise ConfigError(f"The panel's {name} can't be {shown(values[name])}; see panel.controls.") from error
+            can = _takes(self.controls[name])
+            raise ConfigError(f"The panel's {name} can't be {shown(values[name])}; {can}.") from error
         finally:
             self._quiet = False
         self.refresh()
@@ -373,6 +357,22 @@ def _slider(value: float, low: float, high: float, step: float, label: str, **mo
     kind = ipywidgets.IntSlider if isinstance(step, int) else ipywidgets.FloatSlider
     more |= {} if isinstance(step, int) else {"readout_format": f".{max(1, len(f'{step:g}') - 2)}f"}
     return kind(value=value, min=low, max=high, step=step, description=label, continuous_update=False, **more)
+
+
+def _put(control: Any, value: Any) -> None:
+    """Set it, or raise: a slider would take the nearest value that it has, and say nothing."""
+    control.value = value
+    if control.value != value:
+        raise ValueError(value)
+
+
+def _takes(control: Any) -> str:
+    """What a control can be, in words."""
+    if hasattr(control, "options"):
+        return f"choose one of {', '.join(str(o[0] if isinstance(o, tuple) else o) for o in control.options[:10])}"
+    if getattr(control, "step", None) is None:
+        return "see panel.controls"
+    return f"give a {'whole ' * isinstance(control.value, int)}number from {control.min:g} to {control.max:g}"
 
 
 def _classed(widget: Any, name: str) -> Any:
