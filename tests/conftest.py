@@ -1,5 +1,6 @@
 """Shared by all tests: few threads (the machines that test us have two cores) and small notebooks to run."""
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,9 @@ except ImportError:
     pass
 else:
     torch.set_num_threads(min(2, torch.get_num_threads()))
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a shell's background: processes that we start inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

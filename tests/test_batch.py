@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -253,9 +252,7 @@ def test_interactive_figures_show_without_a_network(make_notebook, tmp_path):
 def test_interrupt_ends_the_kernel_and_is_reported(make_notebook, tmp_path):
     folder = make_notebook("00_first", "import time; time.sleep(600)")
     command = [sys.executable, "-m", "tftnhits", "run", "--notebooks", folder, "--out", tmp_path / "out"]
-    # a shell that puts us in the background has SIGINT ignored, and children would inherit that
-    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    process = subprocess.Popen([*map(str, command), "--only", "00"], stderr=subprocess.PIPE, text=True, preexec_fn=heed)
+    process = subprocess.Popen([*map(str, command), "--only", "00"], stderr=subprocess.PIPE, text=True)
     # "sleep" has begun once papermill has saved its start; then Ctrl-C
     copy, deadline = tmp_path / "out" / "00_first.ipynb", time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None and not _begun(copy):
