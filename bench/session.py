@@ -9,37 +9,18 @@ Runs, their parts and what counts as a difference are those of bench/ablation.py
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import joblib
-import numpy as np
-from ablation import Run, execute
-from protocol import TRAIN_END, VALID_END, djia_panel
+from ablation import Run, execute, summarise
+from protocol import djia_panel
 
-import tftnhits as tn
-from tftnhits.config import preset
-from tftnhits.data.windows import Panel
-from tftnhits.evaluation.ablation import SIGNIFICANT, compare
+from tftnhits.config import PanelConfig, preset
+from tftnhits.evaluation.ablation import SIGNIFICANT
 from tftnhits.files import write_json
 
-STUDY = "DJIA session length"
-
-
-def panels() -> dict[str, Panel]:
-    """Without and with the input."""
-    plain = djia_panel()
-    known = (*(plain.config.known or ()), "session")
-    config = tn.PanelConfig(train_end=TRAIN_END, valid_end=VALID_END, known=known)
-    return {"without": plain, "with": tn.make_panel(tn.load_bars("djia"), config)}
-
-
-def read(run: Run, folder: Path, panel: Panel) -> tuple[np.ndarray, dict[str, Any]]:
-    """Loss × 10⁴ of each validation origin [K], and the run's record."""
-    with np.load(run.part(folder, panel.digest())) as part:
-        return part["loss"], json.loads(str(part["record"]))
+WITH, WITHOUT = "with", "without"
 
 
 def main() -> None:
@@ -51,31 +32,31 @@ def main() -> None:
     parser.add_argument("--log", default="data/results/trials.jsonl")
     parser.add_argument("--out", default="data/results/session.json")
     options = parser.parse_args()
-    folder, seeds, both = Path(options.folder), [int(s) for s in options.seeds.split(",")], panels()
+    folder, seeds = Path(options.folder), [int(s) for s in options.seeds.split(",")]
+    panels = {WITHOUT: djia_panel(), WITH: djia_panel(known=(*PanelConfig().known, "session"))}
     tft, nhits, _, train = preset(options.preset)
     runs = [
-        (Run(network, variant, config, replace(train, seed=seed)), panel)
+        Run(network, variant, config, replace(train, seed=seed))
         for seed in seeds
         for network, config in (("TFT", tft), ("N-HITS", nhits))
-        for variant, panel in both.items()
+        for variant in panels
     ]
-    missing = [(run, panel) for run, panel in runs if not run.part(folder, panel.digest()).exists()]
-    tasks = (joblib.delayed(execute)(run, panel, folder, options.log, STUDY) for run, panel in missing)
+    digest = panels[WITH].digest()  # of the bars: the same without
+    tasks = (
+        joblib.delayed(execute)(run, panels[run.variant], folder, options.log, "DJIA session length")
+        for run in runs
+        if not run.part(folder, digest).exists()
+    )
     joblib.Parallel(options.jobs, batch_size=1, max_nbytes=None, verbose=5)(tasks)
-    rows = []
-    for network, config in (("TFT", tft), ("N-HITS", nhits)):
-        found = {v: [read(r, folder, p) for r, p in runs if (r.network, r.variant) == (network, v)] for v in both}
-        loss = {v: np.stack([one[0] for one in parts]) for v, parts in found.items()}
-        date = both["with"].date[both["with"].origins("valid", config.context)]
-        row = {"network": network, **{v: [one[1]["valid"] for one in parts] for v, parts in found.items()}}
-        rows.append(row | compare(loss["without"], loss["with"], date, 2 * both["with"].config.horizon - 1))
+    rows, records = summarise(runs, folder, panels[WITH], reference=WITH)
     record = {
         "protocol": "train to 2013-12-31, validation 2014-2015; pinball x 1e4, nine levels",
-        "preset": options.preset, "seeds": seeds, "data": both["with"].digest(), "significant": SIGNIFICANT,
-        "rows": rows,
+        "preset": options.preset, "seeds": seeds, "data": digest, "significant": SIGNIFICANT, "rows": rows,
+        "runs": records,
     }  # fmt: skip
     write_json(options.out, record)
-    print(json.dumps(rows, indent=1))
+    for row in rows:
+        print(row)
 
 
 if __name__ == "__main__":

@@ -176,7 +176,7 @@ def test_confidence_is_nominal_and_coverage_is_of_who_answers(predictor, bars):
     assert short.coverage["KO"] is None  # measured on origins with the networks' context, not on such short ones
     share = predictor.calibration["ensemble"].realised(0.8)
     dates, until = predictor.calibration["ensemble"].dates, predictor.seen["KO"][:10]
-    assert found.caption("KO") == f"80% interval (held {share:.0%} for 3 symbols over {dates} dates to {until})"
+    assert found.caption("KO") == f"80% interval (held {share:.0%} over {dates} dates to {until}, all symbols together)"
     assert repr(found).splitlines()[1:2] == [f"  AAPL: {found.model_used['AAPL']}, {found.caption('AAPL')}"]
     assert len(repr(found).splitlines()) == 4
 
@@ -195,7 +195,7 @@ def test_coverage_is_not_claimed_for_bars_of_another_length(predictor, bars, tmp
         found = weekly.predict(weeks)
         assert not found.warnings["KO"] and found.coverage["KO"] == weekly.calibration["ensemble"].realised(0.93)
         dates = len(weeks) - CONTEXT - predictor.horizon + 1  # of weeks alone
-        assert found.measured == f"for 1 symbol over {dates} dates to {weekly.seen['KO'][:10]}"
+        assert found.measured == f"over {dates} dates to {weekly.seen['KO'][:10]}"
         assert weekly.predict(ko).coverage["KO"] is None
 
 

@@ -62,8 +62,8 @@ def download_bars(
 
     Finished bars are cached, a file a symbol, in the folder TFTNHITS_CACHE (default: the user's cache folder). Only
     days that are missing are asked for; after a split or dividend, all; days that are all cached stay as they were
-    adjusted then. Where Yahoo fails, or `seconds` are over (by
-    default 60, and one more a symbol), cached bars stand in, and a UserWarning says so; what has come is kept.
+    adjusted then. Where Yahoo fails, or `seconds` are over (by default 60, and one more a symbol), cached bars stand
+    in, and a UserWarning says so; what has come is kept.
     Raises DataError on bad arguments, on what Yahoo doesn't have and on bars that can't be repaired, DownloadError
     where Yahoo fails and nothing is cached, MissingDependency without yfinance.
     """

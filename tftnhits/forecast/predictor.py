@@ -253,11 +253,11 @@ class Predictor:
         return self.calibration[link].realised(level) if own else None
 
     def measured(self) -> str:
-        """What the coverage was measured on: "for 31 symbols over 252 dates to 2017-12-21"."""
-        dates, n = max((c.dates for c in self.calibration.values()), default=0), len(self.seen)
+        """What the coverage was measured on: "over 252 dates to 2017-12-21, all symbols together"."""
+        dates = max((c.dates for c in self.calibration.values()), default=0)
         if not self.seen:
             return f"over {dates} bars"
-        return f"for {n} symbol{'s' * (n > 1)} over {dates} dates to {max(self.seen.values())[:10]}"
+        return f"over {dates} dates to {max(self.seen.values())[:10]}{', all symbols together' * (len(self.seen) > 1)}"
 
     def _other_bars(self, days: float) -> list[str]:
         """A warning if bars of so many days are longer or shorter than those that the intervals were calibrated on."""

@@ -28,7 +28,7 @@ class Forecast:
     model_used: dict[str, str]  # by symbol
     coverage: dict[str, float | None]  # by symbol; None if never measured
     warnings: dict[str, list[str]]  # by symbol
-    measured: str = ""  # what coverage was measured on: "for 31 symbols over 252 dates to 2017-12-21"
+    measured: str = ""  # what coverage was measured on: "over 252 dates to 2017-12-21"
     source: Any = None  # (predictor, panel, rows), for explain()
 
     def __repr__(self) -> str:
@@ -44,7 +44,7 @@ class Forecast:
         return self.level
 
     def caption(self, symbol: str) -> str:
-        """The interval in words: "93% interval (held 94% for 31 symbols over 252 dates to 2017-12-21)"."""
+        """The interval in words: "93% interval (held 94% over 252 dates to 2017-12-21)"."""
         name, share = f"{100 * self.level:.6g}% interval", self.coverage[symbol]
         return name if share is None else f"{name} (held {share:.0%} {self.measured})"
 
