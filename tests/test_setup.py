@@ -126,6 +126,13 @@ def _code(markdown: str) -> list[str]:
     return re.findall(r"^```.*?^```", markdown, re.MULTILINE | re.DOTALL) + re.findall(r"`[^`\n]+`", markdown)
 
 
+def test_readme_installs_the_clone_so_that_it_finds_its_data():
+    """Weights and bundled bars are no part of the package: only an editable install has them beside it."""
+    own = re.findall(r"pip install (.*?['\"]?\.(?:\[\w+\])?['\"]?)`", (ROOT / "README.md").read_text())
+    assert own and all(command.startswith("-e ") for command in own)
+    assert any(line.startswith("-e ") for line in environment()[1])
+
+
 def test_ci_runs_the_readmes_test_command():
     assert "\nmake test" in (ROOT / ".ci" / "run").read_text()
 

@@ -140,8 +140,8 @@ def _default() -> Path:
     folder = Path(__file__).resolve().parents[2] / "data" / "pretrained"
     if not folder.is_dir():
         raise CheckpointError(
-            f"No trained model is at {folder}; name the folder of one: `make run` leaves one in "
-            f"notebooks/runs/<time>/model."
+            f"No trained model is at {folder}; install the clone by pip install -e, or name a model's folder: `make "
+            f"run` leaves one in notebooks/runs/<time>/model."
         )
     return folder
 
