@@ -19,8 +19,15 @@ from .repair import COLUMNS, PRICES, REPORT, require_columns, validate_bars
 
 BUNDLED = ("djia",)
 # what other sources call our columns, the preferred name first
-ALIASES = {"symbol": ("symbol", "ticker", "name"), "date": ("date", "datetime", "timestamp", "time")}
-UNNAMED = ("", "index", "unnamed: 0")  # what a nameless date index becomes in a file or by reset_index
+ALIASES = {
+    "symbol": ("symbol", "ticker", "name"),
+    "date": ("date", "datetime", "timestamp", "time"),
+}
+UNNAMED = (
+    "",
+    "index",
+    "unnamed: 0",
+)  # what a nameless date index becomes in a file or by reset_index
 
 log = logging.getLogger("tftnhits")
 
@@ -41,7 +48,11 @@ def load_bars(source: Any, symbol: str | None = None) -> pd.DataFrame:
     frame = _read(source, symbol or _default_symbol(source))
     if symbol is not None:
         own = frame["symbol"]
-        own = own.str.strip().fillna("") if isinstance(own.dtype, pd.StringDtype) else own.map(text_of)
+        own = (
+            own.str.strip().fillna("")
+            if isinstance(own.dtype, pd.StringDtype)
+            else own.map(text_of)
+        )
         frame = frame[(own == text_of(symbol)).to_numpy()]
         if len(own) and not len(frame):
             found = one_line(", ".join(map(text_of, own.unique()[:10])), 160)
@@ -95,7 +106,9 @@ def bundled_path(name: str) -> Path:
     folder = Path(override) if override else Path(__file__).resolve().parents[2] / "data"
     path = folder / f"{name}.parquet"
     if not path.is_file():
-        raise DataError(f"The bundled bars {name!r} are not at {path}; set TFTNHITS_DATA to the folder of {path.name}.")
+        raise DataError(
+            f"The bundled bars {name!r} are not at {path}; set TFTNHITS_DATA to the folder of {path.name}."
+        )
     return path
 
 
@@ -111,8 +124,14 @@ def _file_bytes(path: str | os.PathLike) -> bytes:
     except DataError:
         raise
     except FileNotFoundError as error:
-        raise DataError(f"There is no file {name}; give the path of a CSV or Parquet file, or 'djia'.") from error
-    except (OSError, ValueError, TypeError) as error:  # ValueError: a NUL in the name; TypeError: a bytes path
+        raise DataError(
+            f"There is no file {name}; give the path of a CSV or Parquet file, or 'djia'."
+        ) from error
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+    ) as error:  # ValueError: a NUL in the name; TypeError: a bytes path
         why = getattr(error, "strerror", None) or one_line(str(error), 100)
         raise DataError(f"{name} can't be read: {why}; check its name and permissions.") from error
 
@@ -120,12 +139,16 @@ def _file_bytes(path: str | os.PathLike) -> bytes:
 def _stream_bytes(stream: Any) -> bytes:
     try:
         content = stream.read()
-        if not isinstance(content, str | bytes | bytearray | memoryview):  # bytes(2**40) would be a terabyte
+        if not isinstance(
+            content, str | bytes | bytearray | memoryview
+        ):  # bytes(2**40) would be a terabyte
             raise TypeError(f"its read() returns {type(content).__name__}")
         return content.encode() if isinstance(content, str) else bytes(content)
     except Exception as error:  # it may be anyone's class
         why = one_line(str(error), 100).rstrip(".")
-        raise DataError(f"The open file can't be read: {why}; open it for reading as UTF-8 text.") from error
+        raise DataError(
+            f"The open file can't be read: {why}; open it for reading as UTF-8 text."
+        ) from error
 
 
 def _parse(raw: bytes, name: str) -> pd.DataFrame:
@@ -135,7 +158,9 @@ def _parse(raw: bytes, name: str) -> pd.DataFrame:
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError(f"{name} is neither Parquet nor UTF-8 text; save it as CSV in UTF-8.") from error
+        raise DataError(
+            f"{name} is neither Parquet nor UTF-8 text; save it as CSV in UTF-8."
+        ) from error
     if "\0" in text:
         raise DataError(f"{name} holds binary data; give a CSV or Parquet file.")
     if not text.strip():
@@ -149,7 +174,9 @@ def _guarded(what: str, reader: Any, *args: Any) -> pd.DataFrame:
     except DataError:
         raise
     except ImportError as error:
-        raise MissingDependency("Parquet files need a pyarrow that fits this numpy: pip install -U pyarrow.") from error
+        raise MissingDependency(
+            "Parquet files need a pyarrow that fits this numpy: pip install -U pyarrow."
+        ) from error
     except Exception as error:  # parsers raise a dozen kinds, some of them their own
         why = one_line(str(error), 160).rstrip(".")
         raise DataError(f"{what}: {why}; write it again as a plain CSV or Parquet file.") from error
@@ -160,7 +187,10 @@ def _read_csv(text: str) -> pd.DataFrame:
     separator = max(",;\t|", key=head[0].count)  # the comma where none is there
     options: dict[str, Any] = {"sep": separator, "low_memory": False}
     corner = [line.split(separator)[0].strip().lower() for line in head]
-    if corner in (["price", "ticker"], ["ticker", "price"]):  # a yfinance frame as its to_csv writes it
+    if corner in (
+        ["price", "ticker"],
+        ["ticker", "price"],
+    ):  # a yfinance frame as its to_csv writes it
         return pd.read_csv(io.StringIO(text), header=[0, 1], index_col=0, **options)
     columns = pd.read_csv(io.StringIO(head[0]), nrows=0, **options).columns
     names = [column for column in columns if _label(column) in ALIASES["symbol"]]
@@ -195,15 +225,22 @@ def _from_rows(source: list | tuple | np.ndarray) -> pd.DataFrame:
             )
         width = size
     rows = [list(row) for row in source]
-    return _guarded("The list of rows is not a table", lambda: pd.DataFrame(rows, columns=list(COLUMNS[2 : 2 + width])))
+    return _guarded(
+        "The list of rows is not a table",
+        lambda: pd.DataFrame(rows, columns=list(COLUMNS[2 : 2 + width])),
+    )
 
 
 def _from_mapping(source: Mapping, symbol: str) -> pd.DataFrame:
     """A dict of columns, or of a table for each symbol; tickers may be LOW or OPEN, so the values decide."""
     if not source:
-        raise DataError("There are no bars: the dict is empty; give columns or a table for each symbol.")
+        raise DataError(
+            "There are no bars: the dict is empty; give columns or a table for each symbol."
+        )
     if not all(_is_table(value) for value in source.values()):
-        return _tidy(_guarded("The dict of columns is not a table", pd.DataFrame, dict(source)), symbol)
+        return _tidy(
+            _guarded("The dict of columns is not a table", pd.DataFrame, dict(source)), symbol
+        )
     return pd.concat([_read(table, text_of(name)) for name, table in source.items()])
 
 
@@ -212,7 +249,11 @@ def _is_table(value: Any) -> bool:
         return True
     if isinstance(value, np.ndarray):
         return value.ndim == 2
-    return isinstance(value, (list, tuple)) and len(value) > 0 and isinstance(value[0], (list, tuple, np.ndarray, dict))
+    return (
+        isinstance(value, (list, tuple))
+        and len(value) > 0
+        and isinstance(value[0], (list, tuple, np.ndarray, dict))
+    )
 
 
 def _label(column: Any) -> str:
@@ -234,12 +275,17 @@ def _tidy(frame: pd.DataFrame, symbol: str) -> pd.DataFrame:
             labels[nameless[0]] = "date"
     require_columns(pd.Index(labels))
     # extra columns keep their own names for the report
-    names = [label if label in COLUMNS else text_of(own) for label, own in zip(labels, frame.columns, strict=True)]
+    names = [
+        label if label in COLUMNS else text_of(own)
+        for label, own in zip(labels, frame.columns, strict=True)
+    ]
     frame = frame.set_axis(names, axis=1)
     if "symbol" in names:
         return frame
     # assign would comment on frames that were built column by column
-    return pd.concat([frame, pd.Series(text_of(symbol), frame.index, name="symbol", dtype=object)], axis=1)
+    return pd.concat(
+        [frame, pd.Series(text_of(symbol), frame.index, name="symbol", dtype=object)], axis=1
+    )
 
 
 def _index_to_column(frame: pd.DataFrame) -> pd.DataFrame:
@@ -250,7 +296,11 @@ def _index_to_column(frame: pd.DataFrame) -> pd.DataFrame:
     for i, name in enumerate(frame.index.names):
         values = frame.index.get_level_values(i)
         label = _label(name) if name is not None else ""
-        if not label and not pd.api.types.is_numeric_dtype(values.dtype) and not taken & {*ALIASES["date"]}:
+        if (
+            not label
+            and not pd.api.types.is_numeric_dtype(values.dtype)
+            and not taken & {*ALIASES["date"]}
+        ):
             label = "date"
         if label in known and label not in taken:
             kept[label] = values
@@ -261,10 +311,14 @@ def _index_to_column(frame: pd.DataFrame) -> pd.DataFrame:
 def _from_levels(frame: pd.DataFrame, symbol: str) -> pd.DataFrame:
     """Columns of yfinance: (price, ticker) or (ticker, price); one part a ticker, stacked."""
     if frame.columns.nlevels != 2:
-        raise DataError(f"The columns have {frame.columns.nlevels} levels; give one, or price and ticker.")
+        raise DataError(
+            f"The columns have {frame.columns.nlevels} levels; give one, or price and ticker."
+        )
     levels = [[_label(name) for name in frame.columns.get_level_values(i)] for i in (0, 1)]
     price = max((0, 1), key=lambda i: len({*levels[i]} & {*PRICES}))
-    names, tickers = ([text_of(name) for name in frame.columns.get_level_values(i)] for i in (price, 1 - price))
+    names, tickers = (
+        [text_of(name) for name in frame.columns.get_level_values(i)] for i in (price, 1 - price)
+    )
     parts: dict[str, list[int]] = {}
     shared = []  # ("Date", "") or ("", "Date"): an index that reset_index has made a column
     for i, (name, ticker) in enumerate(zip(names, tickers)):

@@ -17,19 +17,37 @@ import numpy as np
 import pandas as pd
 
 from ..errors import ConfigError, MissingDependency, shown
-from .patterns import DAY, MONDAY, RECENT_WEEKS, WEEK, midnight, pattern_ahead, plain, recent, step_of, weekday_of
+from .patterns import (
+    DAY,
+    MONDAY,
+    RECENT_WEEKS,
+    WEEK,
+    midnight,
+    pattern_ahead,
+    plain,
+    recent,
+    step_of,
+    weekday_of,
+)
 
 SECOND = np.timedelta64(10**9, "ns")
 
 DEFAULT, ALWAYS = "XNYS", "24/7"
-PROOF = 371  # days back over which bars must agree with a calendar: all of a year's holidays come by
+PROOF = (
+    371  # days back over which bars must agree with a calendar: all of a year's holidays come by
+)
 MISSING = 0.05  # share of a calendar's sessions that bars may lack
 STRAY = 0.01  # share of bars that may lie outside them, if the calendar's closed weekdays have
 HEEDED = 4  # times as many as those with such a bar: with less proof, any other exchange would do
 IN_HOURS = 0.9  # share of intraday bars within opening hours; bars before and after them are placed by their date
-EXTENDED = 1 / 3  # least share in hours that bars of an exchange have: 6.5 hours of the 16 with those around them
+EXTENDED = (
+    1 / 3
+)  # least share in hours that bars of an exchange have: 6.5 hours of the 16 with those around them
 ENDS = 0.9  # share of weekly and monthly bars that are stamped with their period's last session
-LATE_WEEKS, LATE_MONTHS = 56, 12  # bars looked at for that; a Good Friday is among them, closed or a label
+LATE_WEEKS, LATE_MONTHS = (
+    56,
+    12,
+)  # bars looked at for that; a Good Friday is among them, closed or a label
 _YAHOO = """
     L:XLON IL:XLON IR:XDUB PA:XPAR AS:XAMS BR:XBRU LS:XLIS MI:XMIL MC:XMAD DE:XETR F:XFRA SG:XSTU DU:XDUS HM:XHAM
     SW:XSWX VI:XWBO ST:XSTO CO:XCSE HE:XHEL OL:XOSL IC:XICE TL:XTAL RG:XRIS VS:XLIT WA:XWAR PR:XPRA BD:XBUD RO:XBSE
@@ -50,7 +68,9 @@ class Sessions(NamedTuple):
     open: np.ndarray
     close: np.ndarray
     pause: np.ndarray  # [N, 2] from … to, NaT where there is none
-    usual: np.ndarray  # number of a full session: its own, or the one before where it closes early or opens late
+    usual: (
+        np.ndarray
+    )  # number of a full session: its own, or the one before where it closes early or opens late
     start: np.datetime64  # first and last day that are known
     end: np.datetime64
 
@@ -62,7 +82,9 @@ def bar_minutes(dates: pd.DatetimeIndex) -> float:
 
 
 def calendar_of(
-    dates: pd.DatetimeIndex, symbol: str = "", calendar: str | Mapping[str, str | None] | None = None
+    dates: pd.DatetimeIndex,
+    symbol: str = "",
+    calendar: str | Mapping[str, str | None] | None = None,
 ) -> str | None:
     """The name of the calendar of bars at `dates` [R]; None if none explains them, or they have no dates.
 
@@ -73,7 +95,9 @@ def calendar_of(
     exchange_calendars; to infer, the package may be missing.
     """
     if not isinstance(calendar, str | Mapping | None):
-        raise ConfigError(f"The calendar is {shown(calendar)}; give a name such as {DEFAULT}, or a dict of symbols.")
+        raise ConfigError(
+            f"The calendar is {shown(calendar)}; give a name such as {DEFAULT}, or a dict of symbols."
+        )
     given = calendar.get(symbol) if isinstance(calendar, Mapping) else calendar
     if given is not None:
         return _resolved(given)
@@ -87,10 +111,16 @@ def calendar_of(
     times = times[days > days[-1] - PROOF]
     name = _candidate(symbol, times)
     s = _sessions_around(name, times[-1])
-    return name if s and _explains(s, times[(times >= s.start) & (times < s.end + DAY)], step > 0.9 * DAY) else None
+    return (
+        name
+        if s and _explains(s, times[(times >= s.start) & (times < s.end + DAY)], step > 0.9 * DAY)
+        else None
+    )
 
 
-def next_sessions(dates: pd.DatetimeIndex, horizon: int, calendar: str | None = None) -> pd.DatetimeIndex:
+def next_sessions(
+    dates: pd.DatetimeIndex, horizon: int, calendar: str | None = None
+) -> pd.DatetimeIndex:
     """The `horizon` bar times after the last of `dates` [R]; NaT if there are no dates.
 
     With a calendar (see `calendar_of`) daily bars come at its sessions and intraday bars at the usual times of these,
@@ -102,7 +132,9 @@ def next_sessions(dates: pd.DatetimeIndex, horizon: int, calendar: str | None = 
     return sessions_ahead(dates, horizon, calendar)[0]
 
 
-def sessions_ahead(dates: pd.DatetimeIndex, horizon: int, calendar: str | None = None) -> tuple[pd.DatetimeIndex, int]:
+def sessions_ahead(
+    dates: pd.DatetimeIndex, horizon: int, calendar: str | None = None
+) -> tuple[pd.DatetimeIndex, int]:
     """`next_sessions`, and how many of them, the first ones, are as sure as the calendar: all if none is in use."""
     times = recent(dates)
     if not len(times) or horizon < 1:
@@ -114,7 +146,9 @@ def sessions_ahead(dates: pd.DatetimeIndex, horizon: int, calendar: str | None =
         return pd.DatetimeIndex(pattern_ahead(times, step, horizon)), horizon
     ahead, known_to = found
     if (told := len(ahead)) < horizon:
-        said = "The calendar %s tells %d of the %d bars after %s; the others go by the bars' pattern."
+        said = (
+            "The calendar %s tells %d of the %d bars after %s; the others go by the bars' pattern."
+        )
         log.warning(said, calendar, told, horizon, times[-1])
         ahead = np.r_[ahead, pattern_ahead(np.r_[times, ahead], step, horizon - told, known_to)]
     return pd.DatetimeIndex(ahead), told
@@ -187,8 +221,12 @@ def _sessions(name: str, first: int, last: int) -> Sessions | None:
             warnings.simplefilter("ignore")  # what pandas 3 says of exchange_calendars' code
             return _tabled(*_built(name, start, end))
     except ImportError:
-        log.info("Holidays ahead are not known: pip install 'tftnhits[live-data]' brings the calendars.")
-    except Exception as error:  # beyond its range; and some calendars fail with a new pandas in ways of their own
+        log.info(
+            "Holidays ahead are not known: pip install 'tftnhits[live-data]' brings the calendars."
+        )
+    except (
+        Exception
+    ) as error:  # beyond its range; and some calendars fail with a new pandas in ways of their own
         log.info("The calendar %s can't be had for %d to %d: %s", name, first, last + 9, error)
     return None
 
@@ -210,12 +248,22 @@ def _tabled(calendar, start: pd.Timestamp, end: pd.Timestamp) -> Sessions:
     table = calendar.schedule
 
     def local(column: str) -> np.ndarray:
-        return pd.DatetimeIndex(table[column]).tz_convert(calendar.tz).tz_localize(None).to_numpy("datetime64[ns]")
+        return (
+            pd.DatetimeIndex(table[column])
+            .tz_convert(calendar.tz)
+            .tz_localize(None)
+            .to_numpy("datetime64[ns]")
+        )
 
     special = table.index.isin(calendar.early_closes) | table.index.isin(calendar.late_opens)
     usual = np.maximum.accumulate(np.where(special, np.argmin(special), np.arange(len(table))))
-    day, pause = table.index.to_numpy("datetime64[ns]"), np.stack([local("break_start"), local("break_end")], axis=1)
-    return Sessions(day, local("open"), local("close"), pause, usual, *np.array([start, end], "datetime64[ns]"))
+    day, pause = (
+        table.index.to_numpy("datetime64[ns]"),
+        np.stack([local("break_start"), local("break_end")], axis=1),
+    )
+    return Sessions(
+        day, local("open"), local("close"), pause, usual, *np.array([start, end], "datetime64[ns]")
+    )
 
 
 def _owners(s: Sessions, times: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -245,7 +293,10 @@ def _explains(s: Sessions, times: np.ndarray, daily: bool) -> bool:
     if len(stray):
         days = s.day[[own[0], own[-1]]].astype("datetime64[D]")
         closed = np.busday_count(days[0], days[1] + 1) - span
-        if len(stray) > max(1, STRAY * len(times)) or HEEDED * len(np.unique(midnight(stray))) > closed:
+        if (
+            len(stray) > max(1, STRAY * len(times))
+            or HEEDED * len(np.unique(midnight(stray))) > closed
+        ):
             return False
     return bool(span - len(np.unique(own)) <= max(1, MISSING * span))
 
@@ -279,10 +330,14 @@ def _period_ends(
         return None
 
     def period(days: np.ndarray) -> np.ndarray:
-        return (days.astype("datetime64[M]") if monthly else (days - MONDAY) // WEEK).astype(np.int64)
+        return (days.astype("datetime64[M]") if monthly else (days - MONDAY) // WEEK).astype(
+            np.int64
+        )
 
     number = period(s.day)
-    ends = np.diff(number, append=period(s.end + DAY)) > 0  # not where the calendar ends before its period does
+    ends = (
+        np.diff(number, append=period(s.end + DAY)) > 0
+    )  # not where the calendar ends before its period does
     own, found = _dated(s, late)
     if not found.all() or ends[own[:-1]].mean() < ENDS:  # the last bar's may not be over
         return None
@@ -297,18 +352,25 @@ def _open_slots(s: Sessions, times: np.ndarray, step: np.timedelta64, horizon: i
     hours = bool(_owners(s, late)[1].mean() >= IN_HOURS)
     base = s.open if hours else s.day  # bars of hours of their own are placed by the time of day
     own = np.maximum(np.searchsorted(base, late, side="right") - 1, 0)
-    ends = bool(np.isin(late, s.close).sum() > np.isin(late, s.open).sum())  # bars are stamped with their end
+    ends = bool(
+        np.isin(late, s.close).sum() > np.isin(late, s.open).sum()
+    )  # bars are stamped with their end
     usual = _usual_places(s, own, late - base[own])
     grid = not len(usual) and hours and step >= SECOND
     if grid:  # each step of the hours, but for the break
         full = s.usual[own[-1]]
-        usual = np.arange((late[-1] - base[own[-1]]) % step, s.close[full] - s.open[full] + step, step)
+        usual = np.arange(
+            (late[-1] - base[own[-1]]) % step, s.close[full] - s.open[full] + step, step
+        )
     at = np.arange(own[-1], min(own[-1] + horizon + 10, len(base)))[:, None]
     ahead = base[at] + usual  # [sessions, places]
     if hours:
         start, stop = s.pause[at, 0], s.pause[at, 1]
         if ends:
-            keep, pause = (ahead > s.open[at]) & (ahead <= s.close[at]), (ahead > start) & (ahead <= stop)
+            keep, pause = (
+                (ahead > s.open[at]) & (ahead <= s.close[at]),
+                (ahead > start) & (ahead <= stop),
+            )
         else:
             keep, pause = ahead < s.close[at], (ahead >= start) & (ahead < stop)
         keep &= ~(pause & grid)  # a usual bar that begins in the break outlasts it
@@ -321,6 +383,8 @@ def _open_slots(s: Sessions, times: np.ndarray, step: np.timedelta64, horizon: i
 
 def _usual_places(s: Sessions, own: np.ndarray, offset: np.ndarray) -> np.ndarray:
     """Offsets from a session's start at which bars are usual, ascending; empty if no whole session is known."""
-    whole = (s.usual[own] == own) & (own > own[0]) & (own < own[-1])  # the first and the last may be cut
+    whole = (
+        (s.usual[own] == own) & (own > own[0]) & (own < own[-1])
+    )  # the first and the last may be cut
     usual, count = np.unique(offset[whole & (offset < DAY)], return_counts=True)
     return usual[2 * count >= len(np.unique(own[whole]))]

@@ -18,11 +18,17 @@ NO_VALUE = ("", "-", "--", "na", "n/a", "#n/a", "nan", "nat", "null", "none", "<
 MAX_SYMBOL = 100  # characters: file names, captions and messages carry it
 NAT = np.datetime64("NaT", "ns")
 
-_THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")  # "1,234.5", but not "10,5": that may mean 10.5
+_THOUSANDS = re.compile(
+    r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?"
+)  # "1,234.5", but not "10,5": that may mean 10.5
 _DIGITS = re.compile(r"\d{8,19}(\.0)?")
-_LOOKS_LIKE_DATE = re.compile(r"\d{4}|\d+[/.-]\d+[/.-]\d+")  # keeps "5" from meaning the 5th of this month
+_LOOKS_LIKE_DATE = re.compile(
+    r"\d{4}|\d+[/.-]\d+[/.-]\d+"
+)  # keeps "5" from meaning the 5th of this month
 _DOTTED = re.compile(r"\d{1,2}\.\d{1,2}\.\d{4}")
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # they move the cursor or end the line
+_UNPRINTABLE = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u2028\u2029]"
+)  # they move the cursor or end the line
 _OFFSET = re.compile(r"(?<=[\d ])(Z|UTC|GMT|[+-]\d\d:?\d\d(:\d\d)?)$", re.IGNORECASE)
 
 
@@ -38,7 +44,9 @@ def parse_symbols(series: pd.Series, rows: np.ndarray) -> tuple[list[str], np.nd
                 raise _no_symbol(row, name)
     code, unique = _distinct(series, "Column symbol", "text; give one name a row")
     cleaned = [text_of(name) for name in unique]
-    blank = np.array([not name for name in cleaned] + [True])  # the last one answers for code -1: missing
+    blank = np.array(
+        [not name for name in cleaned] + [True]
+    )  # the last one answers for code -1: missing
     if (bad := np.flatnonzero(blank[code])).size:
         raise DataError(f"Row {rows[bad[0]]} has no symbol; fill the column symbol in every row.")
     names = sorted(set(cleaned))
@@ -76,10 +84,18 @@ def _missing(cells: Any) -> Any:
     try:
         return pd.isna(cells)
     except ArithmeticError:  # a signalling NaN of decimal doesn't compare
-        return np.array([cell.is_nan() if isinstance(cell, Decimal) else pd.isna(cell) is True for cell in cells], bool)
+        return np.array(
+            [
+                cell.is_nan() if isinstance(cell, Decimal) else pd.isna(cell) is True
+                for cell in cells
+            ],
+            bool,
+        )
 
 
-def parse_numbers(series: pd.Series, column: str, where: Callable[[int], str]) -> tuple[np.ndarray, np.ndarray | None]:
+def parse_numbers(
+    series: pd.Series, column: str, where: Callable[[int], str]
+) -> tuple[np.ndarray, np.ndarray | None]:
     """float64 [R] (missing is NaN) and a mask [R] of the numbers that were written as text, None without any.
 
     Raises DataError naming `where(row)`, column and value on a cell that isn't a number.
@@ -97,7 +113,9 @@ def parse_numbers(series: pd.Series, column: str, where: Callable[[int], str]) -
             "write numbers like 1234.5 and leave missing ones empty."
         )
     values = values.astype(np.float64)
-    text = np.fromiter((isinstance(cell, str) for cell in cells), bool, len(cells)) & ~np.isnan(values)
+    text = np.fromiter((isinstance(cell, str) for cell in cells), bool, len(cells)) & ~np.isnan(
+        values
+    )
     return values, text if text.any() else None
 
 
@@ -111,7 +129,9 @@ def _number(cell: object) -> float | None:
             cell = cell.replace(",", "")
         elif "_" in cell:
             return None
-    elif not isinstance(cell, (Real, Decimal)) or isinstance(cell, (bool, np.bool_, np.timedelta64)):
+    elif not isinstance(cell, (Real, Decimal)) or isinstance(
+        cell, (bool, np.bool_, np.timedelta64)
+    ):
         return None
     try:
         return float(cell)
@@ -119,7 +139,9 @@ def _number(cell: object) -> float | None:
         return None
 
 
-def parse_dates(series: pd.Series, where: Callable[[int], str]) -> tuple[np.ndarray, list[tuple[str, str]]]:
+def parse_dates(
+    series: pd.Series, where: Callable[[int], str]
+) -> tuple[np.ndarray, list[tuple[str, str]]]:
     """datetime64[ns] [R], zone-less local wall time, NaT where missing, and notes (repair, example).
 
     Whole numbers of 8 digits are YYYYMMDD, longer ones seconds, ms, us or ns since 1970 by their size. One
@@ -143,13 +165,17 @@ def parse_dates(series: pd.Series, where: Callable[[int], str]) -> tuple[np.ndar
         parsed, missing = np.append(values, NAT)[code], missing | np.append(blank, True)[code]
     if (bad := np.flatnonzero(np.isnat(parsed) & ~missing)).size:
         value = shown(series.iloc[bad[0]])
-        raise DataError(f"{where(bad[0])}, column date: {value} is not a date of 1678 to 2261; write it as YYYY-MM-DD.")
+        raise DataError(
+            f"{where(bad[0])}, column date: {value} is not a date of 1678 to 2261; write it as YYYY-MM-DD."
+        )
     return parsed, notes
 
 
 def _nanoseconds(values: np.ndarray) -> np.ndarray:
     """Any datetime64 unit to nanoseconds; what doesn't fit becomes NaT instead of wrapping around."""
-    fits = (values >= np.datetime64("1678-01-01", "s")) & (values < np.datetime64("2262-01-01", "s"))
+    fits = (values >= np.datetime64("1678-01-01", "s")) & (
+        values < np.datetime64("2262-01-01", "s")
+    )
     return np.where(fits, values, np.datetime64("NaT")).astype("datetime64[ns]")
 
 
@@ -161,7 +187,9 @@ def _from_numbers(values: np.ndarray) -> np.ndarray:
     number = np.where(whole, values, 0).astype(np.int64)
     ymd = (number >= 10**7) & (number < 10**8)
     out[ymd] = _nanoseconds(
-        pd.to_datetime(pd.Series(number[ymd].astype(str), dtype=object), format="%Y%m%d", errors="coerce").to_numpy()
+        pd.to_datetime(
+            pd.Series(number[ymd].astype(str), dtype=object), format="%Y%m%d", errors="coerce"
+        ).to_numpy()
     )
     for unit, low, high in (("s", 8, 11), ("ms", 11, 14), ("us", 14, 17), ("ns", 17, 19)):
         hit = (number >= 10**low) & (number < 10**high)
@@ -177,10 +205,17 @@ def _from_text(texts: list[str], notes: list[tuple[str, str]]) -> tuple[np.ndarr
     if not given:
         return out, blank
     if all(_DIGITS.fullmatch(text) for text in given):
-        out[~blank] = _from_numbers(np.array([min(int(text.split(".")[0]), 9 * 10**18) for text in given]))
+        out[~blank] = _from_numbers(
+            np.array([min(int(text.split(".")[0]), 9 * 10**18) for text in given])
+        )
         return out, blank
-    offsets = [match[0].upper() if ":" in text and (match := _OFFSET.search(text)) else "" for text in given]
-    local = [text[: len(text) - len(offset)].strip() for text, offset in zip(given, offsets, strict=True)]
+    offsets = [
+        match[0].upper() if ":" in text and (match := _OFFSET.search(text)) else ""
+        for text in given
+    ]
+    local = [
+        text[: len(text) - len(offset)].strip() for text, offset in zip(given, offsets, strict=True)
+    ]
     values, ambiguous = _parse(local)
     if ambiguous:
         notes.append(("ambiguous dates", f"{given[0]} read as {str(values[0])[:10]}"))
@@ -188,9 +223,16 @@ def _from_text(texts: list[str], notes: list[tuple[str, str]]) -> tuple[np.ndarr
     midnight = (values == values.astype("datetime64[D]")).all()
     if len(zones) > 1 and not midnight:
         values = values - np.array([_shift(offset) for offset in offsets], dtype="timedelta64[s]")
-        notes.append(("mixed time zones turned into UTC", ", ".join(zone or "no zone" for zone in zones[:3])))
+        notes.append(
+            ("mixed time zones turned into UTC", ", ".join(zone or "no zone" for zone in zones[:3]))
+        )
     elif zones != [""]:
-        notes.append(("time zone dropped, local time kept", ", ".join(zone or "no zone" for zone in zones[:3])))
+        notes.append(
+            (
+                "time zone dropped, local time kept",
+                ", ".join(zone or "no zone" for zone in zones[:3]),
+            )
+        )
     out[~blank] = values
     return out, blank
 
@@ -209,7 +251,9 @@ def _parse(texts: list[str]) -> tuple[np.ndarray, bool]:
 
     One reading holds for all: ISO 8601, else month first, else day first; where both fit, the one in order.
     """
-    readable = pd.Series([text if _LOOKS_LIKE_DATE.search(text) else None for text in texts], dtype=object)
+    readable = pd.Series(
+        [text if _LOOKS_LIKE_DATE.search(text) else None for text in texts], dtype=object
+    )
     iso, month, day = {"format": "ISO8601"}, {"dayfirst": False}, {"dayfirst": True}
     if all(_DOTTED.match(text) for text in texts):
         month = day  # 31.12.2020 is never written month first
@@ -220,7 +264,11 @@ def _parse(texts: list[str]) -> tuple[np.ndarray, bool]:
     complete = [values for values in tried[1:] if not np.isnat(values).any()]
     if len(complete) < 2 or (complete[0] == complete[1]).all():
         return (complete or sorted(tried, key=lambda values: np.isnat(values).sum()))[0], False
-    ordered = [values for values in complete if len({*np.sign(np.diff(values).astype(np.int64))} - {0}) <= 1]
+    ordered = [
+        values
+        for values in complete
+        if len({*np.sign(np.diff(values).astype(np.int64))} - {0}) <= 1
+    ]
     return (ordered or complete)[0], len(ordered) != 1
 
 

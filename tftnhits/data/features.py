@@ -17,7 +17,12 @@ FLOOR = 1e-14  # variance of a bar that did not move; keeps logarithms finite
 CLIP = 10.0
 HAR_INPUTS = 2 + len(ALPHAS)  # one, the logs of the averages, that of squared returns
 HAR_STEPS = 5  # the volatility scale forecasts the mean of the next five bars
-QUARTERS = ((57, 64), (121, 126), (184, 189), (247, 252))  # bars since the last four quarters' reports
+QUARTERS = (
+    (57, 64),
+    (121, 126),
+    (184, 189),
+    (247, 252),
+)  # bars since the last four quarters' reports
 RECENT = (4, 20, 40)
 MARKET_SYMBOLS = 3  # fewer symbols on a date are no market
 
@@ -28,13 +33,28 @@ PRICE = (
 )
 VOLUME = ("volume", "volume_trend", *(f"volume_shock_{n}" for n in RECENT), "has_volume")
 MARKET = ("market_return", "market_volatility", "market_dispersion", "has_market")
-HISTORY = (*(f"shock_q{i}" for i in (1, 2, 3, 4)), *(f"volume_shock_q{i}" for i in (1, 2, 3, 4)), "has_year")
+HISTORY = (
+    *(f"shock_q{i}" for i in (1, 2, 3, 4)),
+    *(f"volume_shock_q{i}" for i in (1, 2, 3, 4)),
+    "has_year",
+)
 OBSERVED = PRICE + VOLUME + MARKET + HISTORY
 KNOWN = (
-    *("weekday_sin", "weekday_cos", "year_sin", "year_cos", "month_day", "gap", "hour_sin", "hour_cos"),
+    *(
+        "weekday_sin",
+        "weekday_cos",
+        "year_sin",
+        "year_cos",
+        "month_day",
+        "gap",
+        "hour_sin",
+        "hour_cos",
+    ),
     *("has_calendar", "session"),
 )
-NAMED_ONLY = ("session",)  # that None in PanelConfig doesn't stand for: models saved with None know nothing of them
+NAMED_ONLY = (
+    "session",
+)  # that None in PanelConfig doesn't stand for: models saved with None know nothing of them
 STATIC = ("bar_length", "weekends", "has_volume", "has_calendar")
 # masked together: as where a panel has none of them, static inputs included
 GROUPS = {
@@ -53,14 +73,18 @@ def ewma(x: np.ndarray, alpha: float) -> np.ndarray:
     seen = np.isfinite(x)
     a = [1.0, alpha - 1.0]
     weight = lfilter([alpha], a, seen.astype(float), axis=-1)
-    return lfilter([alpha], a, np.where(seen, x, 0.0), axis=-1) / np.where(weight > 1e-250, weight, np.nan)
+    return lfilter([alpha], a, np.where(seen, x, 0.0), axis=-1) / np.where(
+        weight > 1e-250, weight, np.nan
+    )
 
 
 def trailing_max(x: np.ndarray, first: int, last: int) -> np.ndarray:
     """Largest x in rows t - last … t - first (both included), along the last axis; NaN where none was seen."""
     width, filled = last - first + 1, np.where(np.isfinite(x), x, -np.inf)
     padded = np.pad(filled, [(0, 0), (last, 0)], constant_values=-np.inf)
-    peak = maximum_filter1d(padded, width, axis=-1, origin=(width - 1) // 2, mode="constant", cval=-np.inf)
+    peak = maximum_filter1d(
+        padded, width, axis=-1, origin=(width - 1) // 2, mode="constant", cval=-np.inf
+    )
     peak = peak[:, last - first : last - first + x.shape[1]]
     return np.where(np.isfinite(peak), peak, np.nan)
 
@@ -108,7 +132,9 @@ def fit_har(x: np.ndarray, variance: np.ndarray, train: np.ndarray) -> np.ndarra
     return np.linalg.lstsq(x[rows], ahead[rows], rcond=None)[0]
 
 
-def observed_features(parts: dict[str, np.ndarray], volume: np.ndarray, sigma: np.ndarray) -> dict[str, np.ndarray]:
+def observed_features(
+    parts: dict[str, np.ndarray], volume: np.ndarray, sigma: np.ndarray
+) -> dict[str, np.ndarray]:
     """Every observed feature but the market's, [S, T] each, NaN where unknown.
 
     A return is divided by the forecast made a bar before it, so that it is a shock of unit size.
@@ -157,7 +183,9 @@ def market_features(z: np.ndarray, trend: np.ndarray, code: np.ndarray) -> dict[
     return {k: np.where(code >= 0, v[code], np.nan) for k, v in by_date.items()}
 
 
-def known_features(date: np.ndarray, minutes: float, session: np.ndarray | None = None) -> np.ndarray:
+def known_features(
+    date: np.ndarray, minutes: float, session: np.ndarray | None = None
+) -> np.ndarray:
     """Calendar of each bar [R, F_k] from datetime64[ns] dates of one symbol; zero throughout where there is none.
 
     session [R]: the log of each session's length relative to a full one; None where no calendar tells it.
@@ -168,7 +196,9 @@ def known_features(date: np.ndarray, minutes: float, session: np.ndarray | None 
     day = date.astype("datetime64[D]")
     month = date.astype("datetime64[M]")
     weekday = (day.astype(np.int64) + 3) % 7
-    year_share = (day - date.astype("datetime64[Y]").astype("datetime64[D]")).astype(np.int64) / 365.25
+    year_share = (day - date.astype("datetime64[Y]").astype("datetime64[D]")).astype(
+        np.int64
+    ) / 365.25
     hour_share = (date - day).astype("timedelta64[s]").astype(np.int64) / 86_400
     gap = np.diff(date, prepend=date[:1]).astype("timedelta64[s]").astype(float) / 60
     gap[0] = minutes

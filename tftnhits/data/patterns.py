@@ -75,7 +75,9 @@ def pattern_ahead(
     return times[-1] + step * np.arange(1, horizon + 1)
 
 
-def _evenly(last: np.datetime64, step: np.timedelta64, count: int, after: np.datetime64) -> np.ndarray:
+def _evenly(
+    last: np.datetime64, step: np.timedelta64, count: int, after: np.datetime64
+) -> np.ndarray:
     """The `count` times after `after` that are some steps after `last`."""
     return last + step * ((after - last) // step + np.arange(1, count + 1))
 
@@ -89,7 +91,9 @@ def _next_days(times: np.ndarray, horizon: int, after: np.datetime64) -> np.ndar
     return days[np.isin(weekday_of(days), weekdays)][:horizon]
 
 
-def _next_slots(times: np.ndarray, step: np.timedelta64, horizon: int, after: np.datetime64) -> np.ndarray:
+def _next_slots(
+    times: np.ndarray, step: np.timedelta64, horizon: int, after: np.datetime64
+) -> np.ndarray:
     """The usual times of the week; even steps where no time is usual (irregular stamps, less than a day)."""
     slots = _slots(times)
     if not len(slots):
@@ -105,7 +109,9 @@ def _slots(times: np.ndarray) -> np.ndarray:
     last = times[-1]
     span = min(RECENT_WEEKS["intraday"], int((last - times[0]) // WEEK))
     if span >= 2:
-        inside = times[times > last - span * WEEK]  # whole weeks back from the last bar: each slot once a week
+        inside = times[
+            times > last - span * WEEK
+        ]  # whole weeks back from the last bar: each slot once a week
         offset, count = np.unique((inside - MONDAY) % WEEK, return_counts=True)
         return offset[2 * count >= span]
     days, clock = (times - MONDAY) // DAY, (times - MONDAY) % DAY
@@ -124,7 +130,9 @@ def _next_months(times: np.ndarray, step: np.timedelta64, horizon: int) -> np.nd
     month = last.astype("datetime64[M]")
     months = month + max(1, round(float(step / DAY) / 30.44)) * np.arange(1, horizon + 1)
     ends = (months + 1).astype("datetime64[D]") - 1
-    left = (recent.astype("datetime64[M]") + 1).astype("datetime64[D]") - recent.astype("datetime64[D]")
+    left = (recent.astype("datetime64[M]") + 1).astype("datetime64[D]") - recent.astype(
+        "datetime64[D]"
+    )
     if (left.astype(np.int64) <= 3).all():
         if (weekday_of(recent) < 5).all() and len(recent) > 3:
             ends = np.busday_offset(ends, 0, roll="backward")

@@ -31,10 +31,16 @@ class _Table:
     def take(self, keep: np.ndarray) -> _Table:
         """Rows by mask or position."""
         cells = {name: values[keep] for name, values in self.cells.items()}
-        return replace(self, code=self.code[keep], row=self.row[keep], date=self.date[keep], cells=cells)
+        return replace(
+            self, code=self.code[keep], row=self.row[keep], date=self.date[keep], cells=cells
+        )
 
     def where(self, i: int) -> str:
-        day = "" if np.isnat(self.date[i]) else f" ({pd.Timestamp(self.date[i])})".replace(" 00:00:00)", ")")
+        day = (
+            ""
+            if np.isnat(self.date[i])
+            else f" ({pd.Timestamp(self.date[i])})".replace(" 00:00:00)", ")")
+        )
         return f"{self.names[self.code[i]]}, row {self.row[i]}{day}"
 
     def when(self, i: int) -> str:
@@ -65,13 +71,17 @@ class _Ledger:
     def __init__(self) -> None:
         self.entries: dict[tuple[str, str], list] = {}
 
-    def note(self, repair: str, count: int, example: str, symbol: str = "all", first: str = "") -> None:
+    def note(
+        self, repair: str, count: int, example: str, symbol: str = "all", first: str = ""
+    ) -> None:
         if (symbol, repair) in self.entries:
             self.entries[symbol, repair][2] += count
         else:
             self.entries[symbol, repair] = [symbol, repair, count, first, example]
 
-    def mark(self, table: _Table, mask: np.ndarray, repair: str, example: Callable[[int], str]) -> None:
+    def mark(
+        self, table: _Table, mask: np.ndarray, repair: str, example: Callable[[int], str]
+    ) -> None:
         """Counts the rows of `mask` [R] a symbol; `example` describes one row."""
         hit = np.flatnonzero(mask)
         codes, first, counts = np.unique(table.code[hit], return_index=True, return_counts=True)
@@ -83,7 +93,9 @@ class _Ledger:
         return pd.DataFrame(rows, columns=list(REPORT))
 
 
-def validate_bars(frame: pd.DataFrame, rows: np.ndarray | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
+def validate_bars(
+    frame: pd.DataFrame, rows: np.ndarray | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Repaired bars and the report of the repairs; a second pass finds nothing more to repair.
 
     frame: columns symbol, open, high, low, close, and if there are any date and volume, of any type and in
@@ -111,18 +123,26 @@ def require_columns(columns: pd.Index, needed: tuple[str, ...] = PRICES) -> None
     """Raises DataError if a column is missing or there twice."""
     found = one_line(", ".join(map(text_of, columns[:12])), 160) or "none"
     if missing := [name for name in needed if name not in columns]:
-        raise DataError(f"Missing column {', '.join(missing)}; found {found}. Rename or add what is missing.")
+        raise DataError(
+            f"Missing column {', '.join(missing)}; found {found}. Rename or add what is missing."
+        )
     if twice := [name for name in COLUMNS if (columns == name).sum() > 1]:
-        raise DataError(f"Column {twice[0]} is there more than once; found {found}. Keep one of them.")
+        raise DataError(
+            f"Column {twice[0]} is there more than once; found {found}. Keep one of them."
+        )
 
 
 def _coerce(frame: pd.DataFrame, rows: np.ndarray | None, ledger: _Ledger) -> _Table:
     """Typed arrays out of the frame's cells, in the source's order."""
     if not isinstance(frame, pd.DataFrame) or frame.columns.nlevels > 1:
-        raise DataError("validate_bars takes a data frame with plain columns; use load_bars for other sources.")
+        raise DataError(
+            "validate_bars takes a data frame with plain columns; use load_bars for other sources."
+        )
     require_columns(frame.columns, ("symbol", *PRICES))
     if not len(frame):
-        raise DataError("There are no bars: the source has columns but not a single row; give at least one bar.")
+        raise DataError(
+            "There are no bars: the source has columns but not a single row; give at least one bar."
+        )
     rows = np.arange(1, len(frame) + 1) if rows is None else np.asarray(rows)
     if extra := [text_of(name) for name in frame.columns if name not in COLUMNS]:
         ledger.note("extra column ignored", len(extra), ", ".join(extra[:5]))
@@ -147,7 +167,12 @@ def _read_numbers(table: _Table, raw: pd.Series, name: str, ledger: _Ledger) -> 
     values, text = parse_numbers(raw, name, table.where)
     table.cells[name] = values
     if text is not None:
-        ledger.mark(table, text, "number written as text", lambda i: f"{name} {shown(raw.iloc[i])} -> {values[i]:.6g}")
+        ledger.mark(
+            table,
+            text,
+            "number written as text",
+            lambda i: f"{name} {shown(raw.iloc[i])} -> {values[i]:.6g}",
+        )
 
 
 def _drop_blank(table: _Table, ledger: _Ledger) -> _Table:
@@ -157,7 +182,9 @@ def _drop_blank(table: _Table, ledger: _Ledger) -> _Table:
         return table
     blank = undated & table.priceless
     if (bad := np.flatnonzero(undated & ~blank)).size:
-        raise DataError(f"{table.where(bad[0])}, column date is empty though others have one; fill it or drop the row.")
+        raise DataError(
+            f"{table.where(bad[0])}, column date is empty though others have one; fill it or drop the row."
+        )
     ledger.mark(table, blank, "blank row removed", lambda i: f"row {table.row[i]}")
     return table.take(~blank)
 
@@ -166,11 +193,15 @@ def _drop_duplicates(table: _Table, ledger: _Ledger) -> _Table:
     """Copies of a bar go wherever they stand, so that a file appended to itself still reads."""
     if not table.dated:
         return table
-    suspect = np.flatnonzero(pd.DataFrame({"code": table.code, "date": table.date}).duplicated(keep=False))
+    suspect = np.flatnonzero(
+        pd.DataFrame({"code": table.code, "date": table.date}).duplicated(keep=False)
+    )
     if not suspect.size:
         return table
     some = table.take(suspect)
-    copy = pd.DataFrame({"code": some.code, "date": some.date, **some.cells}).duplicated().to_numpy()
+    copy = (
+        pd.DataFrame({"code": some.code, "date": some.date, **some.cells}).duplicated().to_numpy()
+    )
     mask = np.zeros(len(table.code), bool)
     mask[suspect[copy]] = True
     ledger.mark(table, mask, "duplicate row removed", lambda i: f"row {table.row[i]}")
@@ -184,15 +215,21 @@ def _order(table: _Table, ledger: _Ledger) -> _Table:
     if not table.dated:
         return table
     step = np.where(table.starts[1:], 0, np.diff(table.date).astype(np.int64))
-    ups, downs = (np.bincount(table.code[1:][hit], minlength=len(table.names)) for hit in (step > 0, step < 0))
+    ups, downs = (
+        np.bincount(table.code[1:][hit], minlength=len(table.names)) for hit in (step > 0, step < 0)
+    )
     if (mixed := np.flatnonzero((ups > 0) & (downs > 0))).size:
         wrong = step < 0 if ups[mixed[0]] >= downs[mixed[0]] else step > 0
         i = int(np.flatnonzero(wrong & (table.code[1:] == mixed[0]))[0]) + 1
-        raise DataError(f"{table.where(i)} follows {table.when(i - 1)}: the dates are not in order; sort by date.")
+        raise DataError(
+            f"{table.where(i)} follows {table.when(i - 1)}: the dates are not in order; sort by date."
+        )
     if (same := np.flatnonzero((step == 0) & ~table.starts[1:])).size:
         i = int(same[0]) + 1
         name = next(
-            name for name, v in table.cells.items() if not (v[i] == v[i - 1] or np.isnan([v[i], v[i - 1]]).all())
+            name
+            for name, v in table.cells.items()
+            if not (v[i] == v[i - 1] or np.isnan([v[i], v[i - 1]]).all())
         )
         values = table.cells[name]
         raise DataError(
@@ -201,7 +238,12 @@ def _order(table: _Table, ledger: _Ledger) -> _Table:
         )
     if not (falling := downs > 0).any():
         return table
-    ledger.mark(table, falling[table.code], "descending dates reversed", lambda i: f"{table.when(i)} came first")
+    ledger.mark(
+        table,
+        falling[table.code],
+        "descending dates reversed",
+        lambda i: f"{table.when(i)} came first",
+    )
     position = np.arange(len(table.code))
     return table.take(np.lexsort((np.where(falling[table.code], -position, position), table.code)))
 
@@ -235,7 +277,9 @@ def _drop_unlisted(table: _Table, ledger: _Ledger) -> _Table:
     empty, count = table.priceless, len(table.names)
     if not empty.any():
         return table
-    weekend = (table.date.astype("datetime64[D]").astype(np.int64) + 3) % 7 >= 5  # 1970-01-01 was a Thursday
+    weekend = (
+        table.date.astype("datetime64[D]").astype(np.int64) + 3
+    ) % 7 >= 5  # 1970-01-01 was a Thursday
     weekend &= ~np.isnat(table.date)
     open_then = np.bincount(table.code[weekend & ~empty], minlength=count) > 0
     closed = empty & weekend & ~open_then[table.code]
@@ -248,7 +292,9 @@ def _drop_unlisted(table: _Table, ledger: _Ledger) -> _Table:
     ledger.mark(table, outside, "row without prices at an end removed", table.when)
     ledger.mark(table, closed & ~outside, "empty weekend row removed", table.when)
     if not priced.size:
-        raise DataError("No row has a price: open, high, low and close are all empty; check the source.")
+        raise DataError(
+            "No row has a price: open, high, low and close are all empty; check the source."
+        )
     return table.take(~(outside | closed))
 
 
@@ -256,7 +302,9 @@ def _check_gaps(table: _Table) -> None:
     """A run of bars without close is filled up to a trading week; beyond that it would be invention."""
     gap = np.isnan(table.cells["close"])
     place = np.arange(len(gap))
-    since = np.maximum.accumulate(np.where(gap & ~table.starts, -1, place))  # last row that breaks the run
+    since = np.maximum.accumulate(
+        np.where(gap & ~table.starts, -1, place)
+    )  # last row that breaks the run
     start = np.where(gap[since], since, since + 1)
     run = np.where(gap, place - start + 1, 0)
     if run.max() > MAX_RUN:
@@ -281,7 +329,9 @@ def _repair_prices(table: _Table, ledger: _Ledger) -> None:
     ledger.mark(table, empty, "missing bar filled flat", table.when)
     before = dict(cells)
     crossed = cells["high"] < cells["low"]
-    high, low = (np.where(crossed, cells[b], cells[a]) for a, b in (("high", "low"), ("low", "high")))
+    high, low = (
+        np.where(crossed, cells[b], cells[a]) for a, b in (("high", "low"), ("low", "high"))
+    )
     middle = np.where(np.isnan(high), low, np.where(np.isnan(low), high, (high + low) / 2))
     close = np.where(np.isnan(cells["close"]), cells["open"], cells["close"])
     close = np.where(starts & np.isnan(close), middle, close)
@@ -289,19 +339,28 @@ def _repair_prices(table: _Table, ledger: _Ledger) -> None:
     inside = np.fmin(np.fmax(_last_known(close), low), high)
     close = _last_known(np.where(np.isnan(close) & ~empty, inside, close))
     previous = np.where(starts, close, np.roll(close, 1))
-    opening = np.where(np.isnan(cells["open"]), np.fmin(np.fmax(previous, low), high), cells["open"])
+    opening = np.where(
+        np.isnan(cells["open"]), np.fmin(np.fmax(previous, low), high), cells["open"]
+    )
     top, bottom = np.maximum(opening, close), np.minimum(opening, close)
     cells.update(open=opening, high=np.fmax(high, top), low=np.fmin(low, bottom), close=close)
     for name in PRICES:
         missing = np.isnan(before[name]) & ~empty
-        ledger.mark(table, missing, f"missing {name} filled", lambda i, n=name: f"{n} {cells[n][i]:.6g}")
+        ledger.mark(
+            table, missing, f"missing {name} filled", lambda i, n=name: f"{n} {cells[n][i]:.6g}"
+        )
     ledger.mark(
         table,
         crossed,
         "high below low swapped",
         lambda i: f"high {before['high'][i]:.6g}, low {before['low'][i]:.6g}",
     )
-    ledger.mark(table, high < top, "high below open or close raised", lambda i: f"high {high[i]:.6g} -> {top[i]:.6g}")
+    ledger.mark(
+        table,
+        high < top,
+        "high below open or close raised",
+        lambda i: f"high {high[i]:.6g} -> {top[i]:.6g}",
+    )
     ledger.mark(
         table,
         low > bottom,
@@ -314,6 +373,8 @@ def _repair_prices(table: _Table, ledger: _Ledger) -> None:
 def _repair_volume(table: _Table, ledger: _Ledger) -> None:
     volume = table.cells["volume"]
     absurd, zero = (volume < 0) | np.isinf(volume), volume == 0
-    ledger.mark(table, absurd, "negative or infinite volume removed", lambda i: f"volume {volume[i]:g}")
+    ledger.mark(
+        table, absurd, "negative or infinite volume removed", lambda i: f"volume {volume[i]:g}"
+    )
     ledger.mark(table, zero, "zero volume taken as missing", lambda i: "volume 0")
     table.cells["volume"] = np.where(absurd | zero, np.nan, volume)

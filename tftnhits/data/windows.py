@@ -46,7 +46,9 @@ class Panel:
     scale: Any  # [R] float32
     split: np.ndarray  # [R] int8: 0, 1, 2 as in SPLITS; 3 elsewhere (purged, or no outcome yet)
     fitted: dict[str, np.ndarray]  # of the training split: "har" [6], "center" and "spread" [F_o]
-    outrun: dict[str, tuple[str, int]] = field(default_factory=dict)  # calendar that tells but so many of H dates ahead
+    outrun: dict[str, tuple[str, int]] = field(
+        default_factory=dict
+    )  # calendar that tells but so many of H dates ahead
 
     @property
     def inputs(self) -> dict[str, tuple[str, ...]]:
@@ -64,7 +66,11 @@ class Panel:
         """The last bar of every symbol, [S]; raises HistoryTooShort where a symbol has fewer than `context` bars."""
         if (short := np.flatnonzero(self.length < context)).size:
             name, have = self.symbols[short[0]], self.length[short[0]]
-            other = ", or use the gradient boosting fallback, which answers from 2 bars on" if context > 2 else ""
+            other = (
+                ", or use the gradient boosting fallback, which answers from 2 bars on"
+                if context > 2
+                else ""
+            )
             raise HistoryTooShort(
                 f"{name} has {have} bars but the model needs {context}; give {context - have} more{other}."
             )
@@ -89,9 +95,15 @@ class Panel:
     def digest(self) -> str:
         """A hash of the data, for manifests and for training states: dates, closes, symbols, inputs and splits."""
         names = "\0".join(self.symbols).encode()
-        parts = (self.date.view(np.int64), np.nan_to_num(self.close), np.frombuffer(names, np.uint8))
+        parts = (
+            self.date.view(np.int64),
+            np.nan_to_num(self.close),
+            np.frombuffer(names, np.uint8),
+        )
         parts += (np.asarray(self.observed), np.asarray(self.scale), self.split)
-        return hashlib.sha256(b"".join(np.ascontiguousarray(p).tobytes() for p in parts)).hexdigest()[:16]
+        return hashlib.sha256(
+            b"".join(np.ascontiguousarray(p).tobytes() for p in parts)
+        ).hexdigest()[:16]
 
 
 def input_names(config: PanelConfig) -> dict[str, tuple[str, ...]]:
@@ -144,25 +156,38 @@ def panel_of(
     known_scale = {} if fitted is None else {k: np.asarray(v, float) for k, v in fitted.items()}
     har = known_scale.get("har")
     if har is None:  # it looks HAR_STEPS ahead, whatever the horizon: purge by that
-        purged = _splits(wide(date, np.datetime64("NaT")), length, replace(config, horizon=max(ahead, F.HAR_STEPS)))
+        purged = _splits(
+            wide(date, np.datetime64("NaT")),
+            length,
+            replace(config, horizon=max(ahead, F.HAR_STEPS)),
+        )
         har = F.fit_har(x, parts["variance"], purged == 0)
     sigma = np.exp((x * har).sum(-1))  # [S, T]
 
     found = F.observed_features(parts, volume, sigma)
     code = wide(pd.factorize(date, use_na_sentinel=True)[0], -1)
-    found |= F.market_features(found["return"], found["volatility_0.15"] - found["volatility_0.015"], code)
+    found |= F.market_features(
+        found["return"], found["volatility_0.15"] - found["volatility_0.015"], code
+    )
     names = _chosen(config.observed, F.OBSERVED)
     observed = np.stack([found[n] for n in names], axis=-1)
     fitted = known_scale or {"har": har, **_standard(observed[split == 0], names)}
     observed = (observed - fitted["center"]) / fitted["spread"]
-    observed = np.clip(np.nan_to_num(observed, nan=0.0, posinf=F.CLIP, neginf=-F.CLIP), -F.CLIP, F.CLIP)
-    steps = np.stack([_ahead(price["close"], h) for h in range(1, ahead + 1)], axis=-1) - price["close"][..., None]
+    observed = np.clip(
+        np.nan_to_num(observed, nan=0.0, posinf=F.CLIP, neginf=-F.CLIP), -F.CLIP, F.CLIP
+    )
+    steps = (
+        np.stack([_ahead(price["close"], h) for h in range(1, ahead + 1)], axis=-1)
+        - price["close"][..., None]
+    )
     target = steps / (sigma[..., None] * np.sqrt(np.arange(1, ahead + 1)))
 
     flat = _Flat(length, ahead, cells)
     symbols = tuple(symbol[first].tolist())
     chosen = _chosen(input_names(config)["known"], F.KNOWN)
-    dates, known, static, outrun = _calendar(date, symbols, length, volume, ahead, calendar, "session" in chosen)
+    dates, known, static, outrun = _calendar(
+        date, symbols, length, volume, ahead, calendar, "session" in chosen
+    )
     columns = [F.KNOWN.index(n) for n in chosen]
     return Panel(
         config, symbols, flat.start, length, dates, flat(close, np.nan),
@@ -177,7 +202,9 @@ class _Flat:
     def __init__(self, length: np.ndarray, ahead: int, cells: np.ndarray):
         self.start = np.r_[0, np.cumsum(length + ahead)[:-1]]
         self.rows, self.cells = int((length + ahead).sum()), cells
-        self.target = np.concatenate([s + np.arange(n) for s, n in zip(self.start, length, strict=True)])
+        self.target = np.concatenate(
+            [s + np.arange(n) for s, n in zip(self.start, length, strict=True)]
+        )
 
     def __call__(self, x: np.ndarray, fill: float) -> np.ndarray:
         out = np.full((self.rows, *x.shape[2:]), fill, x.dtype)
@@ -220,11 +247,17 @@ def _splits(date: np.ndarray, length: np.ndarray, config: PanelConfig) -> np.nda
             if given is not None:
                 try:
                     # a date without a time means the whole of that day
-                    ends[i] = (pd.Timestamp(given) + pd.Timedelta(days=1, nanoseconds=-1)).to_datetime64()
+                    ends[i] = (
+                        pd.Timestamp(given) + pd.Timedelta(days=1, nanoseconds=-1)
+                    ).to_datetime64()
                 except (ValueError, TypeError) as error:
-                    raise ConfigError(f"The split date {given!r} is no date; write it as 2013-12-31.") from error
+                    raise ConfigError(
+                        f"The split date {given!r} is no date; write it as 2013-12-31."
+                    ) from error
         if ends[0] > ends[1]:
-            raise ConfigError(f"train_end {ends[0]} comes after valid_end {ends[1]}; give them in order.")
+            raise ConfigError(
+                f"train_end {ends[0]} comes after valid_end {ends[1]}; give them in order."
+            )
         begun = position = date
         borders = [np.datetime64("1677-09-22"), *ends, np.datetime64("2262-04-11")]
         begins = [borders[0], *(_embargoed(seen, end, config.embargo) for end in ends)]
@@ -234,18 +267,28 @@ def _splits(date: np.ndarray, length: np.ndarray, config: PanelConfig) -> np.nda
     split = np.full(date.shape, 3, np.int8)
     last = _shift_position(position, config.horizon)
     for i in range(3):
-        split[(begun > begins[i]) & (last <= borders[i + 1]) & (bar + config.horizon < length[:, None])] = i
+        split[
+            (begun > begins[i])
+            & (last <= borders[i + 1])
+            & (bar + config.horizon < length[:, None])
+        ] = i
     return split
 
 
 def _embargoed(seen: np.ndarray, end: np.datetime64, embargo: int) -> np.datetime64:
     """The last moment of the `embargo` sessions after `end`; seen [N] are all dates, ascending."""
     later = np.unique(seen[seen > end].astype("datetime64[D]"))[:embargo]
-    return later[-1].astype("datetime64[ns]") + np.timedelta64(86_400 * 10**9 - 1, "ns") if len(later) else end
+    return (
+        later[-1].astype("datetime64[ns]") + np.timedelta64(86_400 * 10**9 - 1, "ns")
+        if len(later)
+        else end
+    )
 
 
 def _shift_position(position: np.ndarray, h: int) -> np.ndarray:
-    return np.concatenate([position[:, h:], np.repeat(position[:, -1:], min(h, position.shape[1]), axis=1)], axis=1)
+    return np.concatenate(
+        [position[:, h:], np.repeat(position[:, -1:], min(h, position.shape[1]), axis=1)], axis=1
+    )
 
 
 def _calendar(
@@ -260,13 +303,20 @@ def _calendar(
         own = date[begin : begin + size]
         begin += size
         times = pd.DatetimeIndex(own)
-        key = own.tobytes(), calendar_of(times, symbol, calendar)  # most symbols of a panel share them
+        key = (
+            own.tobytes(),
+            calendar_of(times, symbol, calendar),
+        )  # most symbols of a panel share them
         if key not in done:
             minutes = bar_minutes(times)
             minutes = minutes if np.isfinite(minutes) else 1440.0  # a single bar counts as daily
             future, told = sessions_ahead(times, ahead, key[1])
             full = np.r_[own, future.to_numpy("datetime64[ns]")]
-            session = session_lengths(pd.DatetimeIndex(full), key[1]) if lengths and minutes < 1.5 * 1440 else None
+            session = (
+                session_lengths(pd.DatetimeIndex(full), key[1])
+                if lengths and minutes < 1.5 * 1440
+                else None
+            )
             known_rows = F.known_features(full, minutes, session)
             has = bool(known_rows[0, F.KNOWN.index("has_calendar")])
             weekends = has and bool((times.day_of_week >= 5).any())
@@ -281,7 +331,9 @@ def _calendar(
     return np.concatenate(dates), np.concatenate(known), np.array(static), outrun
 
 
-def blocks(panel: Panel, rows: np.ndarray, context: int, origins: int) -> tuple[np.ndarray, np.ndarray]:
+def blocks(
+    panel: Panel, rows: np.ndarray, context: int, origins: int
+) -> tuple[np.ndarray, np.ndarray]:
     """First rows of the chunks that cover the origins `rows`, on a grid fixed by each symbol's first bar.
 
     The grid makes a forecast depend on the history alone, not on which other origins were asked for.
@@ -290,12 +342,18 @@ def blocks(panel: Panel, rows: np.ndarray, context: int, origins: int) -> tuple[
     symbol = panel.symbol_of(rows)
     place = rows - panel.start[symbol] - (context - 1)
     if (place < 0).any():
-        raise DataError(f"An origin has fewer than {context} bars before it; use Panel.origins(split, context).")
-    starts, inverse = np.unique(panel.start[symbol] + place // origins * origins, return_inverse=True)
+        raise DataError(
+            f"An origin has fewer than {context} bars before it; use Panel.origins(split, context)."
+        )
+    starts, inverse = np.unique(
+        panel.start[symbol] + place // origins * origins, return_inverse=True
+    )
     return starts, inverse * origins + place % origins
 
 
-def gather(panel: Panel, starts: np.ndarray, context: int, origins: int, split: str | None = None) -> Batch:
+def gather(
+    panel: Panel, starts: np.ndarray, context: int, origins: int, split: str | None = None
+) -> Batch:
     """The batch of chunks that begin at rows `starts` [B], of context + origins − 1 bars each.
 
     Rows past a symbol's end repeat its last one and carry no target. With `split`, targets of origins

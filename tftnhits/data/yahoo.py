@@ -39,7 +39,9 @@ YEARS = {"1d": 3, "1wk": 10, "1mo": 20}
 FORMAT = 1  # of cached files; others are taken for missing
 
 _SYMBOL = re.compile(r"[A-Z0-9^][A-Z0-9^=.&_+$-]{0,29}")
-_ISIN = re.compile("[A-Z]{2}[A-Z0-9]{9}[0-9]")  # yfinance would look for it, and answer under another name
+_ISIN = re.compile(
+    "[A-Z]{2}[A-Z0-9]{9}[0-9]"
+)  # yfinance would look for it, and answer under another name
 
 
 def download_bars(
@@ -92,7 +94,11 @@ def cache_folder() -> Path:
 
 def is_symbol(name: Any) -> bool:
     """Whether `name` looks like a symbol of Yahoo Finance, in any case."""
-    return isinstance(name, str) and bool(_SYMBOL.fullmatch(name.upper())) and not _ISIN.fullmatch(name.upper())
+    return (
+        isinstance(name, str)
+        and bool(_SYMBOL.fullmatch(name.upper()))
+        and not _ISIN.fullmatch(name.upper())
+    )
 
 
 # --- arguments
@@ -101,21 +107,29 @@ def is_symbol(name: Any) -> bool:
 def _symbols(symbols: Any) -> list[str]:
     given = symbols.replace(",", " ").split() if isinstance(symbols, str) else symbols
     if not isinstance(given, Iterable) or isinstance(given, bytes):
-        raise DataError(f"symbols are {shown(symbols)}; give one such as 'AAPL', or a list of them.")
+        raise DataError(
+            f"symbols are {shown(symbols)}; give one such as 'AAPL', or a list of them."
+        )
     names = [name.strip().upper() if isinstance(name, str) else name for name in given]
     for name in names:
         if not is_symbol(name):
-            raise DataError(f"{shown(name)} is no symbol of Yahoo Finance; they look like 'AAPL', '^GSPC' or '7203.T'.")
+            raise DataError(
+                f"{shown(name)} is no symbol of Yahoo Finance; they look like 'AAPL', '^GSPC' or '7203.T'."
+            )
     names = list(dict.fromkeys(names))
     if not 0 < len(names) <= MOST:
-        raise DataError(f"There are {len(names) or 'no'} symbols to download; give 1 to {MOST} in one call.")
+        raise DataError(
+            f"There are {len(names) or 'no'} symbols to download; give 1 to {MOST} in one call."
+        )
     return names
 
 
 def _days(start: Any, end: Any, interval: Any) -> tuple[date, date]:
     """The first and the last day to ask for; of weeks and months, whole ones."""
     if not isinstance(interval, str) or interval not in REACH | YEARS:
-        raise DataError(f"There is no interval {shown(interval)}; choose one of {', '.join(YEARS | REACH)}.")
+        raise DataError(
+            f"There is no interval {shown(interval)}; choose one of {', '.join(YEARS | REACH)}."
+        )
     ahead = _today() + timedelta(days=1)  # it is tomorrow in the east
     last = ahead if end is None else min(_day(end, "end"), ahead)
     if start is not None:
@@ -168,7 +182,11 @@ def _gather(names: list[str], call: Call) -> dict[str, Series]:
         warnings.filterwarnings("ignore", module="yfinance")  # about its own use of pandas
         try:
             for name, one in tqdm(
-                _in_turn(names, call), "Yahoo Finance", len(names), unit="symbol", disable=len(names) < 10
+                _in_turn(names, call),
+                "Yahoo Finance",
+                len(names),
+                unit="symbol",
+                disable=len(names) < 10,
             ):
                 if isinstance(one, Series):
                     found[name] = one
@@ -180,7 +198,9 @@ def _gather(names: list[str], call: Call) -> dict[str, Series]:
             call.over.set()
     if unknown := [name for name, error in failed.items() if not error.known]:
         same = f" (the same goes for {_named(unknown[1:])})" if len(unknown) > 1 else ""
-        raise DataError(f"Yahoo Finance {failed[unknown[0]]}{same}; check spelling and dates, or leave it out.")
+        raise DataError(
+            f"Yahoo Finance {failed[unknown[0]]}{same}; check spelling and dates, or leave it out."
+        )
     for error in failed.values():
         raise DownloadError(
             f"Yahoo Finance {error}, and {_named([*failed])} can't be had from the cache; try again later, or take the "
@@ -223,7 +243,9 @@ def _stale(stale: dict[str, str], series: dict[str, Series]) -> list[str]:
         spans: dict[str, list[str]] = {}
         for name in (name for name in series if stale.get(name) == why):
             dates = series[name].priced["date"]
-            spans.setdefault(f"{dates.iloc[0]:%Y-%m-%d} to {dates.iloc[-1]:%Y-%m-%d}", []).append(name)
+            spans.setdefault(f"{dates.iloc[0]:%Y-%m-%d} to {dates.iloc[-1]:%Y-%m-%d}", []).append(
+                name
+            )
         listed = "; ".join(f"{_named(names)} ({span})" for span, names in spans.items())
         texts.append(f"Yahoo Finance {why}, so cached bars stand in: {listed}.")
     return texts
@@ -237,7 +259,9 @@ def _assembled(series: dict[str, Series], interval: str) -> pd.DataFrame:
         if interval in ("1wk", "1mo"):
             bars, cut = _coarser(bars, interval, one.last)
         if not len(bars):
-            raise DataError(f"Yahoo Finance has no finished bar ({interval}) of {name} yet; start earlier.")
+            raise DataError(
+                f"Yahoo Finance has no finished bar ({interval}) of {name} yet; start earlier."
+            )
         if cut:
             left_out.append(dict(zip(REPORT, (name, "unfinished bar left out", 1, cut, ""))))
         found = one.bars.assign(symbol=name, date=one.bars["date"].dt.strftime("%Y-%m-%d"))
@@ -263,7 +287,11 @@ def _coarser(bars: pd.DataFrame, interval: str, covered: date) -> tuple[pd.DataF
     final = _span(latest, interval)[1] - timedelta(days=1)
     if not (bars["date"].dt.day_of_week >= 5).any():  # closed at weekends
         final -= timedelta(days=max(0, final.weekday() - 4))
-    return (whole, "") if max(latest, covered) >= final else (whole[:-1], f"{starts.iloc[-1]:%Y-%m-%d}")
+    return (
+        (whole, "")
+        if max(latest, covered) >= final
+        else (whole[:-1], f"{starts.iloc[-1]:%Y-%m-%d}")
+    )
 
 
 # --- one symbol, in a thread
@@ -279,7 +307,10 @@ def _current(name: str, call: Call) -> Series:
     try:
         series = _updated(name, held, call)
         if not len(series.within(call.first, call.last).priced):
-            raise Failed(f"has no {call.interval} bars of {name} from {call.first} to {call.last}", known=False)
+            raise Failed(
+                f"has no {call.interval} bars of {name} from {call.first} to {call.last}",
+                known=False,
+            )
     except Failed as error:
         call.down = error if error.down or not call.heard else call.down
         if not usable:
@@ -315,7 +346,9 @@ def _updated(name: str, held: Series | None, call: Call) -> Series:
                 "or choose a longer interval."
             )
         series = ask(name, first, last, call)
-    validate_bars(series.priced.assign(symbol=name)[list(COLUMNS)])  # what can't be repaired must not be cached
+    validate_bars(
+        series.priced.assign(symbol=name)[list(COLUMNS)]
+    )  # what can't be repaired must not be cached
     return series
 
 
@@ -332,7 +365,9 @@ def _joined(held: Series, part: Series) -> Series | None:
     bars = pd.concat([held.bars[~held.bars["date"].isin(part.bars["date"])], part.bars])
     first, last = min(held.first, part.first), max(held.last, part.last)
     unfinished = held.unfinished or part.unfinished
-    return Series(bars.sort_values("date", ignore_index=True), first, last, part.listing, unfinished)
+    return Series(
+        bars.sort_values("date", ignore_index=True), first, last, part.listing, unfinished
+    )
 
 
 # --- the cache
@@ -359,7 +394,12 @@ def load(path: Path) -> Series | None:
 
 def save(path: Path, series: Series) -> None:
     """Keep all but `unfinished`; raises OutputError."""
-    record = {"format": FORMAT, "first": str(series.first), "last": str(series.last), "listing": series.listing}
+    record = {
+        "format": FORMAT,
+        "first": str(series.first),
+        "last": str(series.last),
+        "listing": series.listing,
+    }
     bars, content = series.bars.copy(deep=False), io.BytesIO()
     bars.attrs["tftnhits"] = json.dumps(record)
     bars.to_parquet(content, index=False)

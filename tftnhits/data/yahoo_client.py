@@ -32,14 +32,18 @@ STORED = ("date", *PRICES, "volume", *ACTIONS.values())
 THREAD = "tftnhits-yahoo"
 CHART = "/v8/finance/chart/"
 
-_mine = threading.local()  # of a thread of ours: `call`, and `answer`, the chart's last or the error instead
+_mine = (
+    threading.local()
+)  # of a thread of ours: `call`, and `answer`, the chart's last or the error instead
 
 
 @dataclass
 class Series:
     """Finished bars of one symbol: all that Yahoo has from day `first` to day `last`."""
 
-    bars: pd.DataFrame  # STORED; dates are local; a row without prices is an action on a day without a finished bar
+    bars: (
+        pd.DataFrame
+    )  # STORED; dates are local; a row without prices is an action on a day without a finished bar
     first: date
     last: date
     listing: dict[str, str]  # time_zone, exchange, kind, currency
@@ -61,7 +65,9 @@ class Series:
 class Failed(Exception):
     """Why Yahoo gave no bars, as the end of a sentence that starts with its name."""
 
-    def __init__(self, why: str, again: bool = False, down: bool = False, known: bool = True) -> None:
+    def __init__(
+        self, why: str, again: bool = False, down: bool = False, known: bool = True
+    ) -> None:
         super().__init__(why)
         self.again = again  # it may work in a moment
         self.down = down  # it would be the same for other symbols
@@ -106,7 +112,9 @@ def client(folder: str) -> partial:
             if isinstance(_mine.answer, OSError):
                 raise _mine.answer  # what yfinance asks for next would fail, too, and take as long
             try:
-                answer = super().request(method, url, *args, **kwargs | {"timeout": _time_for(url, call)})
+                answer = super().request(
+                    method, url, *args, **kwargs | {"timeout": _time_for(url, call)}
+                )
                 call.heard = True
             except OSError as error:  # all of curl_cffi's and of requests' are
                 answer = _mine.trouble = error
@@ -156,11 +164,18 @@ def _attempt(name: str, first: date, last: date, call: Call) -> Series:
         YfData.cache_get.cache_clear()  # it keeps failures, too
     frame, problem = None, None
     try:
-        days = {"start": first.isoformat(), "end": (last + timedelta(days=1)).isoformat()}  # its end is exclusive
-        frame = call.ticker(name).history(**days, interval=call.interval, auto_adjust=True, actions=True)
+        days = {
+            "start": first.isoformat(),
+            "end": (last + timedelta(days=1)).isoformat(),
+        }  # its end is exclusive
+        frame = call.ticker(name).history(
+            **days, interval=call.interval, auto_adjust=True, actions=True
+        )
     except Exception as error:  # of yfinance, curl, SQLite, pandas
         problem = error
-    if frame is None or not len(frame) or "Adj Close" in frame:  # the latter: it failed to adjust, and goes on
+    if (
+        frame is None or not len(frame) or "Adj Close" in frame
+    ):  # the latter: it failed to adjust, and goes on
         raise _reason(name, f"{call.interval} bars of {name} from {first} to {last}", problem)
     meta = _mine.answer.json()["chart"]["result"][0]["meta"]
     return _series(frame, meta, first, last, call.interval)
@@ -174,7 +189,9 @@ def _reason(name: str, wanted: str, problem: Exception | None) -> Failed:
     if isinstance(answer, OSError):
         what = type(answer).__name__
         late = "timeout" in what.lower()
-        return Failed("doesn't answer in time" if late else f"can't be reached ({what})", down=not late)
+        return Failed(
+            "doesn't answer in time" if late else f"can't be reached ({what})", down=not late
+        )
     what = type(problem).__name__ if problem else "no bars"
     if answer is None:
         return Failed(f"isn't asked, as yfinance fails ({what})", again=True)
@@ -192,15 +209,22 @@ def _reason(name: str, wanted: str, problem: Exception | None) -> Failed:
     if status == 404:
         return Failed(f"knows no symbol {name!r}", known=False)
     if said or empty:
-        return Failed(f"has no {wanted}" + f" ({one_line(str(said), 120).rstrip('.')})" * bool(said), known=False)
+        return Failed(
+            f"has no {wanted}" + f" ({one_line(str(said), 120).rstrip('.')})" * bool(said),
+            known=False,
+        )
     return Failed(f"answers what yfinance can't read ({what})", again=True)
 
 
-def _series(frame: pd.DataFrame, meta: dict[str, Any], first: date, last: date, interval: str) -> Series:
+def _series(
+    frame: pd.DataFrame, meta: dict[str, Any], first: date, last: date, interval: str
+) -> Series:
     """yfinance's frame in our form, without the bar that isn't finished."""
     index, zone = frame.index, str(frame.index.tz)
     local = index.tz_localize(None)
-    if not (np.diff(local) > np.timedelta64(0)).all():  # bars in the hour that is there twice in autumn
+    if not (
+        np.diff(local) > np.timedelta64(0)
+    ).all():  # bars in the hour that is there twice in autumn
         local, zone = index.tz_convert("UTC").tz_localize(None), "UTC"
     bars = frame.rename(columns=lambda name: ACTIONS.get(name, str(name).lower()))
     bars = bars.reindex(columns=list(STORED[1:])).astype("float64").reset_index(drop=True)
@@ -227,7 +251,9 @@ def _unfinished(start: pd.Timestamp, interval: str, meta: dict[str, Any]) -> boo
     """Whether the bar that begins at `start` can still change."""
     now = pd.Timestamp.now(start.tz)
     try:
-        session = meta["currentTradingPeriod"]["regular"]  # of today or, once today's is over, of the next day
+        session = meta["currentTradingPeriod"][
+            "regular"
+        ]  # of today or, once today's is over, of the next day
         times = (session["start"], session["end"], meta["regularMarketTime"])
         opens, closes, traded = (pd.Timestamp(seconds, unit="s", tz=start.tz) for seconds in times)
     except (LookupError, TypeError, ValueError):
