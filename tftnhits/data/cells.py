@@ -1,10 +1,11 @@
-"""Cells of any type become symbols, dates and numbers, or an error that names the cell."""
+"""Columns of cells of any type become symbols and numbers: each column is read as a whole."""
 
 from __future__ import annotations
 
+import math
 import re
-import warnings
-from collections.abc import Callable
+from collections import Counter
+from dataclasses import dataclass, field
 from decimal import Decimal
 from numbers import Real
 from typing import Any
@@ -13,40 +14,75 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DataError, shown
+from .names import PRICES, text_of
 
-NO_VALUE = ("", "-", "--", "na", "n/a", "#n/a", "nan", "nat", "null", "none", "<na>")
+NO_VALUE = {
+    "",
+    "-",
+    "--",
+    ".",
+    "—",
+    "na",
+    "n/a",
+    "n.a.",
+    "#n/a",
+    "nan",
+    "nat",
+    "null",
+    "none",
+    "<na>",
+}
 MAX_SYMBOL = 100  # characters: file names, captions and messages carry it
-NAT = np.datetime64("NaT", "ns")
-
-_THOUSANDS = re.compile(
-    r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?"
-)  # "1,234.5", but not "10,5": that may mean 10.5
-_DIGITS = re.compile(r"\d{8,19}(\.0)?")
-_LOOKS_LIKE_DATE = re.compile(
-    r"\d{4}|\d+[/.-]\d+[/.-]\d+"
-)  # keeps "5" from meaning the 5th of this month
-_DOTTED = re.compile(r"\d{1,2}\.\d{1,2}\.\d{4}")
+# what stands after a number: powers of ten, in English, German, Russian, Chinese, Japanese, Korean
+UNITS = {
+    **dict.fromkeys(
+        ("", "%", "$", "€", "£", "¥", "₽", "₹", "usd", "eur", "gbp", "元", "円", "원"), 1.0
+    ),
+    **dict.fromkeys(("k", "tsd", "тыс", "千", "천"), 1e3),
+    **dict.fromkeys(("m", "mn", "mio", "mln", "млн", "백만"), 1e6),
+    **dict.fromkeys(("b", "bn", "mrd", "млрд", "十億"), 1e9),
+    **dict.fromkeys(("t", "tn", "bio", "трлн"), 1e12),
+    **dict.fromkeys(("万", "萬", "만"), 1e4),
+    **dict.fromkeys(("亿", "億", "억"), 1e8),
+}
 _UNPRINTABLE = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u2028\u2029]"
 )  # they move the cursor or end the line
-_OFFSET = re.compile(r"(?<=[\d ])(Z|UTC|GMT|[+-]\d\d:?\d\d(:\d\d)?)$", re.IGNORECASE)
+_QUOTED = re.compile(r"""^=?"(.*)"$|^'(.+)$""")  # how spreadsheets are told that 005930 is text
+_SPACED = re.compile(r"(?<=\d)[\s'’](?=\d{3}(?!\d))")  # thousands, as in 1 234 or 1'234
+_PARTS = re.compile(
+    r"(?P<minus>[-−(]?)\+?\s*[$€£¥₽₹]?\s*(?P<inner>[-−]?)(?P<digits>[.,]?\d[\d.,]*)"
+    r"(?P<power>[eE][+-]?\d+)?\s*(?P<unit>[^\d\s.,()]*)\.?\)?"
+)
+_GROUPED = {
+    mark: re.compile(rf"\d{{1,3}}(\{other}\d{{2,3}})*\{other}\d{{3}}(\{mark}\d*)?|\d*(\{mark}\d*)?")
+    for mark, other in ((".", ","), (",", "."))
+}
 
 
 def parse_symbols(series: pd.Series, rows: np.ndarray) -> tuple[list[str], np.ndarray]:
     """Sorted names and, for each row, its index among them.
 
-    series: [R] cells of any type; rows: [R] row numbers for the error. Raises DataError on a missing symbol, and on
-    one that no message, figure or file name could carry: of control characters, or longer than MAX_SYMBOL.
+    Parameters
+    ----------
+    series : [R] cells of any type
+    rows : [R] row numbers for the error
+
+    Raises
+    ------
+    DataError
+        On a missing symbol, and on one that no message, figure or file name could carry: of control
+        characters, or longer than MAX_SYMBOL.
     """
     if series.dtype == object:  # text of pandas 2, for which "A\0B" is the same as "A"
         for row, name in zip(rows, series, strict=True):
             if isinstance(name, str) and "\0" in name:
                 raise _no_symbol(row, name)
-    code, unique = _distinct(series, "Column symbol", "text; give one name a row")
-    cleaned = [text_of(name) for name in unique]
+    code, unique = distinct(series, "Column symbol", "text; give one name a row")
+    cleaned = [_QUOTED.sub(r"\1\2", text_of(name)) for name in unique]
     blank = np.array(
         [not name for name in cleaned] + [True]
-    )  # the last one answers for code -1: missing
+    )  # the last answers for code -1: missing
     if (bad := np.flatnonzero(blank[code])).size:
         raise DataError(f"Row {rows[bad[0]]} has no symbol; fill the column symbol in every row.")
     names = sorted(set(cleaned))
@@ -62,16 +98,7 @@ def _no_symbol(row: int, name: str) -> DataError:
     return DataError(f"Row {row} has the symbol {shown(name)}; give one of {limit}.")
 
 
-def text_of(cell: object) -> str:
-    """The cell as text that can be written as UTF-8."""
-    try:
-        text = str(cell)
-    except (ValueError, RecursionError):  # an integer of 5,000 digits
-        text = shown(cell)
-    return text.strip().encode("utf-8", "replace").decode()
-
-
-def _distinct(series: pd.Series, what: str, wanted: str) -> tuple[np.ndarray, Any]:
+def distinct(series: pd.Series, what: str, wanted: str) -> tuple[np.ndarray, Any]:
     """For each cell [R] its number among the distinct ones, -1 where missing, and these [U]."""
     try:
         return pd.factorize(series)
@@ -79,59 +106,109 @@ def _distinct(series: pd.Series, what: str, wanted: str) -> tuple[np.ndarray, An
         raise DataError(f"{what} holds {series.dtype} cells that aren't {wanted}.") from error
 
 
-def _missing(cells: Any) -> Any:
+def missing(cells: Any) -> np.ndarray:
     """Mask [R] of the cells that stand for nothing."""
     try:
-        return pd.isna(cells)
+        return np.asarray(pd.isna(cells))
     except ArithmeticError:  # a signalling NaN of decimal doesn't compare
-        return np.array(
-            [
-                cell.is_nan() if isinstance(cell, Decimal) else pd.isna(cell) is True
-                for cell in cells
-            ],
-            bool,
-        )
+        gone = [
+            cell.is_nan() if isinstance(cell, Decimal) else pd.isna(cell) is True for cell in cells
+        ]
+        return np.array(gone, bool)
+
+
+@dataclass
+class Numbers:
+    """Columns of numbers, how they were written, and the cells that are none."""
+
+    values: dict[str, np.ndarray] = field(default_factory=dict)  # float64 [R], NaN where missing
+    text: dict[str, np.ndarray] = field(
+        default_factory=dict
+    )  # [R] numbers that were written as text
+    bad: dict[str, np.ndarray] = field(default_factory=dict)  # [R] cells that are no numbers
+    decimal: str = "."  # the mark that was read
+    doubt: str = ""  # a sentence where it could as well be the other
 
 
 def parse_numbers(
-    series: pd.Series, column: str, where: Callable[[int], str]
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """float64 [R] (missing is NaN) and a mask [R] of the numbers that were written as text, None without any.
+    columns: dict[str, pd.Series],
+    decimal: str | None = None,
+    comma: bool = False,
+    plain: bool = False,
+) -> Numbers:
+    """Numbers of all columns, with one decimal mark for the whole file.
 
-    Raises DataError naming `where(row)`, column and value on a cell that isn't a number.
+    Parameters
+    ----------
+    columns : name -> [R] cells of any type
+    decimal : "." or ",", or None to tell it from all cells together
+    comma : whether a comma is free to be a decimal mark where the cells don't tell
+    plain : whether all is text since the file is, so that only odd spellings count as such
     """
-    dtype = series.dtype
-    if isinstance(dtype, np.dtype) and dtype.kind in "fiu":
-        return series.to_numpy(dtype=np.float64), None
-    cells = series.astype(object).to_numpy()
-    missing = _missing(cells)
-    pairs = zip(cells, missing, strict=True)
-    values = np.array([np.nan if gone else _number(cell) for cell, gone in pairs], dtype=object)
-    if (bad := np.flatnonzero(np.equal(values, None))).size:
-        raise DataError(
-            f"{where(bad[0])}, column {column}: {shown(cells[bad[0]])} is not a number; "
-            "write numbers like 1234.5 and leave missing ones empty."
-        )
-    values = values.astype(np.float64)
-    text = np.fromiter((isinstance(cell, str) for cell in cells), bool, len(cells)) & ~np.isnan(
-        values
-    )
-    return values, text if text.any() else None
+    out = Numbers(decimal=decimal or ".")
+    texts: dict[str, np.ndarray] = {}
+    for name, series in columns.items():
+        kind = series.dtype.kind if isinstance(series.dtype, np.dtype) else ""
+        if kind in "fiu" and kind:
+            out.values[name] = series.to_numpy(dtype=np.float64)
+        else:
+            texts[name] = series.astype(object).to_numpy()
+    if decimal != "," and all(
+        _read_plain(name, cells, out, plain) for name, cells in texts.items()
+    ):
+        return out
+    marked = {c for cells in texts.values() for c in cells if isinstance(c, str) and len(c) < 100}
+    parts = {cell: _parts(cell) for cell in marked}
+    if decimal is None:
+        prices = {c for name in PRICES for c in texts.get(name, ()) if isinstance(c, str)}
+        floats = any(isinstance(c, float) and c == c for cells in texts.values() for c in cells)
+        out.decimal, out.doubt = _decimal_mark(parts, prices & marked, comma, floats)
+    known = {cell: _value(cell, parts[cell], out.decimal) for cell in marked}
+    for name, cells in texts.items():
+        _read_text(name, cells, known, out, plain)
+    return out
 
 
-def _number(cell: object) -> float | None:
+def _read_plain(name: str, cells: np.ndarray, out: Numbers, plain: bool) -> bool:
+    """Reads a column of text that needs no interpretation, the usual case, at once."""
+    try:
+        filled = [NO_NUMBER.get(cell, cell) for cell in cells.tolist()]
+        if not plain or "_" in "".join(filled):  # Python takes 1_000 for a number
+            return False
+        out.values[name] = np.array(filled, dtype=object).astype(np.float64)
+    except (ValueError, TypeError, OverflowError):
+        return False
+    return True
+
+
+NO_NUMBER = dict.fromkeys(NO_VALUE, "nan")
+
+
+def _read_text(name: str, cells: np.ndarray, known: dict, out: Numbers, plain: bool) -> None:
+    """Reads a column cell by cell, with what is known of its texts."""
+    gone = missing(cells)
+    values = [
+        np.nan if skip else _number(cell, known) for cell, skip in zip(cells, gone, strict=True)
+    ]
+    out.bad[name] = np.array([value is None for value in values], bool)
+    numbers = np.array([np.nan if value is None else value for value in values], np.float64)
+    odd = [isinstance(cell, str) and not (plain and _floats(cell)) for cell in cells]
+    out.values[name], out.text[name] = numbers, np.array(odd, bool) & ~np.isnan(numbers)
+
+
+def _floats(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return "_" not in cell
+
+
+def _number(cell: object, known: dict[str, float | None]) -> float | None:
     """The cell as a float; NaN for a word that means missing; None if it isn't a number."""
     if isinstance(cell, str):
-        cell = cell.strip()
-        if cell.lower() in NO_VALUE:
-            return float("nan")
-        if _THOUSANDS.fullmatch(cell):
-            cell = cell.replace(",", "")
-        elif "_" in cell:
-            return None
-    elif not isinstance(cell, (Real, Decimal)) or isinstance(
-        cell, (bool, np.bool_, np.timedelta64)
-    ):
+        return known.get(cell)
+    if not isinstance(cell, Real | Decimal) or isinstance(cell, bool | np.bool_ | np.timedelta64):
         return None
     try:
         return float(cell)
@@ -139,146 +216,64 @@ def _number(cell: object) -> float | None:
         return None
 
 
-def parse_dates(
-    series: pd.Series, where: Callable[[int], str]
-) -> tuple[np.ndarray, list[tuple[str, str]]]:
-    """datetime64[ns] [R], zone-less local wall time, NaT where missing, and notes (repair, example).
-
-    Whole numbers of 8 digits are YYYYMMDD, longer ones seconds, ms, us or ns since 1970 by their size. One
-    zone or offset is dropped; several go to UTC, but bars at midnight keep their local date.
-    Raises DataError naming `where(row)` and value on a cell that isn't a date.
-    """
-    notes: list[tuple[str, str]] = []
-    if isinstance(series.dtype, pd.DatetimeTZDtype):
-        notes.append(("time zone dropped, local time kept", str(series.dtype.tz)))
-        series = series.dt.tz_localize(None)
-    missing = np.asarray(_missing(series))
-    if isinstance(series.dtype, np.dtype) and series.dtype.kind == "M":
-        parsed = _nanoseconds(series.to_numpy())
-    else:
-        # dates repeat over symbols: parse each once
-        code, unique = _distinct(series, "Column date", "dates; give one date a row")
-        if isinstance(series.dtype, np.dtype) and series.dtype.kind in "fiu":
-            values, blank = _from_numbers(np.asarray(unique)), np.zeros(len(unique), bool)
-        else:
-            values, blank = _from_text([text_of(cell) for cell in unique], notes)
-        parsed, missing = np.append(values, NAT)[code], missing | np.append(blank, True)[code]
-    if (bad := np.flatnonzero(np.isnat(parsed) & ~missing)).size:
-        value = shown(series.iloc[bad[0]])
-        raise DataError(
-            f"{where(bad[0])}, column date: {value} is not a date of 1678 to 2261; write it as YYYY-MM-DD."
-        )
-    return parsed, notes
+def _parts(cell: str) -> re.Match | None:
+    """Sign, digits with their marks, power and unit of a number in any notation."""
+    return _PARTS.fullmatch(_SPACED.sub("", cell.strip()))
 
 
-def _nanoseconds(values: np.ndarray) -> np.ndarray:
-    """Any datetime64 unit to nanoseconds; what doesn't fit becomes NaT instead of wrapping around."""
-    fits = (values >= np.datetime64("1678-01-01", "s")) & (
-        values < np.datetime64("2262-01-01", "s")
+def _value(cell: str, parts: re.Match | None, mark: str) -> float | None:
+    """The number that a text stands for if `mark` is the decimal mark; None if it is none."""
+    cell = cell.strip()
+    if cell.lower() in NO_VALUE:
+        return math.nan
+    if cell.lower().lstrip("+-") in ("inf", "infinity"):
+        return float(cell)
+    if parts is None or not _GROUPED[mark].fullmatch(parts["digits"]):
+        return None
+    factor = UNITS.get(parts["unit"].casefold().rstrip("."))
+    if factor is None:
+        return None
+    digits = parts["digits"].replace("." if mark == "," else ",", "").replace(",", ".")
+    number = float(digits + (parts["power"] or "")) * factor
+    return -number if parts["minus"] or parts["inner"] else number
+
+
+def _decimal_mark(
+    parts: dict[str, re.Match | None], prices: set[str], comma: bool, floats: bool
+) -> tuple[str, str]:
+    """The decimal mark of a file, and a sentence where its numbers don't tell it."""
+    digits = {cell: match["digits"] for cell, match in parts.items() if match}
+    votes = Counter(filter(None, map(_vote, digits.values())))
+    votes["."] += floats
+    if votes["."] or votes[","]:
+        return ("," if votes[","] > votes["."] else "."), ""
+    open_cells = [cell for cell, text in digits.items() if "," in text]
+    if not open_cells:
+        return ".", ""
+    # 1,474 may be 1474 or 1.474: what stands beside it without a mark is of the same size
+    whole = [float(digits[c]) for c in prices if c in digits and digits[c].isdigit()]
+    if whole and prices & {*open_cells}:
+        thousands = np.median([float(digits[c].replace(",", "")) for c in prices & {*open_cells}])
+        apart = np.log(np.median(whole) + 1e-9) - np.log(thousands)
+        return ("." if abs(apart) < abs(apart + np.log(1000)) else ","), ""
+    mark = "," if comma else "."
+    example = open_cells[0]
+    value, other = _value(example, parts[example], mark), "." if mark == "," else ","
+    return mark, (
+        f"Numbers such as {shown(example)} are read as {value:g}, since nothing tells a decimal comma "
+        f"from thousands; say decimal={other!r} if that is wrong."
     )
-    return np.where(fits, values, np.datetime64("NaT")).astype("datetime64[ns]")
 
 
-def _from_numbers(values: np.ndarray) -> np.ndarray:
-    """YYYYMMDD or time since 1970, by the number of digits; NaT for anything else."""
-    out = np.full(len(values), NAT)
-    with np.errstate(invalid="ignore"):
-        whole = np.isfinite(values) & (np.abs(values) < 9e18) & (values == np.floor(values))
-    number = np.where(whole, values, 0).astype(np.int64)
-    ymd = (number >= 10**7) & (number < 10**8)
-    out[ymd] = _nanoseconds(
-        pd.to_datetime(
-            pd.Series(number[ymd].astype(str), dtype=object), format="%Y%m%d", errors="coerce"
-        ).to_numpy()
-    )
-    for unit, low, high in (("s", 8, 11), ("ms", 11, 14), ("us", 14, 17), ("ns", 17, 19)):
-        hit = (number >= 10**low) & (number < 10**high)
-        out[hit] = _nanoseconds(number[hit].astype(f"datetime64[{unit}]"))
-    return out
-
-
-def _from_text(texts: list[str], notes: list[tuple[str, str]]) -> tuple[np.ndarray, np.ndarray]:
-    """Dates [U] of distinct texts and a mask [U] of those that mean missing."""
-    blank = np.array([text.lower() in NO_VALUE for text in texts], dtype=bool)
-    out = np.full(len(texts), NAT)
-    given = [text for text, skip in zip(texts, blank, strict=True) if not skip]
-    if not given:
-        return out, blank
-    if all(_DIGITS.fullmatch(text) for text in given):
-        out[~blank] = _from_numbers(
-            np.array([min(int(text.split(".")[0]), 9 * 10**18) for text in given])
-        )
-        return out, blank
-    offsets = [
-        match[0].upper() if ":" in text and (match := _OFFSET.search(text)) else ""
-        for text in given
-    ]
-    local = [
-        text[: len(text) - len(offset)].strip() for text, offset in zip(given, offsets, strict=True)
-    ]
-    values, ambiguous = _parse(local)
-    if ambiguous:
-        notes.append(("ambiguous dates", f"{given[0]} read as {str(values[0])[:10]}"))
-    zones = sorted(set(offsets))
-    midnight = (values == values.astype("datetime64[D]")).all()
-    if len(zones) > 1 and not midnight:
-        values = values - np.array([_shift(offset) for offset in offsets], dtype="timedelta64[s]")
-        notes.append(
-            ("mixed time zones turned into UTC", ", ".join(zone or "no zone" for zone in zones[:3]))
-        )
-    elif zones != [""]:
-        notes.append(
-            (
-                "time zone dropped, local time kept",
-                ", ".join(zone or "no zone" for zone in zones[:3]),
-            )
-        )
-    out[~blank] = values
-    return out, blank
-
-
-def _shift(offset: str) -> int:
-    """Seconds east of UTC of "+02:00", "-0530", "Z" or nothing."""
-    digits = offset[1:].replace(":", "")
-    if not digits.isdigit():
-        return 0
-    seconds = int(digits[:2]) * 3600 + int(digits[2:4]) * 60 + int(digits[4:] or 0)
-    return -seconds if offset[0] == "-" else seconds
-
-
-def _parse(texts: list[str]) -> tuple[np.ndarray, bool]:
-    """Dates [U], NaT where unreadable, and whether day and month could as well be the other way round.
-
-    One reading holds for all: ISO 8601, else month first, else day first; where both fit, the one in order.
-    """
-    readable = pd.Series(
-        [text if _LOOKS_LIKE_DATE.search(text) else None for text in texts], dtype=object
-    )
-    iso, month, day = {"format": "ISO8601"}, {"dayfirst": False}, {"dayfirst": True}
-    if all(_DOTTED.match(text) for text in texts):
-        month = day  # 31.12.2020 is never written month first
-    tried = [_to_datetime(readable, iso)]
-    if not np.isnat(tried[0]).any():
-        return tried[0], False
-    tried += [_to_datetime(readable, month), _to_datetime(readable, day)]
-    complete = [values for values in tried[1:] if not np.isnat(values).any()]
-    if len(complete) < 2 or (complete[0] == complete[1]).all():
-        return (complete or sorted(tried, key=lambda values: np.isnat(values).sum()))[0], False
-    ordered = [
-        values
-        for values in complete
-        if len({*np.sign(np.diff(values).astype(np.int64))} - {0}) <= 1
-    ]
-    return (ordered or complete)[0], len(ordered) != 1
-
-
-def _to_datetime(texts: pd.Series, options: dict) -> np.ndarray:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pandas comments on formats that it has to guess
-        try:
-            parsed = pd.to_datetime(texts, errors="coerce", **options)
-        except (TypeError, ValueError, OverflowError):
-            return np.full(len(texts), NAT)
-    if isinstance(parsed.dtype, np.dtype) and parsed.dtype.kind == "M":
-        return _nanoseconds(parsed.to_numpy())
-    return np.full(len(texts), NAT)
+def _vote(digits: str) -> str:
+    """The decimal mark that the digits of one number prove; an empty text if they prove none."""
+    commas, dots = digits.count(","), digits.count(".")
+    if commas and dots:
+        return "," if digits.rfind(",") > digits.rfind(".") else "."
+    if commas + dots > 1:  # repeated, it separates thousands
+        return "." if commas else ","
+    if not commas + dots:
+        return ""
+    mark = "," if commas else "."
+    whole, part = digits.split(mark)
+    return mark if len(part) != 3 or len(whole) > 3 or whole in ("", "0") else ""

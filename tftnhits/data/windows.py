@@ -14,7 +14,7 @@ from ..config import PanelConfig
 from ..errors import ConfigError, DataError, HistoryTooShort
 from . import features as F
 from .calendars import bar_minutes, calendar_of, session_lengths, sessions_ahead
-from .repair import validate_bars
+from .bars import validate_bars
 
 SPLITS = ("train", "valid", "test")
 

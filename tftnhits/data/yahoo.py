@@ -25,8 +25,9 @@ import pandas as pd
 
 from ..errors import DataError, DownloadError, OutputError, shown
 from ..files import atomic_write, safe_name
-from .bars import load_bars
-from .repair import COLUMNS, PRICES, REPORT, validate_bars
+from .bars import load_bars, validate_bars
+from .names import COLUMNS, PRICES
+from .report import REPORT
 from .yahoo_client import ACTIONS, STORED, THREAD, Call, Failed, Series, ask, client
 
 SECONDS = 60.0  # for a call, and one more for each symbol

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import MissingDependency, one_line
-from .repair import PRICES
+from .names import PRICES
 
 ANSWER = 10.0  # seconds for one answer
 EXTRA = 5.0  # seconds for cookies and the like: charts can be had without

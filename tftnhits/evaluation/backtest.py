@@ -28,7 +28,7 @@ from joblib.parallel import get_active_backend
 from tqdm.auto import tqdm
 
 from ..config import BacktestConfig, preset
-from ..data.repair import validate_bars
+from ..data.bars import validate_bars
 from ..errors import BacktestIncomplete, CheckpointError, ConfigError, MissingDependency, TftnhitsError
 from ..files import data_file, read_json, sha256, versions, write_json
 from ..forecast.ensemble import has_torch

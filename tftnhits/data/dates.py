@@ -1,0 +1,254 @@
+"""A column of dates in any notation becomes local times: one reading holds for the whole column."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from .cells import NO_VALUE, distinct, missing
+from .names import text_of
+from .notations import NAT, OFFSET, nanoseconds, plain_text, read_texts, shift_of
+
+DAY = np.timedelta64(1, "D")
+UNITS = (("s", 8, 11), ("ms", 11, 14), ("us", 14, 17), ("ns", 17, 19))  # powers of ten, since 1970
+WRITTEN = (4, 6, 8, 10, 12, 14, 17)  # digits of YYYY, YYYYMM, YYYYMMDD[HH[MM[SS[mmm]]]]
+# zones tried, in this order, on local times whose offset from UTC changes with the season
+SEASONAL = (
+    *("America/New_York", "Europe/London", "Europe/Berlin", "America/Chicago", "Australia/Sydney"),
+    *("Europe/Athens", "America/Los_Angeles", "America/Denver", "America/Halifax", "Africa/Cairo"),
+    *("Asia/Jerusalem", "Pacific/Auckland", "Australia/Adelaide", "Australia/Lord_Howe"),
+    *("America/Sao_Paulo", "America/Santiago", "America/St_Johns", "Europe/Moscow"),
+)
+REGULAR = 0.05  # share of its days, weeks or months that a regular series may lack
+FEW = 8  # dates with fewer don't prove which number is the month
+_DIGITS = re.compile(r"[+-]?\d+(\.0*)?|\d{9,10}\.\d+")
+
+
+@dataclass
+class Dates:
+    """Local times without a zone, and what is known of the zone."""
+
+    local: np.ndarray  # [R] datetime64[ns], NaT where missing or unreadable
+    bad: np.ndarray  # [R] cells that are no dates
+    utc: np.ndarray | None = None  # [R] the same in UTC, where the source tells it
+    zone: str = ""  # of all rows, if the column has one
+    notes: list[tuple[str, str]] = field(default_factory=list)  # repair, example
+    doubt: str = ""
+
+
+def parse_dates(
+    series: pd.Series,
+    code: np.ndarray,
+    clock: pd.Series | None = None,
+    dayfirst: bool | None = None,
+) -> Dates:
+    """The dates of a column, whatever its type and notation.
+
+    Parameters
+    ----------
+    series : [R] dates, texts, or numbers: YYYYMMDD… before time since 1970 in s, ms, us or ns
+    code : [R] the symbol of each row, by number
+    clock : [R] times of the day, if a column of their own has them
+    dayfirst : whether 01/02 is the 1st of February; None takes the reading that lacks fewer days,
+        weeks or months between its first and last, and month first where that doesn't tell
+    """
+    gone = missing(series)
+    if isinstance(series.dtype, pd.PeriodDtype):
+        series = series.dt.to_timestamp()
+    if isinstance(series.dtype, pd.DatetimeTZDtype):
+        out = _zoned(series)
+    elif isinstance(series.dtype, np.dtype) and series.dtype.kind == "M":
+        out = Dates(nanoseconds(series.to_numpy()), gone)
+    else:
+        out, blank = _read(series, code, dayfirst)
+        gone = gone | blank
+    out.bad = np.isnat(out.local) & ~gone
+    if clock is not None and not out.bad.any():
+        since, wrong = clock_times(clock)
+        out.local = out.local.astype("datetime64[D]").astype("datetime64[ns]") + since
+        out.bad = wrong & ~gone
+    return out
+
+
+def _zoned(series: pd.Series) -> Dates:
+    zone = str(series.dtype.tz)
+    utc = nanoseconds(series.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy())
+    try:
+        pd.Timestamp(0, tz=zone)
+    except Exception:  # pandas has no name for the zones of dateutil, say
+        return Dates(utc, np.isnat(utc), utc, "UTC")
+    local = nanoseconds(series.dt.tz_localize(None).to_numpy())
+    return Dates(local, np.isnat(local), utc, zone)
+
+
+def _read(series: pd.Series, code: np.ndarray, dayfirst: bool | None) -> tuple[Dates, np.ndarray]:
+    """Dates of numbers or texts, each distinct one read once, and the mask [R] of missing ones."""
+    place, unique = distinct(series, "Column date", "dates; give one date a row")
+    if isinstance(series.dtype, np.dtype) and series.dtype.kind in "fiu":
+        numbers = np.asarray(unique)
+        readings, blank, offsets = of_numbers(numbers), np.zeros(len(unique), bool), None
+    else:
+        readings, blank, offsets = _of_texts([text_of(cell) for cell in unique])
+    readings = {name: np.append(values, NAT)[place] for name, values in readings.items()}
+    blank = np.append(blank, True)[place]
+    chosen, doubtful = _chosen(readings, dayfirst, code)
+    out = Dates(readings[chosen], blank)
+    if offsets is not None:
+        out.utc = out.local - np.append(offsets, np.timedelta64(0, "s"))[place]
+    if len(readings) > 1 and not blank.all():
+        i = int(np.flatnonzero(~blank)[0])
+        example, day = text_of(series.iloc[i])[:40], str(out.local[i])[:10]
+        out.notes.append(
+            ("ambiguous dates" if doubtful else f"dates read {chosen}", f"{example} as {day}")
+        )
+        if doubtful:
+            other = next(name for name in readings if name != chosen)
+            out.doubt = (
+                f"Dates such as {example!r} are read {chosen}, as {day}, though they may be {other}; "
+                f"say dayfirst={chosen != 'day first'} if so."
+            )
+    return out, blank
+
+
+def of_numbers(values: np.ndarray) -> dict[str, np.ndarray]:
+    """The reading [U] of numbers: dates written as digits if all can be that, else time since 1970."""
+    out = np.full(len(values), NAT)
+    with np.errstate(invalid="ignore"):
+        whole = np.isfinite(values) & (values >= 0) & (values < 9e18) & (values == np.floor(values))
+        fraction = (values > 1e8) & (values < 1e11) & ~whole
+    number = np.where(whole, values, 0).astype(np.int64)
+    texts = [str(n) for n in number[whole].tolist()]
+    sizes = {len(text) for text in texts}
+    if len(sizes) == 1 and sizes <= {*WRITTEN}:
+        if sizes == {10}:
+            texts = [text + "00" for text in texts]
+        (written,) = read_texts(
+            [f"{text}-01-01" if sizes == {4} else text for text in texts]
+        ).values()
+        year = written.astype("datetime64[Y]").astype(np.int64) + 1970
+        if not np.isnat(written).any() and (abs(year - 2000) < 200).all():
+            out[whole] = written
+            return {"": out}
+    if sizes == {8}:  # a slip among dates that are written so
+        out[whole] = next(iter(read_texts(texts).values()))
+    for unit, low, high in UNITS:
+        hit = (number >= 10**low) & (number < 10**high)
+        out[hit] = nanoseconds(number[hit].astype(f"datetime64[{unit}]"))
+    out[fraction] = (values[fraction] * 1e6).round().astype(np.int64).astype("datetime64[us]")
+    return {"": out}
+
+
+def _of_texts(texts: list[str]) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray | None]:
+    """Readings [U] of distinct texts, which are missing [U], and their offsets from UTC [U], if any."""
+    blank = np.array([text.lower() in NO_VALUE for text in texts], dtype=bool)
+    given = [plain_text(text) for text, skip in zip(texts, blank, strict=True) if not skip]
+    out = np.full(len(texts), NAT)
+    if not given:
+        return {"": out}, blank, None
+    if all(map(_DIGITS.fullmatch, given)):
+        whole = all("." not in text and len(text) < 19 for text in given)
+        numbers = np.array([int(t) if whole else min(float(t), 9e18) for t in given])
+        out[~blank] = of_numbers(numbers)[""]
+        return {"": out}, blank, None
+    matches = [OFFSET.search(text) if ":" in text else None for text in given]
+    local = [
+        text[: m.start()].strip() if m else text for text, m in zip(given, matches, strict=True)
+    ]
+    readings = {}
+    for name, values in read_texts(local).items():
+        readings[name] = out.copy()
+        readings[name][~blank] = values
+    if not any(matches):
+        return readings, blank, None
+    offsets = np.zeros(len(texts), "timedelta64[s]")
+    offsets[~blank] = [np.timedelta64(shift_of(m[1]) if m else 0, "s") for m in matches]
+    return readings, blank, offsets
+
+
+def _chosen(
+    readings: dict[str, np.ndarray], dayfirst: bool | None, code: np.ndarray
+) -> tuple[str, bool]:
+    """The reading of a column that lacks fewest of its days, and whether another is as good."""
+    asked = {True: "day first", False: "month first"}.get(dayfirst)
+    if asked in readings or len(readings) == 1:
+        return asked if asked in readings else next(iter(readings)), False
+    lacking = {name: _lacking(values, code) for name, values in readings.items()}
+    best = min(lacking, key=lambda name: lacking[name])
+    different = [name for name in readings if (readings[name] != readings[best]).any()]
+    equal = [name for name in different if lacking[name] <= max(lacking[best], REGULAR)]
+    few = len(np.unique(readings[best])) < FEW
+    return (next(iter(readings)) if equal else best), bool(equal) or (few and bool(different))
+
+
+def _lacking(dates: np.ndarray, code: np.ndarray) -> float:
+    """Share of the days, weeks, months, quarters or years between first and last that have no bar."""
+    shares = [0.0]
+    for symbol in np.unique(code)[:20]:
+        days = np.unique(dates[(code == symbol) & ~np.isnat(dates)].astype("datetime64[D]"))
+        if len(days) < 3:
+            continue
+        step = float(np.median(np.diff(days) / DAY))
+        if step >= 4:
+            unit = min((7, 30.44, 91.3, 365.25), key=lambda length: abs(np.log(step / length)))
+            expected = round((days[-1] - days[0]) / DAY / unit) + 1
+        elif ((days.astype(np.int64) + 3) % 7 >= 5).any():  # 1970-01-01 was a Thursday
+            expected = (days[-1] - days[0]) / DAY + 1
+        else:
+            expected = np.busday_count(days[0], days[-1]) + 1
+        shares.append(abs(1 - len(days) / expected))
+    return float(np.mean(shares[1:] or shares))
+
+
+def clock_times(series: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Times of the day [R], timedelta64[ns], and which cells are none: 9:30, 09:30:00, 93000, 9:30 PM."""
+    place, unique = distinct(series, "Column time", "times; write them as 09:30")
+    texts = [re.sub(r"\.0$|^0 days ", "", text_of(cell)) for cell in unique]
+    size = 6 if any(text.isdigit() and len(text) > 4 for text in texts) else 4
+    texts = [f"2000-01-01 {text.zfill(size) if text.isdigit() else text}" for text in texts]
+    times = np.append(next(iter(read_texts(texts).values())), NAT)[place]
+    since = times - np.datetime64("2000-01-01", "ns")
+    return np.where(np.isnat(times), np.timedelta64(0), since), np.isnat(times)
+
+
+def settle_zones(dates: Dates, code: np.ndarray, names: list[str]) -> dict[str, str]:
+    """The zone of each symbol, as far as the source tells it.
+
+    Local times stay as they are if each comes once. Offsets that change with the season are those
+    of a zone in `SEASONAL`; where none fits, and where an hour comes twice as clocks go back,
+    `dates.local` becomes UTC, unless all bars are stamped at midnight.
+    """
+    if dates.utc is None:
+        return {}
+    known = ~np.isnat(dates.local)
+    zones = {}
+    for i, name in enumerate(names):
+        rows = known & (code == i)
+        if rows.any():
+            zones[name] = dates.zone or _zone_of(dates.local[rows], dates.utc[rows])
+    days = dates.local[known].astype("datetime64[D]")
+    stamps = pd.DataFrame({"code": code, "local": dates.local, "utc": dates.utc})
+    twice = stamps[["code", "local"]].duplicated() & ~stamps.duplicated()
+    example = ", ".join(sorted({*zones.values()} - {""})[:3])
+    if twice.any() or ("" in zones.values() and (days != dates.local[known]).any()):
+        dates.local = dates.utc
+        dates.notes.append(("mixed time zones turned into UTC", example))
+        return dict.fromkeys(zones, "UTC")
+    dates.notes.append(("time zone dropped, local time kept", example))
+    return {name: zone for name, zone in zones.items() if zone}
+
+
+def _zone_of(local: np.ndarray, utc: np.ndarray) -> str:
+    """The name of the zone of these times [K]; an empty text if none fits."""
+    offsets = local - utc
+    if (offsets == offsets[0]).all():
+        minutes = int(offsets[0] / np.timedelta64(1, "m"))
+        sign = "-" if minutes < 0 else "+"
+        return f"UTC{sign}{abs(minutes) // 60:02}:{abs(minutes) % 60:02}" if minutes else "UTC"
+    index = pd.DatetimeIndex(utc).tz_localize("UTC")
+    for zone in SEASONAL:
+        if (index.tz_convert(zone).tz_localize(None).to_numpy("datetime64[ns]") == local).all():
+            return zone
+    return ""

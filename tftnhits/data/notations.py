@@ -1,0 +1,149 @@
+"""Texts become dates: a handful of notations, one of which must fit the whole column."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+import warnings
+
+import numpy as np
+import pandas as pd
+
+NAT = np.datetime64("NaT", "ns")
+MONTHS = (  # how their names begin: English, German, French, Spanish, Portuguese, Russian
+    "jan ene янв,feb fev fév фев,mar mär mrz мар,apr abr avr апр,may mai май мая,jun juin июн,"
+    "jul juil июл,aug ago aoû авг,sep set сен,oct okt out окт,nov ноя,dec dez dic déc дек"
+).split(",")
+OFFSET = re.compile(
+    r"(?<=[\d MmPp])\s*(Z|UTC|GMT|(?:UTC|GMT)?[+-]\d\d?(?::?\d\d)?(?::\d\d)?)$", re.IGNORECASE
+)
+_CLOCK = (
+    r"(?:[T ,]*(?P<hour>\d{1,2}):?(?P<minute>\d{2})(?::?(?P<second>\d{2})(?:[.,]?(?P<part>\d{1,9}))?)?"
+    r"\s*(?:(?P<half>[AaPp])\.?[Mm]\.?)?)?\s*"
+)
+_WEEKDAY = r"(?:[^\W\d]{2,10}\.?,?\s+)?"
+_NAME = r"(?P<name>[^\W\d]{3,12})\.?"
+_NUMBERS = r"(?P<a>\d{1,2})[-/. ](?P<b>\d{1,2})[-/. ](?P<c>\d{4}|\d{2})"
+NOTATIONS = tuple(
+    re.compile(_WEEKDAY + notation + _CLOCK)
+    for notation in (
+        r"(?P<year>\d{4})[-/. ](?P<month>\d{1,2})[-/. ](?P<day>\d{1,2})",
+        r"(?P<year>\d{4})(?P<month>\d{2})(?P<day>\d{2})",
+        _NUMBERS,
+        r"(?P<day>\d{1,2})[-/. ]*" + _NAME + r"[-/., ]*(?P<year>\d{4}|\d{2})",
+        _NAME + r"[-/ ]*(?P<day>\d{1,2})(?:st|nd|rd|th)?[-/, ]+(?P<year>\d{4}|\d{2})",
+        r"(?P<year>\d{4})[-/ ]" + _NAME + r"[-/ ](?P<day>\d{1,2})",
+    )
+) + tuple(
+    map(re.compile, (r"(?P<year>\d{4})[-/.]?(?P<month>\d{2})", _NAME + r"[-/ ]*(?P<year>\d{4})"))
+)
+
+
+def plain_text(text: str) -> str:
+    """2020年01月02日 as 2020-01-02, and digits and signs of full width as plain ones."""
+    text = text[:80].strip(" '")
+    if text.isascii():
+        return text
+    text = unicodedata.normalize("NFKC", text)
+    text = re.sub(r"(\d+)\s*[年년]\s*(\d+)\s*[月월]\s*(\d+)\s*[日일]?", r"\1-\2-\3", text)
+    return re.sub(
+        r"(\d+)\s*[時时시:]\s*(\d+)\s*[分분]\s*(?:(\d+)\s*[秒초])?", r"\1:\2:\3", text
+    ).strip(": ")
+
+
+def shift_of(offset: str) -> int:
+    """Seconds east of UTC of "+02:00", "-0530", "GMT+8" or "Z"."""
+    match = re.search(r"([+-])(\d\d?):?(\d\d)?:?(\d\d)?$", offset)
+    if not match:
+        return 0
+    seconds = int(match[2]) * 3600 + int(match[3] or 0) * 60 + int(match[4] or 0)
+    return -seconds if match[1] == "-" else seconds
+
+
+def read_texts(texts: list[str]) -> dict[str, np.ndarray]:
+    """The readings of texts without offsets: datetime64[ns] [G] by name, NaT where unreadable.
+
+    One reading, called "", or several where 01/02/03 can be meant in several orders. If no notation
+    fits all texts, the one that fits most.
+    """
+    if all(len(text) > 7 for text in texts):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pandas, about mixed zones
+            iso = pd.to_datetime(pd.Series(texts, dtype=object), format="ISO8601", errors="coerce")
+        if iso.notna().all() and iso.dtype.kind == "M" and not texts[0].isdigit():
+            return {"": nanoseconds(iso.to_numpy())}
+    best, most = {"": np.full(len(texts), NAT)}, 0
+    for notation in NOTATIONS:
+        matches = [notation.fullmatch(text) for text in texts]
+        if not any(matches):
+            continue
+        dotted = all("." in text.split()[0] for text in texts if text)
+        readings = _of_matches([match.groupdict() if match else {} for match in matches], dotted)
+        read = {name: int((~np.isnat(values)).sum()) for name, values in readings.items()}
+        if max(read.values()) > most:
+            most = max(read.values())
+            best = {name: values for name, values in readings.items() if read[name] == most}
+        if most == len(texts):
+            break
+    return best
+
+
+def _of_matches(rows: list[dict[str, str | None]], dotted: bool) -> dict[str, np.ndarray]:
+    """Dates [G] of the parts that a notation found in each text."""
+    clock, sound = _clock(rows)
+
+    def dated(year: str, month: str, day: str) -> np.ndarray:
+        years = np.array([_year(row.get(year) or "") for row in rows])
+        months = [int(row.get(month) or _month(row.get("name") or "")) for row in rows]
+        days = [int(row.get(day) or 1) for row in rows]
+        return np.where(sound, date_of(years, np.array(months), np.array(days)) + clock, NAT)
+
+    if "c" not in next(row for row in rows if row):
+        return {"": dated("year", "month", "day")}
+    readings = {"day first": dated("c", "b", "a")}
+    if not dotted:  # 31.12.2020 is never written month first
+        readings = {"month first": dated("c", "a", "b"), **readings}
+    if all(len(row.get("c") or "") == 2 for row in rows):
+        readings["year first"] = dated("a", "b", "c")
+    return readings
+
+
+def _clock(rows: list[dict[str, str | None]]) -> tuple[np.ndarray, np.ndarray]:
+    """Times of the day [G] as timedelta64[ns], and where they are such."""
+    hour, minute, second = (
+        np.array([int(row.get(name) or 0) for row in rows]) for name in ("hour", "minute", "second")
+    )
+    half = np.array([(row.get("half") or "").lower() for row in rows])
+    hour = np.where((half == "p") & (hour < 12), hour + 12, hour)
+    hour = np.where((half == "a") & (hour == 12), 0, hour)
+    nano = np.array([int(f"{row.get('part') or 0:0<9}") for row in rows])
+    sound = (hour < 24) & (minute < 60) & (second < 60) & np.array([bool(row) for row in rows])
+    return (((hour * 60 + minute) * 60 + second) * 10**9 + nano).astype("timedelta64[ns]"), sound
+
+
+def date_of(year: np.ndarray, month: np.ndarray, day: np.ndarray) -> np.ndarray:
+    """datetime64[ns] [U] of whole numbers; NaT where there is no such day."""
+    valid = (year > 1677) & (year < 2262) & (month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)
+    months = np.where(valid, (year - 1970) * 12 + month - 1, 0).astype("datetime64[M]")
+    days = months.astype("datetime64[D]") + (np.where(valid, day, 1) - 1)
+    valid &= days.astype("datetime64[M]") == months
+    return np.where(valid, days.astype("datetime64[ns]"), NAT)
+
+
+def nanoseconds(values: np.ndarray) -> np.ndarray:
+    """Any datetime64 unit to nanoseconds; what doesn't fit becomes NaT instead of wrapping around."""
+    fits = (values >= np.datetime64("1678-01-01", "s")) & (
+        values < np.datetime64("2262-01-01", "s")
+    )
+    return np.where(fits, values, np.datetime64("NaT")).astype("datetime64[ns]")
+
+
+def _year(text: str) -> int:
+    number = int(text or 0)
+    return number if len(text) != 2 else number + (2000 if number < 70 else 1900)
+
+
+def _month(name: str) -> int:
+    """1 to 12 by how a month's name begins; 0 if it is none."""
+    starts = enumerate(MONTHS, 1)
+    return next((i for i, begins in starts if name.lower().startswith(tuple(begins.split()))), 0)

@@ -1,0 +1,90 @@
+"""What is said of bars while they are read: repairs by count, doubts, and symbols left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+from ..errors import DataError
+
+REPORT = ("symbol", "repair", "count", "first", "example")
+ALL = "all"  # stands for the whole source
+
+
+class Report:
+    """The report in the making, of bars in frames with the columns code, row, date and so on."""
+
+    def __init__(self, strict: bool = False) -> None:
+        self.strict = strict  # raise at the first fault
+        self.names: list[str] = []  # symbols by code
+        self.entries: dict[tuple[str, str], list] = {}
+        self.doubts: dict[str, list[str]] = {}  # sentences by symbol: what was guessed
+        self.skipped: dict[str, str] = {}  # why a symbol is left out
+        self.zones: dict[str, str] = {}  # by symbol, where the source tells it
+
+    def note(
+        self, repair: str, count: int, example: str = "", symbol: str = ALL, first: str = ""
+    ) -> None:
+        """Adds `count` to a kind of repair."""
+        entry = self.entries.setdefault((symbol, repair), [symbol, repair, 0, first, example])
+        entry[2] += count
+
+    def mark(
+        self, bars: pd.DataFrame, mask: np.ndarray, repair: str, example: Callable[[int], str]
+    ) -> None:
+        """Counts the rows of `mask` [R] a symbol; `example` describes one row."""
+        rows = np.flatnonzero(mask)
+        if not rows.size:
+            return
+        codes, first, counts = np.unique(
+            bars["code"].to_numpy()[rows], return_index=True, return_counts=True
+        )
+        for code, i, count in zip(codes, rows[first], counts, strict=True):
+            self.note(repair, int(count), example(i), self.names[code], when(bars, i))
+
+    def doubt(self, sentence: str, symbol: str = ALL) -> None:
+        """A guess that reaches the result's warnings."""
+        sentences = self.doubts.setdefault(symbol, [])
+        if sentence and sentence not in sentences:
+            sentences.append(sentence)
+
+    def fault(
+        self, bars: pd.DataFrame, mask: np.ndarray, sentence: Callable[[int], str]
+    ) -> pd.DataFrame:
+        """The bars without the symbols that have a row in `mask` [R]; `sentence` says why.
+
+        Raises DataError where `strict`, and where no symbol would be left.
+        """
+        rows = np.flatnonzero(mask)
+        if not rows.size:
+            return bars
+        code = bars["code"].to_numpy()
+        if self.strict or not (~np.isin(code, code[rows])).any():
+            raise DataError(sentence(rows[0]))
+        codes, first = np.unique(code[rows], return_index=True)
+        for one, i in zip(codes, rows[first], strict=True):
+            self.skipped.setdefault(self.names[one], sentence(i))
+        return bars[~np.isin(code, codes)].reset_index(drop=True)
+
+    def where(self, bars: pd.DataFrame, i: int) -> str:
+        """Symbol, row and date of a bar, for a message."""
+        date = bars["date"].iloc[i]
+        day = "" if pd.isna(date) else f" ({_day(date)})"
+        return f"{self.names[bars['code'].iloc[i]]}, row {bars['row'].iloc[i]}{day}"
+
+    def frame(self) -> pd.DataFrame:
+        """Symbol, repair, count, first and example, those of the whole source first."""
+        rows = sorted(self.entries.values(), key=lambda entry: (entry[0] != ALL, entry[0]))
+        return pd.DataFrame(rows, columns=list(REPORT))
+
+
+def when(bars: pd.DataFrame, i: int) -> str:
+    """The date of a bar, else its row."""
+    date = bars["date"].iloc[i]
+    return f"row {bars['row'].iloc[i]}" if pd.isna(date) else _day(date)
+
+
+def _day(date: pd.Timestamp) -> str:
+    return str(date).removesuffix(" 00:00:00")
