@@ -25,6 +25,7 @@ from .ensemble import MEMBERS, NAMES, WALK, Member, Network, check_weights, comb
 from .remote import model_folder
 from .result import Forecast, tidy
 from .store import Parts, load_parts, save_parts
+from .symbols import answerable, remarks
 
 OTHER = 2.0  # times as long a bar can be and still count as of the same length
 
@@ -92,6 +93,7 @@ class Predictor:
         origins: str = "last",
         weights: dict[str, float] | None = None,
         calendar: str | Mapping[str, str | None] | None = None,
+        strict: bool = False,
     ) -> Forecast:
         """Forecast from the last bar of every symbol, or from every bar with origins="all".
 
@@ -102,6 +104,8 @@ class Predictor:
         forecast a little differently. All quantiles are calibrated as of now, those of past origins too.
         `calendar` tells the dates ahead: a name ("XNYS", "24/7"), or names by symbol; None infers it (make_panel).
         Where it ends before the horizon does, the bars' pattern tells the later dates, and `warnings` say so.
+        Of several symbols, one that can't be read, has too few bars or a price that never moves is left out, with its
+        reason in `skipped` and `warnings`; with `strict` it is an error.
         Raises DataError on bad bars, HistoryTooShort where no link has enough of them, ConfigError on a horizon beyond
         the trained one, a level outside (0, 1), bad weights or an unknown calendar, MissingDependency on a calendar's
         name without exchange_calendars.
@@ -111,9 +115,11 @@ class Predictor:
             raise ConfigError(f"origins is {shown(origins)}; choose 'last' or 'all'.")
         own = weights is None or (isinstance(weights, dict) and not weights)
         shares = self.weights if own else self._weights(weights)
-        bars, members = load_bars(bars), self._here
-        panel = panel_of(bars, self.panel_config, self.fitted, calendar)
+        members = self._here
         links = chain({**members, **self.missing}, shares)
+        bars, skipped = answerable(load_bars(bars, strict=strict), min(m.context for m in members.values()), strict)
+        remarked, unclaimed = remarks(bars)
+        panel = panel_of(bars, self.panel_config, self.fitted, calendar)
         rows = chain_origins(panel, members, links, origins == "all")
         found = answer(panel, rows, members, self.missing, links)
         frames, said, days = [], {}, _bar_days(panel)
@@ -123,14 +129,17 @@ class Predictor:
             for symbol, warnings in one.warnings.items():
                 s = panel.symbols.index(symbol)
                 other, deep = self._other_bars(days[s]), panel.length[s] >= self.depth
-                coverage = self._coverage(one.link, shares, level) if deep and not other else None
-                more = other + _outrun(panel, symbol, horizon)
+                claimed = deep and not other and symbol not in unclaimed
+                coverage = self._coverage(one.link, shares, level) if claimed else None
+                more = other + _outrun(panel, symbol, horizon) + remarked[symbol]
                 said[symbol] = self._name(one.link, shares), coverage, warnings + more
         frame = frames[0]
         if len(frames) > 1:
             frame = pd.concat(frames).sort_values(["symbol", "origin", "step"], ignore_index=True)
         used, coverage, warnings = ({s: said[s][i] for s in panel.symbols} for i in range(3))
-        return Forecast(frame, bars, float(level), used, coverage, warnings, self.measured(), (self, panel, rows))
+        warnings |= {symbol: [why] for symbol, why in skipped.items()}
+        source = (self, panel, rows)
+        return Forecast(frame, bars, float(level), used, coverage, warnings, self.measured(), source, skipped)
 
     def calibrated(self, bars: Any, calendar: str | Mapping[str, str | None] | None = None) -> Predictor:
         """A copy whose calibration has gone on, date by date, over the origins of `bars` with known outcomes.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -27,15 +27,17 @@ class Forecast:
     level: float  # nominal level of [lower, upper]
     model_used: dict[str, str]  # by symbol
     coverage: dict[str, float | None]  # by symbol; None if never measured
-    warnings: dict[str, list[str]]  # by symbol
+    warnings: dict[str, list[str]]  # by symbol, those left out included
     measured: str = ""  # what coverage was measured on: "over 252 dates to 2017-12-21"
     source: Any = None  # (predictor, panel, rows), for explain()
+    skipped: dict[str, str] = field(default_factory=dict)  # why a symbol was left out
 
     def __repr__(self) -> str:
         """A line for each of the first symbols: the frame and the bars would fill the screen."""
         names = list(self.model_used)
         lines = [f"  {name}: {self.model_used[name]}, {self.caption(name)}" for name in names[:5]]
         more = [f"  and {len(names) - 5} more"] * (len(names) > 5)
+        more += [f"  left out: {name}" for name in list(self.skipped)[:5]]
         return "\n".join([f"Forecast: {len(self.frame)} rows in .frame", *lines, *more])
 
     @property
