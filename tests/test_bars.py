@@ -15,7 +15,8 @@ import pandas as pd
 import pytest
 
 from tftnhits.data.bars import load_bars, repairs
-from tftnhits.data.repair import COLUMNS, validate_bars
+from tftnhits.data.bars import validate_bars
+from tftnhits.data.names import COLUMNS
 from tftnhits.errors import DataError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -156,7 +157,7 @@ def test_csv_with_a_nameless_date_index():
     assert load_bars(io.StringIO(frame.to_csv()))["date"].tolist() == DAYS.tolist()
     assert load_bars(frame.reset_index())["date"].tolist() == DAYS.tolist()
     numbered = load_bars(io.StringIO(tidy().to_csv()))  # an old row number is no date
-    assert numbered["date"].tolist() == DAYS.tolist() and found(numbered) == {"extra column ignored": 1}
+    assert numbered["date"].tolist() == DAYS.tolist() and found(numbered) == {}
 
 
 def test_unreadable_files(tmp_path):
@@ -168,7 +169,7 @@ def test_unreadable_files(tmp_path):
         "empty.csv": b"", "blank.csv": b" \n\n", "binary.csv": bytes(range(256)), "nul.csv": b"Date\0,Open",
         "fake.parquet": b"PAR1 and nothing more", "torn.csv": b"Open,High\n1,2\n1,2,3\n", "quote.csv": b'"a',
         "long.csv": b"Open,High,Low,Close\n1,1,1,1,9\n1,1,1,1,9\n", "header.csv": b"Open,High,Low,Close\n",
-        "no_header.csv": b"2020-01-02,1,1,1,1\n", "picture.png": b"\x89PNG\r\n\x1a\n\xff",
+        "no_header.csv": b"2020-01-02,1,1,1\n", "picture.png": b"\x89PNG\r\n\x1a\n\xff",
     }  # fmt: skip
     for name, content in bad.items():
         (tmp_path / name).write_bytes(content)
@@ -277,7 +278,7 @@ def yfinance(tickers, order):
     wide = pd.concat({t: tidy().set_index("date")[["open", "high", "low", "close", "volume"]] for t in tickers}, axis=1)
     wide.columns = wide.columns.set_levels([name.capitalize() for name in wide.columns.levels[1]], level=1)
     for ticker in tickers:
-        wide[ticker, "Adj Close"] = 1.0
+        wide[ticker, "Capital Gains"] = 0.0
     wide.columns.names = ["Ticker", "Price"]
     return (wide.swaplevel(axis=1) if order == "price first" else wide).rename_axis("Date")
 
@@ -289,7 +290,7 @@ def test_yfinance_frames(tickers, order):
     bars = load_bars(wide)
     check(bars, tickers)
     assert repairs(bars).to_dict("records") == [
-        {"symbol": "all", "repair": "extra column ignored", "count": 1, "first": "", "example": "Adj Close"}
+        {"symbol": "all", "repair": "extra column ignored", "count": 1, "first": "", "example": "Capital Gains"}
     ]
     check(load_bars(wide.reset_index()), tickers)
     check(load_bars(io.StringIO(wide.to_csv())), tickers)
@@ -301,7 +302,7 @@ def test_yfinance_listing_gaps_are_counted():
     wide.loc[DAYS[0], (slice(None), "B")] = np.nan
     bars = load_bars(wide)
     assert bars["symbol"].tolist() == ["A", "A", "A", "B", "B"]
-    assert found(bars)["row without prices at an end removed"] == 1
+    assert found(bars)["row without prices removed"] == 1
 
 
 def test_frames_without_what_is_needed():
@@ -339,7 +340,10 @@ def test_dicts_and_records():
     check(load_bars({"LOW": ROWS, "OPEN": np.array(ROWS)}), ["LOW", "OPEN"])
     check(load_bars({"B": tidy().drop(columns="symbol"), "A": tidy().drop(columns="symbol")}), ["A", "B"])
     bad = {"A": ROWS, "B": [*ROWS, [1, 1, 1, -1, 5]]}
-    refuses(bad, r"B, row 4, column close is -1")
+    refuses(bad, r"B, row 4, column close is -1", strict=True)
+    bars = load_bars(bad)
+    check(bars, ["A"])
+    assert "B, row 4, column close is -1" in bars.attrs["skipped"]["B"]
 
 
 def test_rows_and_dicts_that_are_none():

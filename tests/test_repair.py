@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from tftnhits.data.bars import load_bars, repairs
 from tftnhits.data.cells import MAX_SYMBOL
-from tftnhits.data.repair import COLUMNS, MAX_RUN, PRICES, validate_bars
+from tftnhits.data.bars import validate_bars
+from tftnhits.data.names import COLUMNS, PRICES
+from tftnhits.data.repair import MAX_RUN
 from tftnhits.errors import DataError, TftnhitsError
 
 NAN = np.nan
@@ -105,22 +107,22 @@ def test_filling_never_looks_into_another_symbol():
     assert bars[bars["symbol"] == "B"]["close"].iloc[0] == 100  # the middle of its own range, not A's 107
 
 
-def test_whole_missing_bars():
-    gap = edited({(row, column): NAN for row in range(2, 2 + MAX_RUN) for column in PRICES}, n=12)
-    bars = repaired(gap, missing_bar_filled_flat=MAX_RUN)
-    assert (bars.loc[2:6, list(PRICES)] == 101).all().all() and bars.loc[2:6, "volume"].isna().all()
-    ends = edited({(row, column): NAN for row in (0, 1, 11) for column in PRICES}, n=12)
-    assert len(repaired(ends, row_without_prices_at_an_end_removed=3)) == 9
+def test_rows_without_prices_are_no_bars():
+    """Of a common index, say: a holiday here is a session elsewhere, and before listing there is nothing."""
+    gap = edited({(row, column): NAN for row in (0, 4, 5, 11) for column in PRICES}, n=12)
+    bars = repaired(gap, row_without_prices_removed=4)
+    assert bars["close"].tolist() == [101, 102, 103, 106, 107, 108, 109, 110]
     gone = frame(symbol="B").assign(open=NAN, high=NAN, low=NAN, close=NAN)
-    both = repaired(pd.concat([frame(), gone]), row_without_prices_at_an_end_removed=8)
-    assert both["symbol"].unique().tolist() == ["A"]
+    both = repaired(pd.concat([frame(), gone]), row_without_prices_removed=8)
+    assert both["symbol"].unique().tolist() == ["A"] and "no price at all" in both.attrs["skipped"]["B"]
 
 
-def test_weekends_of_a_frame_shared_with_a_market_that_never_rests():
-    bars = frame(n=14, freq="D")
-    weekend = bars["date"].dt.day_of_week >= 5
-    bars.loc[weekend, list(PRICES)] = NAN
-    assert len(repaired(bars[:12], empty_weekend_row_removed=2)) == 10
+def test_long_runs_without_prices_are_told_but_for_the_time_before_listing():
+    size = MAX_RUN + 1
+    for rows, told in ((range(size), 0), (range(2, 2 + size), 1), (range(16 - size, 16), 1), (range(2, 1 + size), 0)):
+        bars = load_bars(edited({(row, column): NAN for row in rows for column in PRICES}, n=16))
+        assert len(bars.attrs["doubts"].get("A", [])) == told
+    assert f"A has no prices in {size} rows after 2020-01-14" in bars.attrs["doubts"].get("A", [""])[0] or told == 0
 
 
 def test_impossible_ranges():
@@ -175,21 +177,30 @@ def test_prices_that_cannot_be(column):
     fails(edited({(3, column): np.inf}), *where, "inf", "finite")
     fails(edited({(3, column): 1e16}), *where, "1e+16", "unit")
     fails(edited({(3, column): 1e-13}), *where, "1e-13", "unit")
-    if column != "low":
+    if column == "close":
         fails(edited({(3, column): 0.0}), *where, "is 0", "positive")
     for value in ("cheap", "10,5", "1_000", True, [1], datetime(2020, 1, 1), 1j, "0x10"):
         fails(edited({(3, column): value}), *where, "is not a number", str(value)[:4].strip("("))
     fails(frame().assign(**{column: pd.Timestamp("2020-01-01")}), "A, row 1", f"column {column}", "not a number")
 
 
-def test_a_zero_low_needs_a_close():
-    fails(edited({(3, "low"): 0.0, (3, "close"): NAN}), "column low is 0")
+@pytest.mark.parametrize("column", PRICES[:3])
+def test_a_zero_beside_a_close_is_a_missing_price(column):
+    counts = {f"zero_{column}_taken_as_missing": 1, f"missing_{column}_filled": 1}
+    assert 102 <= repaired(edited({(3, column): 0.0}), **counts)[column][3] <= 103
+    fails(edited({(3, column): 0.0, (3, "close"): NAN}), f"column {column} is 0")
+    nothing = edited({(3, name): 0.0 for name in PRICES})
+    assert len(repaired(nothing, row_of_zeros_taken_as_missing=1, row_without_prices_removed=1)) == 7
+
+
+def test_rows_in_any_order_are_sorted():
+    for rows in ([0, 1, 3, 2, 4, 5, 6, 7], [7, 6, 4, 5, 3, 2, 1, 0]):
+        pd.testing.assert_frame_equal(
+            repaired(frame().iloc[rows], rows_sorted_by_date=8), frame().astype({"date": "datetime64[ns]"})
+        )
 
 
 def test_dates_that_cannot_be():
-    disorder = frame().iloc[[0, 1, 3, 2, 4, 5, 6, 7]]
-    fails(disorder, "A, row 4 (2020-01-08) follows 2020-01-09", "sort by date")
-    fails(disorder[::-1], "A, row 6 (2020-01-09) follows 2020-01-08", "sort by date")
     twice = pd.concat([frame(), frame().iloc[[7]].assign(close=107.5)])
     fails(twice, "A, row 9 (2020-01-15)", "close 107.5 instead of 107 in row 8")
     fails(edited({(3, "date"): "soon"}), "A, row 4", "'soon' is not a date")
@@ -225,7 +236,7 @@ def test_symbols_that_no_message_or_file_name_could_carry():
 
 def test_gaps_beyond_repair():
     size = MAX_RUN + 3
-    gap = edited({(row, column): NAN for row in range(2, 2 + size) for column in PRICES}, n=16)
+    gap = edited({(row, column): NAN for row in range(2, 2 + size) for column in ("close", "high")}, n=16)
     fails(gap, f"A has no close in {size} bars in a row, from 2020-01-08 to 2020-01-17")
     fails(edited({(row, "close"): NAN for row in range(MAX_RUN + 1)}), "from 2020-01-06 to 2020-01-13")
     apart = {(row, "close"): NAN for row in (0, 1, 2, 5, 6, 7)}

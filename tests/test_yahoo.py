@@ -19,7 +19,7 @@ from helpers import ROOT, environment, one_sentence, python
 import tftnhits as tn
 from tftnhits.apps.sources import read_sources
 from tftnhits.data import yahoo, yahoo_client
-from tftnhits.data.repair import PRICES
+from tftnhits.data.names import PRICES
 from tftnhits.data.yahoo_client import STORED, Series
 
 pytest.importorskip("yfinance")

@@ -77,12 +77,13 @@ def load_bars(
     options = Options(symbol, columns, dayfirst, decimal, adjusted)
     report = Report(strict)
     name = shown(os.fspath(source), 200) if isinstance(source, str | os.PathLike) else ""
+    name = "The open file" if hasattr(source, "read") else name
     if isinstance(source, str) and source in BUNDLED:
         source = bundled_bars(source)
     try:
         bars = _validated(read_tables(source, symbol or _default_symbol(source)), options, report)
     except DataError as error:
-        if not name or name in str(error):
+        if not name or name.lower() in str(error).lower():
             raise
         raise type(error)(f"{name}: {error}") from error
     bars = _with_attrs(bars, report, getattr(source, "attrs", {}))

@@ -176,6 +176,8 @@ def _by_shape(table: Table) -> dict[str, int]:
                 roles["date"] = i
                 break
     free = [i for i in numeric if i > roles.get("date", -1)]
+    if "date" not in roles and not table.plain and frame.shape[1] < 6 and len(free) < 4:
+        free = list(texts)  # rows of prices one of whose cells is no number: it is told later
     clock = roles.get("date", -2) + 1
     if clock in texts and _is_clock(texts[clock]) and len([i for i in free if i > clock]) >= 4:
         roles["time"] = clock
@@ -187,7 +189,7 @@ def _by_shape(table: Table) -> dict[str, int]:
     symbols = [i for i in texts if i not in numeric and i not in roles.values() and i < free[3]]
     if symbols:
         roles["symbol"] = symbols[0]
-    values = np.array([numbers.values[str(i)] for i in free[:4]])
+    values = np.array([numbers.values[str(i)] for i in free[:4]], float)
     if "date" in roles:  # oldest first
         dates = _dates(texts[roles["date"]])
         values = values if dates is None else values[:, np.argsort(dates, kind="stable")]

@@ -96,11 +96,13 @@ def match_columns(labels: Iterable[Any]) -> dict[str, list[int]]:
         names = [name for _, _, name in places]
         if twice := next((name for name in names if names.count(name) > 1), None):
             if role in COLUMNS:
-                raise DataError(
-                    f"Column {twice if twice in COLUMNS else role} is there more than once; "
-                    f"found {listed(labels)}. Keep one of them."
-                )
+                raise _twice(twice if twice in COLUMNS else role, labels)
     return {role: [i for _, i, _ in sorted(places)] for role, places in candidates.items()}
+
+
+def _twice(label: Any, labels: Iterable[Any]) -> DataError:
+    name = one_line(text_of(label))
+    return DataError(f"Column {name} is there more than once; found {listed(labels)}. Keep one of them.")
 
 
 def listed(labels: Iterable[Any]) -> str:
@@ -122,8 +124,9 @@ def chosen_columns(given: Any, labels: pd.Index) -> dict[str, int]:
             i for i, name in enumerate(labels) if name is label or text_of(name) == text_of(label)
         ]
         close = exact or [i for i, name in enumerate(labels) if normal(name) == normal(label)]
-        if len(close) != 1:
-            why = "There is no column" if not close else "There is more than one column"
-            raise DataError(f"{why} {shown(label)} to be the {role}; found {listed(labels)}.")
+        if not close:
+            raise DataError(f"There is no column {shown(label)}; found {listed(labels)}.")
+        if len(close) > 1:
+            raise _twice(label, labels)
         places[role] = close[0]
     return places

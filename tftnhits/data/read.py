@@ -126,7 +126,7 @@ def guarded(what: str, reader: Any, *args: Any) -> Any:
     try:
         return reader(*args)
     except DataError as error:
-        raise DataError(f"{what}: {error}") if reader is _read_csv else error from error
+        raise error if str(error).endswith(".") else DataError(f"{what}: {error}.") from error
     except ImportError as error:
         raise MissingDependency(
             "Parquet and Feather files need a pyarrow that fits this numpy: pip install -U pyarrow."
@@ -292,7 +292,8 @@ def _header(rows: list[list[str]]) -> tuple[int | None, int | None]:
     for i in (known - 1, known + 1):  # yfinance writes them under or over the prices
         if 0 <= i < len(rows) and len(rows[i]) == len(rows[known]) and all(rows[i][1:]):
             corners = {rows[i][0].strip().lower(), rows[known][0].strip().lower()}
-            if not roles[i] - {"close", "symbol"} and corners <= {"price", "ticker", "", "date"}:
+            labelled = "ticker" in corners or not roles[i] - {"close", "symbol"}
+            if labelled and corners <= {"price", "ticker", "", "date"}:
                 return known, i
     return known, None
 

@@ -146,9 +146,25 @@ def drop_priceless(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
             "No row has a price: open, high, low and close are all empty; check the source."
         )
     report.mark(bars, empty, "row without prices removed", lambda i: when(bars, i))
+    _doubt_runs(bars, empty, report)
     for code in np.setdiff1d(bars["code"], bars["code"][~empty]):
         report.skipped.setdefault(report.names[code], f"{report.names[code]} has no price at all.")
     return bars[~empty].reset_index(drop=True)
+
+
+def _doubt_runs(bars: pd.DataFrame, empty: np.ndarray, report: Report) -> None:
+    """Says where a symbol has no prices for more than a week, but for the time before its first."""
+    code = bars["code"].to_numpy()
+    priced = np.flatnonzero(~empty)
+    ends = np.append(np.flatnonzero(np.diff(code[priced])), len(priced) - 1)
+    after = np.diff(priced, append=len(code))
+    stop = np.searchsorted(code, code[priced[ends]], side="right")
+    after[ends] = stop - priced[ends]
+    for k in np.flatnonzero(after > MAX_RUN + 1).tolist():
+        symbol, run = report.names[code[priced[k]]], int(after[k]) - 1
+        report.doubt(
+            f"{symbol} has no prices in {run} rows after {when(bars, priced[k])}; they are left out.", symbol
+        )
 
 
 def check_prices(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
