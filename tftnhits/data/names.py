@@ -34,7 +34,7 @@ SYNONYMS = {
     "low": """low lowprice pricelow l bidlow min minimum 最低价 最低 最低價 安値 저가 мин минимум
         tief tiefkurs tagestief tiefst plusbas bas mínimo minimo mínima minima mín bajo baixo baixa""",
     "close": """close closeprice priceclose closingprice closelast c bidclose last lastprice settle
-        price 收盘价 收盘 收盤價 收盤 終値 종가 цена закр закрытие ценазакрытия schluss schlusskurs schlußkurs
+        price 收盘价 收盘 收盤價 收盤 終値 종가 цена закр закрытие ценазакрытия schluss schlusskurs
         letzter clôture cloture dernier cierre último ultimo fechamento preço""",
     "volume": """volume vol v tickvolume tickvol realvolume basevolume tradedvolume totalvolume
         tradevolume noofshrs shares quantity qty 成交量 出来高 거래량 объём объем volumen stück volumes

@@ -46,9 +46,8 @@ class Report:
 
     def doubt(self, sentence: str, symbol: str = ALL) -> None:
         """A guess that reaches the result's warnings."""
-        sentences = self.doubts.setdefault(symbol, [])
-        if sentence and sentence not in sentences:
-            sentences.append(sentence)
+        if sentence and sentence not in self.doubts.get(symbol, []):
+            self.doubts.setdefault(symbol, []).append(sentence)
 
     def fault(
         self, bars: pd.DataFrame, mask: np.ndarray, sentence: Callable[[int], str]

@@ -118,7 +118,7 @@ def _of_object(value: Any, symbol: str) -> list[tuple[str, Table]]:
     if _by_date(value):
         records = [{"date": day, **record} for day, record in value.items()]
         return [(symbol, _of_list(records))]
-    wrapped = all(isinstance(name, str) and name.lower() in WRAPPERS for name in value)
+    wrapped = any(isinstance(name, str) and name in WRAPPERS for name in value)
     if all(map(_is_table, value.values())) and not wrapped:
         return [one for name, table in value.items() for one in read_tables(table, text_of(name))]
     if not _prices_in(value) and (inside := _search(value)) is not None:
@@ -150,7 +150,8 @@ def _search(value: Mapping) -> tuple[Any, str, dict[str, Any]] | None:
 def _of_inside(value: Any, key: str, around: dict[str, Any], symbol: str) -> tuple[str, Table]:
     """The table found inside an object, with the symbol and the times that stand beside it."""
     table = _of_object(value, symbol)[0][1]
-    names = [text_of(v) for k, v in around.items() if isinstance(v, str) and _role(k) == "symbol"]
+    plain = {k: v for k, v in around.items() if isinstance(v, str) and normal(k) != "name"}
+    names = [text_of(v) for k, v in plain.items() if _role(k) == "symbol"]
     if not names and key and key.lower() not in WRAPPERS and role_of(key) is None:
         names = [key]
     if "date" not in match_columns(table.frame.columns) and table.labelled:
