@@ -11,7 +11,9 @@ from tftnhits.data.bars import load_bars, repairs
 from tftnhits.data.names import COLUMNS, PRICES
 
 
-@pytest.mark.parametrize("label", ["trade_date", "open_time", "Gmt time", "Local time", "<DATE>", "ds", "交易日期", "Дата"])
+@pytest.mark.parametrize(
+    "label", ["trade_date", "open_time", "Gmt time", "Local time", "<DATE>", "ds", "交易日期", "Дата"]
+)
 def test_a_date_is_known_by_many_names(label):
     bars = bars_of()
     read = load_bars(bars[::-1].rename(columns={"date": label}))
@@ -19,7 +21,9 @@ def test_a_date_is_known_by_many_names(label):
     assert inferred(read)["descending dates reversed"]
 
 
-@pytest.mark.parametrize("label", ["ts_code", "code", "secid", "<TICKER>", "asset", "instrument", "unique_id", "whatever"])
+@pytest.mark.parametrize(
+    "label", ["ts_code", "code", "secid", "<TICKER>", "asset", "instrument", "unique_id", "whatever"]
+)
 def test_several_symbols_are_several_series_whatever_their_column_is_called(label):
     bars = bars_of(("600036.SH", "600519.SH"))
     same(load_bars(bars.rename(columns={"symbol": label})), bars)

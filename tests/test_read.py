@@ -288,7 +288,9 @@ def test_order_names_encoding_separator_and_dates_change_nothing(data):
     names = LABELS.get(encoding.removesuffix("-sig"), LABELS["utf-8"])
     labels = {role: data.draw(st.sampled_from(names[role])) for role in COLUMNS}
     if encoding.startswith("utf") and data.draw(st.booleans()):
-        labels = {role: data.draw(st.sampled_from([str.title, str.upper, "<{}>".format]))(n) for role, n in labels.items()}
+        labels = {
+            role: data.draw(st.sampled_from([str.title, str.upper, "<{}>".format]))(n) for role, n in labels.items()
+        }
     comma = data.draw(st.booleans())
     separator = data.draw(st.sampled_from(";\t|" if comma else ",;\t|"))
     rows = data.draw(st.permutations(range(len(MIXED))))
@@ -310,8 +312,15 @@ def test_synonyms_are_in_normal_form():
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
-@given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(max_size=3) | st.integers(),
-                    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from("tohlcv") | st.text(max_size=3), inner, max_size=6)))
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(max_size=3) | st.integers(),
+        lambda inner: (
+            st.lists(inner, max_size=4)
+            | st.dictionaries(st.sampled_from("tohlcv") | st.text(max_size=3), inner, max_size=6)
+        ),
+    )
+)
 def test_any_json_ends_in_bars_or_a_typed_error(value):
     try:
         load_bars(io.StringIO(json.dumps(value)))

@@ -211,13 +211,14 @@ def _with_attrs(bars: pd.DataFrame, report: Report, before: dict) -> pd.DataFram
     symbol = pd.Series(report.names, dtype=str).take(bars["code"]).reset_index(drop=True)
     columns = {name: bars[name].to_numpy() for name in COLUMNS[1:]}
     out = pd.DataFrame({"symbol": symbol, **columns})
-    present = {report.names[code] for code in np.unique(bars["code"])}
-    attrs = {"zones": report.zones, "doubts": report.doubts, "skipped": report.skipped}
-    for key, mine in attrs.items():
-        former = before.get(key)
-        former = former if isinstance(former, dict) else {}
-        out.attrs[key] = {
-            k: v for k, v in {**former, **mine}.items() if k in {*present, ALL} or mine
-        }
+    former = {key: value for key in CARRIED if isinstance(value := before.get(key), dict)}
+    for symbol, sentences in former.get("doubts", {}).items():
+        for sentence in sentences:
+            report.doubt(sentence, symbol)
+    present = {ALL, *out["symbol"].unique()}
+    zones = former.get("zones", {}) | report.zones
+    out.attrs["zones"] = {name: zone for name, zone in zones.items() if name in present}
+    out.attrs["doubts"] = {name: said for name, said in report.doubts.items() if name in present}
+    out.attrs["skipped"] = former.get("skipped", {}) | report.skipped
     out.attrs["repairs"] = report.frame().to_dict("records")
     return out

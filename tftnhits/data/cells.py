@@ -228,7 +228,11 @@ def _value(cell: str, parts: re.Match | None, mark: str) -> float | None:
         return math.nan
     if cell.lower().lstrip("+-") in ("inf", "infinity"):
         return float(cell)
-    if parts is None or not _GROUPED[mark].fullmatch(parts["digits"]):
+    if (
+        parts is None
+        or (parts["minus"] and parts["inner"])
+        or not _GROUPED[mark].fullmatch(parts["digits"])
+    ):
         return None
     factor = UNITS.get(parts["unit"].casefold().rstrip("."))
     if factor is None:

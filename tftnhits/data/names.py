@@ -102,7 +102,9 @@ def match_columns(labels: Iterable[Any]) -> dict[str, list[int]]:
 
 def _twice(label: Any, labels: Iterable[Any]) -> DataError:
     name = one_line(text_of(label))
-    return DataError(f"Column {name} is there more than once; found {listed(labels)}. Keep one of them.")
+    return DataError(
+        f"Column {name} is there more than once; found {listed(labels)}. Keep one of them."
+    )
 
 
 def listed(labels: Iterable[Any]) -> str:

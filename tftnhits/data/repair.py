@@ -163,7 +163,8 @@ def _doubt_runs(bars: pd.DataFrame, empty: np.ndarray, report: Report) -> None:
     for k in np.flatnonzero(after > MAX_RUN + 1).tolist():
         symbol, run = report.names[code[priced[k]]], int(after[k]) - 1
         report.doubt(
-            f"{symbol} has no prices in {run} rows after {when(bars, priced[k])}; they are left out.", symbol
+            f"{symbol} has no prices in {run} rows after {when(bars, priced[k])}; they are left out.",
+            symbol,
         )
 
 

@@ -1,0 +1,152 @@
+"""A column of dates: every notation, one reading for all of it, and the zone that it tells."""
+
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_read import bars_of, inferred, lines, prices, refuses, same
+
+from tftnhits.data.bars import load_bars
+from tftnhits.data.dates import parse_dates
+
+DAYS = pd.bdate_range("2020-01-02", periods=40)
+
+
+def read(cells, **options):
+    series = pd.Series(cells)
+    return parse_dates(series, np.zeros(len(series), np.int64), **options)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        *("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%Y%m%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%y", "%y-%m-%d"),
+        *("%d-%b-%y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d %Y", "%a, %d %b %Y", "%Y-%b-%d", "%Y年%m月%d日"),
+        *("%Y년 %m월 %d일", "%Y-%m-%d 00:00:00", "%Y-%m-%dT00:00:00.000", "%d-%m-%Y 12:00 AM"),
+    ],
+)
+def test_days_in_many_notations(form):
+    dates = read(DAYS.strftime(form))
+    assert (dates.local == DAYS.to_numpy()).all() and not dates.bad.any() and not dates.doubt
+    assert (read(DAYS.strftime(form)[::-1]).local == DAYS.to_numpy()[::-1]).all()
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["%Y%m%d%H%M", "%Y%m%d%H%M%S", "%Y%m%d%H%M%S000", "%Y%m%d %H%M%S", "%Y%m%d %H:%M", "%d.%m.%Y %H:%M:%S.000",
+     "%m/%d/%Y %I:%M %p", "%d-%b-%Y %H:%M", "%Y%m%d%H", "%Y-%m-%d, %H:%M:%S"],
+)  # fmt: skip
+def test_times_in_many_notations(form):
+    hours = pd.date_range("2020-03-02 10:00", periods=60, freq="h")
+    assert (read(hours.strftime(form)).local == hours.to_numpy()).all()
+    if " " not in form and form != "%Y-%m-%d, %H:%M:%S":  # the same as numbers
+        assert (read(hours.strftime(form).astype("int64")).local == hours.to_numpy()).all()
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_time_since_1970_by_its_size(unit):
+    hours = pd.date_range("2020-03-02 10:00", periods=60, freq="h")
+    stamps = hours.as_unit(unit).astype("int64")
+    for cells in (stamps, stamps.astype(str), stamps.astype(float) if unit != "ns" else stamps):
+        assert (read(cells).local == hours.to_numpy()).all()
+
+
+def test_months_and_years():
+    months = pd.date_range("2010-01-01", periods=40, freq="MS")
+    for form in ("%Y%m", "%Y-%m", "%b %Y"):
+        assert (read(months.strftime(form)).local == months.to_numpy()).all()
+    years = pd.date_range("1980-01-01", periods=40, freq="YS")
+    assert (read(years.year).local == years.to_numpy()).all()
+
+
+def test_the_whole_column_decides_which_number_is_the_month():
+    """By what it allows, then by which reading lacks fewer days, weeks or months."""
+    months = pd.date_range("2010-01-01", periods=100, freq="MS").strftime("%d/%m/%Y")
+    assert read(months).local[1] == np.datetime64("2010-02-01") and not read(months).doubt
+    early = pd.DatetimeIndex([d for d in pd.bdate_range("2020-01-01", "2020-06-30") if d.day <= 12])
+    for form, first in (("%d/%m/%Y", "day first"), ("%m/%d/%Y", "month first")):
+        dates = read(early.strftime(form))
+        assert (dates.local == early.to_numpy()).all() and first in dates.notes[0][0]
+        assert (read(early.strftime(form)[::-1]).local == early.to_numpy()[::-1]).all()
+
+
+def test_where_both_readings_are_regular_the_result_says_so():
+    days = pd.date_range("2020-01-01", periods=12)
+    for dates in (days.strftime("%m/%d/%Y"), pd.date_range("2020-01-01", periods=12, freq="MS").strftime("%d/%m/%Y")):
+        column = read(dates)
+        assert (column.local == days.to_numpy()).all() and "dayfirst=True" in column.doubt
+        assert "day first" in column.doubt and column.notes[0][0] == "ambiguous dates"
+    text = "date,open,high,low,close\n" + "".join(f"{day:%m/%d/%Y},1,2,1,2\n" for day in days)
+    bars = load_bars(io.StringIO(text))
+    assert "month first" in bars.attrs["doubts"]["all"][0]
+    other = load_bars(io.StringIO(text), dayfirst=True)
+    assert other["date"][1] == pd.Timestamp("2020-02-01") and not other.attrs["doubts"]
+
+
+@pytest.mark.parametrize("cell", ["soon", "5", "2020-13-45", "0001-01-01", "9999-12-31", "2020-01-02 25:61"])
+def test_a_cell_that_is_no_date_is_told(cell):
+    dates = read([*DAYS[:5].astype(str), cell])
+    assert dates.bad.tolist() == [False] * 5 + [True]
+
+
+# -- zones
+
+
+def walk(index):
+    return bars_of(size=len(index)).drop(columns=["symbol", "date"]).set_axis(index, axis=0)
+
+
+def test_the_hour_that_comes_twice_is_two_bars():
+    hours = pd.date_range("2023-10-28", "2023-11-10", freq="h", tz="UTC")
+    for zone in ("America/New_York", "Europe/London", "Australia/Lord_Howe"):
+        local = walk(hours.tz_convert(zone))
+        frame = load_bars(local)
+        csv = load_bars(io.StringIO(local.rename_axis("Datetime").to_csv()))
+        assert len(frame) == len(hours) == len(csv)
+        if frame.attrs["zones"]["series"] == "UTC":
+            assert (frame["date"].to_numpy() == hours.tz_localize(None).to_numpy()).all()
+            assert "mixed time zones turned into UTC" in inferred(frame)
+        pd.testing.assert_frame_equal(frame, csv)
+
+
+def test_offsets_that_change_with_the_season_are_a_zone():
+    days = pd.bdate_range("2024-02-01", periods=60)
+    for zone in ("America/New_York", "Europe/Berlin", "Asia/Tokyo", "Asia/Kolkata"):
+        index = (days + pd.Timedelta("10h")).tz_localize(zone)
+        frame, csv = load_bars(walk(index)), load_bars(io.StringIO(walk(index).rename_axis("Time").to_csv()))
+        pd.testing.assert_frame_equal(frame, csv)
+        assert frame["date"][0] == index[0].tz_localize(None) and frame.attrs["zones"] == {"series": zone}
+        offset = index[0].strftime("UTC%z")
+        fixed = f"{offset[:6]}:{offset[6:]}"
+        assert csv.attrs["zones"]["series"] == (zone if zone[0] in "AE" and zone[:4] != "Asia" else fixed)
+
+
+def test_local_time_of_a_fixed_offset_is_kept():
+    bars = bars_of(freq="h")
+    text = "Local time,Open,High,Low,Close,Volume\n"
+    text += lines(bars, lambda r: f"{r.date:%d.%m.%Y %H:%M:%S}.000 GMT+0800,{prices(r)},{r.volume}")
+    out = load_bars(io.StringIO(text))
+    same(out, bars, symbol=False)
+    assert out.attrs["zones"] == {"series": "UTC+08:00"}
+    zulu = load_bars(io.StringIO(text.replace(".000 GMT+0800", "Z")))
+    assert zulu.attrs["zones"] == {"series": "UTC"}
+
+
+def test_midnights_keep_their_day_over_a_clock_change():
+    days = pd.bdate_range("2024-03-01", periods=20)
+    csv = walk(days.tz_localize("America/New_York")).rename_axis("Date").to_csv()
+    assert (load_bars(io.StringIO(csv))["date"].to_numpy() == days.to_numpy()).all()
+
+
+def test_a_zone_stays_known_when_bars_are_read_again():
+    bars = load_bars(walk(DAYS.tz_localize("Asia/Tokyo")), symbol="7203")
+    assert load_bars(bars).attrs["zones"] == {"7203": "Asia/Tokyo"}
+
+
+def test_times_of_a_clock_that_are_none_are_refused():
+    bars = bars_of()
+    text = "Date,Time,Open,High,Low,Close\n" + lines(bars, lambda r: f"{r.date:%Y-%m-%d},noon,{prices(r)}")
+    out = load_bars(io.StringIO(text))  # all at midnight, and the column is none of times
+    same(out, bars, symbol=False, volume=False)
+    refuses(text.replace("2015-03-02", "2015-13-02"), "column date", "2015-13-02")
