@@ -70,7 +70,8 @@ def check_forecast(found: tn.Forecast, chosen: bool) -> None:
     assert len(table) and np.isfinite(values).all() and (values > 0).all()
     assert (table["lower"] <= table["median"]).all() and (table["median"] <= table["upper"]).all()
     assert (np.diff(table[quantiles].to_numpy(), axis=1) >= 0).all()
-    assert {*found.model_used} == {*found.warnings} == {*table["symbol"]}
+    assert {*found.model_used} == {*table["symbol"]} == {*found.warnings} - {*found.skipped}
+    assert all(map(short_sentence, found.skipped.values())), found.skipped
     for symbol, used in found.model_used.items():
         said = found.warnings[symbol]
         first = used.startswith("ensemble") or (chosen and used in ("TFT", "N-HITS"))

@@ -55,8 +55,7 @@ def name_columns(table: Table, given: Any = None) -> dict[str, int]:
 
 def _some(series: pd.Series) -> bool:
     """Whether a column of volumes has any but zeros."""
-    values = pd.to_numeric(series, errors="coerce")
-    return bool((values != 0).any())
+    return bool((parse_numbers({"volume": series}).values["volume"] != 0).any())
 
 
 def _missing(names: list[str], labels: pd.Index) -> DataError:
@@ -172,7 +171,7 @@ def _by_shape(table: Table) -> dict[str, int]:
     roles: dict[str, int] = {}
     if frame.shape[1] > 4:
         for i in list(texts)[:4]:
-            if _is_time(texts[i]):
+            if (i not in numeric or not (numbers.values[str(i)] < 10**7).any()) and _is_time(texts[i]):
                 roles["date"] = i
                 break
     free = [i for i in numeric if i > roles.get("date", -1)]
@@ -204,9 +203,6 @@ def _by_shape(table: Table) -> dict[str, int]:
 
 def _is_time(series: pd.Series) -> bool:
     """Whether a column without a name is one of dates: texts of such, YYYYMMDD or time since 1970."""
-    number = pd.to_numeric(series, errors="coerce")
-    if number.notna().all() and (number < 10**7).any():
-        return False
     try:
         return _dates(series) is not None
     except DataError:
@@ -228,13 +224,11 @@ def _price_order(values: np.ndarray) -> dict[str, int]:
         return float(((values[high] >= values.max(0)) & (values[low] <= values.min(0))).mean())
 
     high, low = max(permutations(range(4), 2), key=lambda pair: share(*pair))
-    if share(1, 2) >= ORDERED or share(high, low) < ORDERED:
+    if share(1, 2) >= ORDERED or share(high, low) < ORDERED or values.shape[1] < 2:
         return {name: i for i, name in enumerate(PRICES)}
     first, second = (i for i in range(4) if i not in (high, low))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        logs = np.log(values)
     # a bar opens near where the one before closed
-    near = np.median(abs(logs[first, 1:] - logs[second, :-1]))
-    if np.median(abs(logs[second, 1:] - logs[first, :-1])) < 0.5 * near:
+    near = np.median(abs(values[first, 1:] - values[second, :-1]))
+    if np.median(abs(values[second, 1:] - values[first, :-1])) < 0.5 * near:
         first, second = second, first
     return {"open": first, "high": high, "low": low, "close": second}

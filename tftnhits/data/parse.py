@@ -57,9 +57,11 @@ def parse_table(table: Table, name: str, options: Options, report: Report) -> pd
 
     # symbols, dates and zones
     rows = frame.index.to_numpy()
-    names, code = [text_of(options.symbol or name)], np.zeros(len(frame), np.int64)
     if "symbol" in columns:
         names, code = parse_symbols(columns["symbol"], rows)
+    else:
+        names, _ = parse_symbols(pd.Series([options.symbol or name], dtype=object), rows[:1])
+        code = np.zeros(len(frame), np.int64)
     dates = _dates(columns, code, options, report)
     if "symbol" not in columns and "date" in columns and len(np.unique(dates.local)) < len(frame):
         if (place := symbol_column(frame, spare, dates.local)) >= 0:
