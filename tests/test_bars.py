@@ -356,7 +356,7 @@ def test_rows_and_dicts_that_are_none():
     refuses(np.ones((2, 2, 5)), "cells|number")
     refuses(np.array(5.0), ".")
     refuses([[1, 1, 1, "x"]], "series, row 1, column close: 'x' is not a number")
-    refuses({"open": [1, 2], "high": [1], "low": [1], "close": [1]}, "dict of columns")
+    refuses({"open": [1, 2], "high": [1], "low": [1], "close": [1]}, "arrays must be of the same length")
     for source in (3, None, object(), pd.Series([1.0]), {1, 2}, b"djia", iter(ROWS)):
         refuses(source, "can't be read")
 

@@ -94,7 +94,7 @@ def test_archives_and_binary_files(tmp_path):
     (tmp_path / "old.xls").write_bytes(b"\xd0\xcf\x11\xe0" + bytes(100))
     refuses(tmp_path / "old.xls", "Excel")
     (tmp_path / "cut.csv.gz").write_bytes(gzip.compress(text)[:100])
-    refuses(tmp_path / "cut.csv.gz", "damaged gzip")
+    refuses(tmp_path / "cut.csv.gz", "is damaged")
 
 
 WORDS = {

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..errors import DataError, TftnhitsError, one_line, shown
+from ..errors import DataError, one_line, shown
 from .cells import MAX_SYMBOL
 from .judge import refuse_mislabelled, refuse_section, suspect_splits
 from .names import COLUMNS, PRICES, listed, text_of
 from .parse import Options, parse_table
-from .read import Table
+from .read import Table, readable
 from .repair import repair
 from .report import ALL, REPORT, Report
 from .sources import read_tables
@@ -81,7 +81,9 @@ def load_bars(
     if isinstance(source, str) and source in BUNDLED:
         source = bundled_bars(source)
     try:
-        bars = _validated(read_tables(source, symbol or _default_symbol(source)), options, report)
+        with readable("The bars can't be read"):
+            tables = read_tables(source, symbol or _default_symbol(source))
+        bars = _validated(tables, options, report)
     except DataError as error:
         if not name or name.lower() in str(error).lower():
             raise

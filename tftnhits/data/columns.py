@@ -140,9 +140,11 @@ def _unnamed_date(frame: pd.DataFrame, places: list[int]) -> int:
     return fits[0] if fits else -1
 
 
-def symbol_column(frame: pd.DataFrame, places: list[int], dates: np.ndarray) -> int:
-    """The column among `places` by which every date comes once a value; -1 if there is none."""
-    best, fewest = -1, len(frame) // 2 + 1
+def symbol_column(frame: pd.DataFrame, places: list[int], dates: np.ndarray) -> int | None:
+    """The column among `places` of fewest values by which dates that come twice come once each."""
+    best, fewest = None, len(frame) // 2 + 1
+    if len(np.unique(dates)) == len(dates):
+        return best
     for place in places:
         series = frame.iloc[:, place]
         if pd.api.types.is_float_dtype(series.dtype) or pd.api.types.is_datetime64_any_dtype(
@@ -171,7 +173,9 @@ def _by_shape(table: Table) -> dict[str, int]:
     roles: dict[str, int] = {}
     if frame.shape[1] > 4:
         for i in list(texts)[:4]:
-            if (i not in numeric or not (numbers.values[str(i)] < 10**7).any()) and _is_time(texts[i]):
+            if (i not in numeric or not (numbers.values[str(i)] < 10**7).any()) and _is_time(
+                texts[i]
+            ):
                 roles["date"] = i
                 break
     free = [i for i in numeric if i > roles.get("date", -1)]
@@ -197,7 +201,7 @@ def _by_shape(table: Table) -> dict[str, int]:
         roles["volume"] = free[4]
     told = ", ".join(f"{name} {roles[name] + 1}" for name in COLUMNS if name in roles)
     if table.plain or "date" in roles:
-        table.note("columns told by what they hold", 1, told)
+        table.notes.append(("columns told by what they hold", 1, told))
     return roles
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ class Options:
 
 
 def parse_table(table: Table, name: str, options: Options, report: Report) -> pd.DataFrame:
-    """The bars of a table: symbol, code (its number), row, date and the five numbers, [R] each.
+    """The bars of a table, typed: symbol, code (its number), row, date and five numbers, [R] each.
 
     Symbols with a cell that is no date or no number are left out. `name` is that of bars without a
     symbol. Raises DataError on what is no table of bars.
@@ -49,65 +50,60 @@ def parse_table(table: Table, name: str, options: Options, report: Report) -> pd
     places = name_columns(table, options.columns)
     frame = table.frame
     if not len(frame):
-        raise DataError(
-            "There are no bars: the source has columns but no row; give at least one bar."
-        )
+        raise DataError("There are no bars: the source has columns but no row; give at least one.")
     columns = {role: frame.iloc[:, place] for role, place in places.items()}
     spare = [i for i in range(frame.shape[1]) if i not in places.values()]
 
     # symbols, dates and zones
-    rows = frame.index.to_numpy()
     if "symbol" in columns:
-        names, code = parse_symbols(columns["symbol"], rows)
+        names, code = parse_symbols(columns["symbol"], frame.index)
     else:
-        names, _ = parse_symbols(pd.Series([options.symbol or name], dtype=object), rows[:1])
+        title = pd.Series([options.symbol or name], dtype=object)
+        names, _ = parse_symbols(title, frame.index[:1])
         code = np.zeros(len(frame), np.int64)
-    dates = _dates(columns, code, options, report)
-    if "symbol" not in columns and "date" in columns and len(np.unique(dates.local)) < len(frame):
-        if (place := symbol_column(frame, spare, dates.local)) >= 0:
-            names, code = parse_symbols(frame.iloc[:, place], rows)
-            spare.remove(place)
-            report.note("symbol taken from a column", len(frame), text_of(frame.columns[place]))
+    dates = _dates(columns, code, options)
+    unnamed = "symbol" not in columns and "date" in columns
+    if unnamed and (place := symbol_column(frame, spare, dates.local)) is not None:
+        spare.remove(place)
+        columns["symbol"] = frame.iloc[:, place]
+        names, code = parse_symbols(columns["symbol"], frame.index)
+        dates.notes.append(("symbol taken from a column", text_of(frame.columns[place])))
     zones = settle_zones(dates, code, names)
 
     # numbers
     wanted = {role: columns[role] for role in (*COLUMNS[2:], *ADJUSTED) if role in columns}
     numbers = parse_numbers(wanted, options.decimal, table.comma, table.plain)
     values = {role: numbers.values.get(role, np.nan) for role in COLUMNS[2:]}
-    bars = pd.DataFrame({"code": code, "row": rows, "date": dates.local, **values})
-    bars["place"] = np.arange(len(frame))
+    bars = pd.DataFrame({"code": code, "row": frame.index, "date": dates.local, **values})
 
     # the symbol asked for, and those without a fault
     report.names = names
-    if options.symbol is not None and ("symbol" in columns or len(names) > 1):
-        bars = bars[code == _code_of(options.symbol, names)].reset_index(drop=True)
+    if options.symbol is not None and "symbol" in columns:
+        bars = bars[code == _code_of(options.symbol, names)]
     bars = _without_faults(bars, columns, dates, numbers, report)
     _note(bars, table, columns, dates, numbers, report)
-    extra = [text_of(frame.columns[i]) for i in spare] if table.labelled else []
     if options.adjusted:
         bars = _adjusted(bars, numbers, report)
     else:
-        extra += [role for role in ADJUSTED if role in columns]
-    if extra := [label for label in extra if label]:
+        spare += [places[role] for role in ADJUSTED if role in places]
+    if extra := [
+        text_of(frame.columns[i]) for i in spare if table.labelled and frame.columns[i] != ""
+    ]:
         report.note("extra column ignored", len(extra), ", ".join(extra[:5]))
-    bars["symbol"] = np.asarray(names, object)[bars["code"]]
-    report.zones |= {
-        name: zone for name, zone in zones.items() if name in {*bars["symbol"].unique()}
-    }
-    return bars.drop(columns="place")
+    report.zones |= {names[i]: zones[names[i]] for i in bars["code"].unique() if names[i] in zones}
+    return bars.assign(symbol=np.asarray(names, object)[bars["code"]])
 
 
-def _dates(
-    columns: dict[str, pd.Series], code: np.ndarray, options: Options, report: Report
-) -> Dates:
+def _dates(columns: dict[str, pd.Series], code: np.ndarray, options: Options) -> Dates:
     """The dates, with times of the day from a column of their own; NaT where there are none."""
     if "date" not in columns:
-        report.note("no dates, the order given is kept", len(code))
-        report.doubt(
+        dates = Dates(np.full(len(code), "NaT", "datetime64[ns]"), np.zeros(len(code), bool))
+        dates.notes.append(("no dates, the order given is kept", ""))
+        dates.doubt = (
             "The bars have no dates, so the order given is taken for that of time; give dates for "
             "calendars, dates ahead and a measured coverage."
         )
-        return Dates(np.full(len(code), "NaT", "datetime64[ns]"), np.zeros(len(code), bool))
+        return dates
     dates = parse_dates(columns["date"], code, None, options.dayfirst)
     midnight = dates.local.astype("datetime64[D]") == dates.local
     if "time" in columns and (midnight | np.isnat(dates.local)).all():
@@ -133,29 +129,18 @@ def _without_faults(
     report: Report,
 ) -> pd.DataFrame:
     """The bars without the symbols that have a cell which is no date or no number."""
-    faults = [
-        ("date", dates.bad, " is not a date of 1678 to 2261; write it as YYYY-MM-DD."),
-        *(
-            (role, bad, " is not a number; write numbers like 1234.5 and leave missing ones empty.")
-            for role, bad in numbers.bad.items()
-            if role in COLUMNS
-        ),
-    ]
-    for role, bad, why in faults:
-        if bad.any():
-            places = bars["place"].to_numpy()
 
-            def sentence(
-                i: int,
-                role: str = role,
-                why: str = why,
-                bars: pd.DataFrame = bars,
-                places: Any = places,
-            ) -> str:
-                cell = shown(columns[role].iloc[places[i]])
-                return f"{report.where(bars, i)}, column {role}: {cell}{why}"
+    def sentence(role: str, why: str, bars: pd.DataFrame, i: int) -> str:
+        cell = shown(columns[role].iloc[bars.index[i]])
+        return f"{report.where(bars, i)}, column {role}: {cell} {why}."
 
-            bars = report.fault(bars, bad[places], sentence)
+    why = "is not a date of 1678 to 2261; write it as YYYY-MM-DD"
+    if dates.bad.any():
+        bars = report.fault(bars, dates.bad[bars.index], partial(sentence, "date", why, bars))
+    why = "is not a number; write numbers like 1234.5 and leave missing ones empty"
+    for role, bad in numbers.bad.items():
+        if role in COLUMNS and bad.any():
+            bars = report.fault(bars, bad[bars.index], partial(sentence, role, why, bars))
     return bars
 
 
@@ -168,57 +153,51 @@ def _note(
     report: Report,
 ) -> None:
     """Takes down what was inferred on the way here."""
-    count = len(table.frame)
-    for kind, number, example in table.notes:
-        report.note(kind, number, example)
-    for kind, example in dates.notes:
+    for kind, count, example in table.notes:
         report.note(kind, count, example)
-    for sentence in (*table.doubts, dates.doubt, numbers.doubt):
-        report.doubt(sentence)
+    for kind, example in dates.notes:
+        report.note(kind, len(table.frame), example)
+    report.doubt(dates.doubt)
+    report.doubt(numbers.doubt)
     if numbers.decimal == ",":
-        report.note("decimal comma", count)
+        report.note("decimal comma", len(table.frame))
     if "volume" not in columns:
-        report.note("no volume column", count)
-    places = bars["place"].to_numpy()
+        report.note("no volume column", len(table.frame))
+
+    def example(role: str, i: int) -> str:
+        place = bars.index[i]
+        return f"{role} {shown(columns[role].iloc[place])} -> {numbers.values[role][place]:.6g}"
+
     for role, text in numbers.text.items():
         if role in COLUMNS:
-            cells, values = columns[role], numbers.values[role]
-
-            def example(i: int, role: str = role, cells: Any = cells, values: Any = values) -> str:
-                return f"{role} {shown(cells.iloc[places[i]])} -> {values[places[i]]:.6g}"
-
-            report.mark(bars, text[places], "number written as text", example)
+            report.mark(bars, text[bars.index], "number written as text", partial(example, role))
 
 
 def _adjusted(bars: pd.DataFrame, numbers: Numbers, report: Report) -> pd.DataFrame:
     """Prices adjusted for splits and dividends, where the table has them for every bar."""
-    places = bars["place"].to_numpy()
-    adjusted = {role: numbers.values[role][places] for role in ADJUSTED if role in numbers.values}
+    new = {
+        role[3:]: numbers.values[role][bars.index] for role in ADJUSTED if role in numbers.values
+    }
     close = bars["close"].to_numpy()
-    if "adjclose" not in adjusted:
+    priced = ~np.isnan(close)
+    if "close" not in new or not priced.any():
         return bars
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = adjusted["adjclose"] / close
-    if not (np.isfinite(ratio) & (ratio > 0))[~np.isnan(close)].all() or np.isnan(close).all():
+        ratio = new["close"] / close
+        sound = np.isfinite(ratio) & (ratio > 0)
+    if not sound[priced].all():
         report.note("adjusted prices incomplete, raw ones kept", len(bars))
-        report.doubt(
-            "The adjusted prices have holes, so the raw ones are used: splits may be in them."
-        )
+        report.doubt("The adjusted prices have holes, so raw ones are used: splits may be in them.")
         return bars
-    if np.allclose(ratio[~np.isnan(close)], 1, rtol=1e-9):
+    if np.allclose(ratio[priced], 1, rtol=1e-9):
         return bars
-    whole = all(
-        f"adj{name}" in adjusted and np.isfinite(adjusted[f"adj{name}"]).all() for name in PRICES
-    )
-    used = "all four columns" if whole else "all prices by the ratio of the closes"
-    i = int(np.nanargmax(abs(np.log(ratio))))
-    report.note(
-        "adjusted prices used",
-        len(bars),
-        f"{used}, close {close[i]:.6g} -> {close[i] * ratio[i]:.6g}",
-    )
-    new = {n: adjusted[f"adj{n}"] if whole else bars[n].to_numpy() * ratio for n in PRICES[:3]}
-    new["close"] = np.where(np.isnan(close), np.nan, adjusted["adjclose"])
-    if whole and "adjvolume" in adjusted and np.isfinite(adjusted["adjvolume"]).all():
-        new["volume"] = adjusted["adjvolume"]
-    return bars.assign(**new)
+    whole = all(name in new and np.isfinite(new[name][priced]).all() for name in PRICES)
+    if not whole:
+        new = {name: bars[name].to_numpy() * ratio for name in PRICES[:3]} | {"close": new["close"]}
+    elif "volume" in new and not np.isfinite(new["volume"][priced]).all():
+        del new["volume"]
+    i = int(np.nanargmax(abs(np.log(np.where(priced, ratio, np.nan)))))
+    how = "columns of their own" if whole else "by the ratio of closes"
+    example = f"{how}: close {close[i]:.6g} -> {new['close'][i]:.6g}"
+    report.note("adjusted prices used", len(bars), example)
+    return bars.assign(**{name: np.where(priced, values, np.nan) for name, values in new.items()})

@@ -38,12 +38,13 @@ def drop_undated(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
         return bars
     empty = undated & priceless(bars)
     report.mark(bars, empty, "blank row removed", lambda i: f"row {bars['row'].iloc[i]}")
+    dated = bars[~empty]
     return report.fault(
-        bars[~empty].reset_index(drop=True),
-        (undated & ~empty)[~empty],
+        dated,
+        np.isnat(dated["date"].to_numpy()),
         lambda i: (
-            f"{report.where(bars[~empty].reset_index(drop=True), i)}, column date is empty though "
-            "others have one; fill it or drop the row."
+            f"{report.where(dated, i)}, column date is empty though others have one; fill it or "
+            "drop the row."
         ),
     )
 
@@ -58,14 +59,14 @@ def drop_copies(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
         return bars
     copies = shared & bars.drop(columns="row").duplicated()
     report.mark(bars, copies, "duplicate row removed", lambda i: f"row {bars['row'].iloc[i]}")
-    return bars[~copies].reset_index(drop=True)
+    return bars[~copies]
 
 
 def order(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
     """Sorted by symbol and date; rows without dates stay in their order."""
     code = bars["code"].to_numpy()
     if (np.diff(code) < 0).any():
-        bars = bars.iloc[np.argsort(code, kind="stable")].reset_index(drop=True)
+        bars = bars.iloc[np.argsort(code, kind="stable")]
     steps = np.diff(bars["date"].to_numpy()).astype(np.int64)
     if np.isnat(bars["date"].to_numpy()).any():
         return bars
@@ -81,7 +82,7 @@ def order(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
         bars, falling[code], "descending dates reversed", lambda i: f"{when(bars, i)} came first"
     )
     report.mark(bars, mixed[code], "rows sorted by date", lambda i: f"{when(bars, i)} came first")
-    return bars.iloc[np.lexsort((bars["date"].to_numpy(), code))].reset_index(drop=True)
+    return bars.iloc[np.lexsort((bars["date"].to_numpy(), code))]
 
 
 def check_stamps(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
@@ -114,8 +115,9 @@ def check_stamps(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
     report.mark(
         bars, former, "last day is there twice, the later bar kept", lambda i: when(bars, i + 1)
     )
-    bars.loc[rows, "date"] = bars["date"].to_numpy()[rows - 1]
-    return bars[~former].reset_index(drop=True)
+    date = bars["date"].to_numpy().copy()
+    date[rows] = date[rows - 1]
+    return bars.assign(date=date)[~former]
 
 
 def blank_zeros(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
@@ -127,13 +129,14 @@ def blank_zeros(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
     others = np.logical_and.reduce([zero[n] | bars[n].isna().to_numpy() for n in PRICES[:3]])
     nothing = zero["close"] & others
     report.mark(bars, nothing, "row of zeros taken as missing", lambda i: "close 0")
+    blanked = {}
     for name in PRICES:
         gone = zero[name] & (nothing | (close > 0))
         report.mark(
             bars, gone & ~nothing, f"zero {name} taken as missing", lambda i, n=name: f"{n} 0"
         )
-        bars[name] = np.where(gone, np.nan, bars[name].to_numpy())
-    return bars
+        blanked[name] = np.where(gone, np.nan, bars[name].to_numpy())
+    return bars.assign(**blanked)
 
 
 def drop_priceless(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
@@ -149,7 +152,7 @@ def drop_priceless(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
     _doubt_runs(bars, empty, report)
     for code in np.setdiff1d(bars["code"], bars["code"][~empty]):
         report.skipped.setdefault(report.names[code], f"{report.names[code]} has no price at all.")
-    return bars[~empty].reset_index(drop=True)
+    return bars[~empty]
 
 
 def _doubt_runs(bars: pd.DataFrame, empty: np.ndarray, report: Report) -> None:

@@ -65,7 +65,7 @@ class Report:
         codes, first = np.unique(code[rows], return_index=True)
         for one, i in zip(codes, rows[first], strict=True):
             self.skipped.setdefault(self.names[one], sentence(i))
-        return bars[~np.isin(code, codes)].reset_index(drop=True)
+        return bars[~np.isin(code, codes)]
 
     def where(self, bars: pd.DataFrame, i: int) -> str:
         """Symbol, row and date of a bar, for a message."""

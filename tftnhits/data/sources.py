@@ -1,9 +1,10 @@
-"""Whatever holds bars, in memory or as JSON: frames, rows, records, columns, and these inside others."""
+"""Whatever holds bars, in memory or as JSON: frames, rows, records, columns, one inside another."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pandas as pd
 
 from ..errors import DataError, shown
 from .names import PRICES, listed, match_columns, normal, role_of, text_of
-from .read import Table, file_bytes, guarded, parse_bytes, stream_bytes
+from .read import Table, file_bytes, parse_bytes, stream_bytes
 
 DEEPEST, MOST = 6, 10_000  # levels and places of a JSON object in which a table is looked for
 # keys over a table that name no symbol
@@ -19,41 +20,34 @@ WRAPPERS = {
     *("results", "result", "data", "candles", "values", "prices", "bars", "historical", "items"),
     *("quotes", "quote", "rows", "records", "ohlc", "ohlcv", "klines", "chart", "response", "list"),
 }
-ACCEPTED = (
-    "give a file name, an open file, a frame, a dict, or a list of "
-    "[open, high, low, close, volume] rows"
-)
 
 
 def read_tables(source: Any, symbol: str) -> list[tuple[str, Table]]:
-    """The raw tables of a source and what the bars of each are called if no column says it.
+    """The raw tables of a source, and what the bars of each are called if no column says it.
 
     Raises DataError on what can't be read.
     """
     if hasattr(source, "to_pandas") and not isinstance(source, pd.DataFrame):  # polars, pyarrow
-        source = guarded("The frame can't be converted", source.to_pandas)
-    if isinstance(source, pd.DataFrame):
-        return [(symbol, frame_table(source))]
-    if isinstance(source, str | os.PathLike):
-        name = shown(os.fspath(source), 200)
-        parsed = parse_bytes(file_bytes(source), name)
+        source = source.to_pandas()
+    elif isinstance(source, str | os.PathLike):
+        source = parse_bytes(file_bytes(source), shown(os.fspath(source), 200))
     elif hasattr(source, "read"):
-        parsed = parse_bytes(stream_bytes(source), "the open file")
-    elif isinstance(source, Mapping | list | tuple) or (
-        isinstance(source, np.ndarray) and source.ndim
-    ):
-        return _of_object(source, symbol)
-    else:
-        raise DataError(f"Bars can't be read from a {type(source).__name__}; {ACCEPTED}.")
-    if not isinstance(parsed, Table):
-        return _of_object(parsed, symbol)
-    notes, table = parsed.notes, frame_table(parsed.frame)
-    parsed.frame, parsed.notes = table.frame, notes
-    return [(symbol, parsed)]
+        source = parse_bytes(stream_bytes(source), "The open file")
+    if isinstance(source, pd.DataFrame):
+        return [(symbol, Table(plain_frame(source)))]
+    if isinstance(source, Table):
+        return [(symbol, replace(source, frame=plain_frame(source.frame)))]
+    if isinstance(source, Mapping | list | tuple) or getattr(source, "ndim", 0):
+        if not isinstance(source, pd.Series | pd.Index):
+            return _of_object(source, symbol)
+    raise DataError(
+        f"Bars can't be read from a {type(source).__name__}; give a file name, an open file, a "
+        "frame, a dict, or a list of [open, high, low, close, volume] rows."
+    )
 
 
-def frame_table(frame: pd.DataFrame) -> Table:
-    """A frame with one level of columns; index levels that may be dates or symbols are columns."""
+def plain_frame(frame: pd.DataFrame) -> pd.DataFrame:
+    """One level of columns, rows counted from 1, and index levels of dates or symbols as columns."""
     frame = frame.copy(deep=False)
     frame.attrs = {}  # pandas copies them deeply at every step, and repairs can be many
     if frame.columns.nlevels > 1:
@@ -65,69 +59,57 @@ def frame_table(frame: pd.DataFrame) -> Table:
         dated = isinstance(values, pd.DatetimeIndex | pd.PeriodIndex)
         nameless = not role and not pd.api.types.is_numeric_dtype(values.dtype)
         if (role and role not in taken) or dated or (nameless and "date" not in taken):
-            levels["index" if name is None else name] = values
-    rows = range(1, len(frame) + 1)
-    frame = frame.set_axis(rows, axis=0)
+            levels[i] = "index" if name is None else name
     if levels:
-        index = pd.concat([pd.Series(values, rows) for values in levels.values()], axis=1)
-        index.columns = pd.Index([*levels], dtype=object)
-        frame = pd.concat([index, frame], axis=1)
-    return Table(frame)
+        names = [*levels.values()]
+        frame = frame.reset_index(level=[*levels], names=names, allow_duplicates=True)
+    return frame.set_axis(range(1, len(frame) + 1), axis=0)
 
 
 def _stacked(frame: pd.DataFrame) -> pd.DataFrame:
-    """Columns of two levels, (price, ticker) or (ticker, price) as yfinance has them, one below the other."""
+    """The tickers of yfinance's columns, (price, ticker) or (ticker, price), one below the other."""
     if frame.columns.nlevels != 2:
-        raise DataError(
-            f"The columns have {frame.columns.nlevels} levels; give one, or price and ticker."
-        )
+        count = frame.columns.nlevels
+        raise DataError(f"The columns have {count} levels; give one, or price and ticker.")
     levels = [[text_of(name) for name in frame.columns.get_level_values(i)] for i in (0, 1)]
     prices = [len({normal(name) for name in level} & {*PRICES}) for level in levels]
     names, tickers = levels if prices[0] >= prices[1] else levels[::-1]
-    # ("Date", "") or ("", "Date"): an index that reset_index has made a column
-    shared = [
-        i
-        for i, (name, ticker) in enumerate(zip(names, tickers, strict=True))
-        if not (name and ticker) and _role(name or ticker) == "date"
-    ]
+    places: dict[str, list[int]] = {}
+    shared = []  # ("Date", "") or ("", "Date"): an index that reset_index has made a column
+    for i, (name, ticker) in enumerate(zip(names, tickers, strict=True)):
+        alone = not (name and ticker) and _role(name or ticker) == "date"
+        (shared if alone else places.setdefault(ticker, [])).append(i)
     parts = []
-    for ticker in dict.fromkeys(t for i, t in enumerate(tickers) if i not in shared):
-        places = shared + [i for i, t in enumerate(tickers) if t == ticker and i not in shared]
-        labels = pd.Index([names[i] or tickers[i] for i in places], dtype=object)
-        part = frame.iloc[:, places].set_axis(labels, axis=1)
+    for ticker, own in places.items():
+        labels = pd.Index([names[i] or tickers[i] for i in shared + own], dtype=object)
         if missing := [name for name in PRICES if name not in match_columns(labels)]:
-            raise DataError(
-                f"Missing column {', '.join(missing)} of {ticker}; found {listed(labels)}."
-            )
-        parts.append(pd.concat([part, pd.Series(ticker, part.index, name="symbol")], axis=1))
+            raise DataError(f"Missing column {', '.join(missing)}; found {listed(labels)}.")
+        part = frame.iloc[:, shared + own].set_axis(labels, axis=1)
+        parts.append(part.assign(symbol=ticker) if ticker else part)
     if not parts:
         raise DataError(f"Missing column {', '.join(PRICES)}; found {listed(names)}.")
-    if all(not ticker for ticker in tickers):
-        parts = [part.drop(columns="symbol") for part in parts]
     return pd.concat(parts)
 
 
 def _of_object(value: Any, symbol: str) -> list[tuple[str, Table]]:
-    """Tables of rows, records, columns, or of a dict that holds them by symbol or somewhere inside."""
+    """Tables of rows, records, columns, or of a dict that holds them by symbol or deeper inside."""
     if not isinstance(value, Mapping):
         return [(symbol, _of_list(value))]
     if not value:
         raise DataError("The dict is empty; give columns or a table for each symbol.")
     if {"columns", "data"} <= {*value}:  # pandas' orient="split"
-        return [(symbol, guarded("The split frame is not a table", _of_split, value))]
+        frame = pd.DataFrame(value["data"], value.get("index"), value["columns"])
+        return [(symbol, Table(plain_frame(frame)))]
     if _by_date(value):
-        records = [{"date": day, **record} for day, record in value.items()]
-        return [(symbol, _of_list(records))]
+        return [(symbol, _of_list([{"date": day, **record} for day, record in value.items()]))]
     wrapped = any(isinstance(name, str) and name in WRAPPERS for name in value)
     if all(map(_is_table, value.values())) and not wrapped:
         return [one for name, table in value.items() for one in read_tables(table, text_of(name))]
     if not _prices_in(value) and (inside := _search(value)) is not None:
         return [_of_inside(*inside, symbol)]
-    columns = {
-        name: cells for name, cells in value.items() if not (_is_list(cells) and not len(cells))
-    }
-    frame = guarded("The dict of columns is not a table", pd.DataFrame, columns)
-    return [(symbol, frame_table(frame))]
+    empty = [name for name, cells in value.items() if _is_list(cells) and not len(cells)]
+    frame = pd.DataFrame({name: value[name] for name in value if name not in empty})
+    return [(symbol, Table(plain_frame(frame)))]
 
 
 def _search(value: Mapping) -> tuple[Any, str, dict[str, Any]] | None:
@@ -199,17 +181,12 @@ def _short(key: Any) -> bool:
     return isinstance(key, str) or hasattr(key, "year")
 
 
-def _of_split(value: Mapping) -> Table:
-    frame = pd.DataFrame(value["data"], columns=value["columns"])
-    return frame_table(frame.set_index(pd.Index(value["index"])) if "index" in value else frame)
-
-
 def _of_list(rows: Any) -> Table:
     """Records (dicts by column name), or rows of numbers, perhaps with a time first."""
     if not len(rows):
         raise DataError("There are no bars: the list of rows is empty; give at least one bar.")
     if all(isinstance(row, Mapping) for row in rows):
-        return frame_table(guarded("The list of records is not a table", pd.DataFrame, list(rows)))
+        return Table(plain_frame(pd.DataFrame(list(rows))))
     width = None
     for number, row in enumerate(rows, 1):
         size = len(row) if isinstance(row, list | tuple) or getattr(row, "ndim", 0) == 1 else 0
@@ -220,8 +197,7 @@ def _of_list(rows: Any) -> Table:
                 " or [open, high, low, close, volume], perhaps with the time first."
             )
         width = size
-    cells = [list(row) for row in rows]
-    frame = guarded("The list of rows is not a table", pd.DataFrame, cells)
+    frame = pd.DataFrame([list(row) for row in rows])
     return Table(frame.set_axis(range(1, len(frame) + 1), axis=0), labelled=False)
 
 

@@ -1,0 +1,133 @@
+"""The table in a text: its separator, where it begins and ends, and whether it has a header."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from ..errors import one_line
+from .names import PRICES, role_of
+
+LONGEST = 200_000  # characters of a line
+WIDEST = 2_000  # columns
+# a number or a date: digits with signs around them, perhaps with a unit such as M or 万
+_NUMBER = re.compile(r"[\s'\"$€£¥₽₹+(=-]*\d[\d\s.,:/'TZ+-]*[KMBTkmbt%)\"亿億万萬]?\s*")
+
+
+class Malformed(Exception):
+    """Why a text holds no table, as a clause."""
+
+
+@dataclass
+class Layout:
+    """How the table stood in the text."""
+
+    separator: str = ","
+    labelled: bool = True
+    notes: list[tuple[str, int, str]] = field(default_factory=list)  # repair, count, example
+
+    def note(self, repair: str, count: int = 1, example: str = "") -> None:
+        self.notes.append((repair, count, one_line(example, 100)))
+
+
+def read_text(text: str) -> tuple[pd.DataFrame, Layout]:
+    """The table as text cells, and its layout; columns without a header are called 0, 1, ….
+
+    Raises Malformed.
+    """
+    longest = max(map(len, text.split("\n")))
+    if longest > LONGEST:
+        raise Malformed(f"it has a line of {longest} characters; write one bar a line")
+    layout = Layout(_separator(text))
+    if layout.separator != ",":
+        layout.note("separator", 1, {"\t": "tab"}.get(layout.separator, layout.separator))
+    rows = csv.reader(io.StringIO(text), delimiter=layout.separator, skipinitialspace=True)
+    try:
+        rows = [row for row in rows if any(map(str.strip, row))]
+    except csv.Error as error:
+        raise Malformed(f"{error}; write it again as a plain CSV file") from error
+    if max(map(len, rows), default=0) > WIDEST:
+        raise Malformed("it has thousands of columns; give date, open, high, low, close, volume")
+
+    # where the header and the bars begin
+    first = next((i for i, row in enumerate(rows) if _numeric(row)), len(rows))
+    top, tickers = _header(rows[:first])
+    begin = first if top is None else max(top, tickers or 0) + 1
+    if tickers is not None and begin < first and not any(rows[begin][1:]):
+        begin += 1  # the line of yfinance that names the index
+    skipped = [row for i, row in enumerate(rows[:begin]) if i not in (top, tickers)]
+    if skipped and tickers is None:
+        layout.note("line before the table skipped", len(skipped), " ".join(skipped[0]))
+
+    # the rows as columns
+    usual = Counter(map(len, rows[begin:])).most_common(1)
+    usual = usual[0][0] if usual else 0
+    layout.labelled = top is not None
+    header = rows[top] if layout.labelled else [*range(usual)]
+    body = _body(rows[begin:], header, usual, layout)
+    columns = [list(cells) for cells in zip(*body, strict=True)] or [[] for _ in header]
+    frame = pd.DataFrame(dict(enumerate(columns)), dtype=object, index=range(1, len(body) + 1))
+    if tickers is None:
+        return frame.set_axis(pd.Index(header, dtype=object), axis=1), layout
+    levels = pd.MultiIndex.from_arrays([header[1:], rows[tickers][1:]])
+    dates = pd.Index(columns[0], name="Date")
+    return frame.drop(columns=0).set_axis(levels, axis=1).set_index(dates), layout
+
+
+def _separator(text: str) -> str:
+    """The one that splits nearly all lines alike; a comma, which may be a decimal mark, last."""
+    lines = [line for line in text[:200_000].split("\n") if line.strip()][:200]
+    for separator in "\t;|,":
+        count, often = Counter(line.count(separator) for line in lines).most_common(1)[0]
+        if count >= 3 and often >= 0.6 * len(lines) - 2:
+            return separator
+    return max(",;\t|", key="\n".join(lines).count)
+
+
+def _numeric(row: list[str]) -> bool:
+    """Whether at least three cells are numbers or dates, as in a row of bars."""
+    return sum(map(bool, map(_NUMBER.fullmatch, row))) >= 3
+
+
+def _header(rows: list[list[str]]) -> tuple[int | None, int | None]:
+    """Which of the rows over the first numbers names columns, and which one tickers, if any."""
+    roles = [{match[0] for match in map(role_of, row) if match} for row in rows]
+    known = max(range(len(rows)), key=lambda i: len(roles[i]), default=None)
+    if known is None or not (len(roles[known]) >= 2 or roles[known] & {*PRICES}):
+        wide = [i for i, row in enumerate(rows) if len(row) > 1]
+        return (wide[-1] if wide else None), None
+    for i in (known - 1, known + 1):  # yfinance writes them under or over the prices
+        if 0 <= i < len(rows) and len(rows[i]) == len(rows[known]) and all(rows[i][1:]):
+            corners = {rows[i][0].strip().lower(), rows[known][0].strip().lower()}
+            tickers = "ticker" in corners or not roles[i] - {"close", "symbol"}
+            if tickers and corners <= {"price", "ticker", "", "date"}:
+                return known, i
+    return known, None
+
+
+def _body(rows: list[list[str]], header: list, usual: int, layout: Layout) -> list[list[str]]:
+    """The rows of bars, as wide as the header; what stands between and after them is noted."""
+    width = len(header)
+    if usual > width and any(any(row[width:]) for row in rows if len(row) == usual):
+        raise Malformed("the rows have more cells than the header; give each column a name")
+    last = max((i for i, row in enumerate(rows) if len(row) in (usual, width)), default=-1)
+    body = []
+    for i, row in enumerate(rows):
+        filled = sum(map(bool, row))
+        if row == header:
+            layout.note("repeated header removed", 1, f"row {i + 1}")
+        elif len(row) in (usual, width) and (filled > 1 or width == 1):
+            body.append((row + [""] * width)[:width])
+        elif filled <= 2 and not _NUMBER.fullmatch(row[0]):
+            where = "footer" if i > last else "line between the rows"
+            layout.note(f"{where} skipped", 1, " ".join(row))
+        elif i > last and len(row) < width:
+            layout.note("incomplete last row removed", 1, " ".join(row))
+        else:
+            raise Malformed(f"row {i + 1} has {len(row)} cells, the header {width}; mend that row")
+    return body
