@@ -516,7 +516,7 @@ def test_what_passes_is_waited_for(market, fault):
 
 @pytest.mark.parametrize(
     ("fault", "why"),
-    [(429, "HTTP 429"), (500, "HTTP 500"), ("cut", "breaks off"), ("html", "breaks off"), ("drop", "can't be reached")],
+    [(429, "HTTP 429"), (500, "HTTP 500"), ("cut", "can read"), ("html", "can read"), ("drop", "can't be reached")],
 )
 def test_what_lasts_is_told_in_a_sentence(market, capfd, caplog, fault, why):
     market.fail("", fault)
@@ -674,7 +674,10 @@ def test_an_old_cache_of_parts_of_a_day_is_left(market, tmp_path):
     """From its end on Yahoo has no bars any more: there would be a hole."""
     path = tmp_path / "cache" / "yahoo" / "5m" / "AAPL.parquet"
     old = pd.DataFrame({"date": pd.date_range(days_ago(90), periods=50, freq="5min"), **dict.fromkeys(STORED[1:], 1.0)})
-    yahoo.save(path, History(old[list(STORED)], days_ago(90), days_ago(90), {"time_zone": "America/New_York"}))
+    yahoo.save(
+        path,
+        History(old[list(STORED)].set_index("date"), days_ago(90), days_ago(90), {"time_zone": "America/New_York"}),
+    )
     assert yahoo.load(path) is not None
     bars = tn.download_bars("AAPL", interval="5m")
     assert bars["date"].iloc[0] > pd.Timestamp(days_ago(60)) and not bars.attrs["warnings"]
