@@ -20,7 +20,7 @@ import pandas as pd
 from ..errors import DataError, DownloadError, OutputError, shown
 from ..files import atomic_write, safe_name
 from .bars import load_bars
-from .yahoo_client import CELLS, PAID, PRICES, STORED, Download, Failed, History, client, fetch
+from .yahoo_client import PAID, PRICES, STORED, Download, Failed, History, client, fetch
 
 OVERLAP = 5  # bars asked for again, to see whether their adjustment has changed
 TOLERANCE = 1e-5  # relative: Yahoo's prices are 32-bit floats, and hardly a dividend is smaller
@@ -29,6 +29,7 @@ REACH = {"1m": 7, **dict.fromkeys(("2m", "5m", "15m", "30m", "90m"), 59), "60m":
 YEARS = {"1d": 3, "1wk": 10, "1mo": 20}
 PERIODS = {"1wk": "W", "1mo": "M"}  # made of days: Yahoo adjusts its own in another way
 FORMAT = 1  # of cached files; others are taken for missing
+COLUMNS = ["symbol", "date", *PRICES, "volume"]
 DTYPES = {"date": "datetime64[ns]", **dict.fromkeys(STORED[1:], "float64")}
 # But no ISIN, for which yfinance would answer under another name
 SYMBOL = re.compile(r"(?![A-Z]{2}[A-Z0-9]{9}[0-9]$)[A-Z0-9^][A-Z0-9^=.&_+$-]{0,29}")
@@ -77,9 +78,9 @@ def download_bars(
     seconds = 60.0 + len(names) if seconds is None else seconds
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < 1e6:
         raise DataError(f"seconds is {shown(seconds)}; give a number above 0, such as 60.")
-    part = {"60m": "1h", "1wk": "1d", "1mo": "1d"}.get(interval, interval)
+    basis = {"60m": "1h", "1wk": "1d", "1mo": "1d"}.get(interval, interval)
     ticker = client(str(cache_folder() / "yfinance"))
-    download = Download(part, first, last, time.monotonic() + seconds, ticker)
+    download = Download(basis, first, last, time.monotonic() + seconds, ticker)
     # In a daemon thread, so that neither an interrupt nor the process's end waits for Yahoo
     with warnings.catch_warnings(), ThreadPool(1) as pool:
         warnings.filterwarnings("ignore", module="yfinance")  # about its own use of pandas
@@ -88,8 +89,9 @@ def download_bars(
         finally:
             download.over.set()
     bars = _assembled(histories, interval)
-    bars.attrs["warnings"] = [f"{note}: {_listed(of)}." for note, of in download.notes.items()]
-    for text in bars.attrs["warnings"]:
+    notes = [f"{note}: {_listed(causes)}." for note, causes in download.notes.items()]
+    bars.attrs["warnings"] = notes
+    for text in notes:
         warnings.warn(text, stacklevel=2)
     return bars
 
@@ -181,7 +183,9 @@ def _listed(names: list[str]) -> str:
 
 def _assembled(histories: dict[str, History], interval: str) -> pd.DataFrame:
     """The frame of all, and its attrs, which are plain values so that the frame can be saved."""
-    parts, left_out, actions = [], [], []
+    parts = []
+    left_out = []
+    actions = []
     for name, history in histories.items():
         # Bars, and the one that is left out
         bars, unfinished = history.priced, history.unfinished
@@ -189,7 +193,7 @@ def _assembled(histories: dict[str, History], interval: str) -> pd.DataFrame:
             bars, unfinished = _coarser(bars, PERIODS[interval], history.last)
         if not len(bars):
             raise DataError(f"Yahoo Finance has no finished {interval} of {name}; start earlier.")
-        parts.append(bars.reset_index().assign(symbol=name)[["symbol", "date", *CELLS]])
+        parts.append(bars.reset_index().assign(symbol=name)[COLUMNS])
         if unfinished:
             repair = {"symbol": name, "repair": "unfinished bar left out", "count": 1}
             left_out.append(repair | {"first": unfinished, "example": ""})
@@ -228,23 +232,27 @@ def _history(name: str, download: Download) -> History:
         return usable
     try:
         history = _updated(name, cached, download)
+        wanted = history.within(first, last)
+        if wanted is None:
+            raise Failed(f"has no finished bars of {name} from {first} to {last}", missing=True)
     except Failed as failure:
         if usable is None:
             raise
-        note = f"Yahoo Finance {failure}, so cached bars stand in"
         days = usable.priced.index.date
+        note = f"Yahoo Finance {failure}, so cached bars stand in"
         download.notes.setdefault(note, []).append(f"{name} ({days[0]} to {days[-1]})")
         return usable
+    load_bars(history.priced.reset_index().assign(symbol=name)[COLUMNS])  # raises on bad bars
     try:
         save(path, history)
     except OutputError as error:
         download.notes["Downloaded bars are not cached"] = [str(error).rstrip(".")]
-    return history.within(first, last)
+    return wanted
 
 
 def _updated(name: str, cached: History | None, download: Download) -> History:
     """The cached bars with the missing days; all anew if none are cached, or other ones."""
-    history, first, last = None, download.first, download.last
+    first, last = download.first, download.last
     reach = REACH.get(download.interval, 100_000)
     earliest = pd.Timestamp.now("UTC").date() - timedelta(days=reach)
     if cached:
@@ -253,18 +261,14 @@ def _updated(name: str, cached: History | None, download: Download) -> History:
         edge = min(OVERLAP, len(days))
         since = days[-edge] if cached.first <= first else first
         until = days[edge - 1] if last <= cached.last else last
-        if since >= earliest:
-            history = _joined(cached, fetch(name, since, until, download))
+        part = fetch(name, since, until, download) if since >= earliest else None
+        if part and (joined := _joined(cached, part)):
+            return joined
         first, last = min(first, max(cached.first, earliest)), max(last, cached.last)
-    if history is None and first < earliest:
+    if first < earliest:
         what = f"{download.interval} bars for {reach} days; start on {earliest} or later"
         raise DataError(f"Yahoo Finance keeps {what}, or choose a longer interval.")
-    history = history or fetch(name, first, last, download)
-    if not history.within(download.first, download.last):
-        wanted = f"{download.interval} bars of {name} from {download.first} to {download.last}"
-        raise Failed(f"has no {wanted}", missing=True)
-    load_bars(history.priced.reset_index().assign(symbol=name))  # raises before bad bars are cached
-    return history
+    return fetch(name, first, last, download)
 
 
 def _joined(cached: History, part: History) -> History | None:

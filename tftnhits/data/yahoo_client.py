@@ -82,19 +82,13 @@ class Download:
 _download: ContextVar[Download | None] = ContextVar("download", default=None)
 
 
-@lru_cache(maxsize=1)
-def client(folder: str) -> partial:
-    """yfinance.Ticker with our session; its own caches go to `folder`. Raises MissingDependency."""
-    try:
-        import tenacity  # noqa: F401 (it is for `fetch`)
-        import yfinance
-        from yfinance.data import requests as backend  # curl_cffi's, or requests in old versions
-    except (ImportError, OSError) as error:
-        offer = "pip install 'tftnhits[live-data]', or take bundled bars: tn.load_bars('stocks')"
-        raise MissingDependency(f"Live data needs yfinance and tenacity; {offer}.") from error
+def _session(backend: Any) -> Any:
+    """A session that keeps to the deadline, and tells the chart's answer.
 
-    # yfinance's errors don't tell enough: an unknown symbol, HTTP 500 and a broken connection can
-    # all be YFTzMissingError; and its requests for zones and cookies have fixed timeouts
+    yfinance's errors don't: an unknown symbol, HTTP 500 and a broken connection can all be
+    YFTzMissingError; and its requests for zones and cookies have fixed timeouts.
+    """
+
     class Session(backend.Session):
         def request(self, method: str, url: str, *args: Any, **options: Any) -> Any:
             download = _download.get()
@@ -116,11 +110,25 @@ def client(folder: str) -> partial:
                 download.answer = answer
             return answer
 
+    options = {"impersonate": "chrome"} if "curl_cffi" in backend.__name__ else {}
+    return Session(**options)
+
+
+@lru_cache(maxsize=1)
+def client(folder: str) -> partial:
+    """yfinance.Ticker with our session; its own caches go to `folder`. Raises MissingDependency."""
+    try:
+        import tenacity  # noqa: F401 (it is for `fetch`)
+        import yfinance
+        from yfinance.data import requests as backend  # curl_cffi's, or requests in old versions
+    except (ImportError, OSError) as error:
+        offer = "pip install 'tftnhits[live-data]', or take bundled bars: tn.load_bars('stocks')"
+        raise MissingDependency(f"Live data needs yfinance and tenacity; {offer}.") from error
+
     # What fails in a download is told once, by us
     logging.getLogger("yfinance").addFilter(lambda record: _download.get() is None)
     yfinance.set_tz_cache_location(folder)
-    options = {"impersonate": "chrome"} if "curl_cffi" in backend.__name__ else {}
-    return partial(yfinance.Ticker, session=Session(**options))
+    return partial(yfinance.Ticker, session=_session(backend))
 
 
 def fetch(name: str, first: date, last: date, download: Download) -> History:
@@ -148,7 +156,8 @@ def _attempt(name: str, first: date, last: date, download: Download) -> History:
         YfData.cache_get.cache_clear()
     # Ask; where yfinance can't adjust, it goes on with a column "Adj Close"
     days = {"start": str(first), "end": str(last + timedelta(days=1))}  # its end is exclusive
-    frame, problem = None, "no bars"
+    frame = None
+    problem = "no bars"
     try:
         frame = download.ticker(name).history(**days, interval=download.interval)
     except Exception as error:  # of yfinance, curl, SQLite, pandas
