@@ -20,7 +20,7 @@ import tftnhits as tn
 from tftnhits.apps.sources import read_sources
 from tftnhits.data import yahoo, yahoo_client
 from tftnhits.data.repair import PRICES
-from tftnhits.data.yahoo_client import STORED, History
+from tftnhits.data.yahoo_client import CELLS, History
 
 pytest.importorskip("yfinance")
 from yahoo_server import CRUMB, FAULTS, Listing, noon_zone, walk, yahoo_server
@@ -412,7 +412,7 @@ def test_a_damaged_cache_is_no_cache(market, tmp_path, content):
     elif content == "other columns":
         frame.drop(columns="close").to_parquet(path)
     elif content == "other format":
-        frame.attrs["tftnhits"] = frame.attrs["tftnhits"].replace('"format": 1', '"format": 0')
+        frame.attrs["tftnhits"] = frame.attrs["tftnhits"].replace(f'"format": {yahoo.FORMAT}', '"format": 0')
         frame.to_parquet(path)
     elif content == "no record":
         frame.attrs = {}
@@ -673,11 +673,9 @@ def test_parts_of_a_day_go_back_as_far_as_yahoo_does(market):
 def test_an_old_cache_of_parts_of_a_day_is_left(market, tmp_path):
     """From its end on Yahoo has no bars any more: there would be a hole."""
     path = tmp_path / "cache" / "yahoo" / "5m" / "AAPL.parquet"
-    old = pd.DataFrame({"date": pd.date_range(days_ago(90), periods=50, freq="5min"), **dict.fromkeys(STORED[1:], 1.0)})
-    yahoo.save(
-        path,
-        History(old[list(STORED)].set_index("date"), days_ago(90), days_ago(90), {"time_zone": "America/New_York"}),
-    )
+    dates = pd.date_range(days_ago(90), periods=50, freq="5min", name="date")
+    old = pd.DataFrame(1.0, dates, CELLS)
+    yahoo.save(path, History(old, days_ago(90), days_ago(90), {"time_zone": "America/New_York"}, []))
     assert yahoo.load(path) is not None
     bars = tn.download_bars("AAPL", interval="5m")
     assert bars["date"].iloc[0] > pd.Timestamp(days_ago(60)) and not bars.attrs["warnings"]

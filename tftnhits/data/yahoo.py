@@ -20,7 +20,7 @@ import pandas as pd
 from ..errors import DataError, DownloadError, OutputError, shown
 from ..files import atomic_write, safe_name
 from .bars import load_bars
-from .yahoo_client import PAID, PRICES, STORED, Download, Failed, History, client, fetch
+from .yahoo_client import CELLS, PRICES, Download, Failed, History, client, fetch
 
 OVERLAP = 5  # bars asked for again, to see whether their adjustment has changed
 TOLERANCE = 1e-5  # relative: Yahoo's prices are 32-bit floats, and hardly a dividend is smaller
@@ -28,9 +28,8 @@ TOLERANCE = 1e-5  # relative: Yahoo's prices are 32-bit floats, and hardly a div
 REACH = {"1m": 7, **dict.fromkeys(("2m", "5m", "15m", "30m", "90m"), 59), "60m": 729, "1h": 729}
 YEARS = {"1d": 3, "1wk": 10, "1mo": 20}
 PERIODS = {"1wk": "W", "1mo": "M"}  # made of days: Yahoo adjusts its own in another way
-FORMAT = 1  # of cached files; others are taken for missing
-COLUMNS = ["symbol", "date", *PRICES, "volume"]
-DTYPES = {"date": "datetime64[ns]", **dict.fromkeys(STORED[1:], "float64")}
+FORMAT = 2  # of cached files; others are taken for missing
+DTYPES = {"date": "datetime64[ns]", **dict.fromkeys(CELLS, "float64")}
 # But no ISIN, for which yfinance would answer under another name
 SYMBOL = re.compile(r"(?![A-Z]{2}[A-Z0-9]{9}[0-9]$)[A-Z0-9^][A-Z0-9^=.&_+$-]{0,29}")
 
@@ -187,20 +186,16 @@ def _assembled(histories: dict[str, History], interval: str) -> pd.DataFrame:
     left_out = []
     actions = []
     for name, history in histories.items():
-        # Bars, and the one that is left out
-        bars, unfinished = history.priced, history.unfinished
+        bars, unfinished = history.bars, history.unfinished
         if interval in PERIODS:
             bars, unfinished = _coarser(bars, PERIODS[interval], history.last)
         if not len(bars):
             raise DataError(f"Yahoo Finance has no finished {interval} of {name}; start earlier.")
-        parts.append(bars.reset_index().assign(symbol=name)[COLUMNS])
+        parts.append(bars.reset_index().assign(symbol=name))
         if unfinished:
             repair = {"symbol": name, "repair": "unfinished bar left out", "count": 1}
             left_out.append(repair | {"first": unfinished, "example": ""})
-        # What is paid and split: a record for each value that is not 0
-        table = history.bars.assign(symbol=name, date=history.bars.index.strftime("%Y-%m-%d"))
-        table = table.melt(["symbol", "date"], PAID, "action", "value").query("value != 0")
-        actions += table.sort_values("date", kind="stable").to_dict("records")
+        actions += [{"symbol": name} | action for action in history.actions]
     bars = load_bars(pd.concat(parts, ignore_index=True))
     bars.attrs["repairs"] += left_out
     bars.attrs["actions"] = actions
@@ -238,11 +233,11 @@ def _history(name: str, download: Download) -> History:
     except Failed as failure:
         if usable is None:
             raise
-        days = usable.priced.index.date
+        days = usable.bars.index.date
         note = f"Yahoo Finance {failure}, so cached bars stand in"
         download.notes.setdefault(note, []).append(f"{name} ({days[0]} to {days[-1]})")
         return usable
-    load_bars(history.priced.reset_index().assign(symbol=name)[COLUMNS])  # raises on bad bars
+    load_bars(history.bars.reset_index().assign(symbol=name))  # raises before bad bars are cached
     try:
         save(path, history)
     except OutputError as error:
@@ -257,7 +252,7 @@ def _updated(name: str, cached: History | None, download: Download) -> History:
     earliest = pd.Timestamp.now("UTC").date() - timedelta(days=reach)
     if cached:
         # Only the missing days, and some that are cached; between two gaps, all of them
-        days = cached.priced.index.date
+        days = cached.bars.index.date
         edge = min(OVERLAP, len(days))
         since = days[-edge] if cached.first <= first else first
         until = days[edge - 1] if last <= cached.last else last
@@ -273,15 +268,17 @@ def _updated(name: str, cached: History | None, download: Download) -> History:
 
 def _joined(cached: History, part: History) -> History | None:
     """Both in one; None where zone or prices differ in the days that both have."""
-    old, new = cached.priced[PRICES], part.priced[PRICES]
-    old, new = old[new.index[0] : new.index[-1]], new[old.index[0] : old.index[-1]]
+    old = cached.bars.loc[part.bars.index[0] : part.bars.index[-1], PRICES]
+    new = part.bars.loc[cached.bars.index[0] : cached.bars.index[-1], PRICES]
     same = len(old) and old.index.equals(new.index)
     same = same and np.allclose(old, new, rtol=TOLERANCE, atol=0, equal_nan=True)
     if not same or cached.listing["time_zone"] != part.listing["time_zone"]:
         return None
-    bars = pd.concat([cached.bars[~cached.bars.index.isin(part.bars.index)], part.bars])
+    bars = pd.concat([cached.bars.drop(new.index), part.bars]).sort_index()
+    paid = {(action["date"], action["action"]): action for action in cached.actions + part.actions}
+    actions = [paid[key] for key in sorted(paid)]
     first, last = min(cached.first, part.first), max(cached.last, part.last)
-    return History(bars.sort_index(), first, last, part.listing, part.unfinished)
+    return History(bars, first, last, part.listing, actions, part.unfinished)
 
 
 def load(path: Path) -> History | None:
@@ -291,19 +288,21 @@ def load(path: Path) -> History | None:
         record = json.loads(bars.attrs.pop("tftnhits"))
         sound = record["format"] == FORMAT and bars.dtypes.astype(str).to_dict() == DTYPES
         sound = sound and bars["date"].is_monotonic_increasing and bars["date"].is_unique
-        sound = sound and bars["close"].notna().any() and not (bars[PRICES] < 0).any(axis=None)
+        sound = sound and len(bars) and not (bars[PRICES] < 0).any(axis=None)
         first, last = date.fromisoformat(record["first"]), date.fromisoformat(record["last"])
         if pd.Timestamp(last, tz="UTC") > pd.Timestamp.now("UTC") + timedelta(days=1):
             last = bars["date"].iloc[-1].date()  # a clock went ahead: more may have come since
-        history = History(bars.set_index("date"), first, last, record["listing"])
-        return history if sound and history.listing["time_zone"] else None
+        listing, actions = record["listing"], record["actions"]
+        sound = sound and isinstance(actions, list) and "time_zone" in listing
+        return History(bars.set_index("date"), first, last, listing, actions) if sound else None
     except Exception:  # anything may be in a file, and readers raise a dozen kinds
         return None
 
 
 def save(path: Path, history: History) -> None:
     """Keep all but `unfinished`; raises OutputError."""
-    record = {"format": FORMAT, "first": str(history.first), "last": str(history.last)}
+    record = {"format": FORMAT, "listing": history.listing, "actions": history.actions}
+    record |= {"first": str(history.first), "last": str(history.last)}
     bars = history.bars.reset_index().astype(DTYPES)
-    bars.attrs["tftnhits"] = json.dumps(record | {"listing": history.listing})
+    bars.attrs["tftnhits"] = json.dumps(record)
     atomic_write(path, bars.to_parquet(index=False))

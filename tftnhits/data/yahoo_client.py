@@ -6,13 +6,12 @@ import logging
 import time
 from contextlib import suppress
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import lru_cache, partial
 from threading import Event
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from ..errors import MissingDependency, one_line
@@ -24,33 +23,28 @@ WAITS = (1.0, 2.0, 4.0, 8.0)  # seconds between attempts
 LATE = pd.Timedelta("30min")  # by then exchanges that report late have reported
 SETTLED = timedelta(days=7)  # by then a bar that Yahoo doesn't have won't come any more
 ACTIONS = {"Dividends": "dividend", "Stock Splits": "split", "Capital Gains": "capital gain"}
-PAID = list(ACTIONS.values())
 PRICES = list(repair.PRICES)
 CELLS = [*PRICES, "volume"]
-STORED = ("date", *CELLS, *PAID)
 
 
 @dataclass
 class History:
     """Finished bars of one symbol: all that Yahoo has from day `first` to day `last`."""
 
-    bars: pd.DataFrame  # STORED, by local date; a row without prices is an action alone
+    bars: pd.DataFrame  # CELLS, by local date
     first: date
     last: date
     listing: dict[str, str]  # time_zone, exchange, kind, currency
+    actions: list[dict[str, Any]]  # date, action, value
     unfinished: str = ""  # the bar that was left out
-
-    @property
-    def priced(self) -> pd.DataFrame:
-        """The rows that are bars."""
-        return self.bars.dropna(subset=PRICES, how="all")
 
     def within(self, first: date, last: date) -> History | None:
         """Its part from one day to another; None if there is no bar in it."""
         bars = self.bars.loc[str(first) : str(last)]
+        actions = [paid for paid in self.actions if str(first) <= paid["date"] <= str(last)]
         unfinished = self.unfinished if self.unfinished[:10] <= str(last) else ""
-        part = replace(self, bars=bars, last=min(last, self.last), unfinished=unfinished)
-        return part if len(part.priced) else None
+        last = min(last, self.last)
+        return History(bars, first, last, self.listing, actions, unfinished) if len(bars) else None
 
 
 class Failed(Exception):
@@ -200,29 +194,29 @@ def _reason(name: str, problem: str, download: Download) -> Failed:
 
 def _finished(frame: pd.DataFrame, meta: dict, first: date, last: date, interval: str) -> History:
     """yfinance's frame in our form, without the bar that isn't finished."""
-    # Columns and dates
+    # Dates, and a record for each dividend and the like
     zone, local = str(frame.index.tz), frame.index.tz_localize(None)
     if not local.is_monotonic_increasing or not local.is_unique:  # autumn's hour comes twice
         zone, local = "UTC", frame.index.tz_convert("UTC").tz_localize(None)
-    bars = frame.rename(columns=lambda column: ACTIONS.get(column, column.lower()))
-    bars = bars.reindex(columns=STORED[1:]).astype("float64").fillna(dict.fromkeys(PAID, 0.0))
-    bars.index = local.astype("datetime64[ns]").rename("date")
-    # The last bar, if it can change, goes; an action of that day stays
-    rows = np.flatnonzero(bars[PRICES].notna().any(axis=1))
+    paid = frame.reindex(columns=list(ACTIONS)).rename(columns=ACTIONS).fillna(0.0)
+    paid = paid.assign(date=local.strftime("%Y-%m-%d")).melt("date", var_name="action")
+    actions = paid[paid["value"] != 0].sort_values("date", kind="stable").to_dict("records")
+    # Bars, but for the last if it can change
+    priced = frame[["Open", "High", "Low", "Close"]].notna().any(axis=1)
+    bars = frame.rename(columns=str.lower)[CELLS].astype("float64")
+    bars = bars.set_axis(local.astype("datetime64[ns]").rename("date"))[priced.to_numpy()]
     unfinished = ""
-    if len(rows) and _can_change(frame.index[rows[-1]], interval, meta):
-        unfinished = str(bars.index[rows[-1]]).removesuffix(" 00:00:00")
-        bars.loc[bars.index[rows[-1]], CELLS] = np.nan
-        rows = rows[:-1]
-    if not len(rows):
+    if len(bars) and _can_change(frame.index[priced][-1], interval, meta):
+        unfinished = str(bars.index[-1]).removesuffix(" 00:00:00")
+        bars = bars[:-1]
+    if not len(bars):
         raise Failed(f"has no finished bars of {meta.get('symbol')} yet", missing=True)
     # More may come of the last days, and of a day with bars of its parts
-    latest = bars.index[rows[-1]].date() - timedelta(days=interval != "1d")
+    latest = bars.index[-1].date() - timedelta(days=interval != "1d")
     covered = max(latest, pd.Timestamp.now(frame.index.tz).date() - SETTLED)
-    bars = bars[bars[PRICES].notna().any(axis=1) | (bars[PAID] != 0).any(axis=1)]
     facts = {"exchange": "exchangeName", "kind": "instrumentType", "currency": "currency"}
     listing = {"time_zone": zone} | {fact: str(meta.get(key)) for fact, key in facts.items()}
-    return History(bars, first, min(last, covered), listing, unfinished)
+    return History(bars, first, min(last, covered), listing, actions, unfinished)
 
 
 def _can_change(start: pd.Timestamp, interval: str, meta: dict) -> bool:
