@@ -115,9 +115,10 @@ def _symbols(symbols: Any) -> list[str]:
     for name in names:
         if not is_symbol(name):
             raise DataError(f"{shown(name)} is no symbol of Yahoo; give one as 'AAPL' or '7203.T'.")
-    if not 0 < len(set(names)) <= 500:
+    names = list(dict.fromkeys(names))
+    if not 0 < len(names) <= 500:
         raise DataError(f"There are {len(names) or 'no'} symbols to download; give 1 to 500.")
-    return list(dict.fromkeys(names))
+    return names
 
 
 def _days(start: Any, end: Any, interval: Any) -> tuple[date, date]:
