@@ -20,7 +20,7 @@ import tftnhits as tn
 from tftnhits.apps.sources import read_sources
 from tftnhits.data import yahoo, yahoo_client
 from tftnhits.data.names import PRICES
-from tftnhits.data.yahoo_client import STORED, Series
+from tftnhits.data.yahoo_client import CELLS, History
 
 pytest.importorskip("yfinance")
 from yahoo_server import CRUMB, FAULTS, Listing, noon_zone, walk, yahoo_server
@@ -83,7 +83,7 @@ def failing(*args, **kwargs) -> str:
     with pytest.raises(tn.DownloadError) as caught:
         tn.download_bars(*args, **kwargs)
     text = str(caught.value)
-    assert one_sentence(text) and text.startswith("Yahoo Finance ") and "tn.load_bars('djia')" in text
+    assert one_sentence(text) and text.startswith("Yahoo Finance ") and "tn.load_bars('stocks')" in text
     assert isinstance(caught.value, OSError) and caught.value.code == 2
     return text
 
@@ -112,7 +112,9 @@ def test_one_symbol_is_a_validated_frame(market):
         "kind": "EQUITY",
         "currency": "USD",
     }
-    assert bars.attrs == {"repairs": [], "actions": [], "listings": [listing], "warnings": []}
+    zones = {"AAPL": "America/New_York"}
+    noted = {"repairs": [], "actions": [], "warnings": []}
+    assert bars.attrs == {"listings": [listing], "zones": zones, "doubts": {}, "skipped": {}, **noted}
     (chart,) = market.charts()
     assert chart.query["crumb"] == CRUMB and chart.query["interval"] == "1d"
     assert abs(chart.days - 3 * 365.25) < 4
@@ -178,10 +180,10 @@ def test_days_are_the_exchanges_own(market):
     bars = tn.download_bars(["7203.T", "AAPL"])
     own = bars[bars["symbol"] == "7203.T"]
     assert list(own["date"]) == list(tokyo.closes.index)
-    assert {one["symbol"]: one["time_zone"] for one in bars.attrs["listings"]} == {
-        "7203.T": "Asia/Tokyo",
-        "AAPL": "America/New_York",
-    }
+    zones = {"7203.T": "Asia/Tokyo", "AAPL": "America/New_York"}
+    assert {one["symbol"]: one["time_zone"] for one in bars.attrs["listings"]} == zones
+    assert bars.attrs["zones"] == zones
+    same(tn.download_bars(["7203.T", "AAPL"], end=bars["date"].iloc[20]), bars[bars["date"] <= bars["date"].iloc[20]])
 
 
 def test_bars_within_a_day_have_local_times(market):
@@ -202,7 +204,22 @@ def test_an_hour_that_is_there_twice_is_told_apart(market):
     market.listings["X=X"] = Listing(pd.Series(100.0, days), zone="Europe/London", hours=("00:00:00", "23:59:00"))
     bars = tn.download_bars("X=X", days[0] - pd.Timedelta("1D"), days[-1], interval="1h")
     assert len(bars) == 3 * 24 + 1 and (bars["date"].diff()[1:] == pd.Timedelta("1h")).all()
-    assert bars.attrs["listings"][0]["time_zone"] == "UTC"
+    assert bars.attrs["listings"][0]["time_zone"] == "UTC" and bars.attrs["zones"] == {"X=X": "UTC"}
+    since = days[-1] - pd.Timedelta("1D")  # winter: London's hours are those of UTC
+    assert tn.download_bars("X=X", since, interval="1h").attrs["zones"] == {"X=X": "UTC"}
+
+
+def test_bars_in_utc_and_in_local_hours_are_not_joined(market):
+    """In winter the hours of London and of UTC look the same, and those of summer in the cache are UTC's."""
+    october = pd.Timestamp(f"{pd.Timestamp.now('UTC').year - 1}-10-31")
+    sunday = october - pd.Timedelta(days=(october.weekday() + 1) % 7)
+    days = pd.date_range(sunday - pd.Timedelta("1D"), periods=12)
+    market.listings["X=X"] = Listing(pd.Series(100.0, days), zone="Europe/London", hours=("00:00:00", "23:59:00"))
+    since = days[0] - pd.Timedelta("1D")
+    tn.download_bars("X=X", since, days[8], interval="1h")
+    bars = tn.download_bars("X=X", since, days[-1], interval="1h")
+    assert bars.attrs["zones"] == {"X=X": "UTC"} and len(bars) == 12 * 24 + 1
+    assert [chart.days > 5 for chart in market.charts()] == [True, False, True]
 
 
 @pytest.mark.parametrize("interval", ["1wk", "1mo"])
@@ -395,7 +412,7 @@ def test_a_damaged_cache_is_no_cache(market, tmp_path, content):
     elif content == "other columns":
         frame.drop(columns="close").to_parquet(path)
     elif content == "other format":
-        frame.attrs["tftnhits"] = frame.attrs["tftnhits"].replace('"format": 1', '"format": 0')
+        frame.attrs["tftnhits"] = frame.attrs["tftnhits"].replace(f'"format": {yahoo.FORMAT}', '"format": 0')
         frame.to_parquet(path)
     elif content == "no record":
         frame.attrs = {}
@@ -499,7 +516,7 @@ def test_what_passes_is_waited_for(market, fault):
 
 @pytest.mark.parametrize(
     ("fault", "why"),
-    [(429, "HTTP 429"), (500, "HTTP 500"), ("cut", "breaks off"), ("html", "breaks off"), ("drop", "can't be reached")],
+    [(429, "HTTP 429"), (500, "HTTP 500"), ("cut", "can read"), ("html", "can read"), ("drop", "can't be reached")],
 )
 def test_what_lasts_is_told_in_a_sentence(market, capfd, caplog, fault, why):
     market.fail("", fault)
@@ -656,8 +673,9 @@ def test_parts_of_a_day_go_back_as_far_as_yahoo_does(market):
 def test_an_old_cache_of_parts_of_a_day_is_left(market, tmp_path):
     """From its end on Yahoo has no bars any more: there would be a hole."""
     path = tmp_path / "cache" / "yahoo" / "5m" / "AAPL.parquet"
-    old = pd.DataFrame({"date": pd.date_range(days_ago(90), periods=50, freq="5min"), **dict.fromkeys(STORED[1:], 1.0)})
-    yahoo.save(path, Series(old[list(STORED)], days_ago(90), days_ago(90), {}))
+    dates = pd.date_range(days_ago(90), periods=50, freq="5min", name="date")
+    old = pd.DataFrame(1.0, dates, CELLS)
+    yahoo.save(path, History(old, days_ago(90), days_ago(90), {"time_zone": "America/New_York"}, []))
     assert yahoo.load(path) is not None
     bars = tn.download_bars("AAPL", interval="5m")
     assert bars["date"].iloc[0] > pd.Timestamp(days_ago(60)) and not bars.attrs["warnings"]
