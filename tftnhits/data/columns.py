@@ -31,29 +31,30 @@ def name_columns(table: Table, given: Any = None) -> dict[str, int]:
     Raises
     ------
     DataError
-        Where a price is missing, with what the file seems to be instead, and where it isn't clear
+        Where a price is missing, with what the table seems to be instead, and where it isn't clear
         which of several columns is the date.
     """
     labels = table.frame.columns
     places = chosen_columns(given, labels)
     if not table.labelled:
-        return places | {k: v for k, v in _by_shape(table).items() if k not in places}
+        return _by_shape(table) | places
     candidates = match_columns(labels)
-    for role in candidates:
-        if role not in places and role not in ("date", "time", "volume"):
-            places[role] = candidates[role][0]
+    for role, found in candidates.items():
+        if role not in ("date", "time", "volume"):
+            places.setdefault(role, found[0])
     if missing := [name for name in PRICES if name not in places]:
         raise _missing(missing, labels)
-    places.setdefault("date", _named_date(table, candidates, [*places.values()]))
-    if "time" in candidates and "time" not in places and candidates["time"][0] != places["date"]:
-        places["time"] = candidates["time"][0]
+    if "date" not in places and (place := _date(table.frame, candidates, places)) is not None:
+        places["date"] = place
+    if "time" in candidates and candidates["time"][0] != places.get("date"):
+        places.setdefault("time", candidates["time"][0])
     for place in candidates.get("volume", []):  # a second one counts if the first is all zeros
-        if places.get("volume") is None or not _some(table.frame.iloc[:, places["volume"]]):
+        if "volume" not in places or not _any(table.frame.iloc[:, places["volume"]]):
             places["volume"] = place
-    return {role: place for role, place in places.items() if place >= 0}
+    return places
 
 
-def _some(series: pd.Series) -> bool:
+def _any(series: pd.Series) -> bool:
     """Whether a column of volumes has any but zeros."""
     return bool((parse_numbers({"volume": series}).values["volume"] != 0).any())
 
@@ -78,66 +79,70 @@ def _missing(names: list[str], labels: pd.Index) -> DataError:
     return DataError(f"Missing {columns}. Rename or add what is missing.")
 
 
-def _named_date(table: Table, candidates: dict[str, list[int]], taken: list[int]) -> int:
-    """The column of dates; -1 if there is none."""
-    named = [place for role in ("date", "time") for place in candidates.get(role, [])]
-    clocks = candidates.get("time", [])
-    if len(named) == 1 or (len(named) == 2 and len(clocks) == 1):
+def _date(
+    frame: pd.DataFrame, candidates: dict[str, list[int]], taken: dict[str, int]
+) -> int | None:
+    """The column of dates; None if there is none."""
+    named = candidates.get("date", []) + candidates.get("time", [])
+    if not named:
+        return _unnamed_date(frame, [i for i in range(frame.shape[1]) if i not in taken.values()])
+    if len(candidates.get("date", [])) < 2:
         return named[0]
-    if named:  # the one that tells most times apart, of those that can be read
-        distinct = {}
-        for place in named:
-            dates = _dates(table.frame.iloc[:, place])
-            distinct[place] = -1 if dates is None else len(np.unique(dates))
-        return max(named, key=lambda place: distinct[place])
-    unnamed = [i for i in range(table.frame.shape[1]) if i not in taken]
-    return _unnamed_date(table.frame, unnamed)
+    # the one that tells most times apart, of those that can be read
+    distinct = {}
+    for place in named:
+        dates = _dates(frame.iloc[:, place])
+        distinct[place] = -1 if dates is None else len(np.unique(dates))
+    return max(named, key=lambda place: distinct[place])
 
 
 def _dates(series: pd.Series) -> np.ndarray | None:
     """The column as dates of 1900 to 2200, if all of its cells are such."""
-    dates = parse_dates(series, np.zeros(len(series), np.int64))
+    try:
+        dates = parse_dates(series, np.zeros(len(series), np.int64))
+    except DataError:
+        return None
     known = dates.local[~np.isnat(dates.local)]
     years = known.astype("datetime64[Y]").astype(np.int64) + 1970
     sound = len(known) and not dates.bad.any() and (abs(years - 2050) <= 150).all()
     return dates.local if sound else None
 
 
-def _unnamed_date(frame: pd.DataFrame, places: list[int]) -> int:
-    """The one column that holds dates, in order, though its name doesn't say so; -1 if none does."""
-    fits, nearly = [], []
+def _unnamed_date(frame: pd.DataFrame, places: list[int]) -> int | None:
+    """The one column that holds dates, in order, though its name doesn't say so."""
+    fits = []
     for place in places:
         series = frame.iloc[:, place]
+        number = pd.api.types.is_numeric_dtype(series.dtype)
         if pd.api.types.is_datetime64_any_dtype(series.dtype):
             return place
-        number = pd.api.types.is_numeric_dtype(series.dtype)
-        if (
-            pd.api.types.is_bool_dtype(series.dtype)
-            or not len(series)
-            or (number and len(series) < 5)
-        ):
+        if len(series) < (5 if number else 1) or pd.api.types.is_bool_dtype(series.dtype):
             continue
-        try:
-            dates = parse_dates(series.iloc[:SAMPLE], np.zeros(len(series[:SAMPLE]), np.int64))
-        except DataError:
+        dates = _dates(series)
+        if dates is None:
+            _refuse_nearly_dates(series, number)
             continue
-        known = dates.local[~np.isnat(dates.local)]
-        steps = np.diff(known)
-        ordered = (steps >= np.timedelta64(0)).all() or (steps <= np.timedelta64(0)).all()
-        if len(known) and not dates.bad.any() and ordered and _dates(series) is not None:
+        steps = np.diff(dates[~np.isnat(dates)]).astype(np.int64)
+        if (steps >= 0).all() or (steps <= 0).all():
             fits.append(place)
-        elif 2 * len(known) > len(series[:SAMPLE]) and not number and dates.bad.any():
-            nearly.append((place, series.iloc[int(np.flatnonzero(dates.bad)[0])]))
     if len(fits) > 1:
         names = " and ".join(shown(frame.columns[place]) for place in fits[:2])
         raise DataError(f"Columns {names} could both be the date; say columns={{'date': …}}.")
-    if not fits and nearly:
-        place, cell = nearly[0]
+    return fits[0] if fits else None
+
+
+def _refuse_nearly_dates(series: pd.Series, number: bool) -> None:
+    """Raises DataError on a column most of whose texts are dates: it was meant to be the date."""
+    try:
+        dates = parse_dates(series, np.zeros(len(series), np.int64))
+    except DataError:
+        return
+    if not number and dates.bad.any() and 2 * (~np.isnat(dates.local)).sum() > len(series):
+        cell = series.iloc[int(np.flatnonzero(dates.bad)[0])]
         raise DataError(
-            f"Column {shown(frame.columns[place])} looks like the date, but {shown(cell)} in it is none; "
-            "mend it, or say columns={'date': …}."
+            f"Column {shown(series.name)} looks like the date, but {shown(cell)} in it is none; mend "
+            "it, or say columns={'date': …}."
         )
-    return fits[0] if fits else -1
 
 
 def symbol_column(frame: pd.DataFrame, places: list[int], dates: np.ndarray) -> int | None:
@@ -162,55 +167,45 @@ def symbol_column(frame: pd.DataFrame, places: list[int], dates: np.ndarray) -> 
 
 
 def _by_shape(table: Table) -> dict[str, int]:
-    """Roles of columns without names: a time, perhaps a time of day, texts, four prices, a volume."""
-    frame = table.frame
-    sample = frame.iloc[:SAMPLE]
-    texts = {i: sample.iloc[:, i] for i in range(frame.shape[1])}
-    numbers = parse_numbers(
-        {str(i): column for i, column in texts.items()}, None, table.comma, table.plain
-    )
-    numeric = [i for i in texts if not numbers.bad.get(str(i), np.zeros(1)).any()]
+    """Roles of columns without names: texts, a time, perhaps a clock, four prices, a volume."""
+    sample = table.frame.iloc[:SAMPLE]
+    columns = {str(i): sample.iloc[:, i] for i in range(sample.shape[1])}
+    numbers = parse_numbers(columns, None, table.comma, table.plain)
+    values = list(numbers.values.values())
+    bad = [numbers.bad.get(name, np.zeros(1, bool)).any() for name in columns]
     roles: dict[str, int] = {}
-    if frame.shape[1] > 4:
-        for i in list(texts)[:4]:
-            if (i not in numeric or not (numbers.values[str(i)] < 10**7).any()) and _is_time(
-                texts[i]
-            ):
-                roles["date"] = i
-                break
-    free = [i for i in numeric if i > roles.get("date", -1)]
-    if "date" not in roles and not table.plain and frame.shape[1] < 6 and len(free) < 4:
-        free = list(texts)  # rows of prices one of whose cells is no number: it is told later
-    clock = roles.get("date", -2) + 1
-    if clock in texts and _is_clock(texts[clock]) and len([i for i in free if i > clock]) >= 4:
+
+    # times come before prices
+    for i in range(min(4, len(bad)) if len(bad) > 4 else 0):
+        if (bad[i] or not (values[i] < 10**7).any()) and _dates(sample.iloc[:, i]) is not None:
+            roles["date"] = i
+            break
+    free = [i for i in range(roles.get("date", -1) + 1, len(bad)) if not bad[i]]
+    clock = roles.get("date", len(bad)) + 1
+    if clock < len(bad) and len(free) > 4 - bad[clock] and _is_clock(sample.iloc[:, clock]):
         roles["time"] = clock
         free = [i for i in free if i != clock]
+    if "date" not in roles and not table.plain and len(bad) < 6 and len(free) < 4:
+        free = [*range(len(bad))]  # a row of prices has a cell that is no number: it is told later
     if len(free) < 4:
         raise DataError(
-            "There is no header, and no four columns of prices in a row; name the columns in a first line."
+            "There is no header, and no four columns of prices; name the columns in a first line."
         )
-    symbols = [i for i in texts if i not in numeric and i not in roles.values() and i < free[3]]
-    if symbols:
-        roles["symbol"] = symbols[0]
-    values = np.array([numbers.values[str(i)] for i in free[:4]], float)
+
+    # texts name the symbol, four numbers are the prices and a fifth the volume
+    texts = [i for i in range(free[3]) if bad[i] and i not in roles.values() and i not in free]
+    if texts:
+        roles["symbol"] = texts[0]
+    prices = np.array([values[i] for i in free[:4]], float)
     if "date" in roles:  # oldest first
-        dates = _dates(texts[roles["date"]])
-        values = values if dates is None else values[:, np.argsort(dates, kind="stable")]
-    roles |= {name: free[i] for name, i in _price_order(values).items()}
+        prices = prices[:, np.argsort(_dates(sample.iloc[:, roles["date"]]), kind="stable")]
+    roles |= {name: free[i] for name, i in _price_order(prices).items()}
     if len(free) > 4:
         roles["volume"] = free[4]
     told = ", ".join(f"{name} {roles[name] + 1}" for name in COLUMNS if name in roles)
     if table.plain or "date" in roles:
         table.notes.append(("columns told by what they hold", 1, told))
     return roles
-
-
-def _is_time(series: pd.Series) -> bool:
-    """Whether a column without a name is one of dates: texts of such, YYYYMMDD or time since 1970."""
-    try:
-        return _dates(series) is not None
-    except DataError:
-        return False
 
 
 def _is_clock(series: pd.Series) -> bool:
@@ -222,7 +217,7 @@ def _is_clock(series: pd.Series) -> bool:
 
 
 def _price_order(values: np.ndarray) -> dict[str, int]:
-    """Which of four rows of prices [4, R] is which: as [open, high, low, close] unless they deny it."""
+    """Which row of prices [4, R] is which: open, high, low, close unless their order denies it."""
 
     def share(high: int, low: int) -> float:
         return float(((values[high] >= values.max(0)) & (values[low] <= values.min(0))).mean())
