@@ -156,8 +156,10 @@ def test_order_and_copies():
     pd.testing.assert_frame_equal(repaired(falling, descending_dates_reversed=8), expected)
     both = pd.concat([falling, frame(symbol="B")])
     assert repaired(both, descending_dates_reversed=8)["close"].tolist() == expected["close"].tolist() * 2
-    for copies in (pd.concat([frame(), frame()]), frame().loc[[*range(8), *range(8)]].sort_index()):
-        pd.testing.assert_frame_equal(repaired(copies, duplicate_row_removed=8), expected)
+    again = repaired(pd.concat([frame(), frame()]), rows_sorted_by_date=16, duplicate_row_removed=8)
+    pd.testing.assert_frame_equal(again, expected)
+    beside = frame().loc[[*range(8), *range(8)]].sort_index()
+    pd.testing.assert_frame_equal(repaired(beside, duplicate_row_removed=8), expected)
 
 
 def test_other_columns_and_blank_rows():

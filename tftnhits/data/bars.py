@@ -1,4 +1,4 @@
-"""Bars from anywhere: read → name the columns → parse each as a whole → judge → repair and count."""
+"""Bars from anywhere: read → name the columns → parse each whole → judge → repair and count."""
 
 from __future__ import annotations
 
@@ -65,9 +65,8 @@ def load_bars(
     -------
     pd.DataFrame
         symbol, date (local time without a zone, NaT if unknown), open, high, low, close, volume
-        (float64, NaN if unknown), sorted by symbol and date. `repairs` lists what was repaired and
-        inferred. attrs: "repairs", "zones" (by symbol, where known), "doubts" (sentences by symbol),
-        "skipped" (why a symbol was left out).
+        (float64, NaN if unknown), sorted by symbol and date. attrs, by symbol: "zones" where known,
+        "doubts" (sentences), "skipped" (why it was left out); and "repairs", see `repairs`.
 
     Raises
     ------
@@ -140,7 +139,7 @@ def validate_bars(
 
 
 def repairs(bars: pd.DataFrame) -> pd.DataFrame:
-    """What `load_bars` repaired and inferred: symbol, repair, count, first (date or row), example."""
+    """What `load_bars` repaired or inferred: symbol, repair, count, first date or row, example."""
     return pd.DataFrame(bars.attrs.get("repairs", []), columns=list(REPORT))
 
 
@@ -167,7 +166,8 @@ def bundled_path(name: str) -> Path:
     path = folder / BUNDLED[name]
     if not path.is_file():
         raise DataError(
-            f"The bundled bars {name!r} are not at {path}; set TFTNHITS_DATA to the folder of {path.name}."
+            f"The bundled bars {name!r} are not at {path}; set TFTNHITS_DATA to the folder of "
+            f"{path.name}."
         )
     return path
 

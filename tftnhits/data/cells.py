@@ -264,8 +264,8 @@ def _decimal_mark(
     example = open_cells[0]
     value, other = _value(example, parts[example], mark), "." if mark == "," else ","
     return mark, (
-        f"Numbers such as {shown(example)} are read as {value:g}, since nothing tells a decimal comma "
-        f"from thousands; say decimal={other!r} if that is wrong."
+        f"Numbers such as {shown(example)} are read as {value:g}, since nothing tells a decimal "
+        f"comma from thousands; say decimal={other!r} if that is wrong."
     )
 
 

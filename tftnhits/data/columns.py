@@ -69,7 +69,7 @@ def _missing(names: list[str], labels: pd.Index) -> DataError:
         )
     if len(names) > 2 and known & TICKS and "close" not in known:
         return DataError(
-            f"These are ticks, single trades or quotes: missing {columns}. Resample them to bars first."
+            f"These are ticks, trades or quotes: missing {columns}. Resample them to bars first."
         )
     if len(names) == 4 and len(labels) > 2 and len(match_columns(labels)) <= 1:
         return DataError(
@@ -140,8 +140,8 @@ def _refuse_nearly_dates(series: pd.Series, number: bool) -> None:
     if not number and dates.bad.any() and 2 * (~np.isnat(dates.local)).sum() > len(series):
         cell = series.iloc[int(np.flatnonzero(dates.bad)[0])]
         raise DataError(
-            f"Column {shown(series.name)} looks like the date, but {shown(cell)} in it is none; mend "
-            "it, or say columns={'date': …}."
+            f"Column {shown(series.name)} looks like the date, but {shown(cell)} in it is none; "
+            "mend it, or say columns={'date': …}."
         )
 
 

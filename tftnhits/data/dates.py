@@ -107,14 +107,14 @@ def _read(series: pd.Series, code: np.ndarray, dayfirst: bool | None) -> tuple[D
         if doubtful:
             other = next(name for name in readings if name != chosen)
             out.doubt = (
-                f"Dates such as {example!r} are read {chosen}, as {day}, though they may be {other}; "
+                f"Dates such as {example!r} are read {chosen}, as {day}, but may be {other}; "
                 f"say dayfirst={chosen != 'day first'} if so."
             )
     return out, blank
 
 
 def of_numbers(values: np.ndarray) -> dict[str, np.ndarray]:
-    """The reading [U] of numbers: dates written as digits if all can be that, else time since 1970."""
+    """The reading [U] of numbers: dates written as digits if all can be, else time since 1970."""
     out = np.full(len(values), NAT)
     with np.errstate(invalid="ignore"):
         whole = np.isfinite(values) & (values >= 0) & (values < 9e18) & (values == np.floor(values))
@@ -142,7 +142,7 @@ def of_numbers(values: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _of_texts(texts: list[str]) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray | None]:
-    """Readings [U] of distinct texts, which are missing [U], and their offsets from UTC [U], if any."""
+    """Readings [U] of distinct texts, which are missing [U], and offsets from UTC [U], if any."""
     blank = np.array([text.lower() in NO_VALUE for text in texts], dtype=bool)
     given = [plain_text(text) for text, skip in zip(texts, blank, strict=True) if not skip]
     out = np.full(len(texts), NAT)
@@ -184,7 +184,7 @@ def _chosen(
 
 
 def _lacking(dates: np.ndarray, code: np.ndarray) -> float:
-    """Share of the days, weeks, months, quarters or years between first and last that have no bar."""
+    """Share of the days, weeks, months, quarters or years from first to last without a bar."""
     shares = [0.0]
     for symbol in np.unique(code)[:20]:
         days = np.unique(dates[(code == symbol) & ~np.isnat(dates)].astype("datetime64[D]"))
@@ -203,7 +203,7 @@ def _lacking(dates: np.ndarray, code: np.ndarray) -> float:
 
 
 def clock_times(series: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    """Times of the day [R], timedelta64[ns], and which cells are none: 9:30, 09:30:00, 93000, 9:30 PM."""
+    """Times of the day [R], timedelta64[ns], and which are none: 9:30, 09:30:00, 93000, 9:30 PM."""
     place, unique = distinct(series, "Column time", "times; write them as 09:30")
     texts = [re.sub(r"\.0$|^0 days ", "", text_of(cell)) for cell in unique]
     size = 6 if any(text.isdigit() and len(text) > 4 for text in texts) else 4

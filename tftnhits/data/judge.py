@@ -31,8 +31,8 @@ def refuse_section(bars: pd.DataFrame, report: Report, column: str = "symbol") -
             "give the days of each symbol one below the other."
         )
     raise DataError(
-        f"Column {column} has another value in nearly every row, so it names no symbol; leave it out, "
-        "or say columns={'symbol': …}."
+        f"Column {column} has another value in nearly every row, so it names no symbol; leave it "
+        "out, or say columns={'symbol': …}."
     )
 
 
@@ -42,7 +42,7 @@ def refuse_mislabelled(bars: pd.DataFrame, report: Report) -> None:
     crossed = high < low
     if crossed.sum() >= LEAST and crossed.mean() > CROSSED:
         raise DataError(
-            f"The high is below the low in {crossed.mean():.0%} of the rows: the columns are probably "
+            f"The high is below the low in {crossed.mean():.0%} of the rows: columns are probably "
             "mislabelled; name them right, or say columns={'high': …, 'low': …}."
         )
     with np.errstate(invalid="ignore"):
@@ -50,8 +50,8 @@ def refuse_mislabelled(bars: pd.DataFrame, report: Report) -> None:
         outside = (top > high * 1.001) | (bottom < low * 0.999)
     if outside.sum() > 4 * LEAST and outside.mean() > OUTSIDE:
         raise DataError(
-            f"Open or close lies outside of low and high in {outside.mean():.0%} of the rows: the "
-            "columns are probably mislabelled, or some are adjusted and others not; mend the header."
+            f"Open or close lies outside of low and high in {outside.mean():.0%} of the rows: "
+            "columns are probably mislabelled, or only some are adjusted; mend the header."
         )
 
 

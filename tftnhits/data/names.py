@@ -78,7 +78,7 @@ def normal(label: Any) -> str:
 
 
 def role_of(label: Any) -> tuple[str, int] | None:
-    """The role that a label names and how far down the synonyms it stands; None if it names none."""
+    """The role that a label names and its rank among the synonyms; None if it names none."""
     name = normal(label)
     if name in ROLE:
         return ROLE[name]

@@ -13,12 +13,13 @@ NAT = np.datetime64("NaT", "ns")
 MONTHS = (  # how their names begin: English, German, French, Spanish, Portuguese, Russian
     "jan ene янв,feb fev fév фев,mar mär mrz мар,apr abr avr апр,may mai май мая,jun juin июн,"
     "jul juil июл,aug ago aoû авг,sep set сен,oct okt out окт,nov ноя,dec dez dic déc дек"
-).split(",")
+).split(",")  # noqa: SIM905
 OFFSET = re.compile(
     r"(?<=[\d MmPp])\s*(Z|UTC|GMT|(?:UTC|GMT)?[+-]\d\d?(?::?\d\d)?(?::\d\d)?)$", re.IGNORECASE
 )
 _CLOCK = (
-    r"(?:[T ,]*(?P<hour>\d{1,2}):?(?P<minute>\d{2})(?::?(?P<second>\d{2})(?:[.,]?(?P<part>\d{1,9}))?)?"
+    r"(?:[T ,]*(?P<hour>\d{1,2}):?(?P<minute>\d{2})"
+    r"(?::?(?P<second>\d{2})(?:[.,]?(?P<part>\d{1,9}))?)?"
     r"\s*(?:(?P<half>[AaPp])\.?[Mm]\.?)?)?\s*"
 )
 _WEEKDAY = r"(?:[^\W\d]{2,10}\.?,?\s+)?"
@@ -131,7 +132,7 @@ def date_of(year: np.ndarray, month: np.ndarray, day: np.ndarray) -> np.ndarray:
 
 
 def nanoseconds(values: np.ndarray) -> np.ndarray:
-    """Any datetime64 unit to nanoseconds; what doesn't fit becomes NaT instead of wrapping around."""
+    """Any datetime64 unit to nanoseconds; what doesn't fit becomes NaT and doesn't wrap around."""
     fits = (values >= np.datetime64("1678-01-01", "s")) & (
         values < np.datetime64("2262-01-01", "s")
     )

@@ -1,4 +1,4 @@
-"""The content of a file becomes a raw table, or the object of a JSON file; nothing is interpreted."""
+"""The content of a file becomes a raw table, or the value of a JSON file."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Table:
 
 @contextmanager
 def readable(what: str) -> Iterator[None]:
-    """Turns whatever readers raise, of a dozen kinds, into one DataError that begins with `what`."""
+    """Turns what readers raise, of a dozen kinds, into one DataError that begins with `what`."""
     try:
         yield
     except DataError:
@@ -69,7 +69,7 @@ def file_bytes(path: str | os.PathLike) -> bytes:
         raise
     except FileNotFoundError as error:
         raise DataError(
-            f"There is no file {name}; give the path of a {KINDS}, or 'stocks' for the bundled bars."
+            f"There is no file {name}; give the path of a {KINDS}, or 'stocks' (the bundled bars)."
         ) from error
     except (OSError, ValueError, TypeError) as error:  # a NUL in the name; a path of bytes
         why = getattr(error, "strerror", None) or one_line(str(error), 100)

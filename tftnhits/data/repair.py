@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 
@@ -31,112 +33,65 @@ def repair(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
     return bars
 
 
+def order(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
+    """Sorted by symbol and date; rows without dates stay in their order."""
+    code, date = bars["code"].to_numpy(), bars["date"].to_numpy()
+    if (np.diff(code) < 0).any():
+        bars = bars.iloc[np.argsort(code, kind="stable")]
+        code, date = bars["code"].to_numpy(), bars["date"].to_numpy()
+    steps = np.diff(date)
+    within = code[1:] == code[:-1]
+    falling = within & (steps < np.timedelta64(0))
+    if not falling.any():
+        return bars
+    falls = np.bincount(code[1:][falling], minlength=len(report.names)) > 0
+    rises = np.bincount(code[1:][within & (steps > np.timedelta64(0))], minlength=len(falls)) > 0
+    for mask, kind in (
+        (falls & ~rises, "descending dates reversed"),
+        (falls & rises, "rows sorted by date"),
+    ):
+        report.mark(bars, mask[code], kind, lambda i: f"{when(bars, i)} came first")
+    return bars.iloc[np.lexsort((date, code))]
+
+
 def drop_undated(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
-    """Where others have dates, rows without date and prices go, and a bar without a date is a fault."""
+    """Where others have dates, blank rows go, and a bar without a date is a fault."""
     undated = np.isnat(bars["date"].to_numpy())
     if undated.all() or not undated.any():
         return bars
-    empty = undated & priceless(bars)
-    report.mark(bars, empty, "blank row removed", lambda i: f"row {bars['row'].iloc[i]}")
-    dated = bars[~empty]
-    return report.fault(
-        dated,
-        np.isnat(dated["date"].to_numpy()),
-        lambda i: (
-            f"{report.where(dated, i)}, column date is empty though others have one; fill it or "
-            "drop the row."
-        ),
-    )
+    blank = undated & priceless(bars)
+    report.mark(bars, blank, "blank row removed", lambda i: f"row {bars['row'].iloc[i]}")
+    bars = bars[~blank]
+    why = "column date is empty though others have one; fill it or drop the row"
+    return report.fault(bars, undated[~blank], lambda i: f"{report.where(bars, i)}, {why}.")
 
 
 def drop_copies(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
-    """Copies of a bar go wherever they stand, so that a file appended to itself still reads."""
-    stamps = bars[["code", "date"]]
-    if (
-        np.isnat(bars["date"].to_numpy()).any()
-        or not (shared := stamps.duplicated(keep=False)).any()
-    ):
+    """Copies of a bar go, so that a file appended to itself still reads."""
+    same = same_as_before(bars, bars["date"].to_numpy())
+    if not same.any():
         return bars
-    copies = shared & bars.drop(columns="row").duplicated()
-    report.mark(bars, copies, "duplicate row removed", lambda i: f"row {bars['row'].iloc[i]}")
-    return bars[~copies]
-
-
-def order(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
-    """Sorted by symbol and date; rows without dates stay in their order."""
-    code = bars["code"].to_numpy()
-    if (np.diff(code) < 0).any():
-        bars = bars.iloc[np.argsort(code, kind="stable")]
-    steps = np.diff(bars["date"].to_numpy()).astype(np.int64)
-    if np.isnat(bars["date"].to_numpy()).any():
-        return bars
-    code = bars["code"].to_numpy()
-    inside = code[1:] == code[:-1]
-    count = len(report.names)
-    falls = np.bincount(code[1:][inside & (steps < 0)], minlength=count)
-    rises = np.bincount(code[1:][inside & (steps > 0)], minlength=count)
-    if not falls.any():
-        return bars
-    falling, mixed = (falls > 0) & (rises == 0), (falls > 0) & (rises > 0)
-    report.mark(
-        bars, falling[code], "descending dates reversed", lambda i: f"{when(bars, i)} came first"
-    )
-    report.mark(bars, mixed[code], "rows sorted by date", lambda i: f"{when(bars, i)} came first")
-    return bars.iloc[np.lexsort((bars["date"].to_numpy(), code))]
-
-
-def check_stamps(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
-    """Two different bars of one time are a fault; of one day at the end of daily bars, the later stays."""
-    if np.isnat(bars["date"].to_numpy()).any() or len(bars) < 2:
-        return bars
-    code, date = bars["code"].to_numpy(), bars["date"].to_numpy()
-    same = np.append(False, (code[1:] == code[:-1]) & (date[1:] == date[:-1]))
-
-    def sentence(i: int) -> str:
-        pairs = {name: bars[name].to_numpy()[[i - 1, i]] for name in COLUMNS[2:]}
-        name = next(n for n, (a, b) in pairs.items() if not (a == b or np.isnan([a, b]).all()))
-        return (
-            f"{report.where(bars, i)} is a second bar for one date, with {name} {pairs[name][1]:.6g} "
-            f"instead of {pairs[name][0]:.6g} in row {bars['row'].iloc[i - 1]}; keep one of them."
-        )
-
-    bars = report.fault(bars, same, sentence)
-    code, day = bars["code"].to_numpy(), bars["date"].to_numpy().astype("datetime64[D]")
-    last = np.append(code[1:] != code[:-1], True)
-    again = np.append(False, (code[1:] == code[:-1]) & (day[1:] == day[:-1]))
-    twice = again & last  # today's bar, at midnight and at its last trade
-    if not twice.any():
-        return bars
-    rows = np.flatnonzero(twice)
-    daily = [(np.diff(day[code == code[i]][:-1]) > np.timedelta64(0)).all() for i in rows]
-    rows = rows[[bool(d) and (code == code[i]).sum() > 3 for d, i in zip(daily, rows, strict=True)]]
-    former = np.zeros(len(bars), bool)
-    former[rows - 1] = True
-    report.mark(
-        bars, former, "last day is there twice, the later bar kept", lambda i: when(bars, i + 1)
-    )
-    date = bars["date"].to_numpy().copy()
-    date[rows] = date[rows - 1]
-    return bars.assign(date=date)[~former]
+    cells = bars[[*COLUMNS[2:]]].to_numpy()
+    equal = (cells[1:] == cells[:-1]) | (np.isnan(cells[1:]) & np.isnan(cells[:-1]))
+    same[1:] &= equal.all(axis=1)
+    report.mark(bars, same, "duplicate row removed", lambda i: f"row {bars['row'].iloc[i]}")
+    return bars[~same]
 
 
 def blank_zeros(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
-    """A zero in open, high or low is a feed's missing price, beside a close or where all are zero."""
-    close = bars["close"].to_numpy()
-    zero = {name: bars[name].to_numpy() == 0 for name in PRICES}
-    if not any(mask.any() for mask in zero.values()):
+    """A zero in open, high or low is a missing price, beside a close or where all are zero."""
+    prices = bars[[*PRICES]].to_numpy()
+    zero = prices == 0
+    if not zero.any():
         return bars
-    others = np.logical_and.reduce([zero[n] | bars[n].isna().to_numpy() for n in PRICES[:3]])
-    nothing = zero["close"] & others
+    nothing = zero[:, 3] & (zero | np.isnan(prices)).all(axis=1)
     report.mark(bars, nothing, "row of zeros taken as missing", lambda i: "close 0")
-    blanked = {}
-    for name in PRICES:
-        gone = zero[name] & (nothing | (close > 0))
-        report.mark(
-            bars, gone & ~nothing, f"zero {name} taken as missing", lambda i, n=name: f"{n} 0"
-        )
-        blanked[name] = np.where(gone, np.nan, bars[name].to_numpy())
-    return bars.assign(**blanked)
+    gone = zero & (nothing | (prices[:, 3] > 0))[:, None]
+    for i, name in enumerate(PRICES):
+        mask = gone[:, i] & ~nothing
+        report.mark(bars, mask, f"zero {name} taken as missing", lambda _, name=name: f"{name} 0")
+    values = np.where(gone, np.nan, prices)
+    return bars.assign(**{name: values[:, i] for i, name in enumerate(PRICES)})
 
 
 def drop_priceless(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
@@ -145,55 +100,85 @@ def drop_priceless(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
     if not empty.any():
         return bars
     if empty.all():
-        raise DataError(
-            "No row has a price: open, high, low and close are all empty; check the source."
-        )
+        raise DataError("No row has a price: open, high, low, close are empty; check the source.")
     report.mark(bars, empty, "row without prices removed", lambda i: when(bars, i))
     _doubt_runs(bars, empty, report)
     for code in np.setdiff1d(bars["code"], bars["code"][~empty]):
-        report.skipped.setdefault(report.names[code], f"{report.names[code]} has no price at all.")
+        name = report.names[code]
+        report.skipped.setdefault(name, f"{name} has no price at all.")
     return bars[~empty]
 
 
 def _doubt_runs(bars: pd.DataFrame, empty: np.ndarray, report: Report) -> None:
-    """Says where a symbol has no prices for more than a week, but for the time before its first."""
+    """Says where a symbol has no prices for over a week, but for the time before its first."""
     code = bars["code"].to_numpy()
     priced = np.flatnonzero(~empty)
-    ends = np.append(np.flatnonzero(np.diff(code[priced])), len(priced) - 1)
-    after = np.diff(priced, append=len(code))
-    stop = np.searchsorted(code, code[priced[ends]], side="right")
-    after[ends] = stop - priced[ends]
-    for k in np.flatnonzero(after > MAX_RUN + 1).tolist():
-        symbol, run = report.names[code[priced[k]]], int(after[k]) - 1
-        report.doubt(
-            f"{symbol} has no prices in {run} rows after {when(bars, priced[k])}; they are left out.",
-            symbol,
+    stop = np.searchsorted(code, code[priced], side="right")  # the row after the symbol's last
+    following = np.minimum(np.append(priced[1:], len(code)), stop)
+    for i, run in zip(priced, following - priced - 1, strict=True):
+        if run > MAX_RUN:
+            name = report.names[code[i]]
+            report.doubt(
+                f"{name} has no prices in {run} rows after {when(bars, i)}; they are left out.",
+                name,
+            )
+
+
+def refuse_second_bars(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
+    """Two different bars of one time are a fault."""
+
+    def sentence(i: int) -> str:
+        pairs = {name: bars[name].to_numpy()[i - 1 : i + 1] for name in COLUMNS[2:]}
+        name = next(n for n, (a, b) in pairs.items() if not (a == b or np.isnan([a, b]).all()))
+        former, value = pairs[name]
+        return (
+            f"{report.where(bars, i)} is a second bar for one date, with {name} {value:.6g} "
+            f"instead of {former:.6g} in row {bars['row'].iloc[i - 1]}; keep one of them."
         )
+
+    return report.fault(bars, same_as_before(bars, bars["date"].to_numpy()), sentence)
+
+
+def merge_last_day(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
+    """Today's daily bar at midnight and again at its last trade is one, the later."""
+    code, date = bars["code"].to_numpy(), bars["date"].to_numpy()
+    again = same_as_before(bars, date.astype("datetime64[D]"))
+    last = np.append(code[1:] != code[:-1], True)
+    count = np.bincount(code)
+    daily = (np.bincount(code[again], minlength=len(count)) == 1) & (count > 3)
+    rows = np.flatnonzero(again & last & daily[code])
+    if not len(rows):
+        return bars
+    former = np.zeros(len(bars), bool)
+    former[rows - 1] = True
+    kind = "last day is there twice, the later bar kept"
+    report.mark(bars, former, kind, lambda i: when(bars, i + 1))
+    date = date.copy()
+    date[rows] = date[rows - 1]
+    return bars.assign(date=date)[~former]
 
 
 def check_prices(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
     """A price that is not positive, finite and of a plausible size is a fault."""
     low, high = PRICE_RANGE
+
+    def sentence(name: str, bars: pd.DataFrame, i: int) -> str:
+        value = bars[name].iloc[i]
+        why = f"a price must lie within {low:g} and {high:g}; check its unit"
+        if value < 0:
+            why = "a price must be positive, as returns are logs; leave such bars out"
+        elif value == 0 or np.isinf(value):
+            why = "a price must be positive and finite; leave a missing one empty"
+        return f"{report.where(bars, i)}, column {name} is {value:g}: {why}."
+
     for name in PRICES:
         values = bars[name].to_numpy()
-
-        def sentence(i: int, name: str = name, values: np.ndarray = values) -> str:
-            if values[i] < 0:
-                why = "a price must be positive, as returns are logs; leave such bars out"
-            elif values[i] == 0:
-                why = "a price must be positive; leave a missing one empty"
-            elif np.isinf(values[i]):
-                why = "a price must be finite; leave a missing one empty"
-            else:
-                why = f"a price must lie within {low:g} and {high:g}; check its unit"
-            return f"{report.where(bars, i)}, column {name} is {values[i]:g}: {why}."  # noqa: B023
-
-        bars = report.fault(bars, (values < low) | (values > high), sentence)
+        bars = report.fault(bars, (values < low) | (values > high), partial(sentence, name, bars))
     return bars
 
 
 def check_gaps(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
-    """A run of bars without close is filled up to a trading week; beyond that it would be invention."""
+    """A run of bars without close is filled up to a trading week; more would be invention."""
     gap = np.isnan(bars["close"].to_numpy())
     if not gap.any():
         return bars
@@ -208,20 +193,23 @@ def check_gaps(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
     def sentence(i: int) -> str:
         return (
             f"{report.names[bars['code'].iloc[i]]} has no close in {run[i]} bars in a row, from "
-            f"{when(bars, int(begin[i]))} to {when(bars, i)}; fill them, or drop them if it didn't trade."
+            f"{when(bars, begin[i])} to {when(bars, i)}; fill or drop them."
         )
 
     return report.fault(bars, (run > MAX_RUN) & ends, sentence)
 
 
 def fill_prices(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
-    """Missing prices from the bar's others and the close before; high and low hold open and close."""
-    before = {name: bars[name].to_numpy() for name in PRICES}
-    crossed = before["high"] < before["low"]
-    high = np.where(crossed, before["low"], before["high"])
-    low = np.where(crossed, before["high"], before["low"])
-    opening, close = before["open"], before["close"]
-    if any(np.isnan(values).any() for values in before.values()):
+    """Missing prices from the bar's others and the close before; the range holds open and close."""
+    opening, high, low, close = (bars[name].to_numpy() for name in PRICES)
+    crossed = high < low
+    if crossed.any():
+        kind, before = "high below low swapped", (high, low)
+        report.mark(
+            bars, crossed, kind, lambda i: f"high {before[0][i]:.6g}, low {before[1][i]:.6g}"
+        )
+        high, low = np.where(crossed, low, high), np.where(crossed, high, low)
+    if np.isnan(opening).any() or np.isnan(close).any():
         opening, close = _filled(opening, high, low, close, starts(bars))
     top, bottom = np.maximum(opening, close), np.minimum(opening, close)
     after = {
@@ -230,23 +218,20 @@ def fill_prices(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
         "low": np.fmin(low, bottom),
         "close": close,
     }
-    for name in PRICES:
-        gone = np.isnan(before[name])
-        report.mark(
-            bars, gone, f"missing {name} filled", lambda i, n=name: f"{n} {after[n][i]:.6g}"
-        )
-    masks = {
-        "high below low swapped": crossed,
-        "high below open or close raised": high < top,
-        "low above open or close lowered": low > bottom,
-    }
-    examples = (
-        lambda i: f"high {before['high'][i]:.6g}, low {before['low'][i]:.6g}",
-        lambda i: f"high {high[i]:.6g} -> {top[i]:.6g}",
-        lambda i: f"low {low[i]:.6g} -> {bottom[i]:.6g}",
+
+    for name, values in after.items():
+        gone = np.isnan(bars[name].to_numpy())
+        example = partial("{} {:.6g}".format, name)
+        report.mark(bars, gone, f"missing {name} filled", lambda i, e=example, v=values: e(v[i]))
+    moved = (
+        ("high below open or close raised", high < top, high, top),
+        ("low above open or close lowered", low > bottom, low, bottom),
     )
-    for (repair_, mask), example in zip(masks.items(), examples, strict=True):
-        report.mark(bars, mask, repair_, example)
+    for kind, mask, old, new in moved:
+        name = kind.split()[0]
+        report.mark(
+            bars, mask, kind, lambda i, n=name, a=old, b=new: f"{n} {a[i]:.6g} -> {b[i]:.6g}"
+        )
     return bars.assign(**after)
 
 
@@ -278,12 +263,13 @@ def clean_volume(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
 
 
 RULES = (
+    order,
     drop_undated,
     drop_copies,
-    order,
     blank_zeros,
     drop_priceless,
-    check_stamps,
+    refuse_second_bars,
+    merge_last_day,
     check_prices,
     check_gaps,
     fill_prices,
@@ -302,7 +288,13 @@ def starts(bars: pd.DataFrame) -> np.ndarray:
     return np.append(True, code[1:] != code[:-1])[: len(code)]
 
 
+def same_as_before(bars: pd.DataFrame, stamps: np.ndarray) -> np.ndarray:
+    """Rows [R] with the symbol and the stamp of the row before; none where there are no dates."""
+    code = bars["code"].to_numpy()
+    return np.append(False, (code[1:] == code[:-1]) & (stamps[1:] == stamps[:-1]))
+
+
 def _last_known(values: np.ndarray) -> np.ndarray:
-    """Each NaN replaced by the last number before it; the first row of each symbol must have one."""
+    """Each NaN replaced by the last number before it; a symbol's first row must have one."""
     known = np.where(np.isnan(values), 0, np.arange(len(values)))
     return values[np.maximum.accumulate(known)]

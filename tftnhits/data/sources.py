@@ -37,9 +37,9 @@ def read_tables(source: Any, symbol: str) -> list[tuple[str, Table]]:
         return [(symbol, Table(plain_frame(source)))]
     if isinstance(source, Table):
         return [(symbol, replace(source, frame=plain_frame(source.frame)))]
-    if isinstance(source, Mapping | list | tuple) or getattr(source, "ndim", 0):
-        if not isinstance(source, pd.Series | pd.Index):
-            return _of_object(source, symbol)
+    array = isinstance(source, np.ndarray) and source.ndim
+    if array or isinstance(source, Mapping | list | tuple):
+        return _of_object(source, symbol)
     raise DataError(
         f"Bars can't be read from a {type(source).__name__}; give a file name, an open file, a "
         "frame, a dict, or a list of [open, high, low, close, volume] rows."
@@ -47,7 +47,7 @@ def read_tables(source: Any, symbol: str) -> list[tuple[str, Table]]:
 
 
 def plain_frame(frame: pd.DataFrame) -> pd.DataFrame:
-    """One level of columns, rows counted from 1, and index levels of dates or symbols as columns."""
+    """One level of columns, rows counted from 1, index levels of dates or symbols as columns."""
     frame = frame.copy(deep=False)
     frame.attrs = {}  # pandas copies them deeply at every step, and repairs can be many
     if frame.columns.nlevels > 1:
@@ -67,7 +67,7 @@ def plain_frame(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _stacked(frame: pd.DataFrame) -> pd.DataFrame:
-    """The tickers of yfinance's columns, (price, ticker) or (ticker, price), one below the other."""
+    """The tickers of yfinance's columns, (price, ticker) or the reverse, one below the other."""
     if frame.columns.nlevels != 2:
         count = frame.columns.nlevels
         raise DataError(f"The columns have {count} levels; give one, or price and ticker.")
@@ -193,7 +193,7 @@ def _of_list(rows: Any) -> Table:
         if not 4 <= size <= 50 or size != (width or size):
             before = f" after rows of {width}" if width else ""
             raise DataError(
-                f"Row {number} has {size or 'no'} cells{before}; every row is [open, high, low, close]"
+                f"Row {number} has {size or 'no'} cells{before}; a row is [open, high, low, close]"
                 " or [open, high, low, close, volume], perhaps with the time first."
             )
         width = size
