@@ -10,10 +10,12 @@ import numpy as np
 import pandas as pd
 
 NAT = np.datetime64("NaT", "ns")
-MONTHS = (  # how their names begin: English, German, French, Spanish, Portuguese, Russian
-    "jan ene янв,feb fev fév фев,mar mär mrz мар,apr abr avr апр,may mai май мая,jun juin июн,"
-    "jul juil июл,aug ago aoû авг,sep set сен,oct okt out окт,nov ноя,dec dez dic déc дек"
-).split(",")  # noqa: SIM905
+# how the names of months begin: English, German, French, Spanish, Portuguese, Russian
+MONTHS = (
+    *("jan ene янв", "feb fev fév фев", "mar mär mrz мар", "apr abr avr апр", "may mai май мая"),
+    *("jun juin июн", "jul juil июл", "aug ago aoû авг", "sep set сен", "oct okt out окт"),
+    *("nov ноя", "dec dez dic déc дек"),
+)
 OFFSET = re.compile(
     r"(?<=[\d MmPp])\s*(Z|UTC|GMT|(?:UTC|GMT)?[+-]\d\d?(?::?\d\d)?(?::\d\d)?)$", re.IGNORECASE
 )
