@@ -135,7 +135,8 @@ def validate_bars(
     table = Table(frame.set_axis(np.arange(1, len(frame) + 1) if rows is None else rows, axis=0))
     exact = {name: name for name in COLUMNS if name in frame.columns}
     bars = _validated([("series", table)], Options(columns=exact, adjusted=False), report)
-    return _with_attrs(bars, report, attrs), report.frame()
+    bars = _with_attrs(bars, report, attrs)
+    return bars, repairs(bars)
 
 
 def repairs(bars: pd.DataFrame) -> pd.DataFrame:
@@ -210,17 +211,18 @@ def _validated(tables: list[tuple[str, Table]], options: Options, report: Report
 
 def _with_attrs(bars: pd.DataFrame, report: Report, before: dict) -> pd.DataFrame:
     """The public frame, with the report and what a former reading found in its attrs."""
-    symbol = pd.Series(report.names, dtype=str).take(bars["code"]).reset_index(drop=True)
+    code = bars["code"].to_numpy()
+    symbol = pd.Series(report.names, dtype=str).array.take(code)
     columns = {name: bars[name].to_numpy() for name in COLUMNS[1:]}
     out = pd.DataFrame({"symbol": symbol, **columns})
     former = {key: value for key in CARRIED if isinstance(value := before.get(key), dict)}
-    for symbol, sentences in former.get("doubts", {}).items():
+    for name, sentences in former.get("doubts", {}).items():
         for sentence in sentences:
-            report.doubt(sentence, symbol)
-    present = {ALL, *out["symbol"].unique()}
+            report.doubt(sentence, name)
+    present = {ALL, *(report.names[i] for i in np.unique(code))}
     zones = former.get("zones", {}) | report.zones
     out.attrs["zones"] = {name: zone for name, zone in zones.items() if name in present}
     out.attrs["doubts"] = {name: said for name, said in report.doubts.items() if name in present}
     out.attrs["skipped"] = former.get("skipped", {}) | report.skipped
-    out.attrs["repairs"] = report.frame().to_dict("records")
+    out.attrs["repairs"] = report.records()
     return out

@@ -80,7 +80,7 @@ def drop_copies(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
 
 def blank_zeros(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
     """A zero in open, high or low is a missing price, beside a close or where all are zero."""
-    prices = bars[[*PRICES]].to_numpy()
+    prices = np.column_stack([bars[name].to_numpy() for name in PRICES])
     zero = prices == 0
     if not zero.any():
         return bars
@@ -232,7 +232,8 @@ def fill_prices(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
         report.mark(
             bars, mask, kind, lambda i, n=name, a=old, b=new: f"{n} {a[i]:.6g} -> {b[i]:.6g}"
         )
-    return bars.assign(**after)
+    same = all(np.array_equal(values, bars[name].to_numpy()) for name, values in after.items())
+    return bars if same else bars.assign(**after)
 
 
 def _filled(

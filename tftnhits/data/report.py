@@ -73,10 +73,10 @@ class Report:
         day = "" if pd.isna(date) else f" ({_day(date)})"
         return f"{self.names[bars['code'].iloc[i]]}, row {bars['row'].iloc[i]}{day}"
 
-    def frame(self) -> pd.DataFrame:
-        """Symbol, repair, count, first and example, those of the whole source first."""
+    def records(self) -> list[dict]:
+        """What was repaired, as dicts of REPORT's keys; what is of the whole source first."""
         rows = sorted(self.entries.values(), key=lambda entry: (entry[0] != ALL, entry[0]))
-        return pd.DataFrame(rows, columns=list(REPORT))
+        return [dict(zip(REPORT, row, strict=True)) for row in rows]
 
 
 def when(bars: pd.DataFrame, i: int) -> str:
