@@ -453,7 +453,7 @@ def test_a_calendar_tells_as_far_as_it_goes():
 def test_a_holiday_that_a_calendar_ends_on_is_known(monkeypatch):
     full, days = calendars._sessions("XNYS", 2010, 2019), days_of("XNYS")
     n, end = np.searchsorted(full.day, np.datetime64("2017-12-25")), np.datetime64("2017-12-25", "ns")
-    cut = calendars.Sessions(*(x[:n] for x in full[:5]), full.start, end)
+    cut = calendars.Sessions(*(x[:n] for x in full[:6]), end, full.zone)
     monkeypatch.setattr(calendars, "_sessions", lambda *_: cut)
     past = days[days < "2017-12-22"][-300:]
     expected = stamps("2017-12-22", "2017-12-26", "2017-12-27")
