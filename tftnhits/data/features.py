@@ -7,6 +7,8 @@ quarters stand for the earnings cycle.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.ndimage import maximum_filter1d
 from scipy.signal import lfilter
@@ -162,25 +164,42 @@ def observed_features(
     return out
 
 
-def market_features(z: np.ndarray, trend: np.ndarray, code: np.ndarray) -> dict[str, np.ndarray]:
-    """Mean and dispersion over the symbols of a date of the standardised return, and mean volatility trend.
+def market_features(
+    z: np.ndarray, trend: np.ndarray, session: np.ndarray, others: Sequence[np.ndarray] = ()
+) -> dict[str, np.ndarray]:
+    """Mean and dispersion over the symbols of the standardised return, and mean volatility trend.
 
-    z, trend [S, T]; code [S, T] numbers the dates, -1 where there is none. Returns [S, T] each.
+    Parameters
+    ----------
+    z, trend : standardised returns and volatility trends [S, T]
+    session : number of each bar's session, of its own market [S, T]; -1 where there is none
+    others : numbers of the sessions of other markets that count too, [S, T] each; -1 for none
+
+    Returns
+    -------
+    The features MARKET by name [S, T], NaN where fewer than MARKET_SYMBOLS symbols count.
     """
-    valid = (code >= 0) & np.isfinite(z) & np.isfinite(trend)
-    size = max(int(code.max(initial=-1)) + 1, 1)
-    index, values = code[valid], np.clip(z[valid], -CLIP, CLIP)
-    count = np.bincount(index, minlength=size).astype(float)
+    valid = (session >= 0) & np.isfinite(z) & np.isfinite(trend)
+    size = int(session.max(initial=-1)) + 1
+    index, values = session[valid], np.clip(z[valid], -CLIP, CLIP)
+    # Sums over the symbols of each session, and zeros for -1, [size + 1] each
+    sums = np.zeros((4, size + 1))
+    for row, weight in enumerate((None, values, values**2, trend[valid])):
+        sums[row] = np.bincount(index, weight, size + 1)
+    if len(others):
+        sums = sums[:, session] + sum(sums[:, other] for other in others)
+    count, total, square, trends = sums
     count = np.where(count >= MARKET_SYMBOLS, count, np.nan)
-    mean = np.bincount(index, values, size) / count
-    square = np.bincount(index, values**2, size) / count
-    by_date = {
+    mean = total / count
+    out = {
         "market_return": mean,
-        "market_volatility": np.bincount(index, trend[valid], size) / count,
-        "market_dispersion": np.log(np.sqrt(np.maximum(square - mean**2, 0)) + 0.05),
+        "market_volatility": trends / count,
+        "market_dispersion": np.log(np.sqrt(np.maximum(square / count - mean**2, 0)) + 0.05),
         "has_market": np.where(np.isfinite(count), 1.0, 0.0),
     }
-    return {k: np.where(code >= 0, v[code], np.nan) for k, v in by_date.items()}
+    if not len(others):
+        out = {name: values[session] for name, values in out.items()}
+    return {name: np.where(session >= 0, values, np.nan) for name, values in out.items()}
 
 
 def known_features(

@@ -1,4 +1,4 @@
-"""The panel: validated bars with features and targets in flat arrays, and the batches that are cut from it."""
+"""The panel: validated bars with features and targets in flat arrays, and batches cut from it."""
 
 from __future__ import annotations
 
@@ -13,31 +13,34 @@ import pandas as pd
 from ..config import PanelConfig
 from ..errors import ConfigError, DataError, HistoryTooShort
 from . import features as F
-from .calendars import bar_minutes, calendar_of, session_lengths, sessions_ahead
+from .calendars import Market, exchange_of, market_of, session_lengths, sessions_ahead
+from .markets import Joined, Timeline, join_markets
+from .patterns import DAY, recent, step_of, weekday_of
 from .repair import validate_bars
 
 SPLITS = ("train", "valid", "test")
+EARLIEST, LATEST = np.datetime64("1677-09-22"), np.datetime64("2262-04-11")
 
 
 class Batch(NamedTuple):
-    """B chunks of T bars whose last N bars are forecast origins; arrays of numpy or torch, float32."""
+    """B chunks of T bars whose last N bars are forecast origins; numpy or torch, float32."""
 
     observed: Any  # [B, T, F_o]
     known: Any  # [B, T+H, F_k]
     static: Any  # [B, F_s]
-    target: Any  # [B, N, H] cumulative log return / (scale · √step), NaN where unknown or outside the split
+    target: Any  # [B, N, H] log return / (scale · √step), NaN where unknown or outside the split
     scale: Any  # [B, N] one-bar volatility forecast at the origin
 
 
 @dataclass(frozen=True)
 class Panel:
-    """All symbols' rows one after the other; each symbol's bars are followed by H rows that hold its known future."""
+    """All symbols' rows in turn; after each symbol's bars H rows hold its known future."""
 
     config: PanelConfig
     symbols: tuple[str, ...]
     start: np.ndarray  # [S] first row of each symbol
     length: np.ndarray  # [S] its bars
-    date: np.ndarray  # [R] datetime64[ns], NaT where there is none
+    date: np.ndarray  # [R] datetime64[ns] as the source has it, NaT where there is none
     close: np.ndarray  # [R] float64, NaN in future rows
     observed: Any  # [R, F_o] float32, zero where unknown
     known: Any  # [R, F_k] float32
@@ -45,10 +48,10 @@ class Panel:
     target: Any  # [R, H] float32
     scale: Any  # [R] float32
     split: np.ndarray  # [R] int8: 0, 1, 2 as in SPLITS; 3 elsewhere (purged, or no outcome yet)
-    fitted: dict[str, np.ndarray]  # of the training split: "har" [6], "center" and "spread" [F_o]
-    outrun: dict[str, tuple[str, int]] = field(
-        default_factory=dict
-    )  # calendar that tells but so many of H dates ahead
+    fitted: dict[str, np.ndarray]  # of the training split: "har" [6], "center", "spread" [F_o]
+    # By symbol: a calendar that tells but so many of the H dates ahead; sentences to warn with
+    outrun: dict[str, tuple[str, int]] = field(default_factory=dict)
+    notes: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def inputs(self) -> dict[str, tuple[str, ...]]:
@@ -120,11 +123,20 @@ def make_panel(
 ) -> Panel:
     """Validate bars, compute features and targets, and split by date.
 
-    `fitted` holds the volatility scale and the inputs' means and deviations of a trained model (Panel.fitted);
-    None fits them on the training split. `calendar` tells the sessions ahead: a name of exchange_calendars ("XNYS",
-    "24/7"), or names by symbol; None infers it from symbol and dates (calendars.calendar_of).
-    Raises DataError on bars that can't be repaired, ConfigError on an unknown feature or calendar or dates out of
-    order, MissingDependency on a calendar's name without exchange_calendars.
+    Parameters
+    ----------
+    bars : frame of symbol, date, open, high, low, close, volume; `attrs["zones"]` may name the time
+        zone of a symbol's dates ("America/New_York", "UTC+08:00")
+    config : horizon, inputs and splits
+    fitted : volatility scale, means and deviations of a trained model (Panel.fitted); None fits
+        them on the training split
+    calendar : a name of exchange_calendars ("XNYS", "24/7"), or names by symbol, tells the sessions
+        ahead; None infers it from symbol, zone and dates (calendars.market_of)
+
+    Raises
+    ------
+    DataError on bars that can't be repaired, ConfigError on an unknown feature or calendar or dates
+    out of order, MissingDependency on a calendar's name without exchange_calendars.
     """
     return panel_of(validate_bars(bars)[0], config or PanelConfig(), fitted, calendar)
 
@@ -135,80 +147,96 @@ def panel_of(
     fitted: dict[str, np.ndarray] | None = None,
     calendar: str | Mapping[str, str | None] | None = None,
 ) -> Panel:
-    """`make_panel` of bars that were validated (load_bars): to do it twice takes as long as the features."""
-    ahead = config.horizon
-    symbol = bars["symbol"].to_numpy()
-    first = np.r_[0, np.flatnonzero(symbol[1:] != symbol[:-1]) + 1]
-    length = np.diff(np.r_[first, len(symbol)])
-    cells = np.arange(length.max()) < length[:, None]  # [S, T] where a symbol has a bar
+    """`make_panel` of validated bars (load_bars): to do it twice takes as long as the features."""
+    horizon = config.horizon
+    grid = _Grid(bars, horizon)
+    names = {
+        "observed": _chosen(config.observed, F.OBSERVED),
+        "known": _chosen(input_names(config)["known"], F.KNOWN),
+    }
+    column = {name: grid.wide(bars[name].to_numpy(float)) for name in ("close", "volume")}
+    date = grid.wide(bars["date"].to_numpy("datetime64[ns]"), np.datetime64("NaT"))
+    split = _splits(date, grid.length, config)
 
-    def wide(column: np.ndarray, fill: float = np.nan) -> np.ndarray:
-        out = np.full(cells.shape, fill, column.dtype)
-        out[cells] = column
+    # Times: dates ahead and known inputs, and the sessions of all markets that a bar sees
+    times = _times(bars, grid, calendar, "session" in names["known"])
+
+    # The volatility scale; its fit looks HAR_STEPS ahead, whatever the horizon: purged by that
+    price = {
+        k: np.log(grid.wide(bars[k].to_numpy(float))) for k in ("open", "high", "low", "close")
+    }
+    parts = F.bar_parts(price)
+    har_inputs = F.har_inputs(parts)
+    if fitted is None:
+        longer = replace(config, horizon=max(horizon, F.HAR_STEPS))
+        purged = _splits(date, grid.length, longer)
+        har = F.fit_har(har_inputs, parts["variance"], purged == 0)
+    else:
+        fitted = {name: np.asarray(values, float) for name, values in fitted.items()}
+        har = fitted["har"]
+    sigma = np.exp((har_inputs * har).sum(-1))  # [S, T]
+
+    # Observed inputs, standardised by the training split
+    features = F.observed_features(parts, column["volume"], sigma)
+    trend = features["volatility_0.15"] - features["volatility_0.015"]
+    features |= F.market_features(features["return"], trend, times.session, times.others)
+    observed = np.stack([features[name] for name in names["observed"]], axis=-1)
+    if fitted is None:
+        fitted = {"har": har, **_standard(observed[split == 0], names["observed"])}
+    observed = (observed - fitted["center"]) / fitted["spread"]
+    observed = np.nan_to_num(observed, nan=0.0, posinf=F.CLIP, neginf=-F.CLIP)
+    observed = np.clip(observed, -F.CLIP, F.CLIP)
+
+    # Targets: cumulative log returns in units of the scale
+    ahead = np.stack([_ahead(price["close"], step) for step in range(1, horizon + 1)], axis=-1)
+    steps = ahead - price["close"][..., None]
+    target = steps / (sigma[..., None] * np.sqrt(np.arange(1, horizon + 1)))
+
+    has_volume = np.isfinite(column["volume"]).any(1)
+    static = np.insert(times.static, F.STATIC.index("has_volume"), has_volume, axis=1)
+    return Panel(
+        config=config,
+        symbols=grid.symbols,
+        start=grid.start,
+        length=grid.length,
+        date=times.date,
+        close=grid.flat(column["close"], np.nan),
+        observed=grid.flat(observed, 0.0).astype(np.float32),
+        known=times.known[:, [F.KNOWN.index(n) for n in names["known"]]].astype(np.float32),
+        static=static.astype(np.float32),
+        target=grid.flat(target, np.nan).astype(np.float32),
+        scale=grid.flat(sigma, np.nan).astype(np.float32),
+        split=grid.flat(split, 3),
+        fitted=fitted,
+        outrun=times.outrun,
+        notes=times.notes,
+    )
+
+
+class _Grid:
+    """Bars as cells [S, T] (symbol, bar number), and as rows [R] with H spare ones a symbol."""
+
+    def __init__(self, bars: pd.DataFrame, horizon: int):
+        symbol = bars["symbol"].to_numpy()
+        first = np.r_[0, np.flatnonzero(symbol[1:] != symbol[:-1]) + 1]
+        self.symbols = tuple(symbol[first].tolist())
+        self.first = first  # [S] first of the bars
+        self.length = np.diff(np.r_[first, len(symbol)])
+        self.start = np.r_[0, np.cumsum(self.length + horizon)[:-1]]
+        self.horizon, self.rows = horizon, len(symbol) + horizon * len(first)
+        self.cells = np.arange(self.length.max()) < self.length[:, None]
+        self.target = np.arange(len(symbol)) + np.repeat(self.start - first, self.length)
+
+    def wide(self, column: np.ndarray, fill: float = np.nan) -> np.ndarray:
+        """A column of bars as [S, T]."""
+        out = np.full(self.cells.shape, fill, column.dtype)
+        out[self.cells] = column
         return out
 
-    price = {k: np.log(wide(bars[k].to_numpy(float))) for k in ("open", "high", "low", "close")}
-    close = wide(bars["close"].to_numpy(float))
-    volume, date = wide(bars["volume"].to_numpy(float)), bars["date"].to_numpy("datetime64[ns]")
-    split = _splits(wide(date, np.datetime64("NaT")), length, config)
-    parts = F.bar_parts(price)
-    x = F.har_inputs(parts)
-    known_scale = {} if fitted is None else {k: np.asarray(v, float) for k, v in fitted.items()}
-    har = known_scale.get("har")
-    if har is None:  # it looks HAR_STEPS ahead, whatever the horizon: purge by that
-        purged = _splits(
-            wide(date, np.datetime64("NaT")),
-            length,
-            replace(config, horizon=max(ahead, F.HAR_STEPS)),
-        )
-        har = F.fit_har(x, parts["variance"], purged == 0)
-    sigma = np.exp((x * har).sum(-1))  # [S, T]
-
-    found = F.observed_features(parts, volume, sigma)
-    code = wide(pd.factorize(date, use_na_sentinel=True)[0], -1)
-    found |= F.market_features(
-        found["return"], found["volatility_0.15"] - found["volatility_0.015"], code
-    )
-    names = _chosen(config.observed, F.OBSERVED)
-    observed = np.stack([found[n] for n in names], axis=-1)
-    fitted = known_scale or {"har": har, **_standard(observed[split == 0], names)}
-    observed = (observed - fitted["center"]) / fitted["spread"]
-    observed = np.clip(
-        np.nan_to_num(observed, nan=0.0, posinf=F.CLIP, neginf=-F.CLIP), -F.CLIP, F.CLIP
-    )
-    steps = (
-        np.stack([_ahead(price["close"], h) for h in range(1, ahead + 1)], axis=-1)
-        - price["close"][..., None]
-    )
-    target = steps / (sigma[..., None] * np.sqrt(np.arange(1, ahead + 1)))
-
-    flat = _Flat(length, ahead, cells)
-    symbols = tuple(symbol[first].tolist())
-    chosen = _chosen(input_names(config)["known"], F.KNOWN)
-    dates, known, static, outrun = _calendar(
-        date, symbols, length, volume, ahead, calendar, "session" in chosen
-    )
-    columns = [F.KNOWN.index(n) for n in chosen]
-    return Panel(
-        config, symbols, flat.start, length, dates, flat(close, np.nan),
-        flat(observed, 0.0).astype(np.float32), known[:, columns].astype(np.float32), static.astype(np.float32),
-        flat(target, np.nan).astype(np.float32), flat(sigma, np.nan).astype(np.float32), flat(split, 3), fitted, outrun,
-    )  # fmt: skip
-
-
-class _Flat:
-    """Turns [S, T, …] into rows [R, …] with H spare rows after each symbol's bars."""
-
-    def __init__(self, length: np.ndarray, ahead: int, cells: np.ndarray):
-        self.start = np.r_[0, np.cumsum(length + ahead)[:-1]]
-        self.rows, self.cells = int((length + ahead).sum()), cells
-        self.target = np.concatenate(
-            [s + np.arange(n) for s, n in zip(self.start, length, strict=True)]
-        )
-
-    def __call__(self, x: np.ndarray, fill: float) -> np.ndarray:
-        out = np.full((self.rows, *x.shape[2:]), fill, x.dtype)
-        out[self.target] = x[self.cells]
+    def flat(self, values: np.ndarray, fill: float) -> np.ndarray:
+        """[S, T, …] as rows [R, …]."""
+        out = np.full((self.rows, *values.shape[2:]), fill, values.dtype)
+        out[self.target] = values[self.cells]
         return out
 
 
@@ -291,44 +319,101 @@ def _shift_position(position: np.ndarray, h: int) -> np.ndarray:
     )
 
 
-def _calendar(
-    date, symbols, length, volume, ahead, calendar, lengths
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, tuple[str, int]]]:
-    """Dates [R] and known features [R, F_k] with H sessions ahead of each symbol's end; static features [S, F_s].
+class _Dates(NamedTuple):
+    """What the dates of a symbol tell; many share them."""
 
-    And by symbol, where its calendar tells fewer than H dates ahead, its name and how many.
-    """
-    dates, known, static, outrun, done, begin = [], [], [], {}, {}, 0
-    for s, (symbol, size) in enumerate(zip(symbols, length, strict=True)):
-        own = date[begin : begin + size]
-        begin += size
-        times = pd.DatetimeIndex(own)
-        key = (
-            own.tobytes(),
-            calendar_of(times, symbol, calendar),
-        )  # most symbols of a panel share them
-        if key not in done:
-            minutes = bar_minutes(times)
-            minutes = minutes if np.isfinite(minutes) else 1440.0  # a single bar counts as daily
-            future, told = sessions_ahead(times, ahead, key[1])
-            full = np.r_[own, future.to_numpy("datetime64[ns]")]
-            session = (
-                session_lengths(pd.DatetimeIndex(full), key[1])
-                if lengths and minutes < 1.5 * 1440
-                else None
-            )
-            known_rows = F.known_features(full, minutes, session)
-            has = bool(known_rows[0, F.KNOWN.index("has_calendar")])
-            weekends = has and bool((times.day_of_week >= 5).any())
-            bar_length = np.log10(max(minutes, 1e-3) / 1440) if has else 0.0
-            done[key] = full, known_rows, bar_length, float(weekends), float(has), told
-        full, known_rows, bar_length, weekends, has, told = done[key]
-        if told < ahead:
-            outrun[symbol] = key[1], told
-        dates.append(full)
-        known.append(known_rows)
-        static.append([bar_length, weekends, float(np.isfinite(volume[s]).any()), has])
-    return np.concatenate(dates), np.concatenate(known), np.array(static), outrun
+    line: Timeline | None  # None where there are no dates
+    date: np.ndarray  # [R] with H dates ahead, as the source has them
+    known: np.ndarray  # [R, F_k]
+    static: tuple[float, float, float]  # bar_length, weekends, has_calendar
+    told: int  # how many dates ahead the calendar tells
+
+
+class _Times(NamedTuple):
+    """What the dates of all symbols tell."""
+
+    date: np.ndarray  # [R]
+    known: np.ndarray  # [R, F_k]
+    static: np.ndarray  # [S, 3]
+    session: np.ndarray  # [S, T] number of each bar's session
+    others: list[np.ndarray]  # [S, T] those of other markets
+    outrun: dict[str, tuple[str, int]]
+    notes: dict[str, list[str]]
+
+
+def _times(bars: pd.DataFrame, grid: _Grid, calendar: Any, with_lengths: bool) -> _Times:
+    """Dates ahead, known inputs and sessions, computed once for all symbols with the same dates."""
+    zones, dates = bars.attrs.get("zones", {}), bars["date"].to_numpy("datetime64[ns]")
+    distinct: dict[tuple, int] = {}
+    every: list[_Dates] = []
+    which = np.zeros(len(grid.symbols), int)
+    for s, (symbol, first, size) in enumerate(zip(grid.symbols, grid.first, grid.length)):
+        stamps, zone = dates[first : first + size], zones.get(symbol)
+        given = calendar.get(symbol) if isinstance(calendar, Mapping) else None
+        key = stamps.tobytes(), zone, exchange_of(symbol), repr(given)
+        if key not in distinct:
+            distinct[key] = len(every)
+            market = market_of(pd.DatetimeIndex(stamps), symbol, calendar, zone)
+            every.append(_dates(stamps, market, grid.horizon, with_lengths))
+        which[s] = distinct[key]
+    symbols = [every[i] for i in which]
+    outrun = {
+        symbol: (d.line.market.calendar, d.told)
+        for symbol, d in zip(grid.symbols, symbols)
+        if d.told < grid.horizon
+    }
+    joined = join_markets([d.line for d in every if d.line])
+    if every[0].line is None:
+        session, others = np.full(grid.cells.shape, -1), []
+    else:
+        session = grid.wide(np.concatenate([joined.session[i] for i in which]), -1)
+        seen = np.concatenate([joined.others[i] for i in which], axis=1)
+        others = [grid.wide(row, -1) for row in seen]
+    return _Times(
+        date=np.concatenate([d.date for d in symbols]),
+        known=np.concatenate([d.known for d in symbols]),
+        static=np.array([d.static for d in symbols]),
+        session=session,
+        others=others,
+        outrun=outrun,
+        notes=_apart(grid.symbols, which, joined),
+    )
+
+
+def _dates(stamps: np.ndarray, market: Market, horizon: int, with_lengths: bool) -> _Dates:
+    """Dates ahead and known inputs of bars at `stamps` [R]."""
+    local = market.market_time(stamps)
+    future, told = sessions_ahead(pd.DatetimeIndex(local), horizon, market.calendar)
+    future = future.to_numpy("datetime64[ns]")
+    full = np.concatenate([local, future])
+    step = step_of(recent(pd.DatetimeIndex(local)))
+    minutes = float(step / np.timedelta64(1, "m"))
+    lengths = None
+    if with_lengths and step < 1.5 * DAY:
+        lengths = session_lengths(pd.DatetimeIndex(full), market.calendar)
+    known = F.known_features(full, minutes, lengths)
+    date = np.concatenate([stamps, market.source_time(future)])
+    if np.isnat(local).any():
+        return _Dates(None, date, known, (0.0, 0.0, 0.0), told)
+    static = np.log10(max(minutes, 1e-3) / 1440), float((weekday_of(local) >= 5).any()), 1.0
+    return _Dates(Timeline(local, step, market), date, known, static, told)
+
+
+def _apart(symbols: tuple[str, ...], which: np.ndarray, joined: Joined) -> dict[str, list[str]]:
+    """By symbol of an unknown time zone, a sentence on the markets that it is forecast without."""
+    notes = {}
+    for symbol, i in zip(symbols, which):
+        if not joined.timed or joined.timed[i]:
+            continue
+        group = joined.group[i]
+        others = [o for o, j in zip(symbols, which) if joined.group[j] != group]
+        if others:
+            more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+            notes[symbol] = [
+                f"The time zone of {symbol} is unknown, so bars of other markets ({others[0]}{more}) are "
+                "no input to its forecast; give a time-zone-aware index or a calendar."
+            ]
+    return notes
 
 
 def blocks(
