@@ -155,11 +155,10 @@ def panel_of(
         "known": _chosen(input_names(config)["known"], F.KNOWN),
     }
     column = {name: grid.wide(bars[name].to_numpy(float)) for name in ("close", "volume")}
-    date = grid.wide(bars["date"].to_numpy("datetime64[ns]"), np.datetime64("NaT"))
-    split = _splits(date, grid.length, config)
 
     # Times: dates ahead and known inputs, and the sessions of all markets that a bar sees
     times = _times(bars, grid, calendar, "session" in names["known"])
+    split = _splits(times.local, grid.length, config)
 
     # The volatility scale; its fit looks HAR_STEPS ahead, whatever the horizon: purged by that
     price = {
@@ -169,7 +168,7 @@ def panel_of(
     har_inputs = F.har_inputs(parts)
     if fitted is None:
         longer = replace(config, horizon=max(horizon, F.HAR_STEPS))
-        purged = _splits(date, grid.length, longer)
+        purged = _splits(times.local, grid.length, longer)
         har = F.fit_har(har_inputs, parts["variance"], purged == 0)
     else:
         fitted = {name: np.asarray(values, float) for name, values in fitted.items()}
@@ -322,6 +321,7 @@ def _shift_position(position: np.ndarray, h: int) -> np.ndarray:
 class _Dates(NamedTuple):
     """What the dates of a symbol tell; many share them."""
 
+    local: np.ndarray  # [R] by the market's clock
     line: Timeline | None  # None where there are no dates
     date: np.ndarray  # [R] with H dates ahead, as the source has them
     known: np.ndarray  # [R, F_k]
@@ -335,6 +335,7 @@ class _Times(NamedTuple):
     date: np.ndarray  # [R]
     known: np.ndarray  # [R, F_k]
     static: np.ndarray  # [S, 3]
+    local: np.ndarray  # [S, T] dates by the markets' clocks
     session: np.ndarray  # [S, T] number of each bar's session
     others: list[np.ndarray]  # [S, T] those of other markets
     outrun: dict[str, tuple[str, int]]
@@ -373,6 +374,7 @@ def _times(bars: pd.DataFrame, grid: _Grid, calendar: Any, with_lengths: bool) -
         date=np.concatenate([d.date for d in symbols]),
         known=np.concatenate([d.known for d in symbols]),
         static=np.array([d.static for d in symbols]),
+        local=grid.wide(np.concatenate([d.local for d in symbols]), np.datetime64("NaT")),
         session=session,
         others=others,
         outrun=outrun,
@@ -394,9 +396,9 @@ def _dates(stamps: np.ndarray, market: Market, horizon: int, with_lengths: bool)
     known = F.known_features(full, minutes, lengths)
     date = np.concatenate([stamps, market.source_time(future)])
     if np.isnat(local).any():
-        return _Dates(None, date, known, (0.0, 0.0, 0.0), told)
+        return _Dates(local, None, date, known, (0.0, 0.0, 0.0), told)
     static = np.log10(max(minutes, 1e-3) / 1440), float((weekday_of(local) >= 5).any()), 1.0
-    return _Dates(Timeline(local, step, market), date, known, static, told)
+    return _Dates(local, Timeline(local, step, market), date, known, static, told)
 
 
 def _apart(symbols: tuple[str, ...], which: np.ndarray, joined: Joined) -> dict[str, list[str]]:
