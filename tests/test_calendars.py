@@ -14,7 +14,7 @@ from helpers import djia, one_sentence, python
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tftnhits.data import calendars
+from tftnhits.data import sessions
 from tftnhits.data.calendars import bar_minutes, calendar_of, next_sessions, session_lengths, sessions_ahead
 from tftnhits.errors import ConfigError, MissingDependency
 
@@ -451,10 +451,10 @@ def test_a_calendar_tells_as_far_as_it_goes():
 
 @needs_package
 def test_a_holiday_that_a_calendar_ends_on_is_known(monkeypatch):
-    full, days = calendars._sessions("XNYS", 2010, 2019), days_of("XNYS")
+    full, days = sessions._sessions("XNYS", 2010, 2019), days_of("XNYS")
     n, end = np.searchsorted(full.day, np.datetime64("2017-12-25")), np.datetime64("2017-12-25", "ns")
-    cut = calendars.Sessions(*(x[:n] for x in full[:6]), end, full.zone)
-    monkeypatch.setattr(calendars, "_sessions", lambda *_: cut)
+    cut = sessions.Sessions(*(x[:n] for x in full[:6]), end, full.zone)
+    monkeypatch.setattr(sessions, "_sessions", lambda *_: cut)
     past = days[days < "2017-12-22"][-300:]
     expected = stamps("2017-12-22", "2017-12-26", "2017-12-27")
     ahead, told = sessions_ahead(past, 3, "XNYS")
@@ -468,14 +468,14 @@ def test_a_holiday_that_a_calendar_ends_on_is_known(monkeypatch):
 def test_without_the_package_the_pattern_is_inferred(monkeypatch):
     dates = days_of("XNYS")[:300]
     monkeypatch.setitem(sys.modules, "exchange_calendars", None)
-    calendars._sessions.cache_clear()
+    sessions._sessions.cache_clear()
     try:
         assert calendar_of(dates, "X") is None and calendar_of(dates, "X", "24/7") == "24/7"
         with pytest.raises(MissingDependency, match="live-data") as caught:
             calendar_of(dates, "X", "XNYS")
         assert one_sentence(str(caught.value))
     finally:
-        calendars._sessions.cache_clear()
+        sessions._sessions.cache_clear()
 
 
 @needs_package

@@ -1,28 +1,21 @@
 """Bar times ahead: the sessions of an exchange where its calendar explains the bars, else a pattern.
 
-Calendars are those of exchange_calendars, by name. They know holidays and half days, those announced
-after the fact too (2012-10-29, a hurricane): for bars that end before one, that is hindsight.
+Calendars are those of exchange_calendars, by name; times are read by the market's own clock.
 """
 
 from __future__ import annotations
 
-import logging
 import re
-import warnings
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from ..errors import ConfigError, MissingDependency, shown
+from ..errors import ConfigError, shown
 from .patterns import (
     DAY,
     LATE,
-    RECENT_WEEKS,
-    WEEK,
-    TradingDays,
     midnight,
     pattern_ahead,
     periods_ahead,
@@ -31,21 +24,15 @@ from .patterns import (
     step_of,
     weekday_of,
 )
+from .sessions import ALWAYS, NO_TIME, Sessions, canonical_name, late_weeks, log, sessions_of
 
-DEFAULT, ALWAYS = "XNYS", "24/7"
-# Days back over which bars must agree with a calendar: all of a year's holidays come by
-PROOF = 371
-# Share of a calendar's sessions that bars may lack
-MISSING = 0.05
-# Share of bars that may lie outside the sessions, if the weekdays on which the calendar is closed are
-# so many times as many as those with such a bar: with less proof, any other exchange would do
-STRAY, HEEDED = 0.01, 4
-# Share of intraday bars within opening hours; with fewer, bars are placed by the time of day
-IN_HOURS = 0.9
-# Least share in hours that bars of an exchange have: 6.5 hours of the 16 with those around them
-EXTENDED = 1 / 3
+DEFAULT = "XNYS"
+PROOF = 371  # days back that a calendar must explain: all of a year's holidays come by
+MISSING = 0.05  # share of a calendar's sessions that bars may lack
+STRAY = 0.01  # share of bars that may lie outside them, if the calendar's closed weekdays have
+HEEDED = 4  # times as many as those with such a bar: with less proof, any exchange would do
+EXTENDED = 1 / 3  # least share in opening hours: 6.5 hours of the 16 with those around them
 SECOND = np.timedelta64(10**9, "ns")
-NO_TIME = np.timedelta64(0, "ns")
 
 _YAHOO = """
     L:XLON IL:XLON IR:XDUB PA:XPAR AS:XAMS BR:XBRU LS:XLIS MI:XMIL MC:XMAD DE:XETR F:XFRA SG:XSTU
@@ -65,8 +52,6 @@ SUFFIXES = dict(pair.split(":") for pair in _YAHOO.split())  # endings of Yahoo'
 ZONES = dict(pair.split(":") for pair in _ZONES.split())
 _COIN = re.compile(r"[A-Z0-9]+-(USD|USDT|USDC|EUR|GBP|BTC|ETH)")
 
-log = logging.getLogger("tftnhits")
-
 
 class Market(NamedTuple):
     """How to read the times of a symbol's bars."""
@@ -82,19 +67,6 @@ class Market(NamedTuple):
     def source_time(self, times: np.ndarray) -> np.ndarray:
         """Times [R] of the market's clock as their source would stamp them."""
         return moved(times, self.clock, self.zone)
-
-
-class Sessions(NamedTuple):
-    """An exchange's sessions [N], ascending; times are local, datetime64[ns]."""
-
-    day: np.ndarray  # the date that a session is named by, at midnight
-    open: np.ndarray
-    close: np.ndarray
-    break_start: np.ndarray  # NaT where there is no break
-    break_end: np.ndarray
-    full: np.ndarray  # number of a full session: its own, or the one before on a short day
-    end: np.datetime64  # last day that is known
-    zone: str
 
 
 def bar_minutes(dates: pd.DatetimeIndex) -> float:
@@ -159,7 +131,7 @@ def market_of(
         )
     given = calendar.get(symbol) if isinstance(calendar, Mapping) else calendar
     if given is not None:
-        given = _resolved(given)
+        given = canonical_name(given)
         if given == ALWAYS and zone is None:
             zone = "UTC"
     times = recent(dates)
@@ -198,104 +170,13 @@ def _clock(times: np.ndarray, name: str, zone: str | None, explained: bool) -> s
     """The zone to read times of a known zone in, by a calendar that explains them or does not."""
     if zone is None:
         return None
-    sessions = None if name == ALWAYS else sessions_of(name, times[0], times[-1])
+    sessions = sessions_of(name, times[0], times[-1])
     there = "UTC" if sessions is None else sessions.zone
     if step_of(times) < 0.9 * DAY:
         return there if explained else "UTC"
     local = moved(times, zone, there)
     more = np.sum(local == midnight(local)) - np.sum(times == midnight(times))
     return there if more > 0 or (explained and more == 0) else None
-
-
-def _resolved(name: str) -> str:
-    """`name` without aliases such as NYSE; raises ConfigError, MissingDependency."""
-    if name == ALWAYS:
-        return name
-    try:
-        from exchange_calendars import resolve_alias
-        from exchange_calendars.errors import InvalidCalendarName
-    except Exception as error:  # an old one fails with a new pandas in ways of its own
-        raise MissingDependency(
-            f"The calendar {shown(name)} needs exchange_calendars; pip install "
-            "'tftnhits[live-data]', or leave it out."
-        ) from error
-    try:
-        return resolve_alias(name)
-    except (InvalidCalendarName, TypeError) as error:  # TypeError: what has no hash
-        raise ConfigError(
-            f"There is no calendar {shown(name)}; give one of exchange_calendars, such as XNYS, "
-            "XLON, XETR, XTKS, XHKG or 24/7, or None to infer it from the bars."
-        ) from error
-
-
-def sessions_of(name: str, first: np.datetime64, last: np.datetime64) -> Sessions | None:
-    """The calendar's sessions in the decades of `first` to `last`; None if they can't be had."""
-    years = np.array([first, last]).astype("datetime64[Y]").astype(int) + 1970
-    start, end = np.clip(years, 1680, 2259) // 10 * 10
-    return _sessions(name, int(start), int(end) + 9)
-
-
-@lru_cache(maxsize=64)
-def _sessions(name: str, first: int, last: int) -> Sessions | None:
-    """Sessions of the years `first` to `last`: one takes as long to build as thirty, 0.1 s."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what pandas 3 says of exchange_calendars' code
-            return _local(*_built(name, pd.Timestamp(first, 1, 1), pd.Timestamp(last, 12, 31)))
-    except ImportError:
-        log.info("Holidays are not known: pip install 'tftnhits[live-data]' brings the calendars.")
-    except (
-        Exception
-    ) as error:  # beyond its range; and some fail with a new pandas in ways of their own
-        log.info("The calendar %s can't be had for %d to %d: %s", name, first, last, error)
-    return None
-
-
-def _built(name: str, start: pd.Timestamp, end: pd.Timestamp):
-    """The library's calendar from `start` to `end`, or as much of that as it knows; its last day."""
-    from exchange_calendars import get_calendar
-
-    try:
-        return get_calendar(name, start, end), end
-    except ValueError:  # one of them is beyond its bounds
-        usual = get_calendar(name)
-        end = min(end, usual.bound_max() or end)
-        return get_calendar(name, max(start, usual.bound_min() or start), end), end
-
-
-def _local(calendar, end: pd.Timestamp) -> Sessions:
-    """The library's schedule in local time."""
-    table = calendar.schedule
-    columns = ("open", "close", "break_start", "break_end")
-    times = {
-        name: table[name].dt.tz_convert(calendar.tz).dt.tz_localize(None).to_numpy("datetime64[ns]")
-        for name in columns
-    }
-    short = table.index.isin(calendar.early_closes) | table.index.isin(calendar.late_opens)
-    full = np.maximum.accumulate(np.where(short, np.argmin(short), np.arange(len(table))))
-    day = table.index.to_numpy("datetime64[ns]")
-    return Sessions(day=day, full=full, end=end.to_datetime64(), zone=str(calendar.tz), **times)
-
-
-def session_at(s: Sessions, times: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The session in whose hours a time lies, else that of its date; whether in hours; or in any."""
-    number = np.maximum(np.searchsorted(s.open, times, side="right") - 1, 0)
-    inside = (times >= s.open[number]) & (times <= s.close[number])
-    dated, has_session = session_on(s, times)
-    return np.where(inside, number, dated), inside, inside | has_session
-
-
-def session_on(s: Sessions, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The session of each time's date [R], and whether there is one [R]."""
-    days = midnight(times)
-    number = np.minimum(np.searchsorted(s.day, days), len(s.day) - 1)
-    return number, s.day[number] == days
-
-
-def in_hours(s: Sessions, times: np.ndarray) -> bool:
-    """Whether intraday bars keep to the opening hours, of late."""
-    late = times[times > times[-1] - RECENT_WEEKS["intraday"] * WEEK]
-    return bool(session_at(s, late)[1].mean() >= IN_HOURS)
 
 
 def _explains(name: str, times: np.ndarray) -> bool:
@@ -309,14 +190,13 @@ def _explains(name: str, times: np.ndarray) -> bool:
     if s is None:
         return False
     if step >= 1.5 * DAY:
-        return periods_ahead(times, step, 1, _trading_days(s))[1]
+        return periods_ahead(times, step, 1, s.trading_days(late[0], late[-1] + 31 * DAY))[1]
     late = late[(late >= s.day[0]) & (late < s.end + DAY)]
+    number, in_hours, in_session = s.at(late)
     if step > 0.9 * DAY:
-        number, in_session = session_on(s, late)
-        inside = in_session
-    else:
-        number, inside, in_session = session_at(s, late)
-    if not in_session.any() or inside.mean() < EXTENDED:
+        number, in_session = s.on(late)
+        in_hours = in_session
+    if not in_session.any() or in_hours.mean() < EXTENDED:
         return False
     number, stray = number[in_session], late[~in_session]
     span = number[-1] - number[0] + 1
@@ -327,10 +207,6 @@ def _explains(name: str, times: np.ndarray) -> bool:
         if unlike or len(stray) > max(1, STRAY * len(late)):
             return False
     return bool(span - len(np.unique(number)) <= max(1, MISSING * span))
-
-
-def _trading_days(s: Sessions) -> TradingDays:
-    return TradingDays(s.day.astype("datetime64[D]"), s.end.astype("datetime64[D]"))
 
 
 def next_sessions(
@@ -373,19 +249,20 @@ def sessions_ahead(
 def _in_sessions(
     name: str | None, times: np.ndarray, horizon: int
 ) -> tuple[np.ndarray | None, np.datetime64 | None]:
-    """Bar times ahead by the calendar, as far as it tells, and up to when; None if it says nothing."""
+    """Times ahead by the calendar, as far as it tells, and up to when; None if it says nothing."""
     last, step = times[-1], step_of(times)
-    if name == ALWAYS and step < 1.5 * DAY:
-        return last + (DAY if step > 0.9 * DAY else step) * np.arange(1, horizon + 1), None
-    if name is None or name == ALWAYS:
+    if name is None or (name == ALWAYS and step >= 1.5 * DAY):
         return None, None
-    until = last + 30 * DAY + 2 * horizon * max(step, DAY)
+    if name == ALWAYS:
+        return last + (DAY if step > 0.9 * DAY else step) * np.arange(1, horizon + 1), None
+    until = last + 31 * DAY + 2 * horizon * max(step, DAY)
     s = sessions_of(name, times[0], until)
-    if s is None or last < s.day[0]:
-        return (None if step >= 1.5 * DAY else times[:0]), None
     if step >= 1.5 * DAY:
-        ahead, by_sessions = periods_ahead(times, step, horizon, _trading_days(s))
+        days = s and s.trading_days(times[-LATE:][0], until)
+        ahead, by_sessions = periods_ahead(times, step, horizon, days)
         return (ahead if by_sessions else None), None
+    if s is None or last < s.day[0]:
+        return times[:0], None
     if step > 0.9 * DAY:
         ahead = s.day[s.day > midnight(last)][:horizon] + (last - midnight(last))
     else:
@@ -396,56 +273,40 @@ def _in_sessions(
 
 
 def _slots_ahead(s: Sessions, times: np.ndarray, step: np.timedelta64, horizon: int) -> np.ndarray:
-    """Bar times ahead at the usual places in the sessions, up to each one's close."""
-    late = times[times > times[-1] - RECENT_WEEKS["intraday"] * WEEK]
-    hours = in_hours(s, times)
-    base = s.open if hours else s.day  # bars of hours of their own are placed by the time of day
+    """Bar times ahead at the usual places in the sessions, fewer in short ones."""
+    late = late_weeks(times)
+    in_hours = s.holds_hours(times)
+    # Bars of hours of their own are placed by the time of day
+    base = s.open if in_hours else s.day
     number = np.maximum(np.searchsorted(base, late, side="right") - 1, 0)
-    usual = _usual_places(s, number, late - base[number])
-    grid = hours and not len(usual) and step >= SECOND
-    if grid:  # each step of the hours, but for the break
-        full = s.full[number[-1]]
-        length = s.close[full] - s.open[full]
-        usual = np.arange((late[-1] - base[number[-1]]) % step, length + step, step)
-    at = np.arange(number[-1], min(number[-1] + horizon + 10, len(base)))[:, None]
-    ahead = base[at] + usual  # [sessions, places]
-    if hours:
-        keep = _open_at(s, at, ahead, stamped_with_end(s, late), grid)
-    else:  # they end as much earlier on half days as the exchange's do
-        close = s.close - s.day
-        earlier = np.maximum(close[s.full] - close, NO_TIME)
-        keep = usual <= usual.max(initial=NO_TIME) - earlier[at]
-    return ahead[keep & (ahead > times[-1])][:horizon]
-
-
-def stamped_with_end(s: Sessions, times: np.ndarray) -> bool:
-    """Whether intraday bars are stamped with their end."""
-    return bool(np.isin(times, s.close).sum() > np.isin(times, s.open).sum())
-
-
-def _open_at(
-    s: Sessions, at: np.ndarray, times: np.ndarray, with_end: bool, grid: bool
-) -> np.ndarray:
-    """Whether bars `times` [sessions, places] of the sessions `at` are made in their hours.
-
-    Breaks are heeded on a `grid` of even steps: a usual bar that begins in the break outlasts it.
-    """
-    start, stop = s.break_start[at], s.break_end[at]
-    if with_end:
-        is_open = (times > s.open[at]) & (times <= s.close[at])
-        in_break = (times > start) & (times <= stop)
-    else:
-        is_open = times < s.close[at]
-        in_break = (times >= start) & (times < stop)
-    return is_open & ~(in_break & grid)
-
-
-def _usual_places(s: Sessions, number: np.ndarray, offset: np.ndarray) -> np.ndarray:
-    """Offsets from a session's start at which bars are usual; empty if no whole session is known."""
+    offset = late - base[number]
     # The first session and the last one may be cut
     whole = (s.full[number] == number) & (number > number[0]) & (number < number[-1])
     usual, count = np.unique(offset[whole & (offset < DAY)], return_counts=True)
-    return usual[2 * count >= len(np.unique(number[whole]))]
+    usual = usual[2 * count >= len(np.unique(number[whole]))]
+    if not len(usual) and in_hours and step >= SECOND:
+        usual = _even_places(s, s.full[number[-1]], offset[-1] % step, step, s.ends_bars(late))
+    # The last place comes earlier by as much as a session is shorter than a full one
+    at = np.arange(number[-1], min(number[-1] + horizon + 10, len(base)))
+    length = s.close - base
+    earlier = np.maximum(length[s.full[at]] - length[at], NO_TIME)
+    ahead = base[at, None] + usual  # [sessions, places]
+    keep = usual <= usual.max(initial=NO_TIME) - earlier[:, None]
+    return ahead[keep & (ahead > times[-1])][:horizon]
+
+
+def _even_places(
+    s: Sessions, full: int, first: np.timedelta64, step: np.timedelta64, with_end: bool
+) -> np.ndarray:
+    """Offsets of each step in a full session's hours, but for the break; of bars' ends or starts."""
+    places = np.arange(first, s.close[full] - s.open[full] + step, step)
+    times = s.open[full] + places
+    start, stop = s.break_start[full], s.break_end[full]
+    if with_end:
+        return places[
+            (places > NO_TIME) & (times <= s.close[full]) & ~((times > start) & (times <= stop))
+        ]
+    return places[(times < s.close[full]) & ~((times >= start) & (times < stop))]
 
 
 def session_lengths(dates: pd.DatetimeIndex, calendar: str | None) -> np.ndarray:
@@ -455,13 +316,12 @@ def session_lengths(dates: pd.DatetimeIndex, calendar: str | None) -> np.ndarray
     part of a session.
     """
     times, out = plain(dates), np.zeros(len(dates))
-    if calendar in (None, ALWAYS) or not len(times) or np.isnat(times).any():
-        return out
-    s = sessions_of(calendar, times.min(), times.max())
+    known = len(times) and not np.isnat(times).any()
+    s = sessions_of(calendar, times.min(), times.max()) if known else None
     if s is None:
         return out
     pause = s.break_end - s.break_start
     length = s.close - s.open - np.where(np.isnat(pause), NO_TIME, pause)
-    number, _, in_session = session_at(s, times)
+    number, _, in_session = s.at(times)
     out[in_session] = np.log(length / length[s.full])[number[in_session]]
     return out

@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import calendars as C
+from .calendars import Market, moved
 from .patterns import DAY, midnight
+from .sessions import ALWAYS, NO_TIME, Sessions, sessions_of
 
 ALIKE = 0.98  # share of the stamps of a common span that symbols of one market have in common
 WITHIN = 0.99  # share that a symbol with gaps has in common with a market whose calendar is known
@@ -25,7 +26,7 @@ class Timeline(NamedTuple):
 
     times: np.ndarray  # datetime64[ns]
     step: np.timedelta64
-    market: C.Market
+    market: Market
 
 
 class Joined(NamedTuple):
@@ -85,17 +86,15 @@ def _adopted(line: Timeline, lines: Sequence[Timeline]) -> Timeline:
     """A timeline with too many gaps for a calendar, read by that of another one which it is part of."""
     if line.market.calendar is None and line.market.zone is None:
         for other in lines:
-            if other.market.calendar not in (None, C.ALWAYS) and _same_length(line, other):
+            if other.market.calendar not in (None, ALWAYS) and _same_length(line, other):
                 mine, theirs = _common_span(line.times, other.times)
                 if 0 < WITHIN * len(mine) <= np.isin(mine, theirs).sum():
-                    return line._replace(market=C.Market(other.market.calendar))
+                    return line._replace(market=Market(other.market.calendar))
     return line
 
 
-def _sessions(line: Timeline) -> C.Sessions | None:
-    if line.market.calendar in (None, C.ALWAYS):
-        return None
-    return C.sessions_of(line.market.calendar, line.times[0], line.times[-1])
+def _sessions(line: Timeline) -> Sessions | None:
+    return sessions_of(line.market.calendar, line.times[0], line.times[-1])
 
 
 def _zone_of(line: Timeline) -> str | None:
@@ -104,10 +103,10 @@ def _zone_of(line: Timeline) -> str | None:
     if line.step < 0.9 * DAY:
         if market.zone is not None:
             return market.clock or market.zone
-        return s.zone if s is not None and C.in_hours(s, line.times) else None
+        return s.zone if s is not None and s.holds_hours(line.times) else None
     if s is not None:
         return s.zone
-    return market.clock or market.zone or ("UTC" if market.calendar == C.ALWAYS else None)
+    return market.clock or market.zone or ("UTC" if market.calendar == ALWAYS else None)
 
 
 def _closes(line: Timeline, zone: str | None) -> tuple[np.ndarray, np.ndarray] | None:
@@ -125,22 +124,22 @@ def _closes(line: Timeline, zone: str | None) -> tuple[np.ndarray, np.ndarray] |
     else:
         sees, seen = midnight(times), midnight(times) + DAY
         if step >= 1.5 * DAY:
-            seen = seen + step + (3 * DAY if step >= 27 * DAY else C.NO_TIME)
-        elif line.market.calendar == C.ALWAYS:
+            seen = seen + step + (3 * DAY if step >= 27 * DAY else NO_TIME)
+        elif line.market.calendar == ALWAYS:
             sees = np.where(times == sees, seen, sees)
         elif s is not None:
-            number, in_session = C.session_on(s, times)
+            number, in_session = s.on(times)
             sees = np.where(in_session, s.close[number], sees)
             seen = np.where(in_session, s.close[number], seen)
-    return C.moved(sees, zone, "UTC").view(np.int64), C.moved(seen, zone, "UTC").view(np.int64)
+    return moved(sees, zone, "UTC").view(np.int64), moved(seen, zone, "UTC").view(np.int64)
 
 
-def _intraday_closes(times: np.ndarray, step: np.timedelta64, s: C.Sessions | None) -> np.ndarray:
+def _intraday_closes(times: np.ndarray, step: np.timedelta64, s: Sessions | None) -> np.ndarray:
     if s is None:
         return times + step
-    if C.stamped_with_end(s, times):
+    if s.ends_bars(times):
         return times
-    number, inside, _ = C.session_at(s, times)
+    number, inside, _ = s.at(times)
     cut = inside & (times < s.close[number])
     return np.where(cut, np.minimum(times + step, s.close[number]), times + step)
 

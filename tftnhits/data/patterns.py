@@ -1,7 +1,7 @@
-"""Bar times ahead by the pattern of those before: the usual weekdays, times of the week, days of the month.
+"""Bar times ahead by the pattern of those before: weekdays, times of the week, days of the month.
 
-Times are arrays [R] of datetime64[ns], distinct and ascending (`recent`). Holidays are not known, but
-for the sessions of a calendar that are handed in.
+Times are arrays [R] of datetime64[ns], distinct and ascending (`recent`). Holidays are known only
+where a calendar's sessions are handed in.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def plain(dates: pd.DatetimeIndex) -> np.ndarray:
 
 
 def step_of(times: np.ndarray) -> np.timedelta64:
-    """Median step, the lower of two, so that few days around a weekend are daily; DAY for one time."""
+    """Median step, the lower of two, so that few days around a weekend are daily; or else a day."""
     if len(times) < 2:
         return DAY
     middle = (len(times) - 2) // 2
@@ -65,7 +65,7 @@ def weekday_of(times: np.ndarray) -> np.ndarray:
 def pattern_ahead(
     times: np.ndarray, step: np.timedelta64, horizon: int, after: np.datetime64 | None = None
 ) -> np.ndarray:
-    """The `horizon` bar times after `times`, which are `step` apart; up to a day, after `after` too."""
+    """The `horizon` bar times after `times`, `step` apart; those of up to a day after `after` too."""
     after = times[-1] if after is None else max(after, times[-1])
     if step >= 1.5 * DAY:
         return periods_ahead(times, step, horizon)[0]
@@ -117,7 +117,7 @@ def _next_slots(
 
 
 def _slots(times: np.ndarray) -> np.ndarray:
-    """Offsets from Monday 00:00, ascending, at which bars are usual; empty without such a pattern."""
+    """Offsets from Monday 00:00 at which bars are usual, ascending; empty if there is no pattern."""
     last = times[-1]
     span = min(RECENT_WEEKS["intraday"], int((last - times[0]) // WEEK))
     if span >= 2:
@@ -140,30 +140,25 @@ def _slots(times: np.ndarray) -> np.ndarray:
 def periods_ahead(
     times: np.ndarray, step: np.timedelta64, horizon: int, sessions: TradingDays | None = None
 ) -> tuple[np.ndarray, bool]:
-    """Times ahead of bars longer than a day: by the pattern that misses fewest of the late ones.
+    """Times ahead of bars longer than a day, and whether they are among the `sessions`.
 
-    Parameters
-    ----------
-    times : bar times [R], and their median step
-    horizon : how many are asked for
-    sessions : trading days, where a calendar may tell the first or the last one of a week or month
-
-    Returns
-    -------
-    The times ahead, fewer than `horizon` where the sessions end before; whether they are sessions.
+    The pattern is taken that misses fewest of the late stamps, and the plain one if each misses too
+    many. There are fewer than `horizon` times where the sessions that they go by end before.
     """
     if step % DAY:
         return times[-1] + step * np.arange(1, horizon + 1), False
     days = times[-LATE:].astype("datetime64[D]")
     until = days[-1] + 2 * (step // DAY) * (horizon + 1)
+    ahead = _plain(days, step, until)
     fewest, by_sessions = MISSES * len(days), False
-    ahead = _plain_stamps(days, step, until)
     for is_session, stamps in _patterns(days, step, until, sessions):
         # The last bar is left out: its period may not be over
         before = stamps[(stamps >= days[0]) & (stamps < days[-1])]
         misses = len(np.setxor1d(before, days[:-1], assume_unique=True))
         if misses < fewest:
-            fewest, ahead, by_sessions = misses, stamps, is_session
+            ahead, fewest, by_sessions = stamps, misses, is_session
+        if not fewest:
+            break
     ahead = ahead[ahead > days[-1]][:horizon].astype("datetime64[ns]")
     return ahead + (times[-1] - midnight(times[-1:])), by_sessions
 
@@ -171,60 +166,46 @@ def periods_ahead(
 def _patterns(
     days: np.ndarray, step: np.timedelta64, until: np.datetime64, sessions: TradingDays | None
 ) -> Iterator[tuple[bool, np.ndarray]]:
-    """Whether they are sessions, and stamps to `until`, by each pattern; on a tie the earlier counts.
+    """Stamps to `until` by each pattern, and whether they are sessions; on a tie the first counts.
 
     So last sessions come before labels (Fridays), and labels (Mondays) before first sessions.
     """
-    every = max(1, round(step / DAY / MONTH_DAYS))
     in_sessions = sessions is not None and len(days) > 3 and np.isin(days, sessions.days).all()
     if in_sessions:
-        yield True, period_sessions(days, step, until, sessions, last=True)
-    yield False, _plain_stamps(days, step, until)
-    if step >= 27 * DAY:
-        yield False, business_month(days, every, until, last=True)
-        yield False, business_month(days, every, until, last=False)
-        yield False, repeated_steps(days, np.array([step // DAY]), until)
+        yield True, period_days(days, step, until, sessions, last=True)
+    yield False, _plain(days, step, until)
+    every_day = np.arange(days[0] - 31, until + 32)
+    weekdays = TradingDays(every_day[np.is_busday(every_day)], every_day[-1])
+    yield False, period_days(days, step, until, weekdays, last=True)
+    yield False, period_days(days, step, until, weekdays, last=False)
     if 13 * DAY <= step <= 18 * DAY:
         yield False, half_months(days, until)
     if in_sessions:
-        yield True, period_sessions(days, step, until, sessions, last=False)
-    steps = np.diff(days).astype(np.int64)
-    for count in range(2, CYCLE + 1):
+        yield True, period_days(days, step, until, sessions, last=False)
+    steps = np.diff(days).astype(int)
+    for count in range(1, CYCLE + 1):
         if len(steps) > 2 * count:
             yield False, repeated_steps(days, steps[-count:], until)
 
 
-def _plain_stamps(days: np.ndarray, step: np.timedelta64, until: np.datetime64) -> np.ndarray:
+def _plain(days: np.ndarray, step: np.timedelta64, until: np.datetime64) -> np.ndarray:
     """The same day of the month for months and longer bars, else even steps."""
     if step >= 27 * DAY:
         return day_of_month(days, max(1, round(step / DAY / MONTH_DAYS)), until)
     return repeated_steps(days, np.array([step // DAY]), until)
 
 
-def _months(days: np.ndarray, every: int, until: np.datetime64) -> np.ndarray:
-    """Each `every`-th month, on and back from the last day's, of the first day to `until`."""
-    month = days[-1].astype("datetime64[M]")
-    back = (month - days[0].astype("datetime64[M]")).astype(int) // every
-    on = (until.astype("datetime64[M]") - month).astype(int) // every
-    return month + every * np.arange(-back, on + 1)
-
-
 def day_of_month(days: np.ndarray, every: int, until: np.datetime64) -> np.ndarray:
-    """The same day of each month: the 1st, the 15th; the 30th or else the last; the last."""
-    number = days - days.astype("datetime64[M]").astype("datetime64[D]")
-    months = _months(days, every, until)
-    ends = (months + 1).astype("datetime64[D]") - 1
+    """The same day of each `every`-th month: the 1st, the 15th; the 30th or else the last; the last."""
+    months = days.astype("datetime64[M]")
+    back = (months[-1] - months[0]).astype(int) // every
+    on = (until.astype("datetime64[M]") - months[-1]).astype(int) // every
+    chosen = months[-1] + every * np.arange(-back, on + 1)
+    ends = (chosen + 1).astype("datetime64[D]") - 1
     if np.isin(days, ends).all():
         return ends
-    return np.minimum(months.astype("datetime64[D]") + number.max(), ends)
-
-
-def business_month(days: np.ndarray, every: int, until: np.datetime64, last: bool) -> np.ndarray:
-    """The first or the last weekday, Monday to Friday, of each month."""
-    months = _months(days, every, until)
-    if last:
-        return np.busday_offset((months + 1).astype("datetime64[D]") - 1, 0, roll="backward")
-    return np.busday_offset(months.astype("datetime64[D]"), 0, roll="forward")
+    latest = (days - months.astype("datetime64[D]")).max()
+    return np.minimum(chosen.astype("datetime64[D]") + latest, ends)
 
 
 def half_months(days: np.ndarray, until: np.datetime64) -> np.ndarray:
@@ -234,31 +215,32 @@ def half_months(days: np.ndarray, until: np.datetime64) -> np.ndarray:
 
 def repeated_steps(days: np.ndarray, steps: np.ndarray, until: np.datetime64) -> np.ndarray:
     """Days on and back from the last one by `steps` [C] (in days), over and over."""
-    length = int((until - days[0]).astype(int) // steps.sum() + 1)
-    back = days[-1] - np.cumsum(np.tile(steps[::-1], length))[::-1]
-    on = days[-1] + np.cumsum(np.tile(steps, length))
+    times = int((until - days[0]).astype(int) // steps.sum() + 1)
+    back = days[-1] - np.cumsum(np.tile(steps[::-1], times))[::-1]
+    on = days[-1] + np.cumsum(np.tile(steps, times))
     return np.concatenate([back, days[-1:], on])
 
 
-def period_sessions(
-    days: np.ndarray, step: np.timedelta64, until: np.datetime64, sessions: TradingDays, last: bool
+def period_days(
+    days: np.ndarray, step: np.timedelta64, until: np.datetime64, open_on: TradingDays, last: bool
 ) -> np.ndarray:
-    """The first or the last session of each week or month, or of every so many."""
+    """The first or the last trading day of each week or month, or of every so many."""
     monthly = step >= 27 * DAY
-    monday = MONDAY.astype("datetime64[D]")
 
     def period(day: np.ndarray) -> np.ndarray:
-        number = day.astype("datetime64[M]") if monthly else (day - monday) // 7
-        return number.astype(np.int64)
+        number = (
+            day.astype("datetime64[M]") if monthly else (day - MONDAY.astype("datetime64[D]")) // 7
+        )
+        return number.astype(int)
 
-    number = period(sessions.days)
+    number = period(open_on.days)
     if last:  # a period that is not known to its end has none
-        chosen = np.diff(number, append=period(sessions.end + 1)) > 0
+        chosen = np.diff(number, append=period(open_on.end + 1)) > 0
     else:
         chosen = np.diff(number, prepend=number[0]) > 0
     every = max(1, round(step / DAY / (MONTH_DAYS if monthly else 7)))
     anchor = period(days[-1])
     chosen &= (number - anchor) % every == 0
     # The last bar stands for its period, over or not
-    chosen &= (number != anchor) | (sessions.days <= days[-1])
-    return sessions.days[chosen & (sessions.days >= days[0]) & (sessions.days <= until)]
+    chosen &= (number != anchor) | (open_on.days <= days[-1])
+    return open_on.days[chosen & (open_on.days >= days[0]) & (open_on.days <= until)]
