@@ -13,9 +13,9 @@ import pandas as pd
 from ..config import PanelConfig
 from ..errors import ConfigError, DataError, HistoryTooShort
 from . import features as F
-from .calendars import Market, exchange_of, market_of, session_lengths, sessions_ahead
-from .markets import Joined, Timeline, join_markets
-from .patterns import DAY, recent, step_of, weekday_of
+from .calendars import session_lengths
+from .markets import LONGER, Timeline, join_markets, timelines, unseen_markets
+from .patterns import weekday_of
 from .repair import validate_bars
 
 SPLITS = ("train", "valid", "test")
@@ -148,67 +148,61 @@ def panel_of(
     calendar: str | Mapping[str, str | None] | None = None,
 ) -> Panel:
     """`make_panel` of validated bars (load_bars): to do it twice takes as long as the features."""
-    horizon = config.horizon
-    grid = _Grid(bars, horizon)
-    names = {
-        "observed": _chosen(config.observed, F.OBSERVED),
-        "known": _chosen(input_names(config)["known"], F.KNOWN),
-    }
-    column = {name: grid.wide(bars[name].to_numpy(float)) for name in ("close", "volume")}
+    grid, horizon = _Grid(bars, config.horizon), config.horizon
+    known_names = _chosen(input_names(config)["known"], F.KNOWN)
+    close = grid.wide(bars["close"].to_numpy(float))
+    volume = grid.wide(bars["volume"].to_numpy(float))
 
-    # Times: dates ahead and known inputs, and the sessions of all markets that a bar sees
-    times = _times(bars, grid, calendar, "session" in names["known"])
-    split = _splits(times.local, grid.length, config)
+    # Times: by each market's clock, dates ahead, and the sessions of all markets that a bar sees
+    lines, which = timelines(bars, grid.lengths, horizon, calendar)
+    times = grid.wide(np.concatenate([lines[i].times for i in which]), np.datetime64("NaT"))
+    known = [_known(line, known_names) for line in lines]
+    joined = join_markets(lines, which)
+    split = _splits(times, grid.length, config)
 
-    # The volatility scale; its fit looks HAR_STEPS ahead, whatever the horizon: purged by that
+    date = np.full(grid.rows, np.datetime64("NaT", "ns"))
+    date[grid.target] = bars["date"].to_numpy("datetime64[ns]")
+    date[grid.ahead] = np.stack([lines[i].market.source_time(lines[i].ahead) for i in which])
+
+    # Prices: their log returns, and the volatility scale that makes these of unit size
     price = {
         k: np.log(grid.wide(bars[k].to_numpy(float))) for k in ("open", "high", "low", "close")
     }
     parts = F.bar_parts(price)
-    har_inputs = F.har_inputs(parts)
-    if fitted is None:
-        longer = replace(config, horizon=max(horizon, F.HAR_STEPS))
-        purged = _splits(times.local, grid.length, longer)
-        har = F.fit_har(har_inputs, parts["variance"], purged == 0)
-    else:
-        fitted = {name: np.asarray(values, float) for name, values in fitted.items()}
-        har = fitted["har"]
-    sigma = np.exp((har_inputs * har).sum(-1))  # [S, T]
+    sigma, har = _scale(parts, times, grid.length, config, fitted)
 
-    # Observed inputs, standardised by the training split
-    features = F.observed_features(parts, column["volume"], sigma)
+    # Observed inputs: of the symbol itself, and of its market
+    features = F.observed_features(parts, volume, sigma)
     trend = features["volatility_0.15"] - features["volatility_0.015"]
-    features |= F.market_features(features["return"], trend, times.session, times.others)
-    observed = np.stack([features[name] for name in names["observed"]], axis=-1)
+    session, others = grid.wide(joined.session, -1), [grid.wide(x, -1) for x in joined.others]
+    features |= F.market_features(features["return"], trend, session, others)
+    names = _chosen(config.observed, F.OBSERVED)
+    observed = np.stack([features[name] for name in names], axis=-1)
     if fitted is None:
-        fitted = {"har": har, **_standard(observed[split == 0], names["observed"])}
-    observed = (observed - fitted["center"]) / fitted["spread"]
-    observed = np.nan_to_num(observed, nan=0.0, posinf=F.CLIP, neginf=-F.CLIP)
-    observed = np.clip(observed, -F.CLIP, F.CLIP)
+        fitted = {"har": har, **_standard(observed[split == 0], names)}
+    observed = _standardised(observed, fitted)
 
-    # Targets: cumulative log returns in units of the scale
-    ahead = np.stack([_ahead(price["close"], step) for step in range(1, horizon + 1)], axis=-1)
-    steps = ahead - price["close"][..., None]
-    target = steps / (sigma[..., None] * np.sqrt(np.arange(1, horizon + 1)))
-
-    has_volume = np.isfinite(column["volume"]).any(1)
-    static = np.insert(times.static, F.STATIC.index("has_volume"), has_volume, axis=1)
+    static = np.array([_static(lines[i], np.isfinite(v).any()) for i, v in zip(which, volume)])
     return Panel(
         config=config,
-        symbols=grid.symbols,
+        symbols=tuple(grid.lengths),
         start=grid.start,
         length=grid.length,
-        date=times.date,
-        close=grid.flat(column["close"], np.nan),
+        date=date,
+        close=grid.flat(close, np.nan),
         observed=grid.flat(observed, 0.0).astype(np.float32),
-        known=times.known[:, [F.KNOWN.index(n) for n in names["known"]]].astype(np.float32),
+        known=np.concatenate([known[i] for i in which]),
         static=static.astype(np.float32),
-        target=grid.flat(target, np.nan).astype(np.float32),
+        target=grid.flat(_targets(price["close"], sigma, horizon), np.nan).astype(np.float32),
         scale=grid.flat(sigma, np.nan).astype(np.float32),
         split=grid.flat(split, 3),
-        fitted=fitted,
-        outrun=times.outrun,
-        notes=times.notes,
+        fitted={name: np.asarray(values, float) for name, values in fitted.items()},
+        outrun={
+            symbol: (lines[i].market.calendar, lines[i].told)
+            for symbol, i in zip(grid.lengths, which)
+            if lines[i].told < horizon
+        },
+        notes=unseen_markets(tuple(grid.lengths), joined),
     )
 
 
@@ -218,25 +212,75 @@ class _Grid:
     def __init__(self, bars: pd.DataFrame, horizon: int):
         symbol = bars["symbol"].to_numpy()
         first = np.r_[0, np.flatnonzero(symbol[1:] != symbol[:-1]) + 1]
-        self.symbols = tuple(symbol[first].tolist())
-        self.first = first  # [S] first of the bars
-        self.length = np.diff(np.r_[first, len(symbol)])
-        self.start = np.r_[0, np.cumsum(self.length + horizon)[:-1]]
-        self.horizon, self.rows = horizon, len(symbol) + horizon * len(first)
+        self.length = np.diff(np.r_[first, len(symbol)])  # [S]
+        self.lengths = dict(zip(symbol[first].tolist(), self.length.tolist()))
+        self.start = np.r_[0, np.cumsum(self.length + horizon)[:-1]]  # [S]
+        self.rows = len(symbol) + horizon * len(first)
         self.cells = np.arange(self.length.max()) < self.length[:, None]
         self.target = np.arange(len(symbol)) + np.repeat(self.start - first, self.length)
+        self.ahead = (self.start + self.length)[:, None] + np.arange(horizon)  # [S, H]
 
-    def wide(self, column: np.ndarray, fill: float = np.nan) -> np.ndarray:
+    def wide(self, column: np.ndarray, fill: Any = np.nan) -> np.ndarray:
         """A column of bars as [S, T]."""
         out = np.full(self.cells.shape, fill, column.dtype)
         out[self.cells] = column
         return out
 
-    def flat(self, values: np.ndarray, fill: float) -> np.ndarray:
+    def flat(self, values: np.ndarray, fill: Any) -> np.ndarray:
         """[S, T, …] as rows [R, …]."""
         out = np.full((self.rows, *values.shape[2:]), fill, values.dtype)
         out[self.target] = values[self.cells]
         return out
+
+
+def _scale(
+    parts: dict[str, np.ndarray],
+    times: np.ndarray,
+    length: np.ndarray,
+    config: PanelConfig,
+    fitted: dict[str, np.ndarray] | None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The volatility forecast of each bar [S, T], and its coefficients, fitted if there are none."""
+    inputs = F.har_inputs(parts)
+    if fitted is not None:
+        har = np.asarray(fitted["har"], float)
+    else:  # it looks HAR_STEPS ahead, whatever the horizon: purged by that
+        longer = replace(config, horizon=max(config.horizon, F.HAR_STEPS))
+        har = F.fit_har(inputs, parts["variance"], _splits(times, length, longer) == 0)
+    return np.exp((inputs * har).sum(-1)), har
+
+
+def _targets(price: np.ndarray, sigma: np.ndarray, horizon: int) -> np.ndarray:
+    """Cumulative log returns of 1 … H steps in units of the scale, [S, T, H]; NaN past the end."""
+    out = np.full((*price.shape, horizon), np.nan)
+    for step in range(1, min(horizon, price.shape[1] - 1) + 1):
+        change = price[:, step:] - price[:, :-step]
+        out[:, :-step, step - 1] = change / (sigma[:, :-step] * np.sqrt(step))
+    return out
+
+
+def _known(line: Timeline, names: tuple[str, ...]) -> np.ndarray:
+    """Known inputs [R+H, F_k] of bars and of those ahead."""
+    times = np.concatenate([line.times, line.ahead])
+    lengths = None
+    if "session" in names and line.step < LONGER:
+        lengths = session_lengths(pd.DatetimeIndex(times), line.market.calendar)
+    every = F.known_features(times, line.step / np.timedelta64(1, "m"), lengths)
+    return every[:, [F.KNOWN.index(name) for name in names]].astype(np.float32)
+
+
+def _static(line: Timeline, has_volume: bool) -> tuple[float, ...]:
+    """Static inputs of a symbol, [F_s]."""
+    if np.isnat(line.times).any():
+        return 0.0, 0.0, has_volume, 0.0
+    days = max(line.step / np.timedelta64(1, "m"), 1e-3) / 1440
+    return np.log10(days), (weekday_of(line.times) >= 5).any(), has_volume, 1.0
+
+
+def _standardised(observed: np.ndarray, fitted: dict[str, np.ndarray]) -> np.ndarray:
+    """Inputs less the training split's means, over its deviations, within ±CLIP; 0 if unknown."""
+    out = (observed - fitted["center"]) / fitted["spread"]
+    return np.clip(np.nan_to_num(out, nan=0.0, posinf=F.CLIP, neginf=-F.CLIP), -F.CLIP, F.CLIP)
 
 
 def _standard(rows: np.ndarray, names: tuple[str, ...]) -> dict[str, np.ndarray]:
@@ -247,14 +291,6 @@ def _standard(rows: np.ndarray, names: tuple[str, ...]) -> dict[str, np.ndarray]
         if name != "return" and not name.startswith("has_") and len(known) > 30:
             center[i], spread[i] = known.mean(), max(known.std(), 1e-3)
     return {"center": center, "spread": spread}
-
-
-def _ahead(x: np.ndarray, h: int) -> np.ndarray:
-    """x[t + h] along the last axis, NaN past the end."""
-    out = np.full_like(x, np.nan)
-    if h < x.shape[1]:
-        out[:, :-h] = x[:, h:]
-    return out
 
 
 def _chosen(names: tuple[str, ...] | None, every: tuple[str, ...]) -> tuple[str, ...]:
@@ -316,106 +352,6 @@ def _shift_position(position: np.ndarray, h: int) -> np.ndarray:
     return np.concatenate(
         [position[:, h:], np.repeat(position[:, -1:], min(h, position.shape[1]), axis=1)], axis=1
     )
-
-
-class _Dates(NamedTuple):
-    """What the dates of a symbol tell; many share them."""
-
-    local: np.ndarray  # [R] by the market's clock
-    line: Timeline | None  # None where there are no dates
-    date: np.ndarray  # [R] with H dates ahead, as the source has them
-    known: np.ndarray  # [R, F_k]
-    static: tuple[float, float, float]  # bar_length, weekends, has_calendar
-    told: int  # how many dates ahead the calendar tells
-
-
-class _Times(NamedTuple):
-    """What the dates of all symbols tell."""
-
-    date: np.ndarray  # [R]
-    known: np.ndarray  # [R, F_k]
-    static: np.ndarray  # [S, 3]
-    local: np.ndarray  # [S, T] dates by the markets' clocks
-    session: np.ndarray  # [S, T] number of each bar's session
-    others: list[np.ndarray]  # [S, T] those of other markets
-    outrun: dict[str, tuple[str, int]]
-    notes: dict[str, list[str]]
-
-
-def _times(bars: pd.DataFrame, grid: _Grid, calendar: Any, with_lengths: bool) -> _Times:
-    """Dates ahead, known inputs and sessions, computed once for all symbols with the same dates."""
-    zones, dates = bars.attrs.get("zones", {}), bars["date"].to_numpy("datetime64[ns]")
-    distinct: dict[tuple, int] = {}
-    every: list[_Dates] = []
-    which = np.zeros(len(grid.symbols), int)
-    for s, (symbol, first, size) in enumerate(zip(grid.symbols, grid.first, grid.length)):
-        stamps, zone = dates[first : first + size], zones.get(symbol)
-        given = calendar.get(symbol) if isinstance(calendar, Mapping) else None
-        key = stamps.tobytes(), zone, exchange_of(symbol), repr(given)
-        if key not in distinct:
-            distinct[key] = len(every)
-            market = market_of(pd.DatetimeIndex(stamps), symbol, calendar, zone)
-            every.append(_dates(stamps, market, grid.horizon, with_lengths))
-        which[s] = distinct[key]
-    symbols = [every[i] for i in which]
-    outrun = {
-        symbol: (d.line.market.calendar, d.told)
-        for symbol, d in zip(grid.symbols, symbols)
-        if d.told < grid.horizon
-    }
-    joined = join_markets([d.line for d in every if d.line])
-    if every[0].line is None:
-        session, others = np.full(grid.cells.shape, -1), []
-    else:
-        session = grid.wide(np.concatenate([joined.session[i] for i in which]), -1)
-        seen = np.concatenate([joined.others[i] for i in which], axis=1)
-        others = [grid.wide(row, -1) for row in seen]
-    return _Times(
-        date=np.concatenate([d.date for d in symbols]),
-        known=np.concatenate([d.known for d in symbols]),
-        static=np.array([d.static for d in symbols]),
-        local=grid.wide(np.concatenate([d.local for d in symbols]), np.datetime64("NaT")),
-        session=session,
-        others=others,
-        outrun=outrun,
-        notes=_apart(grid.symbols, which, joined),
-    )
-
-
-def _dates(stamps: np.ndarray, market: Market, horizon: int, with_lengths: bool) -> _Dates:
-    """Dates ahead and known inputs of bars at `stamps` [R]."""
-    local = market.market_time(stamps)
-    future, told = sessions_ahead(pd.DatetimeIndex(local), horizon, market.calendar)
-    future = future.to_numpy("datetime64[ns]")
-    full = np.concatenate([local, future])
-    step = step_of(recent(pd.DatetimeIndex(local)))
-    minutes = float(step / np.timedelta64(1, "m"))
-    lengths = None
-    if with_lengths and step < 1.5 * DAY:
-        lengths = session_lengths(pd.DatetimeIndex(full), market.calendar)
-    known = F.known_features(full, minutes, lengths)
-    date = np.concatenate([stamps, market.source_time(future)])
-    if np.isnat(local).any():
-        return _Dates(local, None, date, known, (0.0, 0.0, 0.0), told)
-    static = np.log10(max(minutes, 1e-3) / 1440), float((weekday_of(local) >= 5).any()), 1.0
-    return _Dates(local, Timeline(local, step, market), date, known, static, told)
-
-
-def _apart(symbols: tuple[str, ...], which: np.ndarray, joined: Joined) -> dict[str, list[str]]:
-    """By symbol of an unknown time zone, a sentence on the markets that it is forecast without."""
-    notes = {}
-    for symbol, i in zip(symbols, which):
-        if not joined.timed or joined.timed[i]:
-            continue
-        group = joined.group[i]
-        others = [o for o, j in zip(symbols, which) if joined.group[j] != group]
-        if others:
-            more = f" and {len(others) - 1} more" if len(others) > 1 else ""
-            notes[symbol] = [
-                f"The time zone of {symbol} is unknown, so bars of other markets ({others[0]}{more}) are "
-                "no input to its forecast; give a time-zone-aware index or a calendar."
-            ]
-    return notes
 
 
 def blocks(
