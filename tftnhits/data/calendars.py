@@ -1,4 +1,4 @@
-"""Bar times ahead: the sessions of an exchange where its calendar explains the bars, else a pattern.
+"""Bar times ahead: sessions of an exchange where its calendar explains the bars, else a pattern.
 
 Calendars are those of exchange_calendars, by name; times are read by the market's own clock.
 """
@@ -127,7 +127,7 @@ def market_of(
     """
     if not isinstance(calendar, str | Mapping | None):
         raise ConfigError(
-            f"The calendar is {shown(calendar)}; give a name such as {DEFAULT}, or a dict of symbols."
+            f"The calendar is {shown(calendar)}; give a name such as XNYS, or a dict of symbols."
         )
     given = calendar.get(symbol) if isinstance(calendar, Mapping) else calendar
     if given is not None:
@@ -214,12 +214,10 @@ def next_sessions(
 ) -> pd.DatetimeIndex:
     """The `horizon` bar times after the last of `dates` [R]; NaT if there are no dates.
 
-    With a calendar (see `calendar_of`) daily bars come at its sessions and intraday bars at the usual
+    With a calendar (`calendar_of`) daily bars come at its sessions and intraday bars at the usual
     times of these, until they close; round the clock if it is 24/7. Without one, and beyond its
-    range, daily bars keep the weekdays that are usual of late, intraday bars the usual times of the
-    week (of the day while the history is shorter than two weeks), and holidays are not known. Longer
-    bars go on by the pattern that they follow (`patterns.periods_ahead`). A single date counts as daily.
-    With a Market (`market_of`) `dates` are its source's, and so are those returned.
+    range, they keep the usual times of the week, and longer bars their pattern (`patterns`). A
+    single date counts as daily. With a Market (`market_of`) dates are as its source has them.
     """
     return sessions_ahead(dates, horizon, calendar)[0]
 
@@ -298,7 +296,7 @@ def _slots_ahead(s: Sessions, times: np.ndarray, step: np.timedelta64, horizon: 
 def _even_places(
     s: Sessions, full: int, first: np.timedelta64, step: np.timedelta64, with_end: bool
 ) -> np.ndarray:
-    """Offsets of each step in a full session's hours, but for the break; of bars' ends or starts."""
+    """Offsets of each step in a full session's hours but for the break; of bars' ends or starts."""
     places = np.arange(first, s.close[full] - s.open[full] + step, step)
     times = s.open[full] + places
     start, stop = s.break_start[full], s.break_end[full]

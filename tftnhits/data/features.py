@@ -1,8 +1,8 @@
 """Causal, scale-free features of bars: the value at t uses rows up to t only, to the bit.
 
-All work is done on padded arrays [S, T] (symbol, bar number), so that 500 symbols cost a few filter passes.
-Sources: Garman & Klass 1980 (range volatility), Corsi 2009 (HAR); the largest shocks of the last four
-quarters stand for the earnings cycle.
+All work is done on padded arrays [S, T] (symbol, bar number), so that 500 symbols cost a few filter
+passes. Sources: Garman & Klass 1980 (range volatility), Corsi 2009 (HAR); the largest shocks of the
+last four quarters stand for the earnings cycle.
 """
 
 from __future__ import annotations
@@ -19,46 +19,24 @@ FLOOR = 1e-14  # variance of a bar that did not move; keeps logarithms finite
 CLIP = 10.0
 HAR_INPUTS = 2 + len(ALPHAS)  # one, the logs of the averages, that of squared returns
 HAR_STEPS = 5  # the volatility scale forecasts the mean of the next five bars
-QUARTERS = (
-    (57, 64),
-    (121, 126),
-    (184, 189),
-    (247, 252),
-)  # bars since the last four quarters' reports
+# Bars since the last four quarters' reports
+QUARTERS = ((57, 64), (121, 126), (184, 189), (247, 252))
 RECENT = (4, 20, 40)
 MARKET_SYMBOLS = 3  # fewer symbols on a date are no market
 
-PRICE = (
-    *("return", "overnight", "intraday", "range"),
-    *(f"volatility_{a}" for a in ALPHAS),
-    *(f"shock_{n}" for n in RECENT),
-)
+PRICE = ("return", "overnight", "intraday", "range")
+PRICE += tuple(f"volatility_{alpha}" for alpha in ALPHAS) + tuple(f"shock_{n}" for n in RECENT)
 VOLUME = ("volume", "volume_trend", *(f"volume_shock_{n}" for n in RECENT), "has_volume")
 MARKET = ("market_return", "market_volatility", "market_dispersion", "has_market")
-HISTORY = (
-    *(f"shock_q{i}" for i in (1, 2, 3, 4)),
-    *(f"volume_shock_q{i}" for i in (1, 2, 3, 4)),
-    "has_year",
-)
+HISTORY = tuple(f"{name}_q{i}" for name in ("shock", "volume_shock") for i in (1, 2, 3, 4))
+HISTORY += ("has_year",)
 OBSERVED = PRICE + VOLUME + MARKET + HISTORY
-KNOWN = (
-    *(
-        "weekday_sin",
-        "weekday_cos",
-        "year_sin",
-        "year_cos",
-        "month_day",
-        "gap",
-        "hour_sin",
-        "hour_cos",
-    ),
-    *("has_calendar", "session"),
-)
-NAMED_ONLY = (
-    "session",
-)  # that None in PanelConfig doesn't stand for: models saved with None know nothing of them
+KNOWN = ("weekday_sin", "weekday_cos", "year_sin", "year_cos", "month_day", "gap")
+KNOWN += ("hour_sin", "hour_cos", "has_calendar", "session")
+# What None in PanelConfig doesn't stand for: models saved with None know nothing of them
+NAMED_ONLY = ("session",)
 STATIC = ("bar_length", "weekends", "has_volume", "has_calendar")
-# masked together: as where a panel has none of them, static inputs included
+# Masked together: as where a panel has none of them, static inputs included
 GROUPS = {
     "volume": VOLUME,
     "market": MARKET,
@@ -70,7 +48,8 @@ GROUPS = {
 def ewma(x: np.ndarray, alpha: float) -> np.ndarray:
     """Bias-corrected exponential moving average along the last axis; NaN cells carry no weight.
 
-    x: [S, T]. Returns [S, T], NaN until the first number, and again so long after the last that its weight underflows.
+    x: [S, T]. Returns [S, T], NaN until the first number, and so long after the last that its
+    weight underflows.
     """
     seen = np.isfinite(x)
     a = [1.0, alpha - 1.0]
@@ -81,7 +60,7 @@ def ewma(x: np.ndarray, alpha: float) -> np.ndarray:
 
 
 def trailing_max(x: np.ndarray, first: int, last: int) -> np.ndarray:
-    """Largest x in rows t - last … t - first (both included), along the last axis; NaN where none was seen."""
+    """Largest x in rows t - last … t - first, both included, along the last axis; NaN for none."""
     width, filled = last - first + 1, np.where(np.isfinite(x), x, -np.inf)
     padded = np.pad(filled, [(0, 0), (last, 0)], constant_values=-np.inf)
     peak = maximum_filter1d(
@@ -97,7 +76,7 @@ def previous(x: np.ndarray) -> np.ndarray:
 
 
 def bar_parts(price: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Log returns of a bar and its variance; `price` holds logs of open, high, low, close [S, T]."""
+    """Log returns of bars and their variance; `price` has logs of open, high, low, close [S, T]."""
     o, h, low, c = (price[k] for k in ("open", "high", "low", "close"))
     before = previous(c)
     garman_klass = 0.5 * (h - low) ** 2 - (2 * np.log(2) - 1) * (c - o) ** 2
@@ -120,9 +99,9 @@ def har_inputs(parts: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def fit_har(x: np.ndarray, variance: np.ndarray, train: np.ndarray) -> np.ndarray:
-    """Pooled least squares of the log volatility of the next five bars (Corsi 2009) on `har_inputs`.
+    """Pooled least squares of the next five bars' log volatility on `har_inputs` (Corsi 2009).
 
-    x [S, T, 6], variance [S, T], train [S, T] true where the five bars ahead lie in the training split.
+    x [S, T, 6], variance [S, T], train [S, T] true where the five bars ahead are for training.
     Returns 6 coefficients; with too few rows those of a plain average of the inputs.
     """
     ahead = np.full_like(variance, np.nan)
@@ -205,9 +184,9 @@ def market_features(
 def known_features(
     date: np.ndarray, minutes: float, session: np.ndarray | None = None
 ) -> np.ndarray:
-    """Calendar of each bar [R, F_k] from datetime64[ns] dates of one symbol; zero throughout where there is none.
+    """Calendar of each bar [R, F_k] from datetime64[ns] dates of one symbol; zeros without dates.
 
-    session [R]: the log of each session's length relative to a full one; None where no calendar tells it.
+    session [R]: the log of each session's length relative to a full one; None if it is unknown.
     """
     out = np.zeros((len(date), len(KNOWN)))
     if np.isnat(date).any():

@@ -141,8 +141,8 @@ def unseen_markets(symbols: Sequence[str], joined: Joined) -> dict[str, list[str
             more = f" and {len(others) - 1} more" if len(others) > 1 else ""
             notes[symbols[s]] = [
                 f"The time zone of {symbols[s]} is unknown, so bars of other markets "
-                f"({symbols[others[0]]}{more}) are no input to its forecast; give a time-zone-aware "
-                "index or a calendar."
+                f"({symbols[others[0]]}{more}) are no input to its forecast; give a "
+                "time-zone-aware index or a calendar."
             ]
     return notes
 

@@ -65,13 +65,24 @@ def weekday_of(times: np.ndarray) -> np.ndarray:
 def pattern_ahead(
     times: np.ndarray, step: np.timedelta64, horizon: int, after: np.datetime64 | None = None
 ) -> np.ndarray:
-    """The `horizon` bar times after `times`, `step` apart; those of up to a day after `after` too."""
+    """The `horizon` bar times after `times`, `step` apart; and after `after`, up to a day.
+
+    Days and shorter bars keep the usual times of the week, or even steps if none are usual.
+    """
     after = times[-1] if after is None else max(after, times[-1])
     if step >= 1.5 * DAY:
         return periods_ahead(times, step, horizon)[0]
     if step > 0.9 * DAY:
-        return _next_days(times, horizon, after)
-    return _next_slots(times, step, horizon, after)
+        step = DAY
+        slots = usual_weekdays(times) * DAY + (times[-1] - midnight(times[-1:]))
+    else:
+        slots = _usual_slots(times)
+    if not len(slots):
+        return times[-1] + step * ((after - times[-1]) // step + np.arange(1, horizon + 1))
+    week = MONDAY + (after - MONDAY) // WEEK * WEEK
+    weeks = week + WEEK * np.arange(horizon // len(slots) + 2)
+    ahead = (weeks[:, None] + slots).ravel()
+    return ahead[ahead > after][:horizon]
 
 
 def usual_weekdays(times: np.ndarray) -> np.ndarray:
@@ -87,37 +98,8 @@ def usual_weekdays(times: np.ndarray) -> np.ndarray:
     return np.flatnonzero(2 * weeks >= span)
 
 
-def _evenly(
-    last: np.datetime64, step: np.timedelta64, count: int, after: np.datetime64
-) -> np.ndarray:
-    """The `count` times after `after` that are some steps after `last`."""
-    return last + step * ((after - last) // step + np.arange(1, count + 1))
-
-
-def _next_days(times: np.ndarray, horizon: int, after: np.datetime64) -> np.ndarray:
-    """The usual weekdays at the last bar's time of day."""
-    weekdays = usual_weekdays(times)
-    if not len(weekdays):
-        return _evenly(times[-1], DAY, horizon, after)
-    days = _evenly(times[-1], DAY, 7 * (horizon // len(weekdays) + 2), after)
-    return days[np.isin(weekday_of(days), weekdays)][:horizon]
-
-
-def _next_slots(
-    times: np.ndarray, step: np.timedelta64, horizon: int, after: np.datetime64
-) -> np.ndarray:
-    """The usual times of the week; even steps where no time is usual (irregular stamps)."""
-    slots = _slots(times)
-    if not len(slots):
-        return _evenly(times[-1], step, horizon, after)
-    week = MONDAY + (after - MONDAY) // WEEK * WEEK
-    weeks = week + WEEK * np.arange(horizon // len(slots) + 2)
-    ahead = (weeks[:, None] + slots).ravel()
-    return ahead[ahead > after][:horizon]
-
-
-def _slots(times: np.ndarray) -> np.ndarray:
-    """Offsets from Monday 00:00 at which bars are usual, ascending; empty if there is no pattern."""
+def _usual_slots(times: np.ndarray) -> np.ndarray:
+    """Offsets from Monday 00:00 at which bars are usual, ascending; empty if none are."""
     last = times[-1]
     span = min(RECENT_WEEKS["intraday"], int((last - times[0]) // WEEK))
     if span >= 2:
@@ -196,7 +178,7 @@ def _plain(days: np.ndarray, step: np.timedelta64, until: np.datetime64) -> np.n
 
 
 def day_of_month(days: np.ndarray, every: int, until: np.datetime64) -> np.ndarray:
-    """The same day of each `every`-th month: the 1st, the 15th; the 30th or else the last; the last."""
+    """The same day of each `every`-th month: the 1st; the 30th or else the last; the last."""
     months = days.astype("datetime64[M]")
     back = (months[-1] - months[0]).astype(int) // every
     on = (until.astype("datetime64[M]") - months[-1]).astype(int) // every

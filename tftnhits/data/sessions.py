@@ -37,7 +37,7 @@ class Sessions(NamedTuple):
     zone: str
 
     def at(self, times: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The session in whose hours a time [R] lies, else on whose day; whether in hours; in any."""
+        """The session in whose hours, or else on whose day, a time [R] lies; in hours? in any?"""
         number = np.maximum(np.searchsorted(self.open, times, side="right") - 1, 0)
         inside = (times >= self.open[number]) & (times <= self.close[number])
         dated, has_session = self.on(times)

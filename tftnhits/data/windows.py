@@ -17,9 +17,9 @@ from .calendars import session_lengths
 from .markets import LONGER, Timeline, join_markets, timelines, unseen_markets
 from .patterns import weekday_of
 from .repair import validate_bars
+from .splits import NONE, SPLITS, splits_of
 
-SPLITS = ("train", "valid", "test")
-EARLIEST, LATEST = np.datetime64("1677-09-22"), np.datetime64("2262-04-11")
+PRICES = ("open", "high", "low", "close")
 
 
 class Batch(NamedTuple):
@@ -59,23 +59,21 @@ class Panel:
         return input_names(self.config)
 
     def origins(self, split: str, context: int = 1) -> np.ndarray:
-        """Rows [K] that are origins of `split` with at least `context` bars up to and including them."""
+        """Rows [K] that are origins of `split`, the last of at least `context` bars."""
         if split not in SPLITS:
             raise ConfigError(f"There is no split {split!r}; choose one of {', '.join(SPLITS)}.")
         rows = np.flatnonzero(self.split == SPLITS.index(split))
         return rows[rows - self.start[self.symbol_of(rows)] >= context - 1]
 
     def last_origins(self, context: int = 1) -> np.ndarray:
-        """The last bar of every symbol, [S]; raises HistoryTooShort where a symbol has fewer than `context` bars."""
-        if (short := np.flatnonzero(self.length < context)).size:
-            name, have = self.symbols[short[0]], self.length[short[0]]
-            other = (
-                ", or use the gradient boosting fallback, which answers from 2 bars on"
-                if context > 2
-                else ""
-            )
+        """The last bar of each symbol, [S]; raises HistoryTooShort on fewer than `context` bars."""
+        short = np.flatnonzero(self.length < context)
+        if len(short):
+            symbol, have = self.symbols[short[0]], self.length[short[0]]
+            other = ", or use the gradient boosting fallback, which answers from 2 bars on"
             raise HistoryTooShort(
-                f"{name} has {have} bars but the model needs {context}; give {context - have} more{other}."
+                f"{symbol} has {have} bars but the model needs {context}; "
+                f"give {context - have} more{other if context > 2 else ''}."
             )
         return self.start + self.length - 1
 
@@ -84,7 +82,7 @@ class Panel:
         return np.searchsorted(self.start, rows, side="right") - 1
 
     def outcomes(self, rows: np.ndarray) -> np.ndarray:
-        """Cumulative log returns [K, H] that came true after the origins `rows` [K], NaN where the bars end."""
+        """Log returns [K, H] that came true after the origins `rows` [K], NaN where bars end."""
         ahead = self.close[rows[:, None] + 1 + np.arange(self.config.horizon)]
         return np.log(ahead / self.close[rows, None])
 
@@ -96,17 +94,14 @@ class Panel:
         return replace(self, **{n: torch.as_tensor(getattr(self, n), device=device) for n in names})
 
     def digest(self) -> str:
-        """A hash of the data, for manifests and for training states: dates, closes, symbols, inputs and splits."""
-        names = "\0".join(self.symbols).encode()
-        parts = (
-            self.date.view(np.int64),
-            np.nan_to_num(self.close),
-            np.frombuffer(names, np.uint8),
-        )
-        parts += (np.asarray(self.observed), np.asarray(self.scale), self.split)
-        return hashlib.sha256(
-            b"".join(np.ascontiguousarray(p).tobytes() for p in parts)
-        ).hexdigest()[:16]
+        """A hash of dates, closes, symbols, inputs and splits, for manifests and checkpoints."""
+        names = np.frombuffer("\0".join(self.symbols).encode(), np.uint8)
+        prices = np.nan_to_num(self.close)
+        inputs = np.asarray(self.observed), np.asarray(self.scale)
+        digest = hashlib.sha256()
+        for part in (self.date.view(np.int64), prices, names, *inputs, self.split):
+            digest.update(np.ascontiguousarray(part).tobytes())
+        return digest.hexdigest()[:16]
 
 
 def input_names(config: PanelConfig) -> dict[str, tuple[str, ...]]:
@@ -148,60 +143,44 @@ def panel_of(
     calendar: str | Mapping[str, str | None] | None = None,
 ) -> Panel:
     """`make_panel` of validated bars (load_bars): to do it twice takes as long as the features."""
-    grid, horizon = _Grid(bars, config.horizon), config.horizon
-    known_names = _chosen(input_names(config)["known"], F.KNOWN)
-    close = grid.wide(bars["close"].to_numpy(float))
-    volume = grid.wide(bars["volume"].to_numpy(float))
-
-    # Times: by each market's clock, dates ahead, and the sessions of all markets that a bar sees
-    lines, which = timelines(bars, grid.lengths, horizon, calendar)
-    times = grid.wide(np.concatenate([lines[i].times for i in which]), np.datetime64("NaT"))
-    known = [_known(line, known_names) for line in lines]
-    joined = join_markets(lines, which)
-    split = _splits(times, grid.length, config)
-
-    date = np.full(grid.rows, np.datetime64("NaT", "ns"))
-    date[grid.target] = bars["date"].to_numpy("datetime64[ns]")
-    date[grid.ahead] = np.stack([lines[i].market.source_time(lines[i].ahead) for i in which])
-
-    # Prices: their log returns, and the volatility scale that makes these of unit size
-    price = {
-        k: np.log(grid.wide(bars[k].to_numpy(float))) for k in ("open", "high", "low", "close")
-    }
+    grid, names = _Grid(bars, config.horizon), _chosen(config)
+    # Times: by each market's clock, the dates ahead, and the splits
+    lines, which = timelines(bars, grid.lengths, config.horizon, calendar)
+    by_symbol = [lines[i] for i in which]
+    times = grid.wide(np.concatenate([line.times for line in by_symbol]), np.datetime64("NaT"))
+    known = [_known(line, names["known"]) for line in lines]
+    split = splits_of(times, grid.length, config)
+    # Prices: log returns, and the volatility scale that makes them of unit size
+    column = {name: grid.wide(bars[name].to_numpy(float)) for name in (*PRICES, "volume")}
+    price = {name: np.log(column[name]) for name in PRICES}
     parts = F.bar_parts(price)
     sigma, har = _scale(parts, times, grid.length, config, fitted)
-
-    # Observed inputs: of the symbol itself, and of its market
-    features = F.observed_features(parts, volume, sigma)
+    # Observed inputs: of the symbol itself, and of the markets that its bars see
+    features = F.observed_features(parts, column["volume"], sigma)
+    joined = join_markets(lines, which)
     trend = features["volatility_0.15"] - features["volatility_0.015"]
-    session, others = grid.wide(joined.session, -1), [grid.wide(x, -1) for x in joined.others]
-    features |= F.market_features(features["return"], trend, session, others)
-    names = _chosen(config.observed, F.OBSERVED)
-    observed = np.stack([features[name] for name in names], axis=-1)
+    numbers = [grid.wide(column, -1) for column in (joined.session, *joined.others)]
+    features |= F.market_features(features["return"], trend, numbers[0], numbers[1:])
+    observed = np.stack([features[name] for name in names["observed"]], axis=-1)
     if fitted is None:
-        fitted = {"har": har, **_standard(observed[split == 0], names)}
-    observed = _standardised(observed, fitted)
-
-    static = np.array([_static(lines[i], np.isfinite(v).any()) for i, v in zip(which, volume)])
+        fitted = {"har": har, **_standard(observed[split == 0], names["observed"])}
+    static = [_static(*pair) for pair in zip(by_symbol, np.isfinite(column["volume"]).any(1))]
+    target = _targets(price["close"], sigma, config.horizon)
     return Panel(
         config=config,
         symbols=tuple(grid.lengths),
         start=grid.start,
         length=grid.length,
-        date=date,
-        close=grid.flat(close, np.nan),
-        observed=grid.flat(observed, 0.0).astype(np.float32),
+        date=grid.dates(bars, by_symbol),
+        close=grid.flat(column["close"], np.nan),
+        observed=grid.flat(_standardised(observed, fitted), 0.0).astype(np.float32),
         known=np.concatenate([known[i] for i in which]),
-        static=static.astype(np.float32),
-        target=grid.flat(_targets(price["close"], sigma, horizon), np.nan).astype(np.float32),
+        static=np.array(static, np.float32),
+        target=grid.flat(target, np.nan).astype(np.float32),
         scale=grid.flat(sigma, np.nan).astype(np.float32),
-        split=grid.flat(split, 3),
+        split=grid.flat(split, NONE),
         fitted={name: np.asarray(values, float) for name, values in fitted.items()},
-        outrun={
-            symbol: (lines[i].market.calendar, lines[i].told)
-            for symbol, i in zip(grid.lengths, which)
-            if lines[i].told < horizon
-        },
+        outrun=_outrun(tuple(grid.lengths), by_symbol),
         notes=unseen_markets(tuple(grid.lengths), joined),
     )
 
@@ -232,6 +211,13 @@ class _Grid:
         out[self.target] = values[self.cells]
         return out
 
+    def dates(self, bars: pd.DataFrame, lines: list[Timeline]) -> np.ndarray:
+        """Dates of all rows [R] as the source has them."""
+        out = np.full(self.rows, np.datetime64("NaT", "ns"))
+        out[self.target] = bars["date"].to_numpy("datetime64[ns]")
+        out[self.ahead] = np.stack([line.market.source_time(line.ahead) for line in lines])
+        return out
+
 
 def _scale(
     parts: dict[str, np.ndarray],
@@ -240,13 +226,13 @@ def _scale(
     config: PanelConfig,
     fitted: dict[str, np.ndarray] | None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The volatility forecast of each bar [S, T], and its coefficients, fitted if there are none."""
+    """The volatility forecast of each bar [S, T], and its coefficients, fitted if not given."""
     inputs = F.har_inputs(parts)
     if fitted is not None:
         har = np.asarray(fitted["har"], float)
     else:  # it looks HAR_STEPS ahead, whatever the horizon: purged by that
         longer = replace(config, horizon=max(config.horizon, F.HAR_STEPS))
-        har = F.fit_har(inputs, parts["variance"], _splits(times, length, longer) == 0)
+        har = F.fit_har(inputs, parts["variance"], splits_of(times, length, longer) == 0)
     return np.exp((inputs * har).sum(-1)), har
 
 
@@ -284,7 +270,7 @@ def _standardised(observed: np.ndarray, fitted: dict[str, np.ndarray]) -> np.nda
 
 
 def _standard(rows: np.ndarray, names: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """Mean and deviation [F_o] of the training rows; the return is of unit size already, and flags stay as they are."""
+    """Mean and deviation [F_o] of training rows; returns (of unit size) and flags stay so."""
     center, spread = np.zeros(len(names)), np.ones(len(names))
     for i, name in enumerate(names):
         known = rows[:, i][np.isfinite(rows[:, i])]
@@ -293,74 +279,30 @@ def _standard(rows: np.ndarray, names: tuple[str, ...]) -> dict[str, np.ndarray]
     return {"center": center, "spread": spread}
 
 
-def _chosen(names: tuple[str, ...] | None, every: tuple[str, ...]) -> tuple[str, ...]:
-    if unknown := sorted(set(names or ()) - set(every)):
-        raise ConfigError(f"There is no feature {unknown[0]!r}; choose from {', '.join(every)}.")
-    return names or every
+def _outrun(symbols: tuple[str, ...], lines: list[Timeline]) -> dict[str, tuple[str, int]]:
+    """By symbol, a calendar that tells but some of the dates ahead, and how many."""
+    pairs = zip(symbols, lines, strict=True)
+    return {
+        s: (line.market.calendar, line.told) for s, line in pairs if line.told < len(line.ahead)
+    }
 
 
-def _splits(date: np.ndarray, length: np.ndarray, config: PanelConfig) -> np.ndarray:
-    """[S, T] int8 split of each origin; 3 if embargoed, or if its outcome would reach over a border."""
-    bar = np.broadcast_to(np.arange(date.shape[1]), date.shape)
-    dated = ~np.isnat(date)
-    if dated.any():
-        seen = np.unique(date[dated])
-        ends = [seen[int(share * (len(seen) - 1))] for share in (0.7, 0.85)]
-        for i, given in enumerate((config.train_end, config.valid_end)):
-            if given is not None:
-                try:
-                    # a date without a time means the whole of that day
-                    ends[i] = (
-                        pd.Timestamp(given) + pd.Timedelta(days=1, nanoseconds=-1)
-                    ).to_datetime64()
-                except (ValueError, TypeError) as error:
-                    raise ConfigError(
-                        f"The split date {given!r} is no date; write it as 2013-12-31."
-                    ) from error
-        if ends[0] > ends[1]:
-            raise ConfigError(
-                f"train_end {ends[0]} comes after valid_end {ends[1]}; give them in order."
-            )
-        begun = position = date
-        borders = [np.datetime64("1677-09-22"), *ends, np.datetime64("2262-04-11")]
-        begins = [borders[0], *(_embargoed(seen, end, config.embargo) for end in ends)]
-    else:
-        position, borders = bar / length[:, None], [-1, 0.7, 0.85, 1]
-        begun, begins = (bar - config.embargo) / length[:, None], [-np.inf, *borders[1:3]]
-    split = np.full(date.shape, 3, np.int8)
-    last = _shift_position(position, config.horizon)
-    for i in range(3):
-        split[
-            (begun > begins[i])
-            & (last <= borders[i + 1])
-            & (bar + config.horizon < length[:, None])
-        ] = i
-    return split
-
-
-def _embargoed(seen: np.ndarray, end: np.datetime64, embargo: int) -> np.datetime64:
-    """The last moment of the `embargo` sessions after `end`; seen [N] are all dates, ascending."""
-    later = np.unique(seen[seen > end].astype("datetime64[D]"))[:embargo]
-    return (
-        later[-1].astype("datetime64[ns]") + np.timedelta64(86_400 * 10**9 - 1, "ns")
-        if len(later)
-        else end
-    )
-
-
-def _shift_position(position: np.ndarray, h: int) -> np.ndarray:
-    return np.concatenate(
-        [position[:, h:], np.repeat(position[:, -1:], min(h, position.shape[1]), axis=1)], axis=1
-    )
+def _chosen(config: PanelConfig) -> dict[str, tuple[str, ...]]:
+    """Names of the observed and known inputs; raises ConfigError on one that there is not."""
+    names = input_names(config)
+    for kind, every in (("observed", F.OBSERVED), ("known", F.KNOWN)):
+        for name in sorted(set(names[kind]) - set(every)):
+            raise ConfigError(f"There is no feature {name!r}; choose from {', '.join(every)}.")
+    return names
 
 
 def blocks(
     panel: Panel, rows: np.ndarray, context: int, origins: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """First rows of the chunks that cover the origins `rows`, on a grid fixed by each symbol's first bar.
+    """First rows of the chunks that cover the origins `rows`, on a grid from each first bar.
 
-    The grid makes a forecast depend on the history alone, not on which other origins were asked for.
-    Returns chunk starts [K] and, for each of `rows`, its place k · origins + n in the chunks' forecasts.
+    The grid makes a forecast depend on the history alone, not on which other origins are asked for.
+    Returns chunk starts [K] and, for each of `rows`, its place k · origins + n in the forecasts.
     """
     symbol = panel.symbol_of(rows)
     place = rows - panel.start[symbol] - (context - 1)
@@ -379,8 +321,8 @@ def gather(
 ) -> Batch:
     """The batch of chunks that begin at rows `starts` [B], of context + origins − 1 bars each.
 
-    Rows past a symbol's end repeat its last one and carry no target. With `split`, targets of origins
-    outside of it are NaN, so that they weigh nothing.
+    Rows past a symbol's end repeat its last one and carry no target. With `split`, targets of
+    origins outside of it are NaN, so that they weigh nothing.
     """
     symbol = panel.symbol_of(starts)
     horizon, length = panel.config.horizon, context + origins - 1
@@ -396,14 +338,14 @@ def gather(
 
 
 def training_starts(panel: Panel, context: int, origins: int, seed: int) -> np.ndarray:
-    """Chunk starts of one epoch, [K], shuffled: each training origin once, in blocks at a random offset."""
+    """Chunk starts of one epoch [K], shuffled: each training origin once, at random offsets."""
     generator = np.random.default_rng(seed)
     rows = panel.origins("train", context)
     if not len(rows):
         longest = int(panel.length.max())
         raise HistoryTooShort(
-            f"No training origin has {context} bars of context (the longest history is {longest} bars before "
-            f"splitting); give more bars or a shorter context."
+            f"No training origin has {context} bars of context (the longest history is {longest} "
+            "bars before splitting); give more bars or a shorter context."
         )
     symbol = panel.symbol_of(rows)
     shift = generator.integers(0, origins, len(panel.symbols))[symbol]
