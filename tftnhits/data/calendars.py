@@ -186,7 +186,7 @@ def _explains(name: str, times: np.ndarray) -> bool:
         days = np.unique(midnight(late))
         span = (days[-1] - days[0]) // DAY + 1
         return bool(step < 1.5 * DAY and span - len(days) <= max(1, MISSING * span))
-    s = sessions_of(name, late[0], late[-1])
+    s = sessions_of(name, times[0], times[-1])
     if s is None:
         return False
     if step >= 1.5 * DAY:

@@ -191,8 +191,10 @@ def day_of_month(days: np.ndarray, every: int, until: np.datetime64) -> np.ndarr
 
 
 def half_months(days: np.ndarray, until: np.datetime64) -> np.ndarray:
-    """Two days of each month by turns: the 1st and the 15th, the 15th and the last."""
-    return np.union1d(day_of_month(days[::2], 1, until), day_of_month(days[1::2], 1, until))
+    """Two days of each month: the 1st and the 15th, the 15th and the last."""
+    number = (days - days.astype("datetime64[M]").astype("datetime64[D]")).astype(int)
+    early = 2 * number <= number.min() + number.max()
+    return np.union1d(day_of_month(days[early], 1, until), day_of_month(days[~early], 1, until))
 
 
 def repeated_steps(days: np.ndarray, steps: np.ndarray, until: np.datetime64) -> np.ndarray:

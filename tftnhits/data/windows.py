@@ -172,13 +172,13 @@ def panel_of(
         start=grid.start,
         length=grid.length,
         date=grid.dates(bars, by_symbol),
-        close=grid.flat(column["close"], np.nan),
-        observed=grid.flat(_standardised(observed, fitted), 0.0).astype(np.float32),
+        close=grid.flat(column["close"], np.nan, float),
+        observed=grid.flat(_standardised(observed, fitted), 0.0),
         known=np.concatenate([known[i] for i in which]),
         static=np.array(static, np.float32),
-        target=grid.flat(target, np.nan).astype(np.float32),
-        scale=grid.flat(sigma, np.nan).astype(np.float32),
-        split=grid.flat(split, NONE),
+        target=grid.flat(target, np.nan),
+        scale=grid.flat(sigma, np.nan),
+        split=grid.flat(split, NONE, np.int8),
         fitted={name: np.asarray(values, float) for name, values in fitted.items()},
         outrun=_outrun(tuple(grid.lengths), by_symbol),
         notes=unseen_markets(tuple(grid.lengths), joined),
@@ -205,9 +205,9 @@ class _Grid:
         out[self.cells] = column
         return out
 
-    def flat(self, values: np.ndarray, fill: Any) -> np.ndarray:
+    def flat(self, values: np.ndarray, fill: Any, dtype: Any = np.float32) -> np.ndarray:
         """[S, T, …] as rows [R, …]."""
-        out = np.full((self.rows, *values.shape[2:]), fill, values.dtype)
+        out = np.full((self.rows, *values.shape[2:]), fill, dtype)
         out[self.target] = values[self.cells]
         return out
 
