@@ -113,9 +113,7 @@ STAMPS = {
     "first weekday of the month": periods("BMS"),
     "last weekday of the month": periods("BME"),
     "the 20th": periods("MS") + pd.Timedelta(days=19),
-    "the 30th or the last": (periods("MS") + pd.Timedelta(days=29)).where(
-        periods("MS").month != 2, periods("ME")
-    ),
+    "the 30th or the last": (periods("MS") + pd.Timedelta(days=29)).where(periods("MS").month != 2, periods("ME")),
     "quarter starts": periods("QS"),
     "quarter ends": periods("QE"),
     "fiscal quarter ends": periods("QE-JAN"),

@@ -182,9 +182,7 @@ def test_hours_in_utc_are_the_same_bars():
         panels.append(panel)
         rows = zip(panel.symbols, panel.start, panel.start + panel.length + CONFIG.horizon)
         zones = {name: zone for name, (_, zone) in stamps.items()}
-        instants.append(
-            [pd.DatetimeIndex(panel.date[i:j]).tz_localize(zones[s]).tz_convert("UTC") for s, i, j in rows]
-        )
+        instants.append([pd.DatetimeIndex(panel.date[i:j]).tz_localize(zones[s]).tz_convert("UTC") for s, i, j in rows])
     for other, times in zip(panels[1:], instants[1:]):
         for name in ("observed", "known", "static", "scale"):
             np.testing.assert_array_equal(getattr(panels[0], name), getattr(other, name), name)
@@ -285,7 +283,9 @@ def test_round_the_clock_bars_go_on_over_a_clock_change():
         stamps = instants.tz_convert(zone).tz_localize(None)
         panel = panel_of(zoned({"C0-USD": zone}, walk(stamps, "C0-USD")), CONFIG)
         ahead = pd.DatetimeIndex(panel.date[-5:]).tz_localize(zone)
-        assert ahead.equals(pd.date_range("2023-11-06 13:00", periods=5, freq="h", tz="UTC").tz_convert(zone).as_unit("ns"))
+        assert ahead.equals(
+            pd.date_range("2023-11-06 13:00", periods=5, freq="h", tz="UTC").tz_convert(zone).as_unit("ns")
+        )
 
 
 def test_a_zone_names_the_exchange():

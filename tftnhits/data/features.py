@@ -7,7 +7,7 @@ last four quarters stand for the earnings cycle.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 from scipy.ndimage import maximum_filter1d
@@ -144,7 +144,7 @@ def observed_features(
 
 
 def market_features(
-    z: np.ndarray, trend: np.ndarray, session: np.ndarray, others: Sequence[np.ndarray] = ()
+    z: np.ndarray, trend: np.ndarray, session: np.ndarray, others: Iterable[np.ndarray] = ()
 ) -> dict[str, np.ndarray]:
     """Mean and dispersion over the symbols of the standardised return, and mean volatility trend.
 
@@ -165,9 +165,10 @@ def market_features(
     sums = np.zeros((4, size + 1))
     for row, weight in enumerate((None, values, values**2, trend[valid])):
         sums[row] = np.bincount(index, weight, size + 1)
-    if len(others):
-        sums = sums[:, session] + sum(sums[:, other] for other in others)
-    count, total, square, trends = sums
+    joined = None
+    for other in others:
+        joined = (sums[:, session] if joined is None else joined) + sums[:, other]
+    count, total, square, trends = sums if joined is None else joined
     count = np.where(count >= MARKET_SYMBOLS, count, np.nan)
     mean = total / count
     out = {
@@ -176,7 +177,7 @@ def market_features(
         "market_dispersion": np.log(np.sqrt(np.maximum(square / count - mean**2, 0)) + 0.05),
         "has_market": np.where(np.isfinite(count), 1.0, 0.0),
     }
-    if not len(others):
+    if joined is None:
         out = {name: values[session] for name, values in out.items()}
     return {name: np.where(session >= 0, values, np.nan) for name, values in out.items()}
 

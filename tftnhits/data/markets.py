@@ -6,7 +6,7 @@ markets add is told by instants: their latest session that closed since the orig
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +20,7 @@ ALIKE = 0.98  # share of the stamps of a common span that symbols of one market 
 WITHIN = 0.99  # share that a symbol with gaps has in common with a market whose calendar is known
 SAME_LENGTH = 1.25  # bars are of one length if the ratio is less: months of 30 and 31 days
 INTRADAY, LONGER = 0.9 * DAY, 1.5 * DAY  # bars up to the one, and from the other
+TRIES = 20  # markets that a symbol without a calendar is compared with
 NEVER = np.iinfo(np.int64).max
 
 
@@ -52,7 +53,7 @@ class Joined(NamedTuple):
     """Numbers of sessions, each of one market, for the bars [N] of all symbols."""
 
     session: np.ndarray  # [N] that of a bar's own market; -1 without dates
-    others: list[np.ndarray]  # [N] those of other markets that it sees, a market each; -1 for none
+    others: Iterator[np.ndarray]  # [N] those of other markets that it sees, in turn; -1 for none
     market: np.ndarray  # [S] number of each symbol's market
     timed: np.ndarray  # [S] whether the instants of its bars are known
 
@@ -97,36 +98,31 @@ def join_markets(lines: Sequence[Timeline], which: np.ndarray) -> Joined:
     """
     if np.isnat(lines[0].times).all():
         nothing = np.full(sum(len(lines[i].times) for i in which), -1)
-        return Joined(nothing, [], np.zeros(len(which), int), np.ones(len(which), bool))
-    lines = [_adopted(line, lines) for line in lines]
+        return Joined(nothing, iter(()), np.zeros(len(which), int), np.ones(len(which), bool))
+    # Of each calendar the longest timeline stands for its market
+    longest = {line.market.calendar: line for line in sorted(lines, key=lambda x: len(x.times))}
+    known = [line for name, line in longest.items() if name not in (None, ALWAYS)]
+    lines = [_adopted(line, known) for line in lines]
     zones = [line.zone for line in lines]
     market = _markets(lines, zones)
     count = max(market) + 1
     closes = [_closes(*pair) if count > 1 else None for pair in zip(lines, zones, strict=True)]
     # Number the sessions, and tell when all bars of each had closed
     session: list[np.ndarray] = [np.array([], int)] * len(lines)
-    known_from, offset = [], [0]
+    known_from, offset = [], 0
     for number in range(count):
         members = [i for i in range(len(lines)) if market[i] == number]
         stamps = np.unique(np.concatenate([lines[i].times for i in members]))
-        known = np.full(len(stamps), -NEVER)
+        latest = np.full(len(stamps), -NEVER)
         for i in members:
             place = np.searchsorted(stamps, lines[i].times)
-            session[i] = place + offset[number]
-            known[place] = np.maximum(known[place], NEVER if closes[i] is None else closes[i][1])
-        known_from.append(np.maximum.accumulate(known))
-        offset.append(offset[number] + len(stamps))
-    # Look up in each market what a bar of another one sees
-    others = []
-    for number in range(count if count > 1 else 0):
-        seen = [np.full(len(line.times), -1) for line in lines]
-        for i in range(len(lines)):
-            if closes[i] is not None and market[i] != number:
-                seen[i] = _latest(closes[i][0], known_from[number], offset[number])
-        others.append(np.concatenate([seen[i] for i in which]))
+            session[i] = place + offset
+            latest[place] = np.maximum(latest[place], NEVER if closes[i] is None else closes[i][1])
+        known_from.append(np.maximum.accumulate(latest))
+        offset += len(stamps)
     return Joined(
         session=np.concatenate([session[i] for i in which]),
-        others=others,
+        others=_seen_of_others(lines, closes, market, known_from, which),
         market=np.array(market)[which],
         timed=np.array([zone is not None for zone in zones])[which],
     )
@@ -147,12 +143,27 @@ def unseen_markets(symbols: Sequence[str], joined: Joined) -> dict[str, list[str
     return notes
 
 
-def _latest(closes: np.ndarray, known_from: np.ndarray, offset: int) -> np.ndarray:
-    """Number of the latest session that is known since the close before, [R]; -1 for none."""
-    place = np.searchsorted(known_from, closes, side="right") - 1
-    before = np.concatenate([closes[:1], closes[:-1]])
-    fresh = (place >= 0) & (known_from[place] > before)
-    return np.where(fresh, place + offset, -1)
+def _seen_of_others(
+    lines: Sequence[Timeline],
+    closes: Sequence[tuple[np.ndarray, np.ndarray] | None],
+    market: Sequence[int],
+    known_from: Sequence[np.ndarray],
+    which: np.ndarray,
+) -> Iterator[np.ndarray]:
+    """For each market that others see, its latest session known since a bar's predecessor, [N]."""
+    offset = 0
+    for number, known in enumerate(known_from):
+        seen = [np.full(len(line.times), -1) for line in lines]
+        for i in range(len(lines)):
+            if closes[i] is None or market[i] == number:
+                continue
+            sees = closes[i][0]
+            place = np.searchsorted(known, sees, side="right") - 1
+            fresh = (place >= 0) & (known[place] > np.concatenate([sees[:1], sees[:-1]]))
+            seen[i] = np.where(fresh, place + offset, -1)
+        offset += len(known)
+        if known[0] < NEVER:
+            yield np.concatenate([seen[i] for i in which])
 
 
 def _closes(line: Timeline, zone: str | None) -> tuple[np.ndarray, np.ndarray] | None:
@@ -196,7 +207,8 @@ def _markets(lines: Sequence[Timeline], zones: Sequence[str | None]) -> list[int
     leaders: list[int] = []  # first timeline of each market
     stamps: list[np.ndarray] = []  # of each market, as far as its timelines reach
     for i, line in enumerate(lines):
-        for number, leader in enumerate(leaders):
+        # Symbols of nothing but gaps are not compared each with each
+        for number, leader in enumerate(leaders[: None if line.market.calendar else TRIES]):
             both_timed = (zones[i] is None) == (zones[leader] is None)
             if both_timed and _same_market(lines[leader], line, stamps[number]):
                 break
@@ -218,19 +230,18 @@ def _same_market(leader: Timeline, line: Timeline, stamps: np.ndarray) -> bool:
         return leader.market.calendar == line.market.calendar
     if leader.market.zone != line.market.zone:
         return False
-    one, other = _common_span(stamps, line.times)
-    shared = len(np.intersect1d(one, other, assume_unique=True))
-    return 0 < shared >= ALIKE * (len(one) + len(other) - shared)
+    shared, some, every = _overlap(line.times, stamps)
+    return 0 < shared >= ALIKE * (some + every - shared)
 
 
 def _adopted(line: Timeline, lines: Sequence[Timeline]) -> Timeline:
     """A timeline with too many gaps for a calendar, as of the market that it is a part of."""
-    if line.market.calendar is None and line.market.zone is None:
-        for other in lines:
-            if other.market.calendar not in (None, ALWAYS) and _same_length(line, other):
-                some, every = _common_span(line.times, other.times)
-                if 0 < WITHIN * len(some) <= np.isin(some, every).sum():
-                    return line._replace(market=Market(other.market.calendar))
+    if line.market.calendar is not None or line.market.zone is not None:
+        return line
+    for other in lines:
+        shared, some, _ = _overlap(line.times, other.times)
+        if _same_length(line, other) and 0 < shared >= WITHIN * some:
+            return line._replace(market=Market(other.market.calendar))
     return line
 
 
@@ -238,7 +249,12 @@ def _same_length(one: Timeline, other: Timeline) -> bool:
     return bool(1 / SAME_LENGTH < one.step / other.step < SAME_LENGTH)
 
 
-def _common_span(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The stamps of either in the time that both cover."""
+def _overlap(one: np.ndarray, other: np.ndarray) -> tuple[int, int, int]:
+    """How many stamps two timelines share, and how many either has, in the span of both."""
     first, last = max(one[0], other[0]), min(one[-1], other[-1])
-    return one[(one >= first) & (one <= last)], other[(other >= first) & (other <= last)]
+    one = one[np.searchsorted(one, first) : np.searchsorted(one, last, side="right")]
+    other = other[np.searchsorted(other, first) : np.searchsorted(other, last, side="right")]
+    if not len(one) or not len(other):
+        return 0, len(one), len(other)
+    place = np.minimum(np.searchsorted(other, one), len(other) - 1)
+    return int(np.sum(other[place] == one)), len(one), len(other)

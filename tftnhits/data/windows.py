@@ -154,13 +154,20 @@ def panel_of(
     column = {name: grid.wide(bars[name].to_numpy(float)) for name in (*PRICES, "volume")}
     price = {name: np.log(column[name]) for name in PRICES}
     parts = F.bar_parts(price)
-    sigma, har = _scale(parts, times, grid.length, config, fitted)
+    har_inputs = F.har_inputs(parts)
+    if fitted is None:  # its targets reach HAR_STEPS ahead, whatever the horizon: purged by that
+        longer = replace(config, horizon=max(config.horizon, F.HAR_STEPS))
+        train = splits_of(times, grid.length, longer) == 0
+        har = F.fit_har(har_inputs, parts["variance"], train)
+    else:
+        har = np.asarray(fitted["har"], float)
+    sigma = np.exp((har_inputs * har).sum(-1))  # [S, T]
     # Observed inputs: of the symbol itself, and of the markets that its bars see
     features = F.observed_features(parts, column["volume"], sigma)
     joined = join_markets(lines, which)
     trend = features["volatility_0.15"] - features["volatility_0.015"]
-    numbers = [grid.wide(column, -1) for column in (joined.session, *joined.others)]
-    features |= F.market_features(features["return"], trend, numbers[0], numbers[1:])
+    session, others = grid.wide(joined.session, -1), (grid.wide(x, -1) for x in joined.others)
+    features |= F.market_features(features["return"], trend, session, others)
     observed = np.stack([features[name] for name in names["observed"]], axis=-1)
     if fitted is None:
         fitted = {"har": har, **_standard(observed[split == 0], names["observed"])}
@@ -217,23 +224,6 @@ class _Grid:
         out[self.target] = bars["date"].to_numpy("datetime64[ns]")
         out[self.ahead] = np.stack([line.market.source_time(line.ahead) for line in lines])
         return out
-
-
-def _scale(
-    parts: dict[str, np.ndarray],
-    times: np.ndarray,
-    length: np.ndarray,
-    config: PanelConfig,
-    fitted: dict[str, np.ndarray] | None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """The volatility forecast of each bar [S, T], and its coefficients, fitted if not given."""
-    inputs = F.har_inputs(parts)
-    if fitted is not None:
-        har = np.asarray(fitted["har"], float)
-    else:  # it looks HAR_STEPS ahead, whatever the horizon: purged by that
-        longer = replace(config, horizon=max(config.horizon, F.HAR_STEPS))
-        har = F.fit_har(inputs, parts["variance"], splits_of(times, length, longer) == 0)
-    return np.exp((inputs * har).sum(-1)), har
 
 
 def _targets(price: np.ndarray, sigma: np.ndarray, horizon: int) -> np.ndarray:
