@@ -161,6 +161,36 @@ def test_one_market_is_joined_by_its_stamps_zone_or_none():
     np.testing.assert_array_equal(base.date, some.date)
 
 
+def test_another_market_of_the_same_days_is_not_taken_for_this_one():
+    """London without a suffix trades on nearly all of New York's days, and closes before it does."""
+    new_york = [walk(sessions("XNYS"), f"N{i}") for i in range(3)]
+    london, tokyo = walk(sessions("XLON"), "V"), walk(sessions("XTKS"), "7203")
+    panel = panel_of(zoned({}, *new_york, london, tokyo), CONFIG)
+    assert set(panel.notes) == {"V", "7203"}
+    assert "(N0 and 3 more)" in panel.notes["V"][0]
+    base = panel_of(zoned({}, *new_york), CONFIG, panel.fitted)
+    rows = panel.start[0] + np.arange(panel.start[3])
+    np.testing.assert_array_equal(panel.observed[rows], base.observed)
+    zones = {"V": "Europe/London", "7203": "Asia/Tokyo"}
+    assert not panel_of(zoned(zones, *new_york, london, tokyo), CONFIG).notes
+    assert not panel_of(zoned({}, *new_york, london, tokyo), CONFIG, None, {"V": "XLON", "7203": "XTKS"}).notes
+
+
+def test_days_and_hours_of_one_exchange_are_two_markets():
+    days = [walk(sessions("XNYS", "2022-01-03", "2022-04-29"), f"D{i}") for i in range(3)]
+    stamps = hours("XNYS", "2022-01-03", "2022-04-29")
+    bars = zoned({}, *days, *hourly(stamps))
+    panel = panel_of(bars, CONFIG)
+    late = bars["symbol"].str.startswith("N") & (bars["date"] == "2022-03-16 15:30")  # closes with the day
+    other = panel_of(moved(bars, late), CONFIG, panel.fitted)
+    at = [row(panel, "D0", day) for day in ("2022-03-15", "2022-03-16")]
+    assert (market(panel)[at] != market(other)[at]).any(1).tolist() == [False, True]
+    close = bars["symbol"].str.startswith("D") & (bars["date"] == "2022-03-16")
+    other = panel_of(moved(bars, close), CONFIG, panel.fitted)
+    at = [row(panel, "N0", f"2022-03-{time}") for time in ("16 14:30", "16 15:30", "17 09:30")]
+    assert (market(panel)[at] != market(other)[at]).any(1).tolist()[:2] == [False, True]
+
+
 def hourly(stamps, symbols=("N0", "N1", "N2")):
     return [walk(stamps.tz_localize(None), symbol) for symbol in symbols]
 
