@@ -450,6 +450,9 @@ def test_a_zone_tells_the_clock_and_the_exchange():
         days = days_of(name)[-300:]
         assert calendar_of(days, "7203", zone=zone) == name and calendar_of(days, "7203") is None
         assert market_of(days, "7203", zone=zone).clock == zone  # midnights there
+    currencies = pd.date_range("2019-10-14", "2019-11-22 21:00", freq="h")
+    currencies = currencies[currencies.day_of_week < 5]  # five days round the clock are no exchange's
+    assert market_of(currencies, "EURUSD", zone="Europe/London") == (None, "Europe/London", "UTC")
     every = pd.date_range("2021-01-01", periods=400)
     assert market_of(every, "X", zone="America/New_York") == ("24/7", "America/New_York", None)
     assert market_of(every, "X", "24/7") == ("24/7", "UTC", "UTC")

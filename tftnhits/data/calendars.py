@@ -31,7 +31,8 @@ PROOF = 371  # days back that a calendar must explain: all of a year's holidays 
 MISSING = 0.05  # share of a calendar's sessions that bars may lack
 STRAY = 0.01  # share of bars that may lie outside them, if the calendar's closed weekdays have
 HEEDED = 4  # times as many as those with such a bar: with less proof, any exchange would do
-EXTENDED = 1 / 3  # least share in opening hours: 6.5 hours of the 16 with those around them
+EXTENDED = 0.4  # least share in opening hours: 6.5 hours of the 16 with those around them
+SHIFTED = 1 / 3  # and where the zone is unknown: New York's bars may be stamped in UTC
 SECOND = np.timedelta64(10**9, "ns")
 
 _YAHOO = """
@@ -139,7 +140,8 @@ def market_of(
         return Market(given, zone)
     name = given or _candidate(times, symbol, zone)
     clock = _clock(times, name, zone, explained=True)
-    if given is not None or _explains(name, moved(times, zone, clock)):
+    least = SHIFTED if zone is None else EXTENDED
+    if given is not None or _explains(name, moved(times, zone, clock), least):
         return Market(name, zone, clock)
     return Market(None, zone, _clock(times, name, zone, explained=False))
 
@@ -179,8 +181,8 @@ def _clock(times: np.ndarray, name: str, zone: str | None, explained: bool) -> s
     return there if more > 0 or (explained and more == 0) else None
 
 
-def _explains(name: str, times: np.ndarray) -> bool:
-    """Whether next to all bars of late are in sessions and few sessions have none."""
+def _explains(name: str, times: np.ndarray, least: float) -> bool:
+    """Whether nearly all late bars are in sessions, some in hours, and few sessions lack bars."""
     late, step = _last_year(times), step_of(times)
     if name == ALWAYS:
         days = np.unique(midnight(late))
@@ -196,7 +198,7 @@ def _explains(name: str, times: np.ndarray) -> bool:
     if step > 0.9 * DAY:
         number, in_session = s.on(late)
         in_hours = in_session
-    if not in_session.any() or in_hours.mean() < EXTENDED:
+    if not in_session.any() or in_hours.mean() < least:
         return False
     number, stray = number[in_session], late[~in_session]
     span = number[-1] - number[0] + 1
