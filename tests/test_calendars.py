@@ -14,8 +14,15 @@ from helpers import djia, one_sentence, python
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tftnhits.data import calendars
-from tftnhits.data.calendars import bar_minutes, calendar_of, next_sessions, session_lengths, sessions_ahead
+from tftnhits.data import sessions
+from tftnhits.data.calendars import (
+    bar_minutes,
+    calendar_of,
+    market_of,
+    next_sessions,
+    session_lengths,
+    sessions_ahead,
+)
 from tftnhits.errors import ConfigError, MissingDependency
 
 needs_package = pytest.mark.skipif(
@@ -92,6 +99,51 @@ def test_weekly_and_monthly():
     assert next_sessions(pd.DatetimeIndex(business), 2).equals(stamps("2021-02-26", "2021-03-31"))
     thirtieth = stamps("2020-10-30", "2020-11-30", "2020-12-30", "2021-01-30")
     assert next_sessions(thirtieth.delete(0).insert(0, stamps("2020-10-15")[0]), 1).equals(stamps("2021-02-28"))
+
+
+def periods(freq, first="1996-01-01", last="2021-12-31"):
+    return pd.date_range(first, last, freq=freq).as_unit("ns")
+
+
+STAMPS = {
+    "the 1st and the 15th": periods("SMS"),
+    "the 15th and the last": periods("SME"),
+    "first of the month": periods("MS"),
+    "last of the month": periods("ME"),
+    "first weekday of the month": periods("BMS"),
+    "last weekday of the month": periods("BME"),
+    "the 20th": periods("MS") + pd.Timedelta(days=19),
+    "the 30th or the last": (periods("MS") + pd.Timedelta(days=29)).where(periods("MS").month != 2, periods("ME")),
+    "quarter starts": periods("QS"),
+    "quarter ends": periods("QE"),
+    "fiscal quarter ends": periods("QE-JAN"),
+    "last weekday of the quarter": periods("BQE"),
+    "year ends": periods("YE", "1960-01-01"),
+    "28 days": periods("28D"),
+    "two weeks": periods("14D"),
+    "5-4-4 weeks": periods("7D")[np.cumsum(np.resize([5, 4, 4], 280)) - 5],
+    "Tuesdays and Fridays": periods("D", "2015-01-01")[periods("D", "2015-01-01").day_of_week.isin([1, 4])],
+}
+
+
+@pytest.mark.parametrize("stamps", STAMPS.values(), ids=STAMPS.keys())
+def test_longer_bars_go_on_by_their_pattern(stamps):
+    """At midnight and at four; with one stamp missing too."""
+    for end in np.linspace(24, len(stamps) - 6, 25).astype(int):
+        past, then = stamps[:end], stamps[end : end + 5]
+        assert next_sessions(past, 5).equals(then)
+        afternoon = pd.Timedelta(hours=16)
+        assert next_sessions(past + afternoon, 5).equals(then + afternoon)
+        if end >= 40 and stamps is not STAMPS["5-4-4 weeks"]:
+            assert next_sessions(past.delete(-9), 2).equals(then[:2])
+
+
+def test_few_longer_bars_go_on_by_the_plainest_pattern():
+    assert next_sessions(stamps("2021-03-31", "2021-04-30"), 2).equals(stamps("2021-05-31", "2021-06-30"))
+    assert next_sessions(stamps("2021-03-01", "2021-04-01"), 2).equals(stamps("2021-05-01", "2021-06-01"))
+    assert next_sessions(stamps("2021-03-05", "2021-03-12", "2021-03-26"), 1).equals(stamps("2021-04-02"))
+    ninety = pd.date_range("2021-01-01 00:00", periods=9, freq="90h")
+    assert next_sessions(ninety, 2).equals(pd.date_range(ninety[-1], periods=3, freq="90h")[1:].as_unit("ns"))
 
 
 @pytest.mark.parametrize("weeks", [1, 6])
@@ -372,6 +424,52 @@ def test_weeks_and_months_by_their_last_sessions_go_on_so(freq):
 
 
 @needs_package
+@pytest.mark.parametrize("freq", ["W", "M", "Q"])
+def test_weeks_and_months_by_their_first_sessions_go_on_so(freq):
+    for suffix, name in (("", "XNYS"), (".L", "XLON"), (".T", "XTKS")):
+        days = days_of(name)[300:]
+        starts = pd.DatetimeIndex(days.to_series().groupby(days.to_period(freq)).min())[1:]
+        for end in range(60, len(starts) - 5, 7):
+            past = starts[:end]
+            assert calendar_of(past, suffix) == name
+            assert ahead_of(past, 5, suffix).equals(starts[end : end + 5])
+
+
+@needs_package
+def test_a_zone_tells_the_clock_and_the_exchange():
+    hours = half_hours()[-3000:]
+    utc = hours.tz_localize("America/New_York").tz_convert("UTC").tz_localize(None)
+    assert market_of(hours, "X", zone="America/New_York") == ("XNYS", "America/New_York", "America/New_York")
+    assert market_of(utc, "X", zone="UTC") == ("XNYS", "UTC", "America/New_York")
+    assert market_of(hours, "X") == ("XNYS", None, None)
+    assert market_of(hours, "X", zone="Asia/Tokyo") == (None, "Asia/Tokyo", "UTC")  # its nights
+    ahead = next_sessions(utc, 9, market_of(utc, "X", zone="UTC"))
+    local = next_sessions(hours, 9, market_of(hours, "X", zone="America/New_York"))
+    assert ahead.equals(local.tz_localize("America/New_York").tz_convert("UTC").tz_localize(None))
+    for zone, name in (("Asia/Tokyo", "XTKS"), ("Europe/Berlin", "XETR"), ("Asia/Kolkata", "XBOM")):
+        days = days_of(name)[-300:]
+        assert calendar_of(days, "7203", zone=zone) == name and calendar_of(days, "7203") is None
+        assert market_of(days, "7203", zone=zone).clock == zone  # midnights there
+    currencies = pd.date_range("2019-10-14", "2019-11-22 21:00", freq="h")
+    currencies = currencies[currencies.day_of_week < 5]  # five days round the clock are no exchange's
+    assert market_of(currencies, "EURUSD", zone="Europe/London") == (None, "Europe/London", "UTC")
+    every = pd.date_range("2021-01-01", periods=400)
+    assert market_of(every, "X", zone="America/New_York") == ("24/7", "America/New_York", None)
+    assert market_of(every, "X", "24/7") == ("24/7", "UTC", "UTC")
+
+
+@needs_package
+def test_days_of_another_zone_are_read_where_they_are_midnights():
+    tokyo = days_of("XTKS")[-300:]
+    utc = tokyo.tz_localize("Asia/Tokyo").tz_convert("UTC").tz_localize(None)  # 15:00 on the day before
+    market = market_of(utc, "7203.T", zone="UTC")
+    assert market == ("XTKS", "UTC", "Asia/Tokyo")
+    assert pd.DatetimeIndex(market.market_time(utc.to_numpy())).equals(tokyo)
+    assert market_of(tokyo, "7203.T", zone="UTC") == ("XTKS", "UTC", None)  # labels stay labels
+    assert calendar_of(utc, "7203.T") is None  # of an unknown zone
+
+
+@needs_package
 @pytest.mark.parametrize("freq", ["W-MON", "W-WED", "W-FRI", "W-SAT", "W-SUN", "MS", "ME", "QE", "10D"])
 def test_weeks_and_months_by_labels_stay_as_they_are(freq):
     every = pd.date_range("2015-01-01", "2023-12-31", freq=freq).as_unit("ns")
@@ -451,10 +549,10 @@ def test_a_calendar_tells_as_far_as_it_goes():
 
 @needs_package
 def test_a_holiday_that_a_calendar_ends_on_is_known(monkeypatch):
-    full, days = calendars._sessions("XNYS", 2010, 2019), days_of("XNYS")
+    full, days = sessions._sessions("XNYS", 2010, 2019), days_of("XNYS")
     n, end = np.searchsorted(full.day, np.datetime64("2017-12-25")), np.datetime64("2017-12-25", "ns")
-    cut = calendars.Sessions(*(x[:n] for x in full[:5]), full.start, end)
-    monkeypatch.setattr(calendars, "_sessions", lambda *_: cut)
+    cut = sessions.Sessions(*(x[:n] for x in full[:6]), end, full.zone)
+    monkeypatch.setattr(sessions, "_sessions", lambda *_: cut)
     past = days[days < "2017-12-22"][-300:]
     expected = stamps("2017-12-22", "2017-12-26", "2017-12-27")
     ahead, told = sessions_ahead(past, 3, "XNYS")
@@ -468,14 +566,14 @@ def test_a_holiday_that_a_calendar_ends_on_is_known(monkeypatch):
 def test_without_the_package_the_pattern_is_inferred(monkeypatch):
     dates = days_of("XNYS")[:300]
     monkeypatch.setitem(sys.modules, "exchange_calendars", None)
-    calendars._sessions.cache_clear()
+    sessions._sessions.cache_clear()
     try:
         assert calendar_of(dates, "X") is None and calendar_of(dates, "X", "24/7") == "24/7"
         with pytest.raises(MissingDependency, match="live-data") as caught:
             calendar_of(dates, "X", "XNYS")
         assert one_sentence(str(caught.value))
     finally:
-        calendars._sessions.cache_clear()
+        sessions._sessions.cache_clear()
 
 
 @needs_package

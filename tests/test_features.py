@@ -224,6 +224,20 @@ def test_market_features_by_hand():
     assert np.isnan(found["has_market"][2, 2])
 
 
+def test_sessions_of_other_markets_count_too():
+    z = np.array([[1.0, 2.0], [3.0, 4.0], [8.0, -20.0]])
+    trend = np.array([[0.1, 0.2], [0.3, 0.4], [0.8, 0.0]])
+    session = np.array([[0, 1], [0, 1], [2, 3]])  # the third symbol is of a market of its own
+    others = [np.array([[-1, 2], [-1, 2], [-1, -1]]), np.array([[-1, -1], [-1, -1], [-1, 1]])]
+    found = F.market_features(z, trend, session, iter(others))
+    np.testing.assert_array_equal(found["has_market"], [[0, 1], [0, 1], [0, 1]])
+    seen = [2, 4, 8], [2, 4, -10]  # clipped
+    np.testing.assert_allclose(found["market_return"][::2, 1], [np.mean(x) for x in seen])
+    np.testing.assert_allclose(found["market_volatility"][::2, 1], [np.mean([0.2, 0.4, 0.8]), 0.2])
+    np.testing.assert_allclose(found["market_dispersion"][::2, 1], [np.log(np.std(x) + 0.05) for x in seen])
+    assert np.isnan(found["market_return"][:, 0]).all()
+
+
 def test_known_features_by_hand():
     date = pd.DatetimeIndex(["2024-02-29 09:00", "2024-03-01 09:00", "2024-03-04 15:00"]).to_numpy("datetime64[ns]")
     found = {name: column for name, column in zip(F.KNOWN, F.known_features(date, 1440.0).T)}

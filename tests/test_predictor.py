@@ -15,7 +15,7 @@ from helpers import BOOSTING_TINY, NHITS_TINY, ROOT, TFT_TINY, TRAIN_TINY, djia,
 
 import tftnhits as tn  # noqa: E402
 from tftnhits.config import SEEDS  # noqa: E402
-from tftnhits.data import calendars  # noqa: E402
+from tftnhits.data import sessions  # noqa: E402
 from tftnhits.errors import CheckpointError, ConfigError, DataError, HistoryTooShort, OutputError  # noqa: E402
 from tftnhits.forecast.conformal import MEASURED, YEAR, Conformal  # noqa: E402
 from tftnhits.forecast.ensemble import Network, combine  # noqa: E402
@@ -96,7 +96,7 @@ def test_dates_ahead_are_those_of_the_calendar_given(predictor, bars):
     assert found.dt.strftime("%Y-%m-%d").to_dict() == {"AAPL": "2018-01-02", "IBM": "2017-12-30", "KO": "2018-01-04"}
     undated = predictor.predict(bars.drop(columns="date"), calendar="XNYS").frame
     assert undated["date"].isna().all()
-    days = calendars._sessions("XBOM", 2020, 2029).day[-61:-1]  # Bombay's is drawn up a year at a time
+    days = sessions._sessions("XBOM", 2020, 2029).day[-61:-1]  # Bombay's is drawn up a year at a time
     late = bars[bars["symbol"] == "KO"].tail(60).assign(date=days)
     found = predictor.predict(late, calendar="XBOM")
     assert [text for text in found.warnings["KO"] if "XBOM tells 1 of the 5" in text and one_sentence(text)]

@@ -1,11 +1,13 @@
 """Causal, scale-free features of bars: the value at t uses rows up to t only, to the bit.
 
-All work is done on padded arrays [S, T] (symbol, bar number), so that 500 symbols cost a few filter passes.
-Sources: Garman & Klass 1980 (range volatility), Corsi 2009 (HAR); the largest shocks of the last four
-quarters stand for the earnings cycle.
+All work is done on padded arrays [S, T] (symbol, bar number), so that 500 symbols cost a few filter
+passes. Sources: Garman & Klass 1980 (range volatility), Corsi 2009 (HAR); the largest shocks of the
+last four quarters stand for the earnings cycle.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import numpy as np
 from scipy.ndimage import maximum_filter1d
@@ -17,46 +19,24 @@ FLOOR = 1e-14  # variance of a bar that did not move; keeps logarithms finite
 CLIP = 10.0
 HAR_INPUTS = 2 + len(ALPHAS)  # one, the logs of the averages, that of squared returns
 HAR_STEPS = 5  # the volatility scale forecasts the mean of the next five bars
-QUARTERS = (
-    (57, 64),
-    (121, 126),
-    (184, 189),
-    (247, 252),
-)  # bars since the last four quarters' reports
+# Bars since the last four quarters' reports
+QUARTERS = ((57, 64), (121, 126), (184, 189), (247, 252))
 RECENT = (4, 20, 40)
 MARKET_SYMBOLS = 3  # fewer symbols on a date are no market
 
-PRICE = (
-    *("return", "overnight", "intraday", "range"),
-    *(f"volatility_{a}" for a in ALPHAS),
-    *(f"shock_{n}" for n in RECENT),
-)
+PRICE = ("return", "overnight", "intraday", "range")
+PRICE += tuple(f"volatility_{alpha}" for alpha in ALPHAS) + tuple(f"shock_{n}" for n in RECENT)
 VOLUME = ("volume", "volume_trend", *(f"volume_shock_{n}" for n in RECENT), "has_volume")
 MARKET = ("market_return", "market_volatility", "market_dispersion", "has_market")
-HISTORY = (
-    *(f"shock_q{i}" for i in (1, 2, 3, 4)),
-    *(f"volume_shock_q{i}" for i in (1, 2, 3, 4)),
-    "has_year",
-)
+HISTORY = tuple(f"{name}_q{i}" for name in ("shock", "volume_shock") for i in (1, 2, 3, 4))
+HISTORY += ("has_year",)
 OBSERVED = PRICE + VOLUME + MARKET + HISTORY
-KNOWN = (
-    *(
-        "weekday_sin",
-        "weekday_cos",
-        "year_sin",
-        "year_cos",
-        "month_day",
-        "gap",
-        "hour_sin",
-        "hour_cos",
-    ),
-    *("has_calendar", "session"),
-)
-NAMED_ONLY = (
-    "session",
-)  # that None in PanelConfig doesn't stand for: models saved with None know nothing of them
+KNOWN = ("weekday_sin", "weekday_cos", "year_sin", "year_cos", "month_day", "gap")
+KNOWN += ("hour_sin", "hour_cos", "has_calendar", "session")
+# What None in PanelConfig doesn't stand for: models saved with None know nothing of them
+NAMED_ONLY = ("session",)
 STATIC = ("bar_length", "weekends", "has_volume", "has_calendar")
-# masked together: as where a panel has none of them, static inputs included
+# Masked together: as where a panel has none of them, static inputs included
 GROUPS = {
     "volume": VOLUME,
     "market": MARKET,
@@ -68,7 +48,8 @@ GROUPS = {
 def ewma(x: np.ndarray, alpha: float) -> np.ndarray:
     """Bias-corrected exponential moving average along the last axis; NaN cells carry no weight.
 
-    x: [S, T]. Returns [S, T], NaN until the first number, and again so long after the last that its weight underflows.
+    x: [S, T]. Returns [S, T], NaN until the first number, and so long after the last that its
+    weight underflows.
     """
     seen = np.isfinite(x)
     a = [1.0, alpha - 1.0]
@@ -79,7 +60,7 @@ def ewma(x: np.ndarray, alpha: float) -> np.ndarray:
 
 
 def trailing_max(x: np.ndarray, first: int, last: int) -> np.ndarray:
-    """Largest x in rows t - last … t - first (both included), along the last axis; NaN where none was seen."""
+    """Largest x in rows t - last … t - first, both included, along the last axis; NaN for none."""
     width, filled = last - first + 1, np.where(np.isfinite(x), x, -np.inf)
     padded = np.pad(filled, [(0, 0), (last, 0)], constant_values=-np.inf)
     peak = maximum_filter1d(
@@ -95,7 +76,7 @@ def previous(x: np.ndarray) -> np.ndarray:
 
 
 def bar_parts(price: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Log returns of a bar and its variance; `price` holds logs of open, high, low, close [S, T]."""
+    """Log returns of bars and their variance; `price` has logs of open, high, low, close [S, T]."""
     o, h, low, c = (price[k] for k in ("open", "high", "low", "close"))
     before = previous(c)
     garman_klass = 0.5 * (h - low) ** 2 - (2 * np.log(2) - 1) * (c - o) ** 2
@@ -118,9 +99,9 @@ def har_inputs(parts: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def fit_har(x: np.ndarray, variance: np.ndarray, train: np.ndarray) -> np.ndarray:
-    """Pooled least squares of the log volatility of the next five bars (Corsi 2009) on `har_inputs`.
+    """Pooled least squares of the next five bars' log volatility on `har_inputs` (Corsi 2009).
 
-    x [S, T, 6], variance [S, T], train [S, T] true where the five bars ahead lie in the training split.
+    x [S, T, 6], variance [S, T], train [S, T] true where the five bars ahead are for training.
     Returns 6 coefficients; with too few rows those of a plain average of the inputs.
     """
     ahead = np.full_like(variance, np.nan)
@@ -162,33 +143,51 @@ def observed_features(
     return out
 
 
-def market_features(z: np.ndarray, trend: np.ndarray, code: np.ndarray) -> dict[str, np.ndarray]:
-    """Mean and dispersion over the symbols of a date of the standardised return, and mean volatility trend.
+def market_features(
+    z: np.ndarray, trend: np.ndarray, session: np.ndarray, others: Iterable[np.ndarray] = ()
+) -> dict[str, np.ndarray]:
+    """Mean and dispersion over the symbols of the standardised return, and mean volatility trend.
 
-    z, trend [S, T]; code [S, T] numbers the dates, -1 where there is none. Returns [S, T] each.
+    Parameters
+    ----------
+    z, trend : standardised returns and volatility trends [S, T]
+    session : number of each bar's session, of its own market [S, T]; -1 where there is none
+    others : numbers of the sessions of other markets that count too, [S, T] each; -1 for none
+
+    Returns
+    -------
+    The features MARKET by name [S, T], NaN where fewer than MARKET_SYMBOLS symbols count.
     """
-    valid = (code >= 0) & np.isfinite(z) & np.isfinite(trend)
-    size = max(int(code.max(initial=-1)) + 1, 1)
-    index, values = code[valid], np.clip(z[valid], -CLIP, CLIP)
-    count = np.bincount(index, minlength=size).astype(float)
+    valid = (session >= 0) & np.isfinite(z) & np.isfinite(trend)
+    size = int(session.max(initial=-1)) + 1
+    index, values = session[valid], np.clip(z[valid], -CLIP, CLIP)
+    # Sums over the symbols of each session, and zeros for -1, [size + 1] each
+    sums = np.zeros((4, size + 1))
+    for row, weight in enumerate((None, values, values**2, trend[valid])):
+        sums[row] = np.bincount(index, weight, size + 1)
+    joined = None
+    for other in others:
+        joined = (sums[:, session] if joined is None else joined) + sums[:, other]
+    count, total, square, trends = sums if joined is None else joined
     count = np.where(count >= MARKET_SYMBOLS, count, np.nan)
-    mean = np.bincount(index, values, size) / count
-    square = np.bincount(index, values**2, size) / count
-    by_date = {
+    mean = total / count
+    out = {
         "market_return": mean,
-        "market_volatility": np.bincount(index, trend[valid], size) / count,
-        "market_dispersion": np.log(np.sqrt(np.maximum(square - mean**2, 0)) + 0.05),
+        "market_volatility": trends / count,
+        "market_dispersion": np.log(np.sqrt(np.maximum(square / count - mean**2, 0)) + 0.05),
         "has_market": np.where(np.isfinite(count), 1.0, 0.0),
     }
-    return {k: np.where(code >= 0, v[code], np.nan) for k, v in by_date.items()}
+    if joined is None:
+        out = {name: values[session] for name, values in out.items()}
+    return {name: np.where(session >= 0, values, np.nan) for name, values in out.items()}
 
 
 def known_features(
     date: np.ndarray, minutes: float, session: np.ndarray | None = None
 ) -> np.ndarray:
-    """Calendar of each bar [R, F_k] from datetime64[ns] dates of one symbol; zero throughout where there is none.
+    """Calendar of each bar [R, F_k] from datetime64[ns] dates of one symbol; zeros without dates.
 
-    session [R]: the log of each session's length relative to a full one; None where no calendar tells it.
+    session [R]: the log of each session's length relative to a full one; None if it is unknown.
     """
     out = np.zeros((len(date), len(KNOWN)))
     if np.isnat(date).any():

@@ -1,18 +1,33 @@
-"""Bar times ahead by the pattern of those before: the usual weekdays, times of the week, days of the month.
+"""Bar times ahead by the pattern of those before: weekdays, times of the week, days of the month.
 
-Times are arrays [R] of datetime64[ns], distinct and ascending (`recent`). Holidays are not known.
+Times are arrays [R] of datetime64[ns], distinct and ascending (`recent`). Holidays are known only
+where a calendar's sessions are handed in.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 DAY = np.timedelta64(1, "D").astype("timedelta64[ns]")
 WEEK = 7 * DAY
+MONTH_DAYS = 30.44  # on average
+MONDAY = np.datetime64("1970-01-05", "ns")
 RECENT_BARS = 20_000  # looked at, at most
 RECENT_WEEKS = {"daily": 10, "intraday": 4}  # enough that a holiday or two doesn't look like a rule
-MONDAY = np.datetime64("1970-01-05", "ns")
+LATE = 60  # longer bars looked at: a week closed by Good Friday, a month that ends on one
+MISSES = 0.1  # share of these that a pattern may miss
+CYCLE = 6  # steps after which they may repeat: 4, 4, 5 weeks; Tuesdays and Fridays
+
+
+class TradingDays(NamedTuple):
+    """Days [N] with a session, datetime64[D] ascending, and the last day of which that is known."""
+
+    days: np.ndarray
+    end: np.datetime64
 
 
 def midnight(times: np.ndarray) -> np.ndarray:
@@ -26,118 +41,190 @@ def plain(dates: pd.DatetimeIndex) -> np.ndarray:
 
 
 def step_of(times: np.ndarray) -> np.timedelta64:
-    """Median step, the lower of two, so that few days around a weekend are daily; a single date counts as daily."""
-    steps, middle = np.diff(times), (len(times) - 2) // 2
-    return np.partition(steps, middle)[middle] if len(steps) else DAY
+    """Median step, the lower of two, so that few days around a weekend are daily; or else a day."""
+    if len(times) < 2:
+        return DAY
+    middle = (len(times) - 2) // 2
+    return np.partition(np.diff(times), middle)[middle]
 
 
 def recent(dates: pd.DatetimeIndex) -> np.ndarray:
     """Known dates, distinct and ascending, datetime64[ns]."""
-    values = plain(dates)
-    values = values[~np.isnat(values)]
-    if (np.diff(values) > np.timedelta64(0)).all():
-        return values[-RECENT_BARS:]
-    return np.unique(values)[-RECENT_BARS:]
-
-
-def usual_weekdays(times: np.ndarray) -> np.ndarray:
-    """Weekdays (Monday is 0) with a bar in at least half of the recent weeks; Monday to Friday if unclear."""
-    age = (times[-1] - times) // WEEK
-    span = min(RECENT_WEEKS["daily"], int(age[0]))
-    weekday = weekday_of(times)
-    if span < 2:  # too short to tell a holiday from a rule, but a weekend bar speaks for itself
-        return np.arange(7 if (weekday >= 5).any() else 5)
-    inside = age < span
-    return np.flatnonzero(2 * _weeks_seen(weekday[inside], age[inside]) >= span)
-
-
-def _weeks_seen(slot: np.ndarray, age: np.ndarray) -> np.ndarray:
-    """For each slot 0 .. max, the number of different weeks in which it occurs."""
-    pairs = np.unique(np.stack([slot, age.astype(np.int64)]), axis=1)
-    return np.bincount(pairs[0], minlength=7)
+    times = plain(dates)
+    times = times[~np.isnat(times)]
+    if not (np.diff(times) > np.timedelta64(0)).all():
+        times = np.unique(times)
+    return times[-RECENT_BARS:]
 
 
 def weekday_of(times: np.ndarray) -> np.ndarray:
+    """Days since Monday."""
     return ((times - MONDAY) // DAY % 7).astype(np.int64)
 
 
 def pattern_ahead(
     times: np.ndarray, step: np.timedelta64, horizon: int, after: np.datetime64 | None = None
 ) -> np.ndarray:
-    """The `horizon` bar times after `times`, which are `step` apart; those of up to a day after `after` too."""
+    """The `horizon` bar times after `times`, `step` apart; and after `after`, up to a day.
+
+    Days and shorter bars keep the usual times of the week, or even steps if none are usual.
+    """
     after = times[-1] if after is None else max(after, times[-1])
-    if 0.9 * DAY < step < 1.5 * DAY:
-        return _next_days(times, horizon, after)
-    if step < DAY:
-        return _next_slots(times, step, horizon, after)
-    if step >= 27 * DAY:
-        return _next_months(times, step, horizon)
-    return times[-1] + step * np.arange(1, horizon + 1)
-
-
-def _evenly(
-    last: np.datetime64, step: np.timedelta64, count: int, after: np.datetime64
-) -> np.ndarray:
-    """The `count` times after `after` that are some steps after `last`."""
-    return last + step * ((after - last) // step + np.arange(1, count + 1))
-
-
-def _next_days(times: np.ndarray, horizon: int, after: np.datetime64) -> np.ndarray:
-    """The usual weekdays at the last bar's time of day."""
-    weekdays = usual_weekdays(times)
-    if not len(weekdays):
-        return _evenly(times[-1], DAY, horizon, after)
-    days = _evenly(times[-1], DAY, 7 * (horizon // len(weekdays) + 2), after)
-    return days[np.isin(weekday_of(days), weekdays)][:horizon]
-
-
-def _next_slots(
-    times: np.ndarray, step: np.timedelta64, horizon: int, after: np.datetime64
-) -> np.ndarray:
-    """The usual times of the week; even steps where no time is usual (irregular stamps, less than a day)."""
-    slots = _slots(times)
+    if step >= 1.5 * DAY:
+        return periods_ahead(times, step, horizon)[0]
+    if step > 0.9 * DAY:
+        step = DAY
+        slots = usual_weekdays(times) * DAY + (times[-1] - midnight(times[-1:]))
+    else:
+        slots = _usual_slots(times)
     if not len(slots):
-        return _evenly(times[-1], step, horizon, after)
+        return times[-1] + step * ((after - times[-1]) // step + np.arange(1, horizon + 1))
     week = MONDAY + (after - MONDAY) // WEEK * WEEK
     weeks = week + WEEK * np.arange(horizon // len(slots) + 2)
     ahead = (weeks[:, None] + slots).ravel()
     return ahead[ahead > after][:horizon]
 
 
-def _slots(times: np.ndarray) -> np.ndarray:
-    """Offsets from Monday 00:00, ascending, at which bars are usual; empty if there is no such pattern."""
+def usual_weekdays(times: np.ndarray) -> np.ndarray:
+    """Weekdays with a bar in at least half of the recent weeks; Monday to Friday if unclear."""
+    age = (times[-1] - times) // WEEK
+    span = min(RECENT_WEEKS["daily"], int(age[0]))
+    weekday = weekday_of(times)
+    if span < 2:  # too short to tell a holiday from a rule, but a weekend bar speaks for itself
+        return np.arange(7 if (weekday >= 5).any() else 5)
+    inside = age < span
+    pairs = np.stack([weekday[inside], age[inside].astype(np.int64)])
+    weeks = np.bincount(np.unique(pairs, axis=1)[0], minlength=7)
+    return np.flatnonzero(2 * weeks >= span)
+
+
+def _usual_slots(times: np.ndarray) -> np.ndarray:
+    """Offsets from Monday 00:00 at which bars are usual, ascending; empty if none are."""
     last = times[-1]
     span = min(RECENT_WEEKS["intraday"], int((last - times[0]) // WEEK))
     if span >= 2:
-        inside = times[
-            times > last - span * WEEK
-        ]  # whole weeks back from the last bar: each slot once a week
+        # Whole weeks back from the last bar: each slot once a week
+        inside = times[times > last - span * WEEK]
         offset, count = np.unique((inside - MONDAY) % WEEK, return_counts=True)
         return offset[2 * count >= span]
-    days, clock = (times - MONDAY) // DAY, (times - MONDAY) % DAY
-    whole = (days > days[0]) & (days < days[-1])  # the first and the last day may be cut
-    whole = whole if whole.any() else days == days[0]
-    if days[-1] == days[0]:
-        return np.array([], dtype="timedelta64[ns]")
-    usual, count = np.unique(clock[whole], return_counts=True)
-    usual = usual[2 * count >= len(np.unique(days[whole]))]
+    day = (times - MONDAY) // DAY
+    if day[-1] == day[0]:
+        return np.array([], "timedelta64[ns]")
+    # The first and the last day may be cut
+    whole = (day > day[0]) & (day < day[-1])
+    if not whole.any():
+        whole = day == day[0]
+    clock, count = np.unique((times[whole] - MONDAY) % DAY, return_counts=True)
+    usual = clock[2 * count >= len(np.unique(day[whole]))]
     return (usual_weekdays(times)[:, None] * DAY + usual).ravel()
 
 
-def _next_months(times: np.ndarray, step: np.timedelta64, horizon: int) -> np.ndarray:
-    """The same day some months on; the month's end (its last usual weekday) where that is the habit."""
-    last, recent = times[-1], times[-12:]
-    month = last.astype("datetime64[M]")
-    months = month + max(1, round(float(step / DAY) / 30.44)) * np.arange(1, horizon + 1)
-    ends = (months + 1).astype("datetime64[D]") - 1
-    left = (recent.astype("datetime64[M]") + 1).astype("datetime64[D]") - recent.astype(
-        "datetime64[D]"
-    )
-    if (left.astype(np.int64) <= 3).all():
-        if (weekday_of(recent) < 5).all() and len(recent) > 3:
-            ends = np.busday_offset(ends, 0, roll="backward")
-        days = ends
+def periods_ahead(
+    times: np.ndarray, step: np.timedelta64, horizon: int, sessions: TradingDays | None = None
+) -> tuple[np.ndarray, bool]:
+    """Times ahead of bars longer than a day, and whether they are among the `sessions`.
+
+    The pattern is taken that misses fewest of the late stamps, and the plain one if each misses too
+    many. There are fewer than `horizon` times where the sessions that they go by end before.
+    """
+    if step % DAY:
+        return times[-1] + step * np.arange(1, horizon + 1), False
+    days = times[-LATE:].astype("datetime64[D]")
+    until = days[-1] + 2 * (step // DAY) * (horizon + 1)
+    ahead = _plain(days, step, until)
+    fewest, by_sessions = MISSES * len(days), False
+    for is_session, stamps in _patterns(days, step, until, sessions):
+        # The last bar is left out: its period may not be over
+        before = stamps[(stamps >= days[0]) & (stamps < days[-1])]
+        misses = len(np.setxor1d(before, days[:-1], assume_unique=True))
+        if misses < fewest:
+            ahead, fewest, by_sessions = stamps, misses, is_session
+        if not fewest:
+            break
+    ahead = ahead[ahead > days[-1]][:horizon].astype("datetime64[ns]")
+    return ahead + (times[-1] - midnight(times[-1:])), by_sessions
+
+
+def _patterns(
+    days: np.ndarray, step: np.timedelta64, until: np.datetime64, sessions: TradingDays | None
+) -> Iterator[tuple[bool, np.ndarray]]:
+    """Stamps to `until` by each pattern, and whether they are sessions; on a tie the first counts.
+
+    So last sessions come before labels (Fridays), and labels (Mondays) before first sessions.
+    """
+    in_sessions = sessions is not None and len(days) > 3 and np.isin(days, sessions.days).all()
+    if in_sessions:
+        yield True, period_days(days, step, until, sessions, last=True)
+    yield False, _plain(days, step, until)
+    every_day = np.arange(days[0] - 31, until + 32)
+    weekdays = TradingDays(every_day[np.is_busday(every_day)], every_day[-1])
+    yield False, period_days(days, step, until, weekdays, last=True)
+    yield False, period_days(days, step, until, weekdays, last=False)
+    if 13 * DAY <= step <= 18 * DAY:
+        yield False, half_months(days, until)
+    if in_sessions:
+        yield True, period_days(days, step, until, sessions, last=False)
+    steps = np.diff(days).astype(int)
+    for count in range(1, CYCLE + 1):
+        if len(steps) > 2 * count:
+            yield False, repeated_steps(days, steps[-count:], until)
+
+
+def _plain(days: np.ndarray, step: np.timedelta64, until: np.datetime64) -> np.ndarray:
+    """The same day of the month for months and longer bars, else even steps."""
+    if step >= 27 * DAY:
+        return day_of_month(days, max(1, round(step / DAY / MONTH_DAYS)), until)
+    return repeated_steps(days, np.array([step // DAY]), until)
+
+
+def day_of_month(days: np.ndarray, every: int, until: np.datetime64) -> np.ndarray:
+    """The same day of each `every`-th month: the 1st; the 30th or else the last; the last."""
+    months = days.astype("datetime64[M]")
+    back = (months[-1] - months[0]).astype(int) // every
+    on = (until.astype("datetime64[M]") - months[-1]).astype(int) // every
+    chosen = months[-1] + every * np.arange(-back, on + 1)
+    ends = (chosen + 1).astype("datetime64[D]") - 1
+    if np.isin(days, ends).all():
+        return ends
+    latest = (days - months.astype("datetime64[D]")).max()
+    return np.minimum(chosen.astype("datetime64[D]") + latest, ends)
+
+
+def half_months(days: np.ndarray, until: np.datetime64) -> np.ndarray:
+    """Two days of each month: the 1st and the 15th, the 15th and the last."""
+    number = (days - days.astype("datetime64[M]").astype("datetime64[D]")).astype(int)
+    early = 2 * number <= number.min() + number.max()
+    return np.union1d(day_of_month(days[early], 1, until), day_of_month(days[~early], 1, until))
+
+
+def repeated_steps(days: np.ndarray, steps: np.ndarray, until: np.datetime64) -> np.ndarray:
+    """Days on and back from the last one by `steps` [C] (in days), over and over."""
+    times = int((until - days[0]).astype(int) // steps.sum() + 1)
+    back = days[-1] - np.cumsum(np.tile(steps[::-1], times))[::-1]
+    on = days[-1] + np.cumsum(np.tile(steps, times))
+    return np.concatenate([back, days[-1:], on])
+
+
+def period_days(
+    days: np.ndarray, step: np.timedelta64, until: np.datetime64, open_on: TradingDays, last: bool
+) -> np.ndarray:
+    """The first or the last trading day of each week or month, or of every so many."""
+    monthly = step >= 27 * DAY
+
+    def period(day: np.ndarray) -> np.ndarray:
+        number = (
+            day.astype("datetime64[M]") if monthly else (day - MONDAY.astype("datetime64[D]")) // 7
+        )
+        return number.astype(int)
+
+    number = period(open_on.days)
+    if last:  # a period that is not known to its end has none
+        chosen = np.diff(number, append=period(open_on.end + 1)) > 0
     else:
-        day = last.astype("datetime64[D]") - month.astype("datetime64[D]")
-        days = np.minimum(months.astype("datetime64[D]") + day, ends)
-    return days.astype("datetime64[ns]") + (last - last.astype("datetime64[D]"))
+        chosen = np.diff(number, prepend=number[0]) > 0
+    every = max(1, round(step / DAY / (MONTH_DAYS if monthly else 7)))
+    anchor = period(days[-1])
+    chosen &= (number - anchor) % every == 0
+    # The last bar stands for its period, over or not
+    chosen &= (number != anchor) | (open_on.days <= days[-1])
+    return open_on.days[chosen & (open_on.days >= days[0]) & (open_on.days <= until)]

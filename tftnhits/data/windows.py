@@ -1,4 +1,4 @@
-"""The panel: validated bars with features and targets in flat arrays, and the batches that are cut from it."""
+"""The panel: validated bars with features and targets in flat arrays, and batches cut from it."""
 
 from __future__ import annotations
 
@@ -13,31 +13,34 @@ import pandas as pd
 from ..config import PanelConfig
 from ..errors import ConfigError, DataError, HistoryTooShort
 from . import features as F
-from .calendars import bar_minutes, calendar_of, session_lengths, sessions_ahead
+from .calendars import session_lengths
+from .markets import LONGER, Timeline, join_markets, timelines, unseen_markets
+from .patterns import weekday_of
 from .bars import validate_bars
+from .splits import NONE, SPLITS, splits_of
 
-SPLITS = ("train", "valid", "test")
+PRICES = ("open", "high", "low", "close")
 
 
 class Batch(NamedTuple):
-    """B chunks of T bars whose last N bars are forecast origins; arrays of numpy or torch, float32."""
+    """B chunks of T bars whose last N bars are forecast origins; numpy or torch, float32."""
 
     observed: Any  # [B, T, F_o]
     known: Any  # [B, T+H, F_k]
     static: Any  # [B, F_s]
-    target: Any  # [B, N, H] cumulative log return / (scale · √step), NaN where unknown or outside the split
+    target: Any  # [B, N, H] log return / (scale · √step), NaN where unknown or outside the split
     scale: Any  # [B, N] one-bar volatility forecast at the origin
 
 
 @dataclass(frozen=True)
 class Panel:
-    """All symbols' rows one after the other; each symbol's bars are followed by H rows that hold its known future."""
+    """All symbols' rows in turn; after each symbol's bars H rows hold its known future."""
 
     config: PanelConfig
     symbols: tuple[str, ...]
     start: np.ndarray  # [S] first row of each symbol
     length: np.ndarray  # [S] its bars
-    date: np.ndarray  # [R] datetime64[ns], NaT where there is none
+    date: np.ndarray  # [R] datetime64[ns] as the source has it, NaT where there is none
     close: np.ndarray  # [R] float64, NaN in future rows
     observed: Any  # [R, F_o] float32, zero where unknown
     known: Any  # [R, F_k] float32
@@ -45,10 +48,10 @@ class Panel:
     target: Any  # [R, H] float32
     scale: Any  # [R] float32
     split: np.ndarray  # [R] int8: 0, 1, 2 as in SPLITS; 3 elsewhere (purged, or no outcome yet)
-    fitted: dict[str, np.ndarray]  # of the training split: "har" [6], "center" and "spread" [F_o]
-    outrun: dict[str, tuple[str, int]] = field(
-        default_factory=dict
-    )  # calendar that tells but so many of H dates ahead
+    fitted: dict[str, np.ndarray]  # of the training split: "har" [6], "center", "spread" [F_o]
+    # By symbol: a calendar that tells but so many of the H dates ahead; sentences to warn with
+    outrun: dict[str, tuple[str, int]] = field(default_factory=dict)
+    notes: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def inputs(self) -> dict[str, tuple[str, ...]]:
@@ -56,23 +59,21 @@ class Panel:
         return input_names(self.config)
 
     def origins(self, split: str, context: int = 1) -> np.ndarray:
-        """Rows [K] that are origins of `split` with at least `context` bars up to and including them."""
+        """Rows [K] that are origins of `split`, the last of at least `context` bars."""
         if split not in SPLITS:
             raise ConfigError(f"There is no split {split!r}; choose one of {', '.join(SPLITS)}.")
         rows = np.flatnonzero(self.split == SPLITS.index(split))
         return rows[rows - self.start[self.symbol_of(rows)] >= context - 1]
 
     def last_origins(self, context: int = 1) -> np.ndarray:
-        """The last bar of every symbol, [S]; raises HistoryTooShort where a symbol has fewer than `context` bars."""
-        if (short := np.flatnonzero(self.length < context)).size:
-            name, have = self.symbols[short[0]], self.length[short[0]]
-            other = (
-                ", or use the gradient boosting fallback, which answers from 2 bars on"
-                if context > 2
-                else ""
-            )
+        """The last bar of each symbol, [S]; raises HistoryTooShort on fewer than `context` bars."""
+        short = np.flatnonzero(self.length < context)
+        if len(short):
+            symbol, have = self.symbols[short[0]], self.length[short[0]]
+            other = ", or use the gradient boosting fallback, which answers from 2 bars on"
             raise HistoryTooShort(
-                f"{name} has {have} bars but the model needs {context}; give {context - have} more{other}."
+                f"{symbol} has {have} bars but the model needs {context}; "
+                f"give {context - have} more{other if context > 2 else ''}."
             )
         return self.start + self.length - 1
 
@@ -81,7 +82,7 @@ class Panel:
         return np.searchsorted(self.start, rows, side="right") - 1
 
     def outcomes(self, rows: np.ndarray) -> np.ndarray:
-        """Cumulative log returns [K, H] that came true after the origins `rows` [K], NaN where the bars end."""
+        """Log returns [K, H] that came true after the origins `rows` [K], NaN where bars end."""
         ahead = self.close[rows[:, None] + 1 + np.arange(self.config.horizon)]
         return np.log(ahead / self.close[rows, None])
 
@@ -93,17 +94,14 @@ class Panel:
         return replace(self, **{n: torch.as_tensor(getattr(self, n), device=device) for n in names})
 
     def digest(self) -> str:
-        """A hash of the data, for manifests and for training states: dates, closes, symbols, inputs and splits."""
-        names = "\0".join(self.symbols).encode()
-        parts = (
-            self.date.view(np.int64),
-            np.nan_to_num(self.close),
-            np.frombuffer(names, np.uint8),
-        )
-        parts += (np.asarray(self.observed), np.asarray(self.scale), self.split)
-        return hashlib.sha256(
-            b"".join(np.ascontiguousarray(p).tobytes() for p in parts)
-        ).hexdigest()[:16]
+        """A hash of dates, closes, symbols, inputs and splits, for manifests and checkpoints."""
+        names = np.frombuffer("\0".join(self.symbols).encode(), np.uint8)
+        prices = np.nan_to_num(self.close)
+        inputs = np.asarray(self.observed), np.asarray(self.scale)
+        digest = hashlib.sha256()
+        for part in (self.date.view(np.int64), prices, names, *inputs, self.split):
+            digest.update(np.ascontiguousarray(part).tobytes())
+        return digest.hexdigest()[:16]
 
 
 def input_names(config: PanelConfig) -> dict[str, tuple[str, ...]]:
@@ -120,11 +118,20 @@ def make_panel(
 ) -> Panel:
     """Validate bars, compute features and targets, and split by date.
 
-    `fitted` holds the volatility scale and the inputs' means and deviations of a trained model (Panel.fitted);
-    None fits them on the training split. `calendar` tells the sessions ahead: a name of exchange_calendars ("XNYS",
-    "24/7"), or names by symbol; None infers it from symbol and dates (calendars.calendar_of).
-    Raises DataError on bars that can't be repaired, ConfigError on an unknown feature or calendar or dates out of
-    order, MissingDependency on a calendar's name without exchange_calendars.
+    Parameters
+    ----------
+    bars : frame of symbol, date, open, high, low, close, volume; `attrs["zones"]` may name the time
+        zone of a symbol's dates ("America/New_York", "UTC+08:00")
+    config : horizon, inputs and splits
+    fitted : volatility scale, means and deviations of a trained model (Panel.fitted); None fits
+        them on the training split
+    calendar : a name of exchange_calendars ("XNYS", "24/7"), or names by symbol, tells the sessions
+        ahead; None infers it from symbol, zone and dates (calendars.market_of)
+
+    Raises
+    ------
+    DataError on bars that can't be repaired, ConfigError on an unknown feature or calendar or dates
+    out of order, MissingDependency on a calendar's name without exchange_calendars.
     """
     return panel_of(validate_bars(bars)[0], config or PanelConfig(), fitted, calendar)
 
@@ -135,85 +142,125 @@ def panel_of(
     fitted: dict[str, np.ndarray] | None = None,
     calendar: str | Mapping[str, str | None] | None = None,
 ) -> Panel:
-    """`make_panel` of bars that were validated (load_bars): to do it twice takes as long as the features."""
-    ahead = config.horizon
-    symbol = bars["symbol"].to_numpy()
-    first = np.r_[0, np.flatnonzero(symbol[1:] != symbol[:-1]) + 1]
-    length = np.diff(np.r_[first, len(symbol)])
-    cells = np.arange(length.max()) < length[:, None]  # [S, T] where a symbol has a bar
-
-    def wide(column: np.ndarray, fill: float = np.nan) -> np.ndarray:
-        out = np.full(cells.shape, fill, column.dtype)
-        out[cells] = column
-        return out
-
-    price = {k: np.log(wide(bars[k].to_numpy(float))) for k in ("open", "high", "low", "close")}
-    close = wide(bars["close"].to_numpy(float))
-    volume, date = wide(bars["volume"].to_numpy(float)), bars["date"].to_numpy("datetime64[ns]")
-    split = _splits(wide(date, np.datetime64("NaT")), length, config)
+    """`make_panel` of validated bars (load_bars): to do it twice takes as long as the features."""
+    grid, names = _Grid(bars, config.horizon), _chosen(config)
+    # Times: by each market's clock, the dates ahead, and the splits
+    lines, which = timelines(bars, grid.lengths, config.horizon, calendar)
+    by_symbol = [lines[i] for i in which]
+    times = grid.wide(np.concatenate([line.times for line in by_symbol]), np.datetime64("NaT"))
+    known = [_known(line, names["known"]) for line in lines]
+    split = splits_of(times, grid.length, config)
+    # Prices: log returns, and the volatility scale that makes them of unit size
+    column = {name: grid.wide(bars[name].to_numpy(float)) for name in (*PRICES, "volume")}
+    price = {name: np.log(column[name]) for name in PRICES}
     parts = F.bar_parts(price)
-    x = F.har_inputs(parts)
-    known_scale = {} if fitted is None else {k: np.asarray(v, float) for k, v in fitted.items()}
-    har = known_scale.get("har")
-    if har is None:  # it looks HAR_STEPS ahead, whatever the horizon: purge by that
-        purged = _splits(
-            wide(date, np.datetime64("NaT")),
-            length,
-            replace(config, horizon=max(ahead, F.HAR_STEPS)),
-        )
-        har = F.fit_har(x, parts["variance"], purged == 0)
-    sigma = np.exp((x * har).sum(-1))  # [S, T]
-
-    found = F.observed_features(parts, volume, sigma)
-    code = wide(pd.factorize(date, use_na_sentinel=True)[0], -1)
-    found |= F.market_features(
-        found["return"], found["volatility_0.15"] - found["volatility_0.015"], code
-    )
-    names = _chosen(config.observed, F.OBSERVED)
-    observed = np.stack([found[n] for n in names], axis=-1)
-    fitted = known_scale or {"har": har, **_standard(observed[split == 0], names)}
-    observed = (observed - fitted["center"]) / fitted["spread"]
-    observed = np.clip(
-        np.nan_to_num(observed, nan=0.0, posinf=F.CLIP, neginf=-F.CLIP), -F.CLIP, F.CLIP
-    )
-    steps = (
-        np.stack([_ahead(price["close"], h) for h in range(1, ahead + 1)], axis=-1)
-        - price["close"][..., None]
-    )
-    target = steps / (sigma[..., None] * np.sqrt(np.arange(1, ahead + 1)))
-
-    flat = _Flat(length, ahead, cells)
-    symbols = tuple(symbol[first].tolist())
-    chosen = _chosen(input_names(config)["known"], F.KNOWN)
-    dates, known, static, outrun = _calendar(
-        date, symbols, length, volume, ahead, calendar, "session" in chosen
-    )
-    columns = [F.KNOWN.index(n) for n in chosen]
+    har_inputs = F.har_inputs(parts)
+    if fitted is None:  # its targets reach HAR_STEPS ahead, whatever the horizon: purged by that
+        longer = replace(config, horizon=max(config.horizon, F.HAR_STEPS))
+        train = splits_of(times, grid.length, longer) == 0
+        har = F.fit_har(har_inputs, parts["variance"], train)
+    else:
+        har = np.asarray(fitted["har"], float)
+    sigma = np.exp((har_inputs * har).sum(-1))  # [S, T]
+    # Observed inputs: of the symbol itself, and of the markets that its bars see
+    features = F.observed_features(parts, column["volume"], sigma)
+    joined = join_markets(lines, which)
+    trend = features["volatility_0.15"] - features["volatility_0.015"]
+    session, others = grid.wide(joined.session, -1), (grid.wide(x, -1) for x in joined.others)
+    features |= F.market_features(features["return"], trend, session, others)
+    observed = np.stack([features[name] for name in names["observed"]], axis=-1)
+    if fitted is None:
+        fitted = {"har": har, **_standard(observed[split == 0], names["observed"])}
+    static = [_static(*pair) for pair in zip(by_symbol, np.isfinite(column["volume"]).any(1))]
+    target = _targets(price["close"], sigma, config.horizon)
     return Panel(
-        config, symbols, flat.start, length, dates, flat(close, np.nan),
-        flat(observed, 0.0).astype(np.float32), known[:, columns].astype(np.float32), static.astype(np.float32),
-        flat(target, np.nan).astype(np.float32), flat(sigma, np.nan).astype(np.float32), flat(split, 3), fitted, outrun,
-    )  # fmt: skip
+        config=config,
+        symbols=tuple(grid.lengths),
+        start=grid.start,
+        length=grid.length,
+        date=grid.dates(bars, by_symbol),
+        close=grid.flat(column["close"], np.nan, float),
+        observed=grid.flat(_standardised(observed, fitted), 0.0),
+        known=np.concatenate([known[i] for i in which]),
+        static=np.array(static, np.float32),
+        target=grid.flat(target, np.nan),
+        scale=grid.flat(sigma, np.nan),
+        split=grid.flat(split, NONE, np.int8),
+        fitted={name: np.asarray(values, float) for name, values in fitted.items()},
+        outrun=_outrun(tuple(grid.lengths), by_symbol),
+        notes=unseen_markets(tuple(grid.lengths), joined),
+    )
 
 
-class _Flat:
-    """Turns [S, T, …] into rows [R, …] with H spare rows after each symbol's bars."""
+class _Grid:
+    """Bars as cells [S, T] (symbol, bar number), and as rows [R] with H spare ones a symbol."""
 
-    def __init__(self, length: np.ndarray, ahead: int, cells: np.ndarray):
-        self.start = np.r_[0, np.cumsum(length + ahead)[:-1]]
-        self.rows, self.cells = int((length + ahead).sum()), cells
-        self.target = np.concatenate(
-            [s + np.arange(n) for s, n in zip(self.start, length, strict=True)]
-        )
+    def __init__(self, bars: pd.DataFrame, horizon: int):
+        symbol = bars["symbol"].to_numpy()
+        first = np.r_[0, np.flatnonzero(symbol[1:] != symbol[:-1]) + 1]
+        self.length = np.diff(np.r_[first, len(symbol)])  # [S]
+        self.lengths = dict(zip(symbol[first].tolist(), self.length.tolist()))
+        self.start = np.r_[0, np.cumsum(self.length + horizon)[:-1]]  # [S]
+        self.rows = len(symbol) + horizon * len(first)
+        self.cells = np.arange(self.length.max()) < self.length[:, None]
+        self.target = np.arange(len(symbol)) + np.repeat(self.start - first, self.length)
+        self.ahead = (self.start + self.length)[:, None] + np.arange(horizon)  # [S, H]
 
-    def __call__(self, x: np.ndarray, fill: float) -> np.ndarray:
-        out = np.full((self.rows, *x.shape[2:]), fill, x.dtype)
-        out[self.target] = x[self.cells]
+    def wide(self, column: np.ndarray, fill: Any = np.nan) -> np.ndarray:
+        """A column of bars as [S, T]."""
+        out = np.full(self.cells.shape, fill, column.dtype)
+        out[self.cells] = column
         return out
+
+    def flat(self, values: np.ndarray, fill: Any, dtype: Any = np.float32) -> np.ndarray:
+        """[S, T, …] as rows [R, …]."""
+        out = np.full((self.rows, *values.shape[2:]), fill, dtype)
+        out[self.target] = values[self.cells]
+        return out
+
+    def dates(self, bars: pd.DataFrame, lines: list[Timeline]) -> np.ndarray:
+        """Dates of all rows [R] as the source has them."""
+        out = np.full(self.rows, np.datetime64("NaT", "ns"))
+        out[self.target] = bars["date"].to_numpy("datetime64[ns]")
+        out[self.ahead] = np.stack([line.market.source_time(line.ahead) for line in lines])
+        return out
+
+
+def _targets(price: np.ndarray, sigma: np.ndarray, horizon: int) -> np.ndarray:
+    """Cumulative log returns of 1 … H steps in units of the scale, [S, T, H]; NaN past the end."""
+    out = np.full((*price.shape, horizon), np.nan)
+    for step in range(1, min(horizon, price.shape[1] - 1) + 1):
+        change = price[:, step:] - price[:, :-step]
+        out[:, :-step, step - 1] = change / (sigma[:, :-step] * np.sqrt(step))
+    return out
+
+
+def _known(line: Timeline, names: tuple[str, ...]) -> np.ndarray:
+    """Known inputs [R+H, F_k] of bars and of those ahead."""
+    times = np.concatenate([line.times, line.ahead])
+    lengths = None
+    if "session" in names and line.step < LONGER:
+        lengths = session_lengths(pd.DatetimeIndex(times), line.market.calendar)
+    every = F.known_features(times, line.step / np.timedelta64(1, "m"), lengths)
+    return every[:, [F.KNOWN.index(name) for name in names]].astype(np.float32)
+
+
+def _static(line: Timeline, has_volume: bool) -> tuple[float, ...]:
+    """Static inputs of a symbol, [F_s]."""
+    if np.isnat(line.times).any():
+        return 0.0, 0.0, has_volume, 0.0
+    days = max(line.step / np.timedelta64(1, "m"), 1e-3) / 1440
+    return np.log10(days), (weekday_of(line.times) >= 5).any(), has_volume, 1.0
+
+
+def _standardised(observed: np.ndarray, fitted: dict[str, np.ndarray]) -> np.ndarray:
+    """Inputs less the training split's means, over its deviations, within ±CLIP; 0 if unknown."""
+    out = (observed - fitted["center"]) / fitted["spread"]
+    return np.clip(np.nan_to_num(out, nan=0.0, posinf=F.CLIP, neginf=-F.CLIP), -F.CLIP, F.CLIP)
 
 
 def _standard(rows: np.ndarray, names: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """Mean and deviation [F_o] of the training rows; the return is of unit size already, and flags stay as they are."""
+    """Mean and deviation [F_o] of training rows; returns (of unit size) and flags stay so."""
     center, spread = np.zeros(len(names)), np.ones(len(names))
     for i, name in enumerate(names):
         known = rows[:, i][np.isfinite(rows[:, i])]
@@ -222,122 +269,30 @@ def _standard(rows: np.ndarray, names: tuple[str, ...]) -> dict[str, np.ndarray]
     return {"center": center, "spread": spread}
 
 
-def _ahead(x: np.ndarray, h: int) -> np.ndarray:
-    """x[t + h] along the last axis, NaN past the end."""
-    out = np.full_like(x, np.nan)
-    if h < x.shape[1]:
-        out[:, :-h] = x[:, h:]
-    return out
+def _outrun(symbols: tuple[str, ...], lines: list[Timeline]) -> dict[str, tuple[str, int]]:
+    """By symbol, a calendar that tells but some of the dates ahead, and how many."""
+    pairs = zip(symbols, lines, strict=True)
+    return {
+        s: (line.market.calendar, line.told) for s, line in pairs if line.told < len(line.ahead)
+    }
 
 
-def _chosen(names: tuple[str, ...] | None, every: tuple[str, ...]) -> tuple[str, ...]:
-    if unknown := sorted(set(names or ()) - set(every)):
-        raise ConfigError(f"There is no feature {unknown[0]!r}; choose from {', '.join(every)}.")
-    return names or every
-
-
-def _splits(date: np.ndarray, length: np.ndarray, config: PanelConfig) -> np.ndarray:
-    """[S, T] int8 split of each origin; 3 if embargoed, or if its outcome would reach over a border."""
-    bar = np.broadcast_to(np.arange(date.shape[1]), date.shape)
-    dated = ~np.isnat(date)
-    if dated.any():
-        seen = np.unique(date[dated])
-        ends = [seen[int(share * (len(seen) - 1))] for share in (0.7, 0.85)]
-        for i, given in enumerate((config.train_end, config.valid_end)):
-            if given is not None:
-                try:
-                    # a date without a time means the whole of that day
-                    ends[i] = (
-                        pd.Timestamp(given) + pd.Timedelta(days=1, nanoseconds=-1)
-                    ).to_datetime64()
-                except (ValueError, TypeError) as error:
-                    raise ConfigError(
-                        f"The split date {given!r} is no date; write it as 2013-12-31."
-                    ) from error
-        if ends[0] > ends[1]:
-            raise ConfigError(
-                f"train_end {ends[0]} comes after valid_end {ends[1]}; give them in order."
-            )
-        begun = position = date
-        borders = [np.datetime64("1677-09-22"), *ends, np.datetime64("2262-04-11")]
-        begins = [borders[0], *(_embargoed(seen, end, config.embargo) for end in ends)]
-    else:
-        position, borders = bar / length[:, None], [-1, 0.7, 0.85, 1]
-        begun, begins = (bar - config.embargo) / length[:, None], [-np.inf, *borders[1:3]]
-    split = np.full(date.shape, 3, np.int8)
-    last = _shift_position(position, config.horizon)
-    for i in range(3):
-        split[
-            (begun > begins[i])
-            & (last <= borders[i + 1])
-            & (bar + config.horizon < length[:, None])
-        ] = i
-    return split
-
-
-def _embargoed(seen: np.ndarray, end: np.datetime64, embargo: int) -> np.datetime64:
-    """The last moment of the `embargo` sessions after `end`; seen [N] are all dates, ascending."""
-    later = np.unique(seen[seen > end].astype("datetime64[D]"))[:embargo]
-    return (
-        later[-1].astype("datetime64[ns]") + np.timedelta64(86_400 * 10**9 - 1, "ns")
-        if len(later)
-        else end
-    )
-
-
-def _shift_position(position: np.ndarray, h: int) -> np.ndarray:
-    return np.concatenate(
-        [position[:, h:], np.repeat(position[:, -1:], min(h, position.shape[1]), axis=1)], axis=1
-    )
-
-
-def _calendar(
-    date, symbols, length, volume, ahead, calendar, lengths
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, tuple[str, int]]]:
-    """Dates [R] and known features [R, F_k] with H sessions ahead of each symbol's end; static features [S, F_s].
-
-    And by symbol, where its calendar tells fewer than H dates ahead, its name and how many.
-    """
-    dates, known, static, outrun, done, begin = [], [], [], {}, {}, 0
-    for s, (symbol, size) in enumerate(zip(symbols, length, strict=True)):
-        own = date[begin : begin + size]
-        begin += size
-        times = pd.DatetimeIndex(own)
-        key = (
-            own.tobytes(),
-            calendar_of(times, symbol, calendar),
-        )  # most symbols of a panel share them
-        if key not in done:
-            minutes = bar_minutes(times)
-            minutes = minutes if np.isfinite(minutes) else 1440.0  # a single bar counts as daily
-            future, told = sessions_ahead(times, ahead, key[1])
-            full = np.r_[own, future.to_numpy("datetime64[ns]")]
-            session = (
-                session_lengths(pd.DatetimeIndex(full), key[1])
-                if lengths and minutes < 1.5 * 1440
-                else None
-            )
-            known_rows = F.known_features(full, minutes, session)
-            has = bool(known_rows[0, F.KNOWN.index("has_calendar")])
-            weekends = has and bool((times.day_of_week >= 5).any())
-            bar_length = np.log10(max(minutes, 1e-3) / 1440) if has else 0.0
-            done[key] = full, known_rows, bar_length, float(weekends), float(has), told
-        full, known_rows, bar_length, weekends, has, told = done[key]
-        if told < ahead:
-            outrun[symbol] = key[1], told
-        dates.append(full)
-        known.append(known_rows)
-        static.append([bar_length, weekends, float(np.isfinite(volume[s]).any()), has])
-    return np.concatenate(dates), np.concatenate(known), np.array(static), outrun
+def _chosen(config: PanelConfig) -> dict[str, tuple[str, ...]]:
+    """Names of the observed and known inputs; raises ConfigError on one that there is not."""
+    names = input_names(config)
+    for kind, every in (("observed", F.OBSERVED), ("known", F.KNOWN)):
+        for name in sorted(set(names[kind]) - set(every)):
+            raise ConfigError(f"There is no feature {name!r}; choose from {', '.join(every)}.")
+    return names
 
 
 def blocks(
     panel: Panel, rows: np.ndarray, context: int, origins: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """First rows of the chunks that cover the origins `rows`, on a grid fixed by each symbol's first bar.
+    """First rows of the chunks that cover the origins `rows`, on a grid from each first bar.
 
-    The grid makes a forecast depend on the history alone, not on which other origins were asked for.
-    Returns chunk starts [K] and, for each of `rows`, its place k · origins + n in the chunks' forecasts.
+    The grid makes a forecast depend on the history alone, not on which other origins are asked for.
+    Returns chunk starts [K] and, for each of `rows`, its place k · origins + n in the forecasts.
     """
     symbol = panel.symbol_of(rows)
     place = rows - panel.start[symbol] - (context - 1)
@@ -356,8 +311,8 @@ def gather(
 ) -> Batch:
     """The batch of chunks that begin at rows `starts` [B], of context + origins − 1 bars each.
 
-    Rows past a symbol's end repeat its last one and carry no target. With `split`, targets of origins
-    outside of it are NaN, so that they weigh nothing.
+    Rows past a symbol's end repeat its last one and carry no target. With `split`, targets of
+    origins outside of it are NaN, so that they weigh nothing.
     """
     symbol = panel.symbol_of(starts)
     horizon, length = panel.config.horizon, context + origins - 1
@@ -373,14 +328,14 @@ def gather(
 
 
 def training_starts(panel: Panel, context: int, origins: int, seed: int) -> np.ndarray:
-    """Chunk starts of one epoch, [K], shuffled: each training origin once, in blocks at a random offset."""
+    """Chunk starts of one epoch [K], shuffled: each training origin once, at random offsets."""
     generator = np.random.default_rng(seed)
     rows = panel.origins("train", context)
     if not len(rows):
         longest = int(panel.length.max())
         raise HistoryTooShort(
-            f"No training origin has {context} bars of context (the longest history is {longest} bars before "
-            f"splitting); give more bars or a shorter context."
+            f"No training origin has {context} bars of context (the longest history is {longest} "
+            "bars before splitting); give more bars or a shorter context."
         )
     symbol = panel.symbol_of(rows)
     shift = generator.integers(0, origins, len(panel.symbols))[symbol]
