@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..data.bars import BUNDLED, bundled_path, load_bars, repairs
+from ..data.bars import BUNDLED, bundled_path, concat_bars, load_bars, repairs
 from ..data.yahoo import download_bars, is_symbol
 from ..errors import DataError, DownloadError, MissingDependency, TftnhitsError, shown
 
@@ -57,7 +57,7 @@ def read_sources(names: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
     notes += dict.fromkeys(text for bars in parts.values() for text in bars.attrs.get("warnings", []))
     _check_apart(parts)
     bars = list(parts.values())
-    return (bars[0] if len(bars) == 1 else pd.concat(bars, ignore_index=True)), notes
+    return (bars[0] if len(bars) == 1 else concat_bars(bars)), notes
 
 
 def _wants_live(name: str, bundled: Sequence[str]) -> bool:

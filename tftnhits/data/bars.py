@@ -146,7 +146,7 @@ def repairs(bars: pd.DataFrame) -> pd.DataFrame:
 
 def concat_bars(parts: list[pd.DataFrame]) -> pd.DataFrame:
     """Validated bars of several sources in one frame, with what is known of each symbol."""
-    bars = pd.concat([part.set_flags() for part in parts], ignore_index=True)
+    bars = pd.concat(parts, ignore_index=True)
     bars.attrs = {"repairs": [one for part in parts for one in part.attrs.get("repairs", [])]}
     for key in CARRIED:
         bars.attrs[key] = {k: v for part in parts for k, v in part.attrs.get(key, {}).items()}

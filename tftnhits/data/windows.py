@@ -13,10 +13,10 @@ import pandas as pd
 from ..config import PanelConfig
 from ..errors import ConfigError, DataError, HistoryTooShort
 from . import features as F
+from .bars import validate_bars
 from .calendars import session_lengths
 from .markets import LONGER, Timeline, join_markets, timelines, unseen_markets
 from .patterns import weekday_of
-from .bars import validate_bars
 from .splits import NONE, SPLITS, splits_of
 
 PRICES = ("open", "high", "low", "close")

@@ -131,7 +131,7 @@ class Predictor:
                 other, deep = self._other_bars(days[s]), panel.length[s] >= self.depth
                 claimed = deep and not other and symbol not in unclaimed
                 coverage = self._coverage(one.link, shares, level) if claimed else None
-                more = other + _outrun(panel, symbol, horizon) + remarked[symbol]
+                more = other + _outrun(panel, symbol, horizon) + panel.notes.get(symbol, []) + remarked[symbol]
                 said[symbol] = self._name(one.link, shares), coverage, warnings + more
         frame = frames[0]
         if len(frames) > 1:

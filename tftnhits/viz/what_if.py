@@ -18,7 +18,7 @@ import pandas as pd
 
 from ..config import LEVEL
 from ..data.bars import load_bars
-from ..data.calendars import calendar_of, next_sessions
+from ..data.calendars import calendar_of, market_of, next_sessions
 from ..data.features import MARKET_SYMBOLS
 from ..errors import ConfigError, DataError, shown
 from ..forecast.ensemble import Member
@@ -97,12 +97,15 @@ def shocked(bars: pd.DataFrame, symbol: str, shock: Shock) -> pd.DataFrame:
         return _changed(bars, rows, change, stretch, volume)
     first = np.r_[0, last[:-1] + 1][np.searchsorted(last, rows)]
     times = pd.DatetimeIndex(date[first[0] : own + 1])
-    dates = next_sessions(times, shock.bars, calendar_of(times, symbol))
+    market = market_of(times, symbol, None, bars.attrs.get("zones", {}).get(symbol))
+    dates = next_sessions(times, shock.bars, market)
     more = [
         _ahead(bars.iloc[max(begin, row + 1 - USUAL) : row + 1], dates, *how)
         for begin, row, *how in zip(first, rows, change, stretch, volume)
     ]
-    return pd.concat([bars, *more]).sort_values("symbol", kind="stable", ignore_index=True)
+    out = pd.concat([bars, *more]).sort_values("symbol", kind="stable", ignore_index=True)
+    out.attrs = bars.attrs
+    return out
 
 
 def _changed(
@@ -346,11 +349,11 @@ class WhatIf:
         """The last KEEP bars of every symbol up to the date of the symbol's bar number `at`."""
         return self._keep("cut", (symbol, at), lambda: self.bars.iloc[self._rows(symbol, at)].reset_index(drop=True))
 
-    def _calendar(self, symbol: str, at: int) -> str | None:
-        """The symbol's calendar. All symbols are given it: they are not forecast, and to infer theirs takes long."""
-        begin = self.span[symbol][0]
+    def _calendar(self, symbol: str, at: int) -> dict[str, str | None]:
+        """The symbol's calendar, so that it stays the same under a shock."""
+        begin, zone = self.span[symbol][0], self.bars.attrs.get("zones", {}).get(symbol)
         times = pd.DatetimeIndex(self.date[begin + max(at + 1 - KEEP, 0) : begin + at + 1])
-        return self._keep("calendar", (symbol, at), lambda: calendar_of(times, symbol))
+        return self._keep("calendar", (symbol, at), lambda: {symbol: calendar_of(times, symbol, zone=zone)})
 
     def _rows(self, symbol: str, at: int) -> np.ndarray:
         origin, found = self.span[symbol][0] + at, []
