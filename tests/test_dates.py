@@ -5,8 +5,10 @@ import io
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import made_bars
 from test_read import bars_of, inferred, lines, prices, refuses, same
 
+import tftnhits as tn
 from tftnhits.data.bars import load_bars
 from tftnhits.data.dates import parse_dates
 
@@ -150,3 +152,33 @@ def test_times_of_a_clock_that_are_none_are_refused():
     out = load_bars(io.StringIO(text))  # all at midnight, and the column is none of times
     same(out, bars, symbol=False, volume=False)
     refuses(text.replace("2015-03-02", "2015-13-02"), "column date", "2015-13-02")
+
+
+def test_a_frame_its_csv_and_its_utc_twin_give_one_forecast():
+    """Of New York's hours over a clock change, which only the calendar knows to come."""
+    predictor = tn.Predictor.load()
+    days = pd.bdate_range("2023-11-13", "2024-03-08")
+    days = days.difference(pd.to_datetime(["2023-11-23", "2023-12-25", "2024-01-01", "2024-01-15", "2024-02-19"]))
+    hours = [day + pd.Timedelta("9h30min") + i * pd.Timedelta("1h") for day in days for i in range(7)]
+    frame = walk(pd.DatetimeIndex(hours).tz_localize("America/New_York").rename("Datetime"))
+    forecast = predictor.predict(frame)
+    ahead = pd.date_range("2024-03-11 09:30", periods=5, freq="h")
+    assert forecast.frame["date"].tolist() == ahead.tolist()
+    for twin, shift in ((io.StringIO(frame.to_csv()), "0h"), (frame.tz_convert("UTC"), "4h")):
+        other = predictor.predict(twin)
+        assert other.frame["date"].tolist() == (ahead + pd.Timedelta(shift)).tolist()
+        columns = forecast.frame.columns[4:]
+        np.testing.assert_array_equal(other.frame[columns], forecast.frame[columns])
+
+
+def test_a_fall_in_new_york_is_no_news_in_tokyo_before_it_happens():
+    predictor = tn.Predictor.load()
+    bars = made_bars(("AAPL", "7203.T"), 300)
+    bars = pd.concat([bars, *(bars[bars["symbol"] == "AAPL"].assign(symbol=name) for name in ("KO", "IBM"))])
+    fallen = bars.copy()
+    last = (fallen["date"] == fallen["date"].max()) & (fallen["symbol"] != "7203.T")
+    fallen.loc[last, ["low", "close"]] *= 0.92
+    before, after = (predictor.predict(table).frame for table in (bars, fallen))
+    tokyo = before["symbol"] == "7203.T"
+    pd.testing.assert_frame_equal(before[tokyo], after[tokyo])
+    assert (before[~tokyo]["lower"].to_numpy() != after[~tokyo]["lower"].to_numpy()).all()

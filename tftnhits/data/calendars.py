@@ -141,7 +141,10 @@ def market_of(
     name = given or _candidate(times, symbol, zone)
     clock = _clock(times, name, zone, explained=True)
     least = SHIFTED if zone is None else EXTENDED
-    if given is not None or _explains(name, moved(times, zone, clock), least):
+    local = moved(times, zone, clock)
+    if given is not None or _explains(name, local, least):
+        if clock and (local == times).all():  # an offset such as -05:00 is this clock's, of a season
+            zone = clock
         return Market(name, zone, clock)
     return Market(None, zone, _clock(times, name, zone, explained=False))
 

@@ -32,6 +32,7 @@ class Timeline(NamedTuple):
     told: int  # how many of these the calendar tells
     step: np.timedelta64  # median
     market: Market
+    exchange: str | None = None  # that the symbols' endings name
 
     @property
     def sessions(self) -> Sessions | None:
@@ -84,7 +85,7 @@ def timelines(
             ahead, told = sessions_ahead(times, horizon, market.calendar)
             step = step_of(recent(times))
             arrays = times.to_numpy("datetime64[ns]"), ahead.to_numpy("datetime64[ns]")
-            lines.append(Timeline(*arrays, told, step, market))
+            lines.append(Timeline(*arrays, told, step, market, exchange_of(symbol)))
         which.append(numbers[key])
     return lines, np.array(which)
 
@@ -228,7 +229,7 @@ def _same_market(leader: Timeline, line: Timeline, stamps: np.ndarray) -> bool:
         return False
     if leader.market.calendar and line.market.calendar:
         return leader.market.calendar == line.market.calendar
-    if leader.market.zone != line.market.zone:
+    if leader.market.zone != line.market.zone or leader.exchange != line.exchange:
         return False
     shared, some, every = _overlap(line.times, stamps)
     return 0 < shared >= ALIKE * (some + every - shared)
@@ -240,7 +241,8 @@ def _adopted(line: Timeline, lines: Sequence[Timeline]) -> Timeline:
         return line
     for other in lines:
         shared, some, _ = _overlap(line.times, other.times)
-        if _same_length(line, other) and 0 < shared >= WITHIN * some:
+        fits = _same_length(line, other) and line.exchange in (None, other.market.calendar)
+        if fits and 0 < shared >= WITHIN * some:
             return line._replace(market=Market(other.market.calendar))
     return line
 
