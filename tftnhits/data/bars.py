@@ -17,7 +17,8 @@ from ..errors import DataError, MissingDependency, one_line, shown
 from .cells import MAX_SYMBOL, NO_VALUE, text_of
 from .repair import COLUMNS, PRICES, REPORT, require_columns, validate_bars
 
-BUNDLED = ("djia",)
+BUNDLED = ("stocks", "eurusd")  # sets of symbols in one file
+HOURLY = ("EURUSD",)  # the symbols of "eurusd"; "stocks" has all others
 # what other sources call our columns, the preferred name first
 ALIASES = {
     "symbol": ("symbol", "ticker", "name"),
@@ -35,8 +36,8 @@ log = logging.getLogger("tftnhits")
 def load_bars(source: Any, symbol: str | None = None) -> pd.DataFrame:
     """Validated bars: symbol, date (local time, NaT if unknown), open, high, low, close, volume: float64.
 
-    source: "djia" (bundled), the path of a CSV or Parquet file, an open file such as stdin (CSV), a frame
-    (tidy, capitalised, or of yfinance with its two levels of columns), a list of `[open, high, low, close]`
+    source: "stocks" or "eurusd" (bundled), the path of a CSV or Parquet file, an open file such as
+    stdin (CSV), a frame (tidy, capitalised, or of yfinance with its two levels of columns), a list of `[open, high, low, close]`
     or `[open, high, low, close, volume]` rows, a dict of columns, or a dict symbol -> frame, rows or columns.
     symbol: names the bars of a source that doesn't (default: the file's stem, else "series"); for a source
     with symbols of its own it takes that one.
@@ -83,8 +84,9 @@ def _read(source: Any, symbol: str) -> pd.DataFrame:
         source.attrs = {}  # pandas copies them deeply at every step, and repairs of a former load can be many
         return _tidy(source, symbol)
     if isinstance(source, (str, os.PathLike)):
-        path = bundled_path(source) if source in BUNDLED else source
-        return _tidy(_parse(_file_bytes(path), shown(os.fspath(path), 200)), symbol)
+        if source in BUNDLED:
+            return _bundled(source)
+        return _tidy(_parse(_file_bytes(source), shown(os.fspath(source), 200)), symbol)
     if hasattr(source, "read"):
         return _tidy(_parse(_stream_bytes(source), "the open file"), symbol)
     if isinstance(source, Mapping):
@@ -97,19 +99,27 @@ def _read(source: Any, symbol: str) -> pd.DataFrame:
     )
 
 
-def bundled_path(name: str) -> Path:
-    """Where the bundled set lies: in the folder TFTNHITS_DATA, else in data/ beside the package.
+def bundled_path() -> Path:
+    """Where the bundled bars lie: in the folder TFTNHITS_DATA, else in data/ beside the package.
 
-    Raises DataError if it isn't there.
+    Raises DataError if they aren't there.
     """
     override = os.environ.get("TFTNHITS_DATA")
     folder = Path(override) if override else Path(__file__).resolve().parents[2] / "data"
-    path = folder / f"{name}.parquet"
+    path = folder / "bars.parquet"
     if not path.is_file():
         raise DataError(
-            f"The bundled bars {name!r} are not at {path}; set TFTNHITS_DATA to the folder of {path.name}."
+            f"The bundled bars are not at {path}; set TFTNHITS_DATA to the folder of {path.name}."
         )
     return path
+
+
+def _bundled(name: str) -> pd.DataFrame:
+    """The symbols of one bundled set."""
+    path = bundled_path()
+    frame = _parse(_file_bytes(path), shown(os.fspath(path), 200))
+    hourly = frame["symbol"].isin(HOURLY)
+    return frame[hourly if name == "eurusd" else ~hourly]
 
 
 def _file_bytes(path: str | os.PathLike) -> bytes:
@@ -125,7 +135,7 @@ def _file_bytes(path: str | os.PathLike) -> bytes:
         raise
     except FileNotFoundError as error:
         raise DataError(
-            f"There is no file {name}; give the path of a CSV or Parquet file, or 'djia'."
+            f"There is no file {name}; give the path of a CSV or Parquet file, or 'stocks'."
         ) from error
     except (
         OSError,

@@ -204,7 +204,7 @@ def _gather(names: list[str], call: Call) -> dict[str, Series]:
     for error in failed.values():
         raise DownloadError(
             f"Yahoo Finance {error}, and {_named([*failed])} can't be had from the cache; try again later, or take the "
-            "bundled bars: tn.load_bars('djia')."
+            "bundled bars: tn.load_bars('stocks')."
         )
     return found
 

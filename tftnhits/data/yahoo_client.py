@@ -99,7 +99,7 @@ def client(folder: str) -> partial:
     except (ImportError, OSError) as error:
         raise MissingDependency(
             "yfinance is missing for live data; pip install 'tftnhits[live-data]', or take the bundled bars: "
-            "tn.load_bars('djia')."
+            "tn.load_bars('stocks')."
         ) from error
 
     class Session(backend.Session):
