@@ -17,7 +17,7 @@ torch = pytest.importorskip("torch")
 @pytest.fixture(scope="module")
 def bars() -> pd.DataFrame:
     every = tn.load_bars("stocks")
-    recent = every[every["symbol"].isin(["AAPL", "GOOG", "META"]) & (every["date"] >= "2013-06-01")]
+    recent = every[every["symbol"].isin(["AAPL", "GOOG", "META"]) & every["date"].between("2013-06-01", "2017-12-31")]
     return recent.reset_index(drop=True)
 
 
