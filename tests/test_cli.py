@@ -440,7 +440,7 @@ def test_wrong_usage_exits_with_2(typed, bars_csv):
 
 def test_plots_go_into_the_current_folder(typed, bars_csv, model):
     done = typed("predict", bars_csv, "--model", model, "--plot")
-    assert (done.code, done.out, done.err) == (0, "AAPL.png\nIBM.png\n", "")
+    assert (done.code, done.out, done.err) == (0, "AAPL.png\nGOOG.png\n", "")
     assert all(Path(name).read_bytes()[:8] == b"\x89PNG\r\n\x1a\n" for name in done.out.split())
     assert sorted(os.listdir()) == ["AAPL.png", "GOOG.png"]
 
