@@ -424,7 +424,14 @@ def test_mean_parts_stand_side_by_side_and_those_of_one_forecast_pile_up(explain
 
 
 def test_prices_have_the_digits_that_their_size_asks_for():
-    said = {45.884: "45.88", 1.20074: "1.201", 1234.5: "1,234.50", 45_678.9: "45,679", 0.012345: "0.01235", 4.5e-9: "4.5e-09"}
+    said = {
+        45.884: "45.88",
+        1.20074: "1.201",
+        1234.5: "1,234.50",
+        45_678.9: "45,679",
+        0.012345: "0.01235",
+        4.5e-9: "4.5e-09",
+    }
     assert {value: price(value) for value in said} == said
     assert (price(3.21e13), price(0.0), price(float("nan"))) == ("3.21e+13", "0", "nan")
 
