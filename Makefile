@@ -6,7 +6,9 @@ RUN_ARGS ?=
 PYTEST_ARGS ?=
 LAB_ARGS ?=
 APP_ARGS ?=
-# For make bench: an interpreter that has the extra 'peers', and the forecasts that bench/rivals.py made with it
+# For make bench: the folder of the DJIA's bars, which are not bundled (bench/protocol.py says which), an interpreter that
+# has the extra 'peers', and the forecasts that bench/rivals.py made with it
+DJIA ?=
 PEERS ?=
 RIVALS ?=
 
@@ -112,13 +114,14 @@ format: $(STAMP) ## Put code and notebooks into the house style
 pictures: $(BROWSER_STAMP) ## Make the pictures of README.md afresh in data/results/
 	@$(PY) bench/pictures.py
 
-bench: $(STAMP) ## Measure speed and accuracy afresh into data/results/ (hours; RIVALS= forecasts of bench/rivals.py)
+bench: $(STAMP) ## Measure speed and accuracy afresh into data/results/ (hours; DJIA= folder of its bars, see bench/protocol.py)
+	@test -d "$(DJIA)" || { echo "Name the folder of the DJIA's bars: make bench DJIA=/path (bench/protocol.py says which)"; exit 1; }
 	$(PY) bench/speed.py $(if $(PEERS),--peers $(PEERS))
-	$(PY) bench/pretrain.py
-	$(PY) bench/djia.py $(if $(RIVALS),--rivals $(RIVALS))
+	$(PY) bench/pretrain.py --data "$(DJIA)"
+	$(PY) bench/djia.py --data "$(DJIA)" $(if $(RIVALS),--rivals $(RIVALS))
 	$(PY) bench/latency.py
-	$(PY) bench/backtest.py
-	$(PY) bench/ablation.py
+	$(PY) bench/backtest.py --data "$(DJIA)"
+	$(PY) bench/ablation.py --data "$(DJIA)"
 	$(PY) bench/commands.py
 	$(PY) bench/browser.py
 	$(PY) bench/readme.py

@@ -1,11 +1,13 @@
 """What each enhancement buys: classic, enhanced, and enhanced without each one, at equal budget, on validation alone.
 
-    python bench/ablation.py [--preset quick] [--seeds 0,1,2] [--jobs 2] [--out data/results/ablation.json]
+    python bench/ablation.py --data FOLDER [--preset quick] [--seeds 0,1,2] [--jobs 2]
+        [--out data/results/ablation.json]
 
-Train to 2013, score 2014-2015 by mean pinball loss × 10⁴ (the DJIA protocol); the test years are not looked at. Each
-run (network, variant, seed) has one thread and leaves a part file in the work folder, so that a second call goes on
-where a killed one ended. A difference is called one only if it shows over the seeds (paired t-test, same seeds) and
-over the dates (Diebold-Mariano with HAC errors, of the seeds' mean loss), each with two-sided p < 0.05.
+FOLDER holds the bars, which are not bundled (protocol.py says which). Train to 2013, score 2014-2015 by mean pinball
+loss × 10⁴ (the DJIA protocol); the test years are not looked at. Each run (network, variant, seed) has one thread and
+leaves a part file in the work folder, so that a second call goes on where a killed one ended. A difference is called
+one only if it shows over the seeds (paired t-test, same seeds) and over the dates (Diebold-Mariano with HAC errors,
+of the seeds' mean loss), each with two-sided p < 0.05.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ import joblib
 import numpy as np
 import tables
 import torch
-from protocol import djia_panel
+from protocol import add_data, djia_panel
 from tqdm.auto import tqdm
 
 from tftnhits.config import SCORE_LEVELS, NHITSConfig, TFTConfig, TrainConfig, preset
@@ -107,6 +109,7 @@ def summarise(runs: list[Run], folder: Path, panel: Panel, reference: str = ENHA
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_data(parser)
     parser.add_argument("--preset", default="quick")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--jobs", type=int, default=2)
@@ -115,7 +118,7 @@ def main() -> None:
     parser.add_argument("--log", default="data/results/trials.jsonl")
     parser.add_argument("--out", default="data/results/ablation.json")
     options = parser.parse_args()
-    panel = djia_panel(options.symbols)
+    panel = djia_panel(options.data, options.symbols)
     folder, seeds = Path(options.folder), [int(s) for s in options.seeds.split(",")]
     study = "DJIA ablation" if not options.symbols else f"DJIA, {len(panel.symbols)} symbols, ablation"
     runs = plan(options.preset, seeds)

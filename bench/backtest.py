@@ -1,9 +1,11 @@
-"""The walk-forward backtest on the bundled DJIA: time, leaderboard, verdicts, coverage over time.
+"""The walk-forward backtest on the DJIA: time, leaderboard, verdicts, coverage over time.
 
-    python bench/backtest.py [--preset quick] [--start 2012-01-01] [--end 2015-12-31] [--seeds 0,1,2] [--jobs 2]
+    python bench/backtest.py --data FOLDER [--preset quick] [--start 2012-01-01] [--end 2015-12-31] [--seeds 0,1,2]
+        [--jobs 2]
 
-Nothing after --end is seen: by default the years 2012-2015, so that 2016-2017 stay untouched until the final run. Parts
-that are in --folder already are kept, and then the time is that of the rest alone (the record says so).
+FOLDER holds the bars, which are not bundled (protocol.py says which). Nothing after --end is seen: by default the
+years 2012-2015, so that 2016-2017 stay untouched until the final run. Parts that are in --folder already are kept,
+and then the time is that of the rest alone (the record says so).
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import time
 from typing import Any
 
 import pandas as pd
+from protocol import add_data, djia_bars
 from tables import plain
 
 import tftnhits as tn
@@ -43,6 +46,7 @@ def measure(result: tn.Backtest) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_data(parser)
     parser.add_argument("--preset", default="quick")
     parser.add_argument("--start", default="2012-01-01")
     parser.add_argument("--end", default="2015-12-31", help="the last bar that is seen")
@@ -53,10 +57,8 @@ def main() -> None:
     parser.add_argument("--folder", default="notebooks/runs/bench-backtest")
     parser.add_argument("--out", default="data/results/backtest.json")
     options = parser.parse_args()
-    bars = tn.load_bars("djia")
+    bars = djia_bars(options.data, options.symbols)
     bars = bars[bars["date"] <= options.end]
-    if options.symbols:
-        bars = bars[bars["symbol"].isin(options.symbols.split(","))]
     seeds = tuple(int(s) for s in options.seeds.split(","))
     config = tn.BacktestConfig(start=options.start, months=options.months, preset=options.preset, seeds=seeds)
     begin = time.time()

@@ -24,7 +24,7 @@ MEASURES = Path("build/browser/measures.json")  # what the tests in tests/browse
 
 def kernel(backend: str) -> dict:
     """Seconds from a slider's value to a picture handed to Jupyter: the slowest slider's median, without a browser."""
-    panel, slowest = tn.what_if(symbol="KO", origin="2015-08-21", backend=backend), []
+    panel, slowest = tn.what_if(symbol="AAPL", origin="2015-08-21", backend=backend), []
     for control in panel.controls.values():
         if "Slider" not in type(control).__name__ or control.disabled:
             continue

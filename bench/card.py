@@ -85,7 +85,8 @@ inside, overall and by thirds of volatility; widths in basis points.
 $intervals
 
 ## Limits
-- The bars come from a public collection whose licence is not confirmed (data/README.md in the repository).
+- The bars that it was trained and scored on are not bundled, since nothing says what their licence is (the repository's
+  bench/protocol.py says which they are); those that are bundled are others.
 - Trained on daily bars of US stocks of 2006–2013, survivors all of them. Other markets, intraday bars and years are
   further from what it knows; the calibration follows with outcomes: `model.calibrated(bars)`.
 - Prices are taken as adjusted for splits. A dividend or a split that is not adjusted looks like a return.
@@ -95,7 +96,8 @@ $intervals
 `predictor.json` (inputs, weights of the ensemble, calibration), `tft.json` and `nhits.json` with hash-named
 safetensors, `boosting.json` likewise, `configuration.json` and `ms_wrapper.py` for ModelScope; $megabytes MB in all, no
 pickle.
-Made by `python bench/pretrain.py`, scored by `python bench/djia.py`, and this card is by `python bench/readme.py`.
+Made by `python bench/pretrain.py --data FOLDER`, scored by `python bench/djia.py --data FOLDER`, and this card is by
+`python bench/readme.py`.
 """)
 
 

@@ -1,13 +1,15 @@
 """The DJIA protocol: train on 2006–2013, choose on 2014–2015, score 2016–2017, the shipped model against all others.
 
-    python bench/djia.py [--model data/pretrained] [--teachers FOLDER] [--rivals FILE] [--out data/results/djia.json]
+    python bench/djia.py --data FOLDER [--model data/pretrained] [--teachers FOLDER] [--rivals FILE]
+        [--out data/results/djia.json]
 
-The networks and the gradient boosting are those of a predictor's folder, and the seeds that taught them those of
-another (both by bench/pretrain.py); their configuration was chosen on validation. Baselines are fitted here, and FILE
-holds forecasts of other packages (bench/rivals.py). Losses are mean pinball losses × 10⁴ of the cumulative log return
-over the protocol's nine quantile levels and five steps. All forecasters are calibrated online in the same way, over
-validation and then over the test years, for the intervals. Verdicts are on the test years: Diebold-Mariano against
-HAR, the 90% model confidence set.
+FOLDER of --data holds the bars, which are not bundled (protocol.py says which). The networks and the gradient
+boosting are those of a predictor's folder, and the seeds that taught them those of another (both by
+bench/pretrain.py); their configuration was chosen on validation. Baselines are fitted here, and FILE holds forecasts
+of other packages (bench/rivals.py). Losses are mean pinball losses × 10⁴ of the cumulative log return over the
+protocol's nine quantile levels and five steps. All forecasters are calibrated online in the same way, over validation
+and then over the test years, for the intervals. Verdicts are on the test years: Diebold-Mariano against HAR, the 90%
+model confidence set.
 """
 
 from __future__ import annotations
@@ -15,11 +17,12 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import tables
-from protocol import djia_panel
+from protocol import add_data, djia_bars, djia_panel
 from tables import INTERVALS, REGIMES, SHIPPED
 
 import tftnhits as tn
@@ -61,9 +64,9 @@ class Task:
     valid: np.ndarray  # [K] bool
 
     @classmethod
-    def make(cls) -> Task:
-        """From the bundled bars."""
-        panel = djia_panel()
+    def make(cls, data: Path) -> Task:
+        """From the bars in a folder."""
+        panel = djia_panel(data)
         parts = [panel.origins(split, CONTEXT) for split in ("valid", "test")]
         rows = np.concatenate(parts)
         return cls(panel, rows, panel.outcomes(rows), np.arange(len(rows)) < len(parts[0]))
@@ -190,9 +193,9 @@ def rule(forecaster: Forecaster, task: Task, trials: int) -> dict:
     return found
 
 
-def all_origins(predictor: tn.Predictor, days: int = 500) -> dict:
+def all_origins(predictor: tn.Predictor, data: Path, days: int = 500) -> dict:
     """How long forecasts from each of the last `days` bars of every symbol take, bars to frame."""
-    bars = tn.load_bars("djia").groupby("symbol").tail(days + CONTEXT - 1).reset_index(drop=True)
+    bars = djia_bars(data).groupby("symbol").tail(days + CONTEXT - 1).reset_index(drop=True)
     begin = time.perf_counter()
     frame = predictor.predict(bars, origins="all").frame
     seconds = time.perf_counter() - begin
@@ -201,13 +204,14 @@ def all_origins(predictor: tn.Predictor, days: int = 500) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_data(parser)
     parser.add_argument("--model", default=None, help="a predictor's folder; by default the shipped one")
     parser.add_argument("--teachers", default="build/pretrain/teachers", help="the seeds, where bench/pretrain.py ran")
     parser.add_argument("--rivals", help="a Parquet of other packages' forecasts, by bench/rivals.py")
     parser.add_argument("--log", default="data/results/trials.jsonl")
     parser.add_argument("--out", default="data/results/djia.json")
     options = parser.parse_args()
-    begin, task = time.perf_counter(), Task.make()
+    begin, task = time.perf_counter(), Task.make(options.data)
     predictor, teachers = tn.Predictor.load(options.model), tn.Predictor.load(options.teachers)
     levels = tuple(predictor.levels)
     found = {name: Forecaster(levels, [Baseline(name, task.panel, levels).quantiles(task.panel, task.rows)])
@@ -227,7 +231,7 @@ def main() -> None:
                                                                    "test": int((~task.valid).sum())},
         "data": task.panel.digest(), "weights": weights, "verdicts": verdicts(rows, losses, task),
         "trading": rule(found[SHIPPED], task, count_trials(options.log, "DJIA")), "rows": rows,
-        "all origins": all_origins(predictor), "seconds": time.perf_counter() - begin,
+        "all origins": all_origins(predictor, options.data), "seconds": time.perf_counter() - begin,
     }  # fmt: skip
     record = tables.plain(record)
     write_json(options.out, record)

@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--out", default="data/results/latency.json")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    bars = tn.load_bars("djia")
+    bars = tn.load_bars("stocks")
     parts = [part.tail(BARS) for _, part in bars.groupby("symbol")]
     one = parts[0].reset_index(drop=True)
     rows = one[["open", "high", "low", "close", "volume"]].to_numpy().tolist()

@@ -1,6 +1,6 @@
 """Training throughput of the peers, in windows a second: neuralforecast, pytorch-forecasting, darts on CPU.
 
-    python bench/peers.py --data data/djia.parquet --seconds 30 --threads 2 --out peers.json
+    python bench/peers.py --data bars.parquet --seconds 30 --threads 2 --out peers.json
 
 Every peer trains as its users run it: its own data set, loader and trainer, and its own defaults where the
 task does not say otherwise; only progress bars, loggers, checkpoints and validation are off. The task is the

@@ -24,7 +24,7 @@ from panel import WhatIf
 from servers import FLAGS, chromium_path, serving_app
 
 OUT = Path("data/results")
-SYMBOL = "KO"
+SYMBOL = "AAPL"
 WIDTH, SCALE = 1120, 1.5  # of the page, in CSS pixels, and how many pixels of the picture each of them is
 PRESSES = [("change", "ArrowLeft", 6), ("range", "ArrowRight", 4)]  # the last bar 3% lower, its range doubled
 
@@ -38,7 +38,7 @@ def save(image: Image.Image, name: str) -> None:
 
 def fan() -> Image.Image:
     """The forecast from the last bundled bar."""
-    figure = tn.Predictor.load().predict(tn.load_bars("djia")).plot(SYMBOL, history=40)
+    figure = tn.Predictor.load().predict(tn.load_bars("stocks")).plot(SYMBOL, history=40)
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=160)
     return Image.open(content)

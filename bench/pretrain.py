@@ -1,13 +1,15 @@
 """Train the model that data/pretrained ships: the preset `cloud` on the DJIA panel, several seeds of each network.
 
-    python bench/pretrain.py [--preset cloud] [--seeds 0,1,2,3,4] [--students 0,1,2] [--jobs 2] [--out data/pretrained]
+    python bench/pretrain.py --data FOLDER [--preset cloud] [--seeds 0,1,2,3,4] [--students 0,1,2] [--jobs 2]
+        [--out data/pretrained]
 
-Train to 2013, validation 2014–2015. The seeds of a network teach one that forecasts as their average does: the first
-of `--students` is shipped whatever the others reach, which tell how much that depends on its seed. Each training has
-one thread and keeps its state in the work folder, so that a second call goes on where a killed one ended; the
-teachers are left in its folder teachers. The output folder gets the predictor (its calibration then
-moves on over 2016–2017, which trains nothing) and ModelScope's two files, and data/results/pretrained.json says
-what was trained; bench/djia.py scores it on the test years, and bench/card.py writes the model card.
+FOLDER holds the bars, which are not bundled (protocol.py says which). Train to 2013, validation 2014–2015. The seeds
+of a network teach one that forecasts as their average does: the first of `--students` is shipped whatever the others
+reach, which tell how much that depends on its seed. Each training has one thread and keeps its state in the work
+folder, so that a second call goes on where a killed one ended; the teachers are left in its folder teachers. The
+output folder gets the predictor (its calibration then moves on over 2016–2017, which trains nothing) and ModelScope's
+two files, and data/results/pretrained.json says what was trained; bench/djia.py scores it on the test years, and
+bench/card.py writes the model card.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from pathlib import Path
 import joblib
 import numpy as np
 import torch
-from protocol import djia_panel
+from protocol import add_data, djia_panel
 from torch import nn
 
 import tftnhits as tn
@@ -72,6 +74,7 @@ def run(jobs: int, tasks: list[tuple], name: str, panel: Panel, work: Path, log:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_data(parser)
     parser.add_argument("--preset", default="cloud")
     parser.add_argument("--seeds", default=",".join(map(str, range(SEEDS["cloud"]))))
     parser.add_argument("--students", default="0,1,2", help="seeds of the distilled networks; the first is shipped")
@@ -83,7 +86,7 @@ def main() -> None:
     options = parser.parse_args()
     begin = time.perf_counter()
     seeds, students = ([int(s) for s in given.split(",")] for given in (options.seeds, options.students))
-    panel, kinds = djia_panel(), ("tft", "nhits")
+    panel, kinds = djia_panel(options.data), ("tft", "nhits")
     common = (options.preset, panel, options.work, options.log)
     done = run(options.jobs, [(kind, seed, ()) for kind in kinds for seed in seeds], *common)
     teachers = {kind: [m for m, r in done if r["network"] == kind] for kind in kinds}

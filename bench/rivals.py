@@ -1,7 +1,8 @@
 """Rivals for the DJIA leaderboard: neuralforecast's TFT and N-HITS, trained on the same bars and inputs as ours.
 
-    python bench/rivals.py --data data/djia.parquet --out build/rivals.parquet [--seeds 0,1,2] [--threads 1]
+    python bench/rivals.py --data FOLDER --out build/rivals.parquet [--seeds 0,1,2] [--threads 1]
 
+FOLDER holds the bars, which are not bundled (protocol.py says which).
 Runs where neuralforecast is installed, with this package on the path. It trains on origins to 2013-12-31, stops
 early on 2014-2015, and writes a Parquet of quantiles of the cumulative log return at steps 1 to 5 from every origin
 of 2014-2017: `forecaster, seed, symbol, origin, step` and a column a level. Only 2014-2015 is scored here.
@@ -31,10 +32,9 @@ import torch
 from neuralforecast import NeuralForecast
 from neuralforecast.losses.pytorch import MQLoss
 from neuralforecast.models import NHITS, TFT
-from protocol import TRAIN_END, VALID_END
+from protocol import TRAIN_END, VALID_END, add_data, djia_panel
 from pytorch_lightning import Callback
 
-import tftnhits as tn
 from tftnhits.data.windows import Panel
 from tftnhits.evaluation.metrics import SCORE_LEVELS, pinball_loss
 from tftnhits.files import atomic_write
@@ -193,7 +193,7 @@ def score(panel: Panel, forecasts: pd.DataFrame) -> float:
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
-    add("--data", type=Path, required=True, help="Parquet with symbol, date, open, high, low, close, volume")
+    add_data(parser)
     add("--out", type=Path, required=True, help="Parquet to write")
     add("--only", default="TFT,N-HITS", help="networks, separated by commas")
     add("--seeds", default="0,1,2", help="whole numbers, separated by commas")
@@ -213,7 +213,7 @@ def main(argv: list[str] | None = None) -> int:
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     torch.set_num_threads(args.threads)
-    panel = tn.make_panel(tn.load_bars(args.data), tn.PanelConfig(train_end=TRAIN_END, valid_end=VALID_END))
+    panel = djia_panel(args.data)
     frame, observed, known = make_frame(panel)
     inputs, parts = {"observed": observed, "known": known}, []
     for kind in args.only:

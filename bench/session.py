@@ -1,9 +1,10 @@
 """What does the length of each session ahead buy as a known input (half days, known from the exchange's calendar)?
 
-    python bench/session.py [--preset quick] [--seeds 0,1,2] [--jobs 2] [--out data/results/session.json]
+    python bench/session.py --data FOLDER [--preset quick] [--seeds 0,1,2] [--jobs 2] [--out data/results/session.json]
 
-Both networks without and with it, at equal budget, on the DJIA's validation years; the test years are not looked at.
-Runs, their parts and what counts as a difference are those of bench/ablation.py.
+FOLDER holds the bars, which are not bundled (protocol.py says which). Both networks without and with it, at equal
+budget, on the DJIA's validation years; the test years are not looked at. Runs, their parts and what counts as a
+difference are those of bench/ablation.py.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import joblib
 from ablation import Run, execute, summarise
-from protocol import djia_panel
+from protocol import add_data, djia_panel
 
 from tftnhits.config import PanelConfig, preset
 from tftnhits.evaluation.ablation import SIGNIFICANT
@@ -25,6 +26,7 @@ WITH, WITHOUT = "with", "without"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_data(parser)
     parser.add_argument("--preset", default="quick")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--jobs", type=int, default=2)
@@ -33,7 +35,10 @@ def main() -> None:
     parser.add_argument("--out", default="data/results/session.json")
     options = parser.parse_args()
     folder, seeds = Path(options.folder), [int(s) for s in options.seeds.split(",")]
-    panels = {WITHOUT: djia_panel(), WITH: djia_panel(known=(*PanelConfig().known, "session"))}
+    panels = {
+        WITHOUT: djia_panel(options.data),
+        WITH: djia_panel(options.data, known=(*PanelConfig().known, "session")),
+    }
     tft, nhits, _, train = preset(options.preset)
     runs = [
         Run(network, variant, config, replace(train, seed=seed))

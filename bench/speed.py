@@ -72,7 +72,9 @@ def peers(python: str, seconds: float, threads: int) -> list[dict]:
     """What bench/peers.py measures under another interpreter; raises CalledProcessError if it fails."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "peers.json"
-        here = [str(Path(__file__).with_name("peers.py")), "--data", "data/djia.parquet", "--out", str(out)]
+        bars = Path(folder) / "bars.parquet"
+        tn.load_bars("stocks").to_parquet(bars)
+        here = [str(Path(__file__).with_name("peers.py")), "--data", str(bars), "--out", str(out)]
         subprocess.run([python, *here, "--seconds", str(seconds), "--threads", str(threads)], check=True)
         return json.loads(out.read_text())
 
@@ -87,7 +89,7 @@ def main() -> None:
     parser.add_argument("--out", default="data/results/speed.json")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    panel = tn.make_panel(tn.load_bars("djia"), tn.PanelConfig(observed=OBSERVED, known=KNOWN)).with_tensors()
+    panel = tn.make_panel(tn.load_bars("stocks"), tn.PanelConfig(observed=OBSERVED, known=KNOWN)).with_tensors()
     train = TrainConfig(batch=options.batch, origins=options.origins)
     rows = []
     for name, config in NETWORKS.items():

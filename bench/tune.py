@@ -1,9 +1,10 @@
 """Search for settings of both networks on the DJIA's validation years; the test years are not looked at.
 
-    python bench/tune.py [--preset quick] [--trials 40] [--jobs 2] [--out data/results/tuning.json]
+    python bench/tune.py --data FOLDER [--preset quick] [--trials 40] [--jobs 2] [--out data/results/tuning.json]
 
-Train to 2013, score 2014-2015 by mean pinball loss × 10⁴. A second call goes on with a search that was interrupted,
-or from a smaller total. The best of many is flattered by luck: `configurations` in the result says of how many.
+FOLDER holds the bars, which are not bundled (protocol.py says which). Train to 2013, score 2014-2015 by mean pinball
+loss × 10⁴. A second call goes on with a search that was interrupted, or from a smaller total. The best of many is
+flattered by luck: `configurations` in the result says of how many.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import json
 import time
 from pathlib import Path
 
-from protocol import djia_panel
+from protocol import add_data, djia_panel
 
 from tftnhits.files import write_json
 from tftnhits.training.trials import UNIT, count_trials
@@ -37,6 +38,7 @@ def record(found: Tuned) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_data(parser)
     parser.add_argument("--networks", default="tft,nhits")
     parser.add_argument("--preset", default="quick")
     parser.add_argument("--trials", type=int, default=40, help="of each network, earlier calls' included")
@@ -47,7 +49,7 @@ def main() -> None:
     parser.add_argument("--log", default="data/results/trials.jsonl")
     parser.add_argument("--out", default="data/results/tuning.json")
     options = parser.parse_args()
-    begin, panel = time.perf_counter(), djia_panel(options.symbols)
+    begin, panel = time.perf_counter(), djia_panel(options.data, options.symbols)
     study = "DJIA tuning" if not options.symbols else f"DJIA, {len(panel.symbols)} symbols, tuning"
     searches = {}
     for network in options.networks.split(","):

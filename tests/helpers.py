@@ -14,16 +14,16 @@ from tftnhits import BoostingConfig, NHITSConfig, PanelConfig, TFTConfig, TrainC
 from tftnhits.data.windows import Batch
 
 ROOT = Path(__file__).parents[1]
-SYMBOLS = ("AAPL", "IBM", "KO", "MSFT")
+SYMBOLS = ("AAPL", "GOOG", "META", "NVDA")
 TFT_TINY = TFTConfig(hidden=8, heads=2, context=20, dropout=0.1)
 NHITS_TINY = NHITSConfig(hidden=16, context=20, pools=(4, 1), dropout=0.1)
 BOOSTING_TINY = BoostingConfig(trees=4, rows=2_000, min_leaf=50)
 TRAIN_TINY = TrainConfig(epochs=2, batch=4, origins=32)
 
 
-def djia(symbols=SYMBOLS, start="2016-01-01", end="2017-12-31") -> pd.DataFrame:
+def stocks(symbols=SYMBOLS, start="2016-01-01", end="2017-12-31") -> pd.DataFrame:
     """Real bars."""
-    bars = load_bars("djia")
+    bars = load_bars("stocks")
     return bars[bars["symbol"].isin(symbols) & bars["date"].between(start, end)].reset_index(drop=True)
 
 

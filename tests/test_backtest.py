@@ -12,7 +12,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import djia, made_bars, one_sentence, python
+from helpers import made_bars, one_sentence, python, stocks
 
 from tftnhits import Backtest, BacktestConfig, backtest, make_panel
 from tftnhits.config import PRESETS, QUANTILES
@@ -50,7 +50,7 @@ def one_thread():
 
 @pytest.fixture(scope="module")
 def bars():
-    return djia(("AAPL", "KO", "MSFT"), "2012-06-01", "2014-08-31")
+    return stocks(("AAPL", "GOOG", "META"), "2012-06-01", "2014-08-31")
 
 
 @pytest.fixture(scope="module")
@@ -237,7 +237,7 @@ def test_a_second_call_does_only_what_is_left(bars, result, tmp_path):
 def test_training_that_was_cut_short_goes_on(bars, tmp_path):
     pytest.importorskip("torch")
     fold = make_folds(bars, CONFIG, 20)[0]
-    here = Run(CONFIG, CONFIG.members, ("AAPL", "KO", "MSFT"), tmp_path, "key", False)
+    here = Run(CONFIG, CONFIG.members, ("AAPL", "GOOG", "META"), tmp_path, "key", False)
     panel = make_panel(fold_bars(bars, fold, 5), fold.panel_config(CONFIG))
     rows = panel.origins("test", 20)[:9]
     one, notes = train_member("N-HITS", panel, Part(fold, 5, True), here, tmp_path)
@@ -345,7 +345,7 @@ def test_a_part_that_fails_is_named_and_the_others_are_kept(bars, tmp_path, monk
     where = r"^fold-00-seed-0 \(test 2014-01-02 to 2014-03-31\)"
     for number, (error, kind, words) in enumerate(
         (
-            (None, DataError, ": EWMA gives no finite forecast for MSFT at 2014-03-31"),
+            (None, DataError, ": EWMA gives no finite forecast for META at 2014-03-31"),
             (Unpicklable("two\nlines"), BacktestIncomplete, " ended with 'Unpicklable: two lines'; .* to resume"),
         )
     ):
@@ -366,7 +366,7 @@ def test_a_part_that_fails_is_named_and_the_others_are_kept(bars, tmp_path, monk
 
 def test_another_processs_error_comes_back_with_its_parts_name(bars, tmp_path):
     fold = make_folds(bars, QUICK, 20)[0]
-    here = Run(QUICK, ("HAR",), ("AAPL", "KO", "MSFT"), tmp_path, "key", False)
+    here = Run(QUICK, ("HAR",), ("AAPL", "GOOG", "META"), tmp_path, "key", False)
     where = "fold-00-seed-0 (test 2014-01-02 to 2014-03-31)"
     wrong = {
         DataError: (bars.drop(columns="high"), here, f"{where}: Missing column high"),
@@ -379,25 +379,25 @@ def test_another_processs_error_comes_back_with_its_parts_name(bars, tmp_path):
 
 def test_a_symbol_that_ends_early_keeps_its_forecasts(bars, tmp_path):
     last = pd.Timestamp("2014-05-15")
-    short = bars[(bars["symbol"] != "KO") | (bars["date"] <= last)]
+    short = bars[(bars["symbol"] != "GOOG") | (bars["date"] <= last)]
     found = run(short, QUICK, tmp_path)
-    part = found.frame[(found.frame["symbol"] == "KO") & (found.frame["forecaster"] == "HAR")]
+    part = found.frame[(found.frame["symbol"] == "GOOG") & (found.frame["forecaster"] == "HAR")]
     assert part["origin"].max() == last and np.isfinite(part[PRICES + ENDS].to_numpy()).all()
     unknown = part[part["actual"].isna()]
     assert (unknown["date"] > last).all() and (part["date"] > last).sum() == len(unknown) == 5 + 4 + 3 + 2 + 1
-    assert found.records[1]["missing_outcomes"] == {"KO": 15} and found.records[0]["missing_outcomes"] == {}
+    assert found.records[1]["missing_outcomes"] == {"GOOG": 15} and found.records[0]["missing_outcomes"] == {}
     assert found.report["missing outcomes"].tolist() == [0, 15]
-    others = found.frame[found.frame["symbol"] != "KO"]
+    others = found.frame[found.frame["symbol"] != "GOOG"]
     assert others["actual"].notna().all()
 
 
 def test_a_constant_series_is_refused_before_any_training(bars, tmp_path):
     flat = bars.copy()
-    flat.loc[flat["symbol"] == "KO", ["open", "high", "low", "close"]] = 40.0
-    with pytest.raises(DataError, match=r"close of KO never changes in .* fold 0 .*leave it out") as caught:
+    flat.loc[flat["symbol"] == "GOOG", ["open", "high", "low", "close"]] = 40.0
+    with pytest.raises(DataError, match=r"close of GOOG never changes in .* fold 0 .*leave it out") as caught:
         run(flat, QUICK, tmp_path)
     assert one_sentence(str(caught.value)) and not list(tmp_path.iterdir())
-    assert run(flat[flat["symbol"] != "KO"], QUICK, tmp_path).missing == []
+    assert run(flat[flat["symbol"] != "GOOG"], QUICK, tmp_path).missing == []
 
 
 def test_another_backtests_folder_is_refused(bars, tmp_path, monkeypatch):
@@ -463,8 +463,8 @@ class Blocker(importlib.abc.MetaPathFinder):
             raise ModuleNotFoundError("No module named 'torch'", name="torch")
 sys.meta_path.insert(0, Blocker())
 import tftnhits as tn
-from helpers import djia
-bars = djia(("AAPL", "KO"), "2012-06-01", "2014-08-31")
+from helpers import stocks
+bars = stocks(("AAPL", "GOOG"), "2012-06-01", "2014-08-31")
 config = dict(start="2014-01-01", end="2014-02-28", months=2, valid_months=6, preset="tiny")
 found = tn.backtest(bars, tn.BacktestConfig(**config), sys.argv[1], progress=False)
 print(*found.frame["forecaster"].unique(), sep="\\n")

@@ -18,8 +18,8 @@ RIVAL = "gradient boosting"
 
 @pytest.fixture(scope="module")
 def bars() -> pd.DataFrame:
-    every = tn.load_bars("djia")
-    span = every["date"].between("2012-01-01", "2015-12-31") & every["symbol"].isin(["AAPL", "IBM", "KO"])
+    every = tn.load_bars("stocks")
+    span = every["date"].between("2012-01-01", "2015-12-31") & every["symbol"].isin(["AAPL", "GOOG", "META"])
     return every[span].reset_index(drop=True)
 
 

@@ -57,57 +57,63 @@ def refuses(source, pattern, **options):
 # -- the bundled set
 
 
-def test_bundled_set_is_dirty_and_reported(caplog):
+def test_bundled_sets_are_whole_and_reported(caplog):
     with caplog.at_level(logging.INFO, logger="tftnhits"):
-        bars = load_bars("djia")
-    assert bars["symbol"].nunique() == 31 and len(bars) == 93_612
-    assert bars[list(COLUMNS[2:6])].notna().all().all() and bars["volume"].isna().sum() == 1
-    assert len(caplog.records) == 1 and "31 symbols" in caplog.text
+        bars, hourly = load_bars("stocks"), load_bars("eurusd")
+    assert bars["symbol"].nunique() == 10 and hourly["symbol"].unique().tolist() == ["EURUSD"]
+    assert len(bars) + len(hourly) == len(pd.read_parquet(ROOT / "data" / "bars.parquet"))
+    assert bars[list(COLUMNS[2:6])].notna().all().all() and bars["volume"].isna().sum() == 2
+    assert hourly["volume"].isna().all() and (hourly["date"].dt.hour > 0).any()
+    assert len(caplog.records) == 2 and "10 symbols" in caplog.text
     report = repairs(bars)
     assert json.loads(json.dumps(bars.attrs["repairs"])) == bars.attrs["repairs"]
-    first = report[(report["symbol"] == "DIS") & (report["repair"] == "missing open filled")].iloc[0]
-    assert first["count"] == 2 and first["first"] == "2012-08-01"
-    assert repairs(load_bars(bars)).empty
+    first = report[(report["symbol"] == "^IXIC") & (report["repair"] == "zero volume taken as missing")].iloc[0]
+    assert first["count"] == 2 and first["first"] == "2015-05-12"
+    assert repairs(load_bars(bars)).empty and repairs(hourly).empty
+
+
+def test_dirt_as_it_comes_is_repaired_and_reported():
+    """What a real collection of stocks had: a day of empty cells for most of them, odd highs, days without trades."""
+    bars = load_bars("stocks")
+    bars = bars[bars["symbol"].isin(["AAPL", "GOOG"]) & (bars["date"] >= "2017-01-01")].reset_index(drop=True)
+    dirty, day = bars.copy(), bars["date"] == "2017-07-31"
+    dirty.loc[day, ["open", "high", "low"]] = np.nan
+    apple = dirty.index[dirty["symbol"] == "AAPL"]
+    dirty.loc[apple[3], "high"] = dirty.loc[apple[3], ["open", "close"]].max() * 0.99
+    dirty.loc[apple[5], "low"] = 0.0
+    dirty.loc[apple[[7, 8]], "volume"] = 0.0
+    clean = load_bars(dirty)
+    counts = repairs(clean).groupby("repair")["count"].sum().to_dict()
+    assert counts == {
+        "missing open filled": 2, "missing high filled": 2, "missing low filled": 3, "zero low taken as missing": 1,
+        "high below open or close raised": 1, "zero volume taken as missing": 2,
+    }  # fmt: skip
+    first = repairs(clean).query("symbol == 'GOOG' and repair == 'missing open filled'").iloc[0]
+    assert first["count"] == 1 and first["first"] == "2017-07-31"
+    untouched = clean["close"].notna() & ~clean.index.isin([*bars.index[day], *apple[[3, 5, 7, 8]]])
+    pd.testing.assert_frame_equal(clean[untouched], bars[untouched], check_like=True)
+    assert (clean["high"] >= clean[["open", "close"]].max(axis=1)).all()
+    assert (clean["low"] <= clean[["open", "close"]].min(axis=1)).all() and (clean["low"] > 0).all()
+    assert clean["volume"].isna().sum() == 2 and repairs(load_bars(clean)).empty
 
 
 def test_readme_of_the_data_gives_the_reported_counts():
     text = (ROOT / "data" / "README.md").read_text()
     told = {name: int(count) for name, count in re.findall(r"^\| ([a-z ]+?) \| (\d+) \|$", text, re.MULTILINE)}
-    assert told == repairs(load_bars("djia")).groupby("repair")["count"].sum().to_dict()
+    assert told == repairs(load_bars("stocks")).groupby("repair")["count"].sum().to_dict()
 
 
 def test_bundled_set_can_lie_elsewhere(tmp_path, monkeypatch):
     monkeypatch.setenv("TFTNHITS_DATA", str(tmp_path))
-    assert str(tmp_path / "djia.parquet") in refuses("djia", "TFTNHITS_DATA")
-    tidy("X").to_parquet(tmp_path / "djia.parquet")
-    check(load_bars("djia"), ["X"])
+    assert str(tmp_path / "bars.parquet") in refuses("stocks", "TFTNHITS_DATA")
+    tidy("X").to_parquet(tmp_path / "bars.parquet")
+    check(load_bars("stocks"), ["X"])
 
 
 def test_symbol_selects_from_a_source_with_symbols():
-    assert load_bars("djia", symbol="AAPL")["symbol"].unique().tolist() == ["AAPL"]
-    assert "AABA" in refuses("djia", "no symbol 'NOPE'", symbol="NOPE")
+    assert load_bars("stocks", symbol="AAPL")["symbol"].unique().tolist() == ["AAPL"]
+    assert "AMZN" in refuses("stocks", "no symbol 'NOPE'", symbol="NOPE")
     refuses(ROWS, "symbol is 3", symbol=3)
-
-
-def test_make_djia_is_deterministic_and_keeps_the_dirt(tmp_path):
-    source, script = tmp_path / "csv", tmp_path / "data" / "make_djia.py"
-    source.mkdir(), script.parent.mkdir()
-    script.write_text((ROOT / "data" / "make_djia.py").read_text())
-    (source / "B_2006-01-01_to_2018-01-01.csv").write_text(
-        "Date,Open,High,Low,Close,Volume,Name\n2006-01-03,,2.1,1,2.05,0,B\n"
-    )
-    (source / "A_2006-01-01_to_2018-01-01.csv").write_text(
-        "Date,Open,High,Low,Close,Volume,Name\n2006-01-03,1,2.1,1,2.05,7,A\n"
-    )
-    target, seen = tmp_path / "data" / "djia.parquet", []
-    for _ in range(2):
-        subprocess.run([sys.executable, str(script), str(source)], check=True, capture_output=True)
-        seen.append(target.read_bytes())
-    frame = pd.read_parquet(target)
-    assert seen[0] == seen[1] and frame["symbol"].tolist() == ["A", "B"]
-    assert np.isnan(frame["open"][1]) and frame["volume"][1] == 0 and frame["close"].dtype == "float64"
-    empty = subprocess.run([sys.executable, str(script), str(tmp_path / "data")], capture_output=True, text=True)
-    assert empty.returncode != 0 and "no files like" in empty.stderr and target.read_bytes() == seen[0]
 
 
 # -- files
@@ -357,7 +363,7 @@ def test_rows_and_dicts_that_are_none():
     refuses(np.array(5.0), ".")
     refuses([[1, 1, 1, "x"]], "series, row 1, column close: 'x' is not a number")
     refuses({"open": [1, 2], "high": [1], "low": [1], "close": [1]}, "arrays must be of the same length")
-    for source in (3, None, object(), pd.Series([1.0]), {1, 2}, b"djia", iter(ROWS)):
+    for source in (3, None, object(), pd.Series([1.0]), {1, 2}, b"stocks", iter(ROWS)):
         refuses(source, "can't be read")
 
 

@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import djia, made_bars, one_sentence
+from helpers import made_bars, one_sentence, stocks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,7 +20,7 @@ LEVELS = (0.05, 0.1, 0.5, 0.9, 0.95)
 
 @pytest.fixture(scope="module")
 def panel():
-    return make_panel(djia(("AAPL", "KO"), "2012-01-01", "2016-12-31"))
+    return make_panel(stocks(("AAPL", "GOOG"), "2012-01-01", "2016-12-31"))
 
 
 @pytest.fixture
@@ -89,25 +89,25 @@ def test_garch_volatility_against_arch(panel, arch):
 
 
 def test_garch_takes_training_returns_only(panel, arch):
-    bars = djia(("AAPL", "KO"), "2012-01-01", "2016-12-31")
+    bars = stocks(("AAPL", "GOOG"), "2012-01-01", "2016-12-31")
     config = PanelConfig(train_end="2014-06-30", valid_end="2015-06-30")
     changed = bars.copy()
     later = (changed["date"] > "2014-06-30").to_numpy()
     changed.loc[later, ["open", "high", "low", "close"]] *= np.linspace(1, 9, later.sum())[:, None]
     one, other = (B.fit_garch(make_panel(b, config)) for b in (bars, changed))
-    assert one.keys() == other.keys() == {"", "AAPL", "KO"}
+    assert one.keys() == other.keys() == {"", "AAPL", "GOOG"}
     for name in one:
         np.testing.assert_array_equal(one[name], other[name])
 
 
 def test_garch_of_a_young_symbol_takes_the_others_medians_and_its_own_level(arch):
-    bars = djia(("AAPL", "IBM", "KO"), "2013-01-01", "2016-12-31")
+    bars = stocks(("AAPL", "AMZN", "GOOG"), "2013-01-01", "2016-12-31")
     young = made_bars(("Z",), 120, seed=3)
     young["date"] = bars["date"].iloc[:120].to_numpy()
     panel = make_panel(pd.concat([bars, young], ignore_index=True))
     fitted = B.fit_garch(panel)
-    assert set(fitted) == {"", "AAPL", "IBM", "KO"}
-    np.testing.assert_allclose(fitted[""][2:], np.median([fitted[k][2:] for k in ("AAPL", "IBM", "KO")], axis=0))
+    assert set(fitted) == {"", "AAPL", "AMZN", "GOOG"}
+    np.testing.assert_allclose(fitted[""][2:], np.median([fitted[k][2:] for k in ("AAPL", "AMZN", "GOOG")], axis=0))
     found = B.garch_volatility(panel, fitted, 5)[panel.start[3] :][:120]
     omega, alpha, beta = fitted[""][2:]
     squares = np.diff(np.log(panel.close[panel.start[3] :][:120])) ** 2
@@ -140,7 +140,7 @@ def test_simulation_of_a_short_past_is_hars(panel):
 
 @pytest.mark.parametrize("name", BASELINES)
 def test_a_later_panel_gets_the_fitted_scale_and_sees_nothing_ahead(name, arch):
-    bars = djia(("AAPL", "KO"), "2011-06-01", "2015-12-31")
+    bars = stocks(("AAPL", "GOOG"), "2011-06-01", "2015-12-31")
     config = PanelConfig(train_end="2013-12-31", valid_end="2014-12-31")
     past = make_panel(bars[bars["date"] <= "2014-12-31"], config)
     fold = Baseline(name, past, LEVELS)
@@ -154,7 +154,7 @@ def test_a_later_panel_gets_the_fitted_scale_and_sees_nothing_ahead(name, arch):
 
 @pytest.mark.parametrize("name", BASELINES)
 def test_unit_of_the_price_does_not_matter(panel, name, arch):
-    bars = djia(("AAPL", "KO"), "2012-01-01", "2016-12-31")
+    bars = stocks(("AAPL", "GOOG"), "2012-01-01", "2016-12-31")
     bars[["open", "high", "low", "close"]] *= 1000
     rows = panel.origins("valid", 20)[:50]
     found, expected = (baseline_quantiles(name, p, rows, LEVELS) for p in (make_panel(bars), panel))

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import djia, one_sentence, python
+from helpers import one_sentence, python, stocks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -224,7 +224,7 @@ def half_hours():
 
 @needs_package
 def test_the_first_session_of_2018_is_the_second_of_january():
-    dates = pd.DatetimeIndex(djia(("AAPL",))["date"])
+    dates = pd.DatetimeIndex(stocks(("AAPL",))["date"])
     assert dates[-1] == pd.Timestamp("2017-12-29")
     assert ahead_of(dates, 2, "AAPL").equals(stamps("2018-01-02", "2018-01-03"))
     assert next_sessions(dates, 1).equals(stamps("2018-01-01"))  # what the pattern of the bars says
@@ -233,9 +233,9 @@ def test_the_first_session_of_2018_is_the_second_of_january():
 @needs_package
 def test_the_next_five_sessions_are_those_that_came():
     """From every date of twelve years, by what was known then, but for three closures that no one foresaw."""
-    dates = pd.DatetimeIndex(djia(("KO",), "2006-01-01")["date"])
+    dates = pd.DatetimeIndex(stocks(("GOOG",), "2006-01-01")["date"])
     assert len(dates) == 3020
-    wrong = [i for i in range(len(dates) - 5) if not ahead_of(dates[: i + 1], 5, "KO").equals(dates[i + 1 : i + 6])]
+    wrong = [i for i in range(len(dates) - 5) if not ahead_of(dates[: i + 1], 5, "GOOG").equals(dates[i + 1 : i + 6])]
     assert wrong == []
     by_pattern = [next_sessions(dates[: i + 1], 5).equals(dates[i + 1 : i + 6]) for i in range(0, len(dates) - 5, 20)]
     assert 0.75 < np.mean(by_pattern) < 0.9

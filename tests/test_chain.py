@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
 
-from helpers import BOOSTING_TINY, NHITS_TINY, TFT_TINY, TRAIN_TINY, djia, one_sentence  # noqa: E402
+from helpers import BOOSTING_TINY, NHITS_TINY, TFT_TINY, TRAIN_TINY, one_sentence, stocks  # noqa: E402
 
 import tftnhits as tn  # noqa: E402
 from tftnhits.errors import CheckpointError, DataError  # noqa: E402
@@ -34,7 +34,7 @@ FAULTS = {
 
 @pytest.fixture(scope="module")
 def bars():
-    return djia(("AAPL", "KO"), "2016-01-01", "2017-12-31")
+    return stocks(("AAPL", "META"), "2016-01-01", "2017-12-31")
 
 
 @pytest.fixture(scope="module")
@@ -144,13 +144,13 @@ def test_memory_that_runs_out(predictor, panel, bars):
 
 
 def test_a_history_too_short_for_some(predictor, bars):
-    mixed = pd.concat([bars[bars["symbol"] == "AAPL"], bars[bars["symbol"] == "KO"].tail(7)])
+    mixed = pd.concat([bars[bars["symbol"] == "AAPL"], bars[bars["symbol"] == "META"].tail(7)])
     found = predictor.predict(mixed, origins="all")
-    assert found.model_used == {"AAPL": "ensemble (0.65 TFT + 0.35 N-HITS)", "KO": "gradient boosting"}
+    assert found.model_used == {"AAPL": "ensemble (0.65 TFT + 0.35 N-HITS)", "META": "gradient boosting"}
     assert not found.warnings["AAPL"]
-    assert found.warnings["KO"] == ["KO has 7 bars and the networks need 20, so gradient boosting answers."]
+    assert found.warnings["META"] == ["META has 7 bars and the networks need 20, so gradient boosting answers."]
     counts = found.frame.groupby("symbol")["origin"].nunique()
-    assert counts["AAPL"] == (mixed["symbol"] == "AAPL").sum() - 19 and counts["KO"] == 6
+    assert counts["AAPL"] == (mixed["symbol"] == "AAPL").sum() - 19 and counts["META"] == 6
 
 
 def test_one_origin_that_fails_moves_the_whole_symbol(predictor, panel, bars):
@@ -165,8 +165,8 @@ def test_one_origin_that_fails_moves_the_whole_symbol(predictor, panel, bars):
     sick = copy.copy(predictor)
     sick.members = {**predictor.members, "tft": Patchy()}
     found = sick.predict(bars, origins="all")
-    assert found.model_used == {"AAPL": "ensemble (0.65 TFT + 0.35 N-HITS)", "KO": "N-HITS"}
-    assert found.warnings["KO"] == ["The TFT gave numbers for KO that are not finite, so N-HITS answers alone."]
+    assert found.model_used == {"AAPL": "ensemble (0.65 TFT + 0.35 N-HITS)", "META": "N-HITS"}
+    assert found.warnings["META"] == ["The TFT gave numbers for META that are not finite, so N-HITS answers alone."]
     assert np.isfinite(found.frame["median"]).all()
 
 
@@ -174,7 +174,7 @@ def test_the_one_who_was_asked_for_comes_first(predictor, bars, folder):
     assert set(predictor.predict(bars, weights={"nhits": 1}).model_used.values()) == {"N-HITS"}
     next(folder.glob(FILES["nhits"])).unlink()
     found = tn.Predictor.load(folder).predict(bars, weights={"nhits": 1})
-    assert set(found.model_used.values()) == {"TFT"} and "N-HITS can't be used" in found.warnings["KO"][0]
+    assert set(found.model_used.values()) == {"TFT"} and "N-HITS can't be used" in found.warnings["META"][0]
 
 
 def test_order_of_the_links():
@@ -215,7 +215,7 @@ def test_whatever_is_broken_there_is_an_answer_and_it_says_who(predictor, bars, 
     sick = copy.copy(predictor)
     sick.members = {k: m for k, m in predictor.members.items() if k not in lost}
     sick.missing = dict.fromkeys(lost, Reason("weights", "lost in a test"))
-    found = sick.predict(bars[bars["symbol"] == "KO"].tail(size), weights={"tft": share, "nhits": 1 - share})
+    found = sick.predict(bars[bars["symbol"] == "META"].tail(size), weights={"tft": share, "nhits": 1 - share})
     (used,), (warnings,) = found.model_used.values(), found.warnings.values()
     assert np.isfinite(found.frame[["lower", "median", "upper"]]).all(axis=None)
     networks = [n for n in ("tft", "nhits") if n not in lost and size >= 20]

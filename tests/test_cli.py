@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import pandas as pd
 import pytest
-from helpers import ROOT, djia, environment, made_bars, one_sentence, python
+from helpers import ROOT, environment, made_bars, one_sentence, python, stocks
 from hub_server import hub_server
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -71,7 +71,7 @@ def process(*args: object, **options) -> subprocess.Popen:
 def bars_csv(tmp_path_factory) -> Path:
     """The last 400 bars of two symbols."""
     path = tmp_path_factory.mktemp("bars") / "two.csv"
-    djia(("AAPL", "IBM")).groupby("symbol").tail(400).to_csv(path, index=False)
+    stocks(("AAPL", "GOOG")).groupby("symbol").tail(400).to_csv(path, index=False)
     return path
 
 
@@ -249,7 +249,7 @@ def test_the_table_is_readable(typed, bars_csv, model):
     assert (done.code, done.err) == (0, "")
     forecast = tn.Predictor.load(model).predict(tn.load_bars(bars_csv))
     aapl, ibm, end = done.out.strip().split("\n\n")
-    for symbol, table in {"AAPL": aapl, "IBM": ibm}.items():
+    for symbol, table in {"AAPL": aapl, "GOOG": ibm}.items():
         head, names, *rows = table.splitlines()
         close = float(forecast.bars.loc[forecast.bars["symbol"] == symbol, "close"].iloc[-1])
         assert head == f"{symbol}: close {close:,.2f} on Fri 2017-12-29"
@@ -267,13 +267,13 @@ def test_the_table_is_readable(typed, bars_csv, model):
 
 def test_a_short_history_is_answered_and_said(typed, tmp_path, bars_csv, model):
     bars = pd.read_csv(bars_csv)
-    short = pd.concat([bars[bars["symbol"] == "AAPL"], bars[bars["symbol"] == "IBM"].tail(2)])
+    short = pd.concat([bars[bars["symbol"] == "AAPL"], bars[bars["symbol"] == "GOOG"].tail(2)])
     (tmp_path / "short.csv").write_text(short.to_csv(index=False))
     done = typed("predict", tmp_path / "short.csv", "--model", model)
     assert done.code == 0
-    assert "AAPL\nmodel used: ensemble" in done.out and "IBM\nmodel used: " in done.out
+    assert "AAPL\nmodel used: ensemble" in done.out and "GOOG\nmodel used: " in done.out
     warning = done.out.strip().splitlines()[-1]
-    assert warning.startswith("warning: ") and "IBM has 2 bars" in warning
+    assert warning.startswith("warning: ") and "GOOG has 2 bars" in warning
     for form in ("--csv", "--json", "--plot"):
         assert typed("predict", tmp_path / "short.csv", "--model", model, form).err == warning + "\n"
 
@@ -309,37 +309,37 @@ def test_bars_without_dates_are_counted(typed, tmp_path, model):
 
 
 def test_symbols_of_the_bundled_set_say_where_they_end(typed, bars_csv, model):
-    done = typed("predict", "ko", "--model", model, "--horizon", 1, "MSFT", "--csv")
+    done = typed("predict", "meta", "--model", model, "--horizon", 1, "NVDA", "--csv")
     assert done.code == 0
-    assert list(pd.read_csv(io.StringIO(done.out))["symbol"]) == ["KO", "MSFT"]
-    last = djia(("KO",))["date"].max()
+    assert list(pd.read_csv(io.StringIO(done.out))["symbol"]) == ["META", "NVDA"]
+    last = tn.load_bars("stocks", symbol="META")["date"].max()
     notes = done.err.splitlines()
-    assert [note.split(":")[1].strip() for note in notes] == ["ko", "MSFT"]
+    assert [note.split(":")[1].strip() for note in notes] == ["meta", "NVDA"]
     assert all(f"bundled bars, which end on {last:%Y-%m-%d}" in note for note in notes)
 
 
 def test_files_and_symbols_are_one_panel(typed, tmp_path, bars_csv, one_csv, model):
-    done = typed("predict", bars_csv, "KO", one_csv, "--model", model, "--csv")
+    done = typed("predict", bars_csv, "META", one_csv, "--model", model, "--csv")
     assert done.code == 0
-    bars = pd.concat([tn.load_bars(bars_csv), tn.load_bars("djia", symbol="KO"), tn.load_bars(one_csv)])
+    bars = pd.concat([tn.load_bars(bars_csv), tn.load_bars("stocks", symbol="META"), tn.load_bars(one_csv)])
     expected = tn.Predictor.load(model).predict(bars).frame
     found = pd.read_csv(io.StringIO(done.out), parse_dates=["origin", "date"])
     pd.testing.assert_frame_equal(found, expected, check_dtype=False, rtol=1e-9)
 
 
 def test_a_file_goes_before_a_symbol_of_the_same_name(typed, model, one_csv):
-    Path("KO").write_bytes(one_csv.read_bytes())
-    done = typed("predict", "KO", "--model", model, "--csv")
+    Path("META").write_bytes(one_csv.read_bytes())
+    done = typed("predict", "META", "--model", model, "--csv")
     assert (done.code, done.err) == (0, "")
     assert pd.read_csv(io.StringIO(done.out))["median"].iloc[0] == pytest.approx(50, rel=0.9)
-    os.remove("KO")
-    os.mkdir("KO")  # nor does a folder of that name hide the symbol
-    assert "bundled" in typed("predict", "KO", "--model", model).err
+    os.remove("META")
+    os.mkdir("META")  # nor does a folder of that name hide the symbol
+    assert "bundled" in typed("predict", "META", "--model", model).err
 
 
 def test_one_symbol_from_two_sources_is_refused(typed, tmp_path, bars_csv, one_csv):
     refused(typed("predict", bars_csv, "aapl"), "'AAPL'", "'aapl'", "column 'symbol'")
-    refused(typed("predict", "djia", "KO"), "'KO'", "'djia'")
+    refused(typed("predict", "stocks", "META"), "'META'", "'stocks'")
     refused(typed("predict", bars_csv, bars_csv), "twice")
     refused(typed("predict", "-", "-", stdin=bars_csv.read_bytes()), "'-'", "twice")
     other = tmp_path / "other" / one_csv.name
@@ -364,7 +364,7 @@ def test_what_is_repaired_is_said(typed, tmp_path, model):
 
 
 def test_unknown_names_and_folders_get_an_offer(typed, tmp_path, bars_csv):
-    symbols = ("AAPL", "KO", "XOM", "'djia'")
+    symbols = ("AAPL", "META", "NVDA", "'stocks'")
     refused(typed("predict", tmp_path / "none.csv"), "none.csv", "standard input", *symbols)
     refused(typed("predict", "ZZZZ"), "'ZZZZ'", *symbols)
     refused(typed("predict", ""), "''")
@@ -376,9 +376,9 @@ def test_unknown_names_and_folders_get_an_offer(typed, tmp_path, bars_csv):
 
 def test_without_the_bundled_bars_symbols_are_not_offered(typed, tmp_path, monkeypatch):
     monkeypatch.setenv("TFTNHITS_DATA", str(tmp_path))
-    done = typed("predict", "KO")
-    refused(done, "'KO'", "standard input")
-    assert "djia" not in done.err
+    done = typed("predict", "META")
+    refused(done, "'META'", "standard input")
+    assert "stocks" not in done.err
 
 
 @pytest.mark.parametrize(
@@ -430,7 +430,7 @@ def test_wrong_usage_exits_with_2(typed, bars_csv):
     misused(typed("predict", bars_csv, "--json", "--csv"), "not allowed")
     misused(typed("predict", bars_csv, "--horizon", "two"), "'two'")
     misused(typed("predict", bars_csv, "--jsn"), "--jsn")
-    misused(typed("predict", "--plot", "KO"), "'KO'", ".png", ".html")
+    misused(typed("predict", "--plot", "META"), "'META'", ".png", ".html")
     misused(typed("info", "me"), "me")
     misused(typed("forecast"), "forecast")
 
@@ -440,9 +440,9 @@ def test_wrong_usage_exits_with_2(typed, bars_csv):
 
 def test_plots_go_into_the_current_folder(typed, bars_csv, model):
     done = typed("predict", bars_csv, "--model", model, "--plot")
-    assert (done.code, done.out, done.err) == (0, "AAPL.png\nIBM.png\n", "")
+    assert (done.code, done.out, done.err) == (0, "AAPL.png\nGOOG.png\n", "")
     assert all(Path(name).read_bytes()[:8] == b"\x89PNG\r\n\x1a\n" for name in done.out.split())
-    assert sorted(os.listdir()) == ["AAPL.png", "IBM.png"]
+    assert sorted(os.listdir()) == ["AAPL.png", "GOOG.png"]
 
 
 def test_plots_go_where_they_are_sent(typed, bars_csv, one_csv, model):
@@ -452,7 +452,7 @@ def test_plots_go_where_they_are_sent(typed, bars_csv, one_csv, model):
     page = Path("new/fan.html").read_text(encoding="utf-8")
     assert "my own bars" in page and "<script" in page
     done = typed("predict", bars_csv, "--model", model, "--plot", "fan.png")
-    assert done.out == "fan-AAPL.png\nfan-IBM.png\n" and Path("fan-IBM.png").exists()
+    assert done.out == "fan-AAPL.png\nfan-GOOG.png\n" and Path("fan-GOOG.png").exists()
     Path("file").write_text("")
     refused(typed("predict", one_csv, "--model", model, "--plot", "file/fan.png"), "file/fan.png")
 
@@ -544,7 +544,7 @@ def test_train_refuses_before_it_trains(typed, bars_csv, tmp_path):
 def early_csv(tmp_path_factory) -> Path:
     """Bars to walk through."""
     path = tmp_path_factory.mktemp("early") / "early.csv"
-    djia(("AAPL", "KO"), "2011-01-01", "2013-12-31").to_csv(path, index=False)
+    stocks(("AAPL", "GOOG"), "2011-01-01", "2013-12-31").to_csv(path, index=False)
     return path
 
 
@@ -658,7 +658,7 @@ def test_it_pipes(bars_csv, model):
         headless.stdout.close()  # `| head` that is gone
         disk = process("predict", bars_csv, *args, "--csv", stdout=full)
         mute = process("predict", bars_csv, *args, "--csv", stdout=None, preexec_fn=lambda: os.close(1))
-        blind = process("predict", "KO", *args, "--csv", stderr=None, preexec_fn=lambda: os.close(2))
+        blind = process("predict", "META", *args, "--csv", stderr=None, preexec_fn=lambda: os.close(2))
         whole.stdout.close()
         assert len(json.loads(tool.communicate(timeout=60)[0])) == 2
     ends = {name: (p.wait(60), p.stderr.read()) for name, p in
@@ -688,5 +688,5 @@ def test_a_terminal_that_lacks_letters_gets_escapes(tmp_path, model):
 
 
 def test_sources_are_named_in_one_place():
-    bars, notes = sources.read_sources(["KO", "MSFT"])
-    assert list(bars["symbol"].unique()) == ["KO", "MSFT"] and len(notes) == 2
+    bars, notes = sources.read_sources(["META", "NVDA"])
+    assert list(bars["symbol"].unique()) == ["META", "NVDA"] and len(notes) == 2

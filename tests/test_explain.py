@@ -16,8 +16,8 @@ torch = pytest.importorskip("torch")
 
 @pytest.fixture(scope="module")
 def bars() -> pd.DataFrame:
-    every = tn.load_bars("djia")
-    recent = every[every["symbol"].isin(["AAPL", "IBM", "KO"]) & (every["date"] >= "2013-06-01")]
+    every = tn.load_bars("stocks")
+    recent = every[every["symbol"].isin(["AAPL", "GOOG", "META"]) & every["date"].between("2013-06-01", "2017-12-31")]
     return recent.reset_index(drop=True)
 
 
@@ -55,7 +55,7 @@ def test_weights_sum_to_one_for_each_symbol_and_step(forecast):
     ):  # fmt: skip
         total = table.groupby(by)["weight"].sum()
         assert len(total) and np.allclose(total, 1, atol=1e-5)
-        assert set(table["symbol"]) == {"AAPL", "IBM", "KO"}
+        assert set(table["symbol"]) == {"AAPL", "GOOG", "META"}
 
 
 def test_a_step_attends_to_no_later_step(forecast):
@@ -68,12 +68,12 @@ def test_a_step_attends_to_no_later_step(forecast):
 def test_tables_repeat_the_networks_output_for_that_origin(forecast, predictor, panel):
     found, row = forecast.explain(), panel.last_origins()[1]
     out, n = single(predictor.members["tft"].model, panel, row)
-    own = found.attention[(found.attention["symbol"] == "IBM") & (found.attention["step"] == 2)]
+    own = found.attention[(found.attention["symbol"] == "GOOG") & (found.attention["step"] == 2)]
     assert np.allclose(own["weight"], out.attention[0, n, 1, :22].numpy(), atol=1e-5)
-    past = found.past[found.past["symbol"] == "IBM"]
+    past = found.past[found.past["symbol"] == "GOOG"]
     assert np.allclose(past["weight"], out.past_weights[0, n : n + 20].flatten().numpy(), atol=1e-5)
     assert past["date"].iloc[-1] == panel.date[row] and past["lag"].iloc[0] == 19
-    future = found.future[found.future["symbol"] == "IBM"]
+    future = found.future[found.future["symbol"] == "GOOG"]
     assert np.allclose(future["weight"], out.future_weights[0, n : n + 5].flatten().numpy(), atol=1e-5)
 
 
@@ -170,7 +170,7 @@ def test_future_and_static_weights_stand_at_their_dates(predictor, panel):
 
 
 def test_bars_without_dates_count(predictor, bars):
-    rows = bars[bars["symbol"] == "KO"].tail(90)[["open", "high", "low", "close", "volume"]].to_numpy().tolist()
+    rows = bars[bars["symbol"] == "META"].tail(90)[["open", "high", "low", "close", "volume"]].to_numpy().tolist()
     fc = predictor.predict(rows)
     panel, last = fc.source[1], fc.source[2][-1]
     found = explain_rows(predictor.members["tft"], panel, np.arange(last - 9, last + 1))
@@ -256,21 +256,21 @@ def test_a_network_that_failed_is_not_explained(predictor, bars):
     model.head.bias.data.fill_(float("nan"))
     broken.members = {**predictor.members, "tft": type(predictor.members["tft"])(model)}
     fc = broken.predict(bars)
-    assert fc.model_used["KO"] == "N-HITS"
+    assert fc.model_used["META"] == "N-HITS"
     found = fc.explain()
-    assert found.attention.empty and set(found.parts["symbol"]) == {"AAPL", "IBM", "KO"}
+    assert found.attention.empty and set(found.parts["symbol"]) == {"AAPL", "GOOG", "META"}
 
 
 def test_symbols_that_no_network_answered_for_are_left_out(predictor, bars):
-    short = bars[(bars["symbol"] != "IBM") | (bars["date"] >= "2017-12-15")]
+    short = bars[(bars["symbol"] != "GOOG") | (bars["date"] >= "2017-12-15")]
     fc = predictor.predict(short)
-    assert fc.model_used["IBM"] == "gradient boosting"
+    assert fc.model_used["GOOG"] == "gradient boosting"
     found = fc.explain()
-    assert set(found.past["symbol"]) == set(found.parts["symbol"]) == {"AAPL", "KO"}
-    with pytest.raises(tn.DataError, match="'IBM' in this explanation"):
-        found.plot("IBM")
+    assert set(found.past["symbol"]) == set(found.parts["symbol"]) == {"AAPL", "META"}
+    with pytest.raises(tn.DataError, match="'GOOG' in this explanation"):
+        found.plot("GOOG")
     with pytest.raises(tn.ConfigError, match="No network answered but gradient boosting"):
-        predictor.predict(short[short["symbol"] == "IBM"]).explain()
+        predictor.predict(short[short["symbol"] == "GOOG"]).explain()
 
 
 def test_the_explanation_ends_with_the_forecasts_horizon(predictor, bars, forecast):
@@ -285,19 +285,19 @@ def test_the_explanation_ends_with_the_forecasts_horizon(predictor, bars, foreca
 def test_the_summary_repeats_the_tables(forecast):
     found = forecast.explain()
     every = found.summary(top=3)
-    assert [s["symbol"] for s in every] == ["AAPL", "IBM", "KO"]
+    assert [s["symbol"] for s in every] == ["AAPL", "GOOG", "META"]
     own = every[2]
-    assert own["model_used"] == forecast.model_used["KO"] and own["origins"] == 1
-    past = found.past[found.past["symbol"] == "KO"].groupby("input")["weight"].mean().nlargest(3)
+    assert own["model_used"] == forecast.model_used["META"] and own["origins"] == 1
+    past = found.past[found.past["symbol"] == "META"].groupby("input")["weight"].mean().nlargest(3)
     assert own["inputs"] == pytest.approx(past.to_dict())
-    seen = found.attention[(found.attention["symbol"] == "KO") & (found.attention["lag"] >= 0)]
+    seen = found.attention[(found.attention["symbol"] == "META") & (found.attention["lag"] >= 0)]
     mean = seen.groupby("lag")["weight"].mean().nlargest(3)
     assert [b["lag"] for b in own["bars"]] == mean.index.tolist() and own["ahead"] == pytest.approx(
         1 - seen.groupby("step")["weight"].sum().mean()
     )
-    first = found.past[(found.past["symbol"] == "KO") & (found.past["lag"] == mean.index[0])]
+    first = found.past[(found.past["symbol"] == "META") & (found.past["lag"] == mean.index[0])]
     assert own["bars"][0]["date"] == str(first["date"].iloc[0].date())
-    last = found.parts[(found.parts["symbol"] == "KO") & (found.parts["step"] == 5)]
+    last = found.parts[(found.parts["symbol"] == "META") & (found.parts["step"] == 5)]
     assert sum(s["width"] for s in own["stacks"].values()) == pytest.approx(last["width"].sum())
     assert [s for s in own["stacks"]] == last["stack"].tolist() and last["scale"].tolist() == [0, 4, 1]
     json.dumps(every)

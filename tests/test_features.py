@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import djia, made_bars
+from helpers import made_bars, stocks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -72,7 +72,7 @@ def test_the_past_is_the_same_if_the_future_is_not_there(bars, panel, t):
 
 
 def test_the_past_of_real_bars_is_the_same_if_the_future_is_not_there():
-    bars = djia(("AAPL", "IBM", "KO"), "2014-01-01", "2015-12-31")
+    bars = stocks(("AAPL", "GOOG", "META"), "2014-01-01", "2015-12-31")
     panel = make_panel(bars)
     for t in (1, 60, 300, 480):
         short = make_panel(bars[bars.groupby("symbol").cumcount() <= t], panel.config, panel.fitted)
@@ -92,7 +92,7 @@ def test_scale_free(bars, panel, price, volume):
 
 
 def test_what_is_fitted_depends_on_the_training_split_alone():
-    bars = djia(("AAPL", "IBM", "KO"), "2014-01-01", "2015-12-31")
+    bars = stocks(("AAPL", "GOOG", "META"), "2014-01-01", "2015-12-31")
     later = bars["date"] > "2015-01-30"
     changed = bars.copy()
     changed.loc[later, ["high", "close"]] *= np.linspace(1.1, 3, later.sum())[:, None]

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import ROOT, djia, environment, made_bars, one_sentence, python
+from helpers import ROOT, environment, made_bars, one_sentence, python, stocks
 from hub_server import hub_server
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -76,7 +76,7 @@ def test_rows_without_dates(pipe, shipped, bars):
 
 
 def test_frames_and_dicts_with_dates(pipe, shipped):
-    frame = djia(("KO",))
+    frame = stocks(("META",))
     expected = shipped.predict(frame).summary()
     columns = {name: frame[name].astype(str if name == "date" else float).tolist() for name in ["date", *COLUMNS]}
     for bars in (frame, frame.drop(columns="symbol"), frame.set_index("date"), columns):
@@ -84,12 +84,12 @@ def test_frames_and_dicts_with_dates(pipe, shipped):
 
 
 def test_many_symbols(pipe, shipped):
-    frame = djia(("KO", "IBM", "AAPL"), "2017-01-01")
+    frame = stocks(("META", "GOOG", "AAPL"), "2017-01-01")
     parts = {str(symbol): part for symbol, part in frame.groupby("symbol")}
     rows = {symbol: part[COLUMNS].to_numpy().tolist() for symbol, part in parts.items()}
     for bars, given_ in ((frame, frame), (parts, frame), (rows, rows)):
         found = pipe(bars)
-        assert list(found) == ["AAPL", "IBM", "KO"]
+        assert list(found) == ["AAPL", "GOOG", "META"]
         for summary in shipped.predict(given_).summary():
             same(found[summary["symbol"]], summary)
 
@@ -125,8 +125,8 @@ def test_a_broken_folder_is_our_own_error(pipe, tmp_path):
 
 
 def test_a_file_is_not_read(pipe, tmp_path):
-    djia(("KO",)).to_csv(tmp_path / "bars.csv")
-    for bars in ("djia", str(tmp_path / "bars.csv"), tmp_path / "bars.csv", b"djia", open(tmp_path / "bars.csv")):  # noqa: SIM115
+    stocks(("META",)).to_csv(tmp_path / "bars.csv")
+    for bars in ("stocks", str(tmp_path / "bars.csv"), tmp_path / "bars.csv", b"stocks", open(tmp_path / "bars.csv")):  # noqa: SIM115
         with pytest.raises(tn.DataError, match="no file"):
             pipe(bars)
 

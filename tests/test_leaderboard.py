@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import djia, one_sentence
+from helpers import one_sentence, stocks
 
 from tftnhits import BacktestConfig, backtest
 from tftnhits.config import QUANTILES, SCORE_LEVELS
@@ -21,8 +21,8 @@ def frame(tmp_path_factory):
     config = BacktestConfig(
         start="2014-01-01", end="2014-06-30", months=3, valid_months=6, preset="tiny", members=NAMES
     )
-    bars = djia(("AAPL", "KO", "MSFT"), "2012-06-01", "2014-08-31")
-    bars = bars[(bars["symbol"] != "KO") | (bars["date"] <= "2014-05-15")]
+    bars = stocks(("AAPL", "GOOG", "META"), "2012-06-01", "2014-08-31")
+    bars = bars[(bars["symbol"] != "GOOG") | (bars["date"] <= "2014-05-15")]
     found = backtest(bars, config, tmp_path_factory.mktemp("board"), progress=False).frame
     wider = found[found["forecaster"] == "EWMA"].assign(seed=1)
     prices = [*map(str, QUANTILES), "lower_80", "upper_80", "lower_93", "upper_93"]
@@ -127,7 +127,7 @@ def test_verdicts_of_groups_on_demand(frame):
 def test_a_backtest_that_is_not_complete_is_refused(frame, lost):
     name, seed = ("HAR", 0) if "baseline" in lost else ("EWMA", 1)
     gone = (frame["forecaster"] == name) & (frame["seed"] == seed)
-    gone &= frame["symbol"] == "KO" if "symbol" in lost else frame["fold"] == 1
+    gone &= frame["symbol"] == "GOOG" if "symbol" in lost else frame["fold"] == 1
     cut = frame[~gone]
     asks = [lambda: summary(cut), lambda: summary(cut, by="month"), lambda: summary(cut, by="symbol", verdicts=True)]
     for ask in asks + [lambda: arrays(cut, name)] * (seed == 1):

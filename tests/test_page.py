@@ -16,8 +16,8 @@ RIVAL = "filtered historical simulation"  # a long name: panels and findings tak
 
 @pytest.fixture(scope="module")
 def result(tmp_path_factory) -> Backtest:
-    bars = tn.load_bars("djia")
-    span = bars["date"].between("2012-01-01", "2015-12-31") & bars["symbol"].isin(["AAPL", "IBM", "KO"])
+    bars = tn.load_bars("stocks")
+    span = bars["date"].between("2012-01-01", "2015-12-31") & bars["symbol"].isin(["AAPL", "GOOG", "META"])
     config = tn.BacktestConfig(start="2015-01-01", months=6, preset="tiny", members=("random walk", "HAR", RIVAL))
     return tn.backtest(bars[span], config, tmp_path_factory.mktemp("backtest"), progress=False)
 

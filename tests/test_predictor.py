@@ -11,7 +11,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from helpers import BOOSTING_TINY, NHITS_TINY, ROOT, TFT_TINY, TRAIN_TINY, djia, made_bars, one_sentence, stir  # noqa: E402
+from helpers import BOOSTING_TINY, NHITS_TINY, ROOT, TFT_TINY, TRAIN_TINY, made_bars, one_sentence, stir, stocks  # noqa: E402
 
 import tftnhits as tn  # noqa: E402
 from tftnhits.config import SEEDS  # noqa: E402
@@ -27,7 +27,7 @@ CONTEXT = TFT_TINY.context
 
 @pytest.fixture(scope="module")
 def bars():
-    return djia(("AAPL", "IBM", "KO"), "2016-01-01", "2017-12-31")
+    return stocks(("AAPL", "GOOG", "META"), "2016-01-01", "2017-12-31")
 
 
 @pytest.fixture(scope="module")
@@ -62,14 +62,14 @@ def values(frame):
 
 
 def test_summary_of_one_symbol_and_of_several(predictor, bars):
-    one = predictor.predict(bars[bars["symbol"] == "IBM"]).summary()
-    assert set(one) == KEYS and one["symbol"] == "IBM" and one["origin"] == "2017-12-29"
+    one = predictor.predict(bars[bars["symbol"] == "GOOG"]).summary()
+    assert set(one) == KEYS and one["symbol"] == "GOOG" and one["origin"] == "2017-12-29"
     assert len(one["prediction"]) == 5 and set(one["interval"]) == {"level", "lower", "upper", "coverage"}
     assert one["interval"]["level"] == one["confidence"] == 0.93 and one["warnings"] == []
     assert one["model_used"] == "ensemble (0.65 TFT + 0.35 N-HITS)" and 0.5 < one["interval"]["coverage"] < 1
     json.dumps(one)
     several = predictor.predict(bars).summary()
-    assert [s["symbol"] for s in several] == ["AAPL", "IBM", "KO"] and all(set(s) == KEYS for s in several)
+    assert [s["symbol"] for s in several] == ["AAPL", "GOOG", "META"] and all(set(s) == KEYS for s in several)
 
 
 def test_frame_is_tidy_prices_with_dates_ahead(predictor, bars):
@@ -92,16 +92,18 @@ def test_dates_ahead_are_those_of_the_calendar_given(predictor, bars):
     first = inferred.frame.loc[inferred.frame["step"] == 1, "date"]
     assert (first == pd.Timestamp("2018-01-02")).all()  # the day after New Year's
     pd.testing.assert_frame_equal(predictor.predict(bars, calendar="XNYS").frame, inferred.frame)
-    found = predictor.predict(bars, horizon=1, calendar={"KO": "XTKS", "IBM": "24/7"}).frame.set_index("symbol")["date"]
-    assert found.dt.strftime("%Y-%m-%d").to_dict() == {"AAPL": "2018-01-02", "IBM": "2017-12-30", "KO": "2018-01-04"}
+    found = predictor.predict(bars, horizon=1, calendar={"META": "XTKS", "GOOG": "24/7"}).frame.set_index("symbol")[
+        "date"
+    ]
+    assert found.dt.strftime("%Y-%m-%d").to_dict() == {"AAPL": "2018-01-02", "GOOG": "2017-12-30", "META": "2018-01-04"}
     undated = predictor.predict(bars.drop(columns="date"), calendar="XNYS").frame
     assert undated["date"].isna().all()
     days = sessions._sessions("XBOM", 2020, 2029).day[-61:-1]  # Bombay's is drawn up a year at a time
-    late = bars[bars["symbol"] == "KO"].tail(60).assign(date=days)
+    late = bars[bars["symbol"] == "META"].tail(60).assign(date=days)
     found = predictor.predict(late, calendar="XBOM")
-    assert [text for text in found.warnings["KO"] if "XBOM tells 1 of the 5" in text and one_sentence(text)]
-    assert not [text for text in predictor.predict(late, 1, calendar="XBOM").warnings["KO"] if "XBOM" in text]
-    every = predictor.predict(bars, origins="all", calendar={"KO": "XTKS"}).frame
+    assert [text for text in found.warnings["META"] if "XBOM tells 1 of the 5" in text and one_sentence(text)]
+    assert not [text for text in predictor.predict(late, 1, calendar="XBOM").warnings["META"] if "XBOM" in text]
+    every = predictor.predict(bars, origins="all", calendar={"META": "XTKS"}).frame
     last = every[every["origin"] == pd.Timestamp("2017-12-28")]
     assert (last[last["step"] == 1]["date"] == pd.Timestamp("2017-12-29")).all()  # what came is no forecast
     with pytest.raises(ConfigError, match="no calendar 'NYSX'"):
@@ -127,8 +129,8 @@ def test_all_the_weight_on_one_network_is_that_network(predictor, members, bars,
     for weights in ({name: 1.0, other: 0.0}, {name: 7}):
         forecast = predictor.predict(bars, weights=weights)
         np.testing.assert_allclose(values(forecast.frame), values(alone.predict(bars).frame))
-        assert forecast.model_used["KO"] == label == alone.predict(bars).model_used["KO"]
-        assert forecast.coverage["KO"] == pytest.approx(alone.predict(bars).coverage["KO"])
+        assert forecast.model_used["META"] == label == alone.predict(bars).model_used["META"]
+        assert forecast.coverage["META"] == pytest.approx(alone.predict(bars).coverage["META"])
 
 
 def walked(predictor, panel, link):
@@ -166,37 +168,39 @@ def test_states_and_coverage_come_from_a_walk_through_validation_and_test(predic
 def test_confidence_is_nominal_and_coverage_is_of_who_answers(predictor, bars):
     found = predictor.predict(bars, level=0.8)
     assert found.level == found.confidence == 0.8
-    assert found.coverage == dict.fromkeys(("AAPL", "IBM", "KO"), predictor.calibration["ensemble"].realised(0.8))
+    assert found.coverage == dict.fromkeys(("AAPL", "GOOG", "META"), predictor.calibration["ensemble"].realised(0.8))
     other = predictor.predict(bars, level=0.8, weights={"tft": 0.2, "nhits": 0.8})
     assert set(other.coverage.values()) == {None}  # calibrated as the ensemble is, but never measured with such weights
     alone = predictor.predict(bars, level=0.8, weights={"tft": 1, "nhits": 0})
     assert set(alone.coverage.values()) == {predictor.calibration["tft"].realised(0.8)}
     assert set(predictor.predict(bars, level=0.999).coverage.values()) == {None}
-    short = predictor.predict(bars[bars["symbol"] == "KO"].tail(5))
-    assert short.coverage["KO"] is None  # measured on origins with the networks' context, not on such short ones
+    short = predictor.predict(bars[bars["symbol"] == "META"].tail(5))
+    assert short.coverage["META"] is None  # measured on origins with the networks' context, not on such short ones
     share = predictor.calibration["ensemble"].realised(0.8)
-    dates, until = predictor.calibration["ensemble"].dates, predictor.seen["KO"][:10]
-    assert found.caption("KO") == f"80% interval (held {share:.0%} over {dates} dates to {until}, all symbols together)"
+    dates, until = predictor.calibration["ensemble"].dates, predictor.seen["META"][:10]
+    assert (
+        found.caption("META") == f"80% interval (held {share:.0%} over {dates} dates to {until}, all symbols together)"
+    )
     assert repr(found).splitlines()[1:2] == [f"  AAPL: {found.model_used['AAPL']}, {found.caption('AAPL')}"]
     assert len(repr(found).splitlines()) == 4
 
 
 def test_coverage_is_not_claimed_for_bars_of_another_length(predictor, bars, tmp_path):
-    ko = bars[bars["symbol"] == "KO"]
+    meta = bars[bars["symbol"] == "META"]
     how = {"open": "first", "high": "max", "low": "min", "close": "last", "volume": "sum"}
-    weeks = ko.resample("W-FRI", on="date").agg(how).dropna().reset_index().assign(symbol="KO")
+    weeks = meta.resample("W-FRI", on="date").agg(how).dropna().reset_index().assign(symbol="META")
     found = predictor.predict(weeks)
-    assert found.coverage["KO"] is None and found.caption("KO") == "93% interval"
-    assert "7 days" in found.warnings["KO"][0] and "one day" in found.warnings["KO"][0]
+    assert found.coverage["META"] is None and found.caption("META") == "93% interval"
+    assert "7 days" in found.warnings["META"][0] and "one day" in found.warnings["META"][0]
     assert predictor.predict(weeks.drop(columns=["date", "symbol"])).warnings == {"series": []}  # who knows
     own = predictor.calibrated(weeks)
     own.save(tmp_path)
     for weekly in (own, tn.Predictor.load(tmp_path)):
         found = weekly.predict(weeks)
-        assert not found.warnings["KO"] and found.coverage["KO"] == weekly.calibration["ensemble"].realised(0.93)
+        assert not found.warnings["META"] and found.coverage["META"] == weekly.calibration["ensemble"].realised(0.93)
         dates = len(weeks) - CONTEXT - predictor.horizon + 1  # of weeks alone
-        assert found.measured == f"over {dates} dates to {weekly.seen['KO'][:10]}"
-        assert weekly.predict(ko).coverage["KO"] is None
+        assert found.measured == f"over {dates} dates to {weekly.seen['META'][:10]}"
+        assert weekly.predict(meta).coverage["META"] is None
 
 
 def test_any_level_inside_0_and_1(predictor, bars):
@@ -222,8 +226,8 @@ def test_coverage_is_unknown_without_later_origins(members, bars):
     last = str(bars["date"].max().date())
     panel = tn.make_panel(bars, tn.PanelConfig(train_end=last, valid_end=last))
     found = tn.Predictor(members, panel).predict(bars)
-    assert found.coverage["KO"] is None and found.summary()[0]["interval"]["coverage"] is None
-    assert found.caption("KO") == "93% interval"
+    assert found.coverage["META"] is None and found.summary()[0]["interval"]["coverage"] is None
+    assert found.caption("META") == "93% interval"
 
 
 def test_calibration_goes_on_with_new_bars_and_takes_each_origin_once(members, bars):
@@ -241,8 +245,8 @@ def test_calibration_goes_on_with_new_bars_and_takes_each_origin_once(members, b
     again = later.calibrated(bars)
     assert again.calibration == later.calibration
     # all bars of another symbol are new
-    other = later.calibrated(djia(("MSFT",), "2016-01-01", "2017-12-31"))
-    assert other.seen["MSFT"] == other.seen["KO"] and other.calibration["tft"].dates == YEAR
+    other = later.calibrated(stocks(("NVDA",), "2016-01-01", "2017-12-31"))
+    assert other.seen["NVDA"] == other.seen["META"] and other.calibration["tft"].dates == YEAR
 
 
 def test_calibration_by_bars_without_dates_and_too_few(predictor, bars):
@@ -251,9 +255,9 @@ def test_calibration_by_bars_without_dates_and_too_few(predictor, bars):
     assert (found.calibration["tft"].state.score != predictor.calibration["tft"].state.score).any()
     assert found.seen == predictor.seen
     with pytest.raises(
-        HistoryTooShort, match=f"KO has 24 bars but an origin with its outcome takes {CONTEXT + 5}"
+        HistoryTooShort, match=f"META has 24 bars but an origin with its outcome takes {CONTEXT + 5}"
     ) as e:
-        predictor.calibrated(bars[bars["symbol"] == "KO"].tail(24))
+        predictor.calibrated(bars[bars["symbol"] == "META"].tail(24))
     assert one_sentence(str(e.value))
 
 
@@ -279,33 +283,33 @@ def test_the_past_of_all_origins_does_not_know_the_future(predictor, every, bars
 
 
 def test_short_history_is_answered_by_boosting_with_a_warning(predictor, bars):
-    short = bars[bars["symbol"] == "KO"].tail(10)
+    short = bars[bars["symbol"] == "META"].tail(10)
     found = predictor.predict(short).summary()
     assert found["model_used"] == "gradient boosting" and np.isfinite(found["prediction"]).all()
     (warning,) = found["warnings"]
-    assert "KO has 10 bars" in warning and f"need {CONTEXT}" in warning and one_sentence(warning)
-    enough = predictor.predict(bars[bars["symbol"] == "KO"].tail(CONTEXT)).summary()
+    assert "META has 10 bars" in warning and f"need {CONTEXT}" in warning and one_sentence(warning)
+    enough = predictor.predict(bars[bars["symbol"] == "META"].tail(CONTEXT)).summary()
     assert enough["warnings"] == [] and enough["model_used"].startswith("ensemble")
 
 
 def test_long_and_short_symbols_together(predictor, bars):
-    mixed = pd.concat([bars[bars["symbol"] == "AAPL"], bars[bars["symbol"] == "KO"].tail(7)])
+    mixed = pd.concat([bars[bars["symbol"] == "AAPL"], bars[bars["symbol"] == "META"].tail(7)])
     found = predictor.predict(mixed)
-    assert found.model_used == {"AAPL": "ensemble (0.65 TFT + 0.35 N-HITS)", "KO": "gradient boosting"}
-    assert found.warnings["AAPL"] == [] and "7 bars" in found.warnings["KO"][0]
-    alone = predictor.predict(bars[bars["symbol"] == "KO"].tail(7))
-    together = found.frame[found.frame["symbol"] == "KO"]
+    assert found.model_used == {"AAPL": "ensemble (0.65 TFT + 0.35 N-HITS)", "META": "gradient boosting"}
+    assert found.warnings["AAPL"] == [] and "7 bars" in found.warnings["META"][0]
+    alone = predictor.predict(bars[bars["symbol"] == "META"].tail(7))
+    together = found.frame[found.frame["symbol"] == "META"]
     np.testing.assert_allclose(together["median"], alone.frame["median"])
     every = predictor.predict(mixed, origins="all").frame
-    assert every[every["symbol"] == "KO"]["origin"].nunique() == 6  # from the second bar on
+    assert every[every["symbol"] == "META"]["origin"].nunique() == 6  # from the second bar on
 
 
 def test_too_short_for_anyone_says_how_many(predictor, members, panel, bars):
-    with pytest.raises(HistoryTooShort, match="KO has 1 bars but the model needs 2") as caught:
-        predictor.predict(bars[bars["symbol"] == "KO"].tail(1))
+    with pytest.raises(HistoryTooShort, match="META has 1 bars but the model needs 2") as caught:
+        predictor.predict(bars[bars["symbol"] == "META"].tail(1))
     assert one_sentence(str(caught.value))
     networks = tn.Predictor({k: members[k] for k in ("tft", "nhits")}, panel)
-    found = networks.predict(bars[bars["symbol"] == "KO"].tail(10)).summary()
+    found = networks.predict(bars[bars["symbol"] == "META"].tail(10)).summary()
     assert found["model_used"] == "volatility-scaled random walk" and f"need {CONTEXT}" in found["warnings"][0]
 
 
@@ -393,7 +397,7 @@ def test_prices_and_volumes_of_another_scale_give_the_same_relative_forecast(pre
 def test_round_trip_is_equal_to_the_bit(predictor, folder, bars):
     found = tn.Predictor.load(folder)
     pd.testing.assert_frame_equal(found.predict(bars).frame, predictor.predict(bars).frame, check_exact=True)
-    short = bars[bars["symbol"] == "KO"].tail(9)
+    short = bars[bars["symbol"] == "META"].tail(9)
     pd.testing.assert_frame_equal(found.predict(short).frame, predictor.predict(short).frame, check_exact=True)
     for link, calibration in predictor.calibration.items():
         assert found.calibration[link].to_dict() == calibration.to_dict()
@@ -441,17 +445,17 @@ def test_a_folder_of_format_1_is_read_with_nothing_calibrated(predictor, folder,
     path.write_text(json.dumps({**record, "format": 1, "coverage": {"ensemble": {"0.93": [0.9]}}}))
     found = tn.Predictor.load(folder)
     forecast = found.predict(bars)
-    assert forecast.coverage["KO"] is None and found.seen == {}
+    assert forecast.coverage["META"] is None and found.seen == {}
     own = {k: predictor.members[k].quantiles(panel, panel.last_origins()) for k in ("tft", "nhits")}
     raw = panel.close[panel.last_origins(), None, None] * np.exp(combine(own, predictor.weights))
     np.testing.assert_allclose(forecast.frame[[f"{q:g}" for q in found.levels]].to_numpy().reshape(raw.shape), raw)
-    assert found.calibrated(bars).predict(bars).coverage["KO"] > 0.5
-    assert tn.Predictor.load(found.save(folder)).predict(bars).coverage["KO"] is None
+    assert found.calibrated(bars).predict(bars).coverage["META"] > 0.5
+    assert tn.Predictor.load(found.save(folder)).predict(bars).coverage["META"] is None
 
 
 @pytest.mark.parametrize("name", ["format-1", "format-2"])
 def test_folders_that_older_versions_saved_forecast_as_they_did(name, tmp_path):
-    bars = djia(("IBM", "KO"), "2014-01-01", "2017-12-08")  # no holiday ahead: older versions knew none
+    bars = stocks(("GOOG", "META"), "2014-01-01", "2017-12-08")  # no holiday ahead: older versions knew none
     old = tn.Predictor.load(ROOT / "tests" / "golden" / name)
     assert not old.missing and old.walk.horizon == 3
     frame = old.predict(bars).frame
@@ -481,7 +485,7 @@ def test_a_folder_of_a_newer_version_is_refused_with_a_sentence(folder):
 
 @pytest.mark.parametrize("name", ["v1.0", "v2.0", "v2.1"])
 def test_presets_of_all_versions_train_save_and_load(bars, tmp_path, name):
-    panel = tn.make_panel(bars[bars["symbol"] != "IBM"])
+    panel = tn.make_panel(bars[bars["symbol"] != "GOOG"])
     short = replace(tn.preset(name)[3], epochs=1)
     trained = tn.train_predictor(panel, name, short, tmp_path, progress=False)
     loaded = tn.Predictor.load(tmp_path)
@@ -494,7 +498,7 @@ def test_own_weights_are_saved(members, panel, tmp_path, bars):
     mine = tn.Predictor(members, panel, {"tft": 1, "nhits": 1})
     found = tn.Predictor.load(mine.save(tmp_path))
     assert found.weights == {"tft": 0.5, "nhits": 0.5}
-    assert found.predict(bars).model_used["KO"] == "ensemble (0.50 TFT + 0.50 N-HITS)"
+    assert found.predict(bars).model_used["META"] == "ensemble (0.50 TFT + 0.50 N-HITS)"
 
 
 def broken(folder):
@@ -542,7 +546,7 @@ def test_broken_folders(predictor, folder, tmp_path):
         {"calibration": {"ensemble": {"dates": 3}}},
         {"calibration": {"tft": {"dates": 0, "coverage": {}, "state": Conformal.start(3).to_dict()}}},
         {"seen": None},
-        {"seen": {"KO": "yesterday"}},
+        {"seen": {"META": "yesterday"}},
         {"seeds": None},
         {"seeds": {"tft": "many"}},
         {"seeds": {"tft": 0}},
@@ -587,7 +591,7 @@ def test_members_that_do_not_fit_are_refused(members, panel, bars):
 
 
 def test_train_predictor_goes_on_from_its_folder(bars, tmp_path):
-    panel = tn.make_panel(bars[bars["symbol"] != "IBM"])
+    panel = tn.make_panel(bars[bars["symbol"] != "GOOG"])
     first = tn.train_predictor(panel, "tiny", folder=tmp_path, progress=False)
     assert {"tft.state", "nhits.state", "predictor.json"} <= set(os.listdir(tmp_path))
     again = tn.train_predictor(panel, "tiny", folder=tmp_path, progress=False)
@@ -601,7 +605,7 @@ def test_train_predictor_goes_on_from_its_folder(bars, tmp_path):
 
 def test_a_preset_may_distil_several_seeds_into_one(bars, tmp_path, monkeypatch):
     monkeypatch.setitem(SEEDS, "tiny", 2)
-    panel = tn.make_panel(bars[bars["symbol"] != "IBM"])
+    panel = tn.make_panel(bars[bars["symbol"] != "GOOG"])
     found = tn.train_predictor(panel, "tiny", replace(TRAIN_TINY, epochs=4), tmp_path, progress=False)
     states = {f"{name}{seed}.state" for name in ("tft", "nhits") for seed in ("", "-1", "-distilled")}
     assert states <= set(os.listdir(tmp_path))
@@ -611,6 +615,6 @@ def test_a_preset_may_distil_several_seeds_into_one(bars, tmp_path, monkeypatch)
 
 
 def test_other_horizons_train_too(bars):
-    panel = tn.make_panel(bars[bars["symbol"] == "KO"], tn.PanelConfig(horizon=1))
-    found = tn.train_predictor(panel, "tiny", progress=False).predict(bars[bars["symbol"] == "KO"])
+    panel = tn.make_panel(bars[bars["symbol"] == "META"], tn.PanelConfig(horizon=1))
+    found = tn.train_predictor(panel, "tiny", progress=False).predict(bars[bars["symbol"] == "META"])
     assert found.frame["step"].tolist() == [1] and found.summary()["confidence"] is not None

@@ -35,8 +35,8 @@ def test_it_forecasts_the_bundled_bars_with_no_network(shipped, monkeypatch):
         raise AssertionError("a connection was asked for")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
-    bars = tn.load_bars("djia")
-    found = tn.Predictor.load().predict(bars[bars["symbol"].isin(["KO", "IBM"])])
+    bars = tn.load_bars("stocks")
+    found = tn.Predictor.load().predict(bars[bars["symbol"].isin(["META", "GOOG"])])
     assert all(name.startswith("ensemble (0.65 TFT + 0.35 N-HITS") for name in found.model_used.values())
     for summary in found.summary():
         assert not summary["warnings"] and summary["confidence"] == 0.93

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import djia, made_bars, one_sentence
+from helpers import made_bars, one_sentence, stocks
 
 import tftnhits as tn
 
@@ -30,7 +30,7 @@ SLACK = 2  # what it may take here: machines that test are slow and shared
 
 @pytest.fixture(scope="module")
 def bars() -> pd.DataFrame:
-    return djia(("AAPL", "IBM", "KO", "MSFT"), "2014-03-01", "2015-10-30")
+    return stocks(("AAPL", "GOOG", "META", "NVDA"), "2014-03-01", "2015-10-30")
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def opened(bars, model):
         if backend not in found:
             if backend == "plotly":
                 pytest.importorskip("plotly")
-            found[backend] = tn.what_if(bars, model, backend, "KO", ORIGIN)
+            found[backend] = tn.what_if(bars, model, backend, "META", ORIGIN)
         return found[backend]
 
     yield get
@@ -64,7 +64,7 @@ def opened(bars, model):
 def panel(opened, request):
     """As it opens, in each backend."""
     panel = opened(request.param)
-    controls = {"symbol": "KO", "origin": ORIGIN, "horizon": 5, "level": 93, "weight": 65, "mode": False, "bars": 1}
+    controls = {"symbol": "META", "origin": ORIGIN, "horizon": 5, "level": 93, "weight": 65, "mode": False, "bars": 1}
     panel.tabs.selected_index = 0
     panel.set(**controls, change=0.0, range=1.0, volume=1.0, market=0.0)
     return panel
@@ -73,7 +73,7 @@ def panel(opened, request):
 @pytest.fixture
 def live(opened):
     panel = opened("plotly")
-    panel.set(symbol="KO", origin=ORIGIN, horizon=5, level=93, weight=65)
+    panel.set(symbol="META", origin=ORIGIN, horizon=5, level=93, weight=65)
     panel.reset()
     return panel
 
@@ -88,7 +88,7 @@ def shown(panel) -> tuple[str, ...]:
 
 
 def test_it_opens_with_the_forecast_as_it_is(panel, lab):
-    answer = lab.ask("KO", ORIGIN)
+    answer = lab.ask("META", ORIGIN)
     assert text(panel.title) == answer.title and "error" not in panel.status.value
     assert "Ensemble (0.65 TFT + 0.35 N-HITS) answers from 2015-08-21: 93% interval" in text(panel.status)
     assert f"{answer.before.frame['median'].iloc[-1]:.2f}" in text(panel.table)
@@ -104,14 +104,14 @@ def test_it_opens_with_the_forecast_as_it_is(panel, lab):
         ("horizon", 2, {"horizon": 2}),
         ("level", 80, {"level": 0.8}),
         ("weight", 20, {"weights": {"tft": 0.2, "nhits": 0.8}}),
-        ("symbol", "IBM", {"symbol": "IBM"}),
+        ("symbol", "GOOG", {"symbol": "GOOG"}),
         ("origin", date(2015, 7, 1), {"origin": "2015-07-01"}),
     ],
 )
 def test_each_control_asks_its_question(panel, lab, control, value, asked):
     before = shown(panel)
     panel.controls[control].value = value
-    answer = lab.ask(**{"symbol": "KO", "origin": ORIGIN, **asked})
+    answer = lab.ask(**{"symbol": "META", "origin": ORIGIN, **asked})
     assert text(panel.title) == answer.title and panel.comparison.title == answer.title
     assert panel.table.value == what_if_views.table_html(answer)
     assert panel.title.value != before[0] and panel.table.value != before[2]
@@ -120,13 +120,13 @@ def test_each_control_asks_its_question(panel, lab, control, value, asked):
 def test_bars_that_follow_are_asked_for_once_chosen(panel, lab):
     assert panel.controls["bars"].disabled and "last bar closes" in text(panel.hint)
     panel.set(change=-1.0, bars=3)
-    assert text(panel.title) == lab.ask("KO", ORIGIN, Shock(-1)).title
+    assert text(panel.title) == lab.ask("META", ORIGIN, Shock(-1)).title
     panel.controls["mode"].value = True
     assert not panel.controls["bars"].disabled and "Bars that follow" in text(panel.hint)
-    assert text(panel.title) == lab.ask("KO", ORIGIN, Shock(-1, bars=3)).title
+    assert text(panel.title) == lab.ask("META", ORIGIN, Shock(-1, bars=3)).title
     assert "on 2015-08-26" in text(panel.status)
     panel.controls["reset"].click()
-    assert text(panel.title) == lab.ask("KO", ORIGIN).title and panel.controls["change"].value == 0
+    assert text(panel.title) == lab.ask("META", ORIGIN).title and panel.controls["change"].value == 0
 
 
 def test_earlier_and_later_go_from_bar_to_bar(panel):
@@ -159,8 +159,8 @@ def test_the_other_tab_is_made_when_it_is_open(panel):
 
 def test_what_can_t_be_answered_is_said_and_the_panel_goes_on(panel, monkeypatch):
     title = panel.title.value
-    for value, says in ((date(1999, 1, 4), "KO has no bar up to 1999-01-04"), (None, "There is no origin"),
-                        (date(2014, 3, 3), "KO has 1 bars but")):  # fmt: skip
+    for value, says in ((date(1999, 1, 4), "META has no bar up to 1999-01-04"), (None, "There is no origin"),
+                        (date(2014, 3, 3), "META has 1 bars but")):  # fmt: skip
         panel.controls["origin"].value = value
         assert says in text(panel.status) and 'role="alert"' in panel.status.value
         assert text(panel.status).endswith("The picture still shows the last answer.") and panel.title.value == title
@@ -176,20 +176,20 @@ def test_what_can_t_be_answered_is_said_and_the_panel_goes_on(panel, monkeypatch
 
 def test_a_day_without_a_bar_is_the_one_before(panel):
     panel.controls["origin"].value = date(2015, 8, 23)
-    assert "answers from 2015-08-21" in text(panel.status) and "2015-08-23 has no bar of KO." in text(panel.status)
+    assert "answers from 2015-08-21" in text(panel.status) and "2015-08-23 has no bar of META." in text(panel.status)
 
 
 def test_several_controls_are_one_question(panel, monkeypatch):
     asked = []
     monkeypatch.setattr(panel.lab, "ask", lambda *a, ask=panel.lab.ask, **k: asked.append(a) or ask(*a, **k))
-    panel.set(symbol="IBM", change=-5.0, range=2.0, origin="2015-07-01")
-    assert len(asked) == 1 and "IBM, last bar -5.0%, range ×2" in text(panel.title)
+    panel.set(symbol="GOOG", change=-5.0, range=2.0, origin="2015-07-01")
+    assert len(asked) == 1 and "GOOG, last bar -5.0%, range ×2" in text(panel.title)
     with pytest.raises(tn.ConfigError, match="'colour' is none; see panel"):
         panel.set(colour="red")
     with pytest.raises(tn.ConfigError, match=r"'earlier' is a button; call panel.earlier\(\)"):
         panel.set(earlier=True)
     panel.set(mode="bars that follow", bars=2)
-    assert "IBM, 2 more bars" in text(panel.title)
+    assert "GOOG, 2 more bars" in text(panel.title)
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_several_controls_are_one_question(panel, monkeypatch):
         ({"origin": "blah"}, tn.DataError, "The origin 'blah' is no date"),
         ({"symbol": "ZZZ"}, tn.DataError, "no symbol 'ZZZ'"),
         (
-            {"symbol": "IBM", "mode": "x"},
+            {"symbol": "GOOG", "mode": "x"},
             tn.ConfigError,
             "mode can't be 'x'; choose one of the last bar, bars that follow",
         ),
@@ -215,7 +215,7 @@ def test_what_can_t_be_set_leaves_all_as_it_was(panel, wrong, kind, says):
     assert one_sentence(str(caught.value)) and shown(panel) == before
     assert {name: panel.controls[name].value for name in kept} == kept
     panel.controls["range"].value = 2.0
-    assert text(panel.title).startswith("KO, last bar range ×2: ")
+    assert text(panel.title).startswith("META, last bar range ×2: ")
 
 
 def test_another_symbol_is_asked_where_it_has_bars(model):
@@ -239,7 +239,7 @@ def test_another_symbol_is_asked_where_it_has_bars(model):
 
 
 def test_two_models_are_both_named(bars, model):
-    short = bars[(bars["symbol"] == "KO") & (bars["date"] <= "2015-08-21")].tail(58)
+    short = bars[(bars["symbol"] == "META") & (bars["date"] <= "2015-08-21")].tail(58)
     panel = tn.what_if(short, model, "matplotlib")
     panel.set(mode=True, bars=5)
     said = text(panel.status)
@@ -247,7 +247,7 @@ def test_two_models_are_both_named(bars, model):
     assert "After it ensemble (0.65 TFT + 0.35 N-HITS) answers, with a 93% interval" in said
     panel.controls["bars"].value = 1
     assert "change of model" not in text(panel.status)
-    assert "KO has 58 bars" in text(panel.status) and "With the shock: KO has 59 bars" in text(panel.status)
+    assert "META has 58 bars" in text(panel.status) and "With the shock: META has 59 bars" in text(panel.status)
     panel.close()
 
 
@@ -319,7 +319,7 @@ def test_the_axis_follows_the_symbols_bars(model):
 def test_the_live_axis_writes_prices_as_the_title_does(bars, model):
     pytest.importorskip("plotly")
     for size, pattern in ((1e-7, ".4~g"), (1e8, ",.0f")):
-        own = bars[bars["symbol"] == "KO"]
+        own = bars[bars["symbol"] == "META"]
         own = own.assign(**{k: own[k] * size for k in ("open", "high", "low", "close")})
         panel = tn.what_if(own, model, "plotly")
         assert panel.picture.figure.layout.yaxis.tickformat == pattern
@@ -338,7 +338,7 @@ def test_a_page_that_is_loaded_again_gets_the_picture_as_it_is(live):
 
 def test_the_redrawn_picture_is_the_figure(lab):
     picture = what_if_views.RedrawnPicture("dark")
-    one, other = (picture.png(lab.ask("KO", ORIGIN, Shock(change))) for change in (-5, -8))
+    one, other = (picture.png(lab.ask("META", ORIGIN, Shock(change))) for change in (-5, -8))
     assert one.startswith(b"\x89PNG") and one != other and len(one) < 200_000
 
 
@@ -361,7 +361,7 @@ def test_matplotlib_stands_in_where_live_figures_can_t_be(monkeypatch, bars, mod
     if where == "no plotly":
         monkeypatch.setitem(__import__("sys").modules, "plotly", None)
     assert why in widgets.without_live_figures()
-    panel = tn.what_if(bars, model, symbol="KO", origin="2015-08-21")
+    panel = tn.what_if(bars, model, symbol="META", origin="2015-08-21")
     assert isinstance(panel.picture, what_if_views.RedrawnPicture)
     panel.close()
 
@@ -406,7 +406,7 @@ def test_what_is_missing_is_named(monkeypatch, bars, model):
 
 
 def test_bars_without_dates_volume_or_market(bars, model):
-    rows = bars[bars["symbol"] == "KO"][["open", "high", "low", "close"]].to_numpy().tolist()
+    rows = bars[bars["symbol"] == "META"][["open", "high", "low", "close"]].to_numpy().tolist()
     panel = tn.what_if(rows, model, "matplotlib", origin=300)
     assert panel.controls["origin"].value == 300 and panel.controls["horizon"].description == "Horizon, bars"
     assert panel.controls["market"].disabled and panel.controls["volume"].disabled
@@ -423,14 +423,14 @@ def test_bars_without_dates_volume_or_market(bars, model):
 def test_a_predictor_without_networks_has_no_weights_to_choose(bars):
     panel = tn.make_panel(bars, tn.PanelConfig(train_end="2014-12-31", valid_end="2015-03-31"))
     model = tn.Predictor({"boosting": tn.Boosting(tn.preset("tiny")[2]).fit(panel)}, panel)
-    panel = tn.what_if(bars, model, "matplotlib", "KO", ORIGIN)
+    panel = tn.what_if(bars, model, "matplotlib", "META", ORIGIN)
     assert panel.controls["weight"].disabled and "Gradient boosting answers" in text(panel.status)
     panel.close()
 
 
 def test_a_hostile_symbol_stays_text(bars, model):
     name = "<img src=x onerror=alert(1)>"
-    hostile = bars[bars["symbol"] == "KO"].assign(symbol=name)
+    hostile = bars[bars["symbol"] == "META"].assign(symbol=name)
     panel = tn.what_if(hostile, model, "matplotlib", name, ORIGIN)
     panel.set(change=-5.0, origin=date(1999, 1, 1))
     panel.tabs.selected_index = 1
@@ -454,7 +454,7 @@ def test_a_closed_panel_leaves_nothing_behind(bars, model):
 def test_a_slider_shows_its_picture_in_time(model):
     """On the bundled bars; measured in the main thread's own time, so that other processes don't matter."""
     pytest.importorskip("plotly")
-    panel = tn.what_if(None, model, "plotly", "KO", ORIGIN)
+    panel = tn.what_if(None, model, "plotly", "META", ORIGIN)
     found = {}
     for name, values in {"change": np.arange(-5, 0, 0.5), "level": range(60, 70), "weight": range(10, 20)}.items():
         taken = []
@@ -472,9 +472,9 @@ ACTIONS = """
 import gc, json, random, sys, datetime
 import psutil
 sys.path.insert(0, {tests!r})
-from helpers import djia
+from helpers import stocks
 import tftnhits as tn
-bars, model = djia(("AAPL", "IBM", "KO", "MSFT"), "2014-03-01", "2015-10-30"), tn.Predictor.load()
+bars, model = stocks(("AAPL", "GOOG", "META", "NVDA"), "2014-03-01", "2015-10-30"), tn.Predictor.load()
 choose, process = random.Random(1), psutil.Process()
 
 def act(panel):
@@ -496,7 +496,7 @@ def resident():
     gc.collect()
     return process.memory_info().rss
 """
-OPEN = "{backend} = tn.what_if(bars, model, {backend!r}, 'KO', '2015-08-21')\n{backend}"
+OPEN = "{backend} = tn.what_if(bars, model, {backend!r}, 'META', '2015-08-21')\n{backend}"
 ACT = """
 errors = sum(act({backend}) for _ in range(10))
 before = resident()

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import djia, made_bars, made_panel, one_sentence
+from helpers import made_bars, made_panel, one_sentence, stocks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -62,13 +62,13 @@ def known(panel, name):
 
 def test_dates_and_gaps_ahead_are_those_of_the_calendar():
     pytest.importorskip("exchange_calendars")
-    bars = djia(("AAPL", "KO"), "2016-01-01", "2017-12-29")
+    bars = stocks(("AAPL", "META"), "2016-01-01", "2017-12-29")
     for name, day, days in ((None, "2018-01-02", 4), ("XNYS", "2018-01-02", 4), ("24/7", "2017-12-30", 1)):
         panel = make_panel(bars, calendar=name)
         first = panel.start + panel.length
         assert (panel.date[first] == np.datetime64(day)).all()
         np.testing.assert_allclose(known(panel, "gap")[first], np.log(days), rtol=1e-6)
-    both = make_panel(bars, calendar={"KO": "XTKS"})  # the same dates, yet calendars of their own
+    both = make_panel(bars, calendar={"META": "XTKS"})  # the same dates, yet calendars of their own
     found = both.date[both.start + both.length]
     assert found.astype("datetime64[D]").astype(str).tolist() == ["2018-01-02", "2018-01-04"]
     np.testing.assert_array_equal(make_panel(bars).observed, both.observed)
@@ -76,7 +76,7 @@ def test_dates_and_gaps_ahead_are_those_of_the_calendar():
 
 def test_lengths_of_sessions_are_an_input_for_those_who_name_it():
     pytest.importorskip("exchange_calendars")
-    bars = djia(("KO",), "2016-01-01", "2017-11-22")  # half a day two sessions ahead
+    bars = stocks(("META",), "2016-01-01", "2017-11-22")  # half a day two sessions ahead
     every = make_panel(bars, PanelConfig(known=None))
     assert "session" not in every.inputs["known"] and "session" not in make_panel(bars).inputs["known"]
     named = make_panel(bars, PanelConfig(known=("gap", "session")))

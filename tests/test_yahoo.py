@@ -723,17 +723,17 @@ def test_a_symbol_that_is_no_file_is_live(market, monkeypatch, tmp_path):
 
 def test_bundled_bars_are_taken_where_live_ones_fail(market, tmp_path):
     market.fail("", "drop")
-    bars, notes = read_sources(["KO"])
-    same(bars, tn.load_bars("djia", symbol="KO"))
+    bars, notes = read_sources(["META"])
+    same(bars, tn.load_bars("stocks", symbol="META"))
     (note,) = notes
-    assert note.startswith("KO: bundled bars, which end on 2017-12-29") and "Yahoo Finance can't be reached" in note
+    assert note.startswith("META: bundled bars, which end on 2023-09-21") and "Yahoo Finance can't be reached" in note
     with pytest.raises(
-        tn.DownloadError, match=r"'KOX' is neither a file nor a bundled symbol.*can't be reached.*'djia'"
+        tn.DownloadError, match=r"'KOX' is neither a file nor a bundled symbol.*can't be reached.*'stocks'"
     ):
-        read_sources(["KO", "KOX"])
+        read_sources(["META", "KOX"])
     market.faults = {}
-    bars, notes = read_sources(["UTX", "AAPL"])  # a symbol that is no more
-    assert "UTX: bundled bars" in notes[0] and "no symbol 'UTX'" in notes[0]
+    bars, notes = read_sources(["IBM", "AAPL"])  # a symbol that is not listed
+    assert "IBM: bundled bars" in notes[0] and "no symbol 'IBM'" in notes[0]
     same(bars[bars["symbol"] == "AAPL"], expected(market.listings["AAPL"], "AAPL"))
     with pytest.raises(tn.DataError, match="no symbol 'KOX'"):
         read_sources(["KOX"])

@@ -37,7 +37,7 @@ def test_the_quickstart_runs_to_its_figure(lab, visit):
     figure = visit.page.locator(".jp-NotebookPanel .js-plotly-plot")
     figure.scroll_into_view_if_needed()
     figure.locator("path.js-line").first.wait_for(state="attached")
-    assert "KO" in figure.locator(".gtitle").text_content()
+    assert "AAPL" in figure.locator(".gtitle").text_content()
 
 
 def test_the_panel_answers_sliders_and_another_symbol(lab, visit, measure):

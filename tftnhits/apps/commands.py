@@ -78,7 +78,7 @@ def train(args: argparse.Namespace) -> Iterator[str]:
     settings = config.PanelConfig(horizon=args.horizon, train_end=args.train_end, valid_end=args.valid_end)
     training = replace(config.preset(args.preset)[3], seed=args.seed)
     folder = _folder(args.out)
-    bars = _bars(args.sources or ["djia"])
+    bars = _bars(args.sources or ["stocks"])
     from ..data.windows import make_panel
     from ..forecast.ensemble import has_torch
     from ..forecast.predictor import train_predictor
@@ -117,7 +117,7 @@ def backtest(args: argparse.Namespace) -> Iterator[str]:
     names = ("start", "end", "months", "preset", "seeds", "members", "horizon")
     settings = config.BacktestConfig(**{name: getattr(args, name) for name in names})
     folder = _folder(args.out)
-    bars = _bars(args.sources or ["djia"])
+    bars = _bars(args.sources or ["stocks"])
     from ..evaluation.backtest import backtest as walk
     from ..evaluation.leaderboard import summary
 

@@ -15,7 +15,7 @@ DEBUG = "TFTNHITS_DEBUG"
 ENDS = f"""exit codes: 0 done; 1 an error that should not happen ({DEBUG}=1 shows where);
 2 wrong usage, or an error that says what to do; 130 interrupted by Ctrl-C.
 Data goes to standard output, progress and notes to standard error."""
-SOURCES = "CSV or Parquet files; '-' for CSV on standard input; symbols of Yahoo Finance; 'djia' for the bundled bars"
+SOURCES = "CSV or Parquet files; '-' for CSV on standard input; symbols of Yahoo Finance; bundled: 'stocks', 'eurusd'"
 PRESETS = ", ".join(config.PRESETS)
 
 
@@ -64,7 +64,7 @@ def _add(found, command: Callable[[argparse.Namespace], Iterator[str]], about: s
 
 def _add_predict(found) -> None:
     examples = """
-        tftnhits predict AAPL KO
+        tftnhits predict AAPL NVDA
         tftnhits predict bars.csv --horizon 3 --level 0.8 --plot
         tftnhits predict - --csv < bars.csv | head -2
         tftnhits predict bars.csv --json | python -m json.tool
@@ -90,7 +90,7 @@ def _add_predict(found) -> None:
 def _add_train(found) -> None:
     examples = """
         tftnhits train --out model
-        tftnhits train bars.csv --out model --preset tiny --train-end 2013-12-31 --valid-end 2015-12-31
+        tftnhits train bars.csv --out model --preset tiny --train-end 2016-12-31 --valid-end 2018-12-31
         """
     about = "train a model into a folder; the same command goes on where an earlier one stopped"
     parser = _add(found, commands.train, about, examples)
@@ -102,8 +102,8 @@ def _add_train(found) -> None:
 
 def _add_backtest(found) -> None:
     examples = """
-        tftnhits backtest --out walk --start 2012-01-01 --end 2015-12-31 --jobs 2
-        tftnhits backtest AAPL KO --out walk2 --preset tiny --members 'TFT,N-HITS,HAR' --csv > board.csv
+        tftnhits backtest --out walk --start 2015-01-01 --end 2018-12-31 --jobs 2
+        tftnhits backtest AAPL NVDA --out walk2 --preset tiny --members 'TFT,N-HITS,HAR' --csv > board.csv
         """
     about = "walk forward through the past and print who forecast best; the same command goes on where it stopped"
     parser = _add(found, commands.backtest, about, examples)
@@ -129,7 +129,7 @@ def _add_publish(found) -> None:
 def _add_run(found) -> None:
     examples = """
         tftnhits run --preset tiny
-        tftnhits run --only 00,02 --out report -p symbols=AAPL,KO
+        tftnhits run --only 00,02 --out report -p symbols=AAPL,NVDA
         """
     parser = _add(found, commands.run, "execute the notebooks into a folder with a report", examples)
     parser.add_argument("--preset", metavar="NAME", help=f"{PRESETS}; default: the notebooks' own")
@@ -147,7 +147,7 @@ def _add_info(found) -> None:
 
 
 def _sources(parser: argparse.ArgumentParser, number: str) -> None:
-    default = "" if number == "+" else "; default: djia"
+    default = "" if number == "+" else "; default: stocks"
     parser.add_argument("sources", nargs=number, metavar="FILE|SYMBOL", help=SOURCES + default)
 
 

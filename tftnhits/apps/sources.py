@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..data.bars import BUNDLED, bundled_path, concat_bars, load_bars, repairs
+from ..data.bars import BUNDLED, HOURLY, bundled_path, concat_bars, load_bars, repairs
 from ..data.yahoo import download_bars, is_symbol
 from ..errors import DataError, DownloadError, MissingDependency, TftnhitsError, shown
 
@@ -25,9 +25,9 @@ WIDE = 100  # characters of a name that a message shows
 def read_sources(names: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
     """Validated bars of all that is named, and notes for a person: whose bars they are, what was repaired.
 
-    A name is that of a CSV or Parquet file, "-" (CSV on standard input), "djia" (the bundled set), or a symbol of Yahoo
-    Finance in any case; a file goes before a symbol of the same name. A symbol's bars are live; if that can't be,
-    bundled ones where there are.
+    A name is that of a CSV or Parquet file, "-" (CSV on standard input), "stocks" or "eurusd" (the bundled sets), or a
+    symbol of Yahoo Finance in any case; a file goes before a symbol of the same name. A symbol's bars are live; if that
+    can't be, bundled ones where there are.
     Raises DataError on what can't be read or repaired, and if two names bring the same symbol, or only some dates;
     DownloadError and MissingDependency for a symbol whose bars are neither live nor bundled to be had.
     """
@@ -49,7 +49,7 @@ def read_sources(names: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
         if bars is not None:
             notes += _repairs(name, bars)
         else:  # the bundled ones' repairs are known: their number will do
-            bars = load_bars(BUNDLED[0], symbol=None if name in BUNDLED else name.upper())
+            bars = load_bars(name) if name in BUNDLED else load_bars("stocks", symbol=name.upper())
             count, ends = repairs(bars)["count"].sum(), bars["date"].max()
             why = f"; {_reason(failed)}" if failed else ""
             notes.append(f"{name}: bundled bars, which end on {ends:%Y-%m-%d} ({count} of them repaired){why}")
@@ -105,7 +105,7 @@ def _read(name: str, bundled: Sequence[str]) -> pd.DataFrame:
 
 def _neither(name: str, bundled: Sequence[str], failed: TftnhitsError | None = None) -> TftnhitsError:
     """What to name instead; `failed` says why a symbol's bars are not live."""
-    known = f", '{BUNDLED[0]}', or one of its symbols: {', '.join(bundled)}." if bundled else "."
+    known = f", 'stocks', 'eurusd', or one of the bundled symbols: {', '.join(bundled)}." if bundled else "."
     offer = f"give a CSV or Parquet file, '-' (standard input){known}"
     if isinstance(failed, MissingDependency):
         offer = f"pip install 'tftnhits[live-data]', or {offer}"
@@ -123,11 +123,12 @@ def _standard_input() -> pd.DataFrame:
 
 
 def _bundled_symbols() -> list[str]:
+    """Those of "stocks": they are also Yahoo's, which calls EURUSD by another name."""
     try:
-        path = bundled_path(BUNDLED[0])
+        path = bundled_path()
     except DataError:  # an installation without data: there is nothing to offer
         return []
-    return sorted(pd.read_parquet(path, columns=["symbol"])["symbol"].astype(str).unique())
+    return sorted({*pd.read_parquet(path, columns=["symbol"])["symbol"].astype(str)} - {*HOURLY})
 
 
 def _folder(name: str) -> str:

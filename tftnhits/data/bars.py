@@ -24,7 +24,8 @@ ENDINGS = {
     *(".csv", ".txt", ".tsv", ".json", ".parquet", ".pq", ".feather", ".arrow", ".gz", ".zip"),
     *(".dat", ".asc", ".prn", ".data", ".jsonl", ".ndjson"),
 }
-BUNDLED = {"stocks": "bars.parquet", "eurusd": "bars.parquet", "djia": "djia.parquet"}
+BUNDLED = ("stocks", "eurusd")  # sets of symbols in one file
+HOURLY = ("EURUSD",)  # the symbols of "eurusd"; "stocks" has all others
 CARRIED = ("zones", "doubts", "skipped")  # of attrs, by symbol, that bars keep when read again
 
 log = logging.getLogger("tftnhits")
@@ -154,22 +155,19 @@ def concat_bars(parts: list[pd.DataFrame]) -> pd.DataFrame:
 
 
 def bundled_bars(name: str) -> pd.DataFrame:
-    """The bundled bars of a name; raises DataError if they aren't there."""
-    path = bundled_path(name)
-    frame = pd.read_parquet(path)
-    return frame[frame["set"] == name].drop(columns="set") if "set" in frame else frame
+    """The bars of a bundled set; raises DataError if they aren't there."""
+    frame = pd.read_parquet(bundled_path())
+    hourly = frame["symbol"].isin(HOURLY)
+    return frame[hourly if name == "eurusd" else ~hourly]
 
 
-def bundled_path(name: str) -> Path:
+def bundled_path() -> Path:
     """Where the bundled bars lie: in the folder TFTNHITS_DATA, else in data/ beside the package."""
     override = os.environ.get("TFTNHITS_DATA")
     folder = Path(override) if override else Path(__file__).resolve().parents[2] / "data"
-    path = folder / BUNDLED[name]
+    path = folder / "bars.parquet"
     if not path.is_file():
-        raise DataError(
-            f"The bundled bars {name!r} are not at {path}; set TFTNHITS_DATA to the folder of "
-            f"{path.name}."
-        )
+        raise DataError(f"The bundled bars are not at {path}; set TFTNHITS_DATA to their folder.")
     return path
 
 

@@ -16,6 +16,7 @@ SECTION = 10  # symbols of one bar each from which a table is one day of a marke
 SPLITS = (2, 3, 4, 5, 7, 10, 15, 20)
 NEAR, CALM = 0.06, 0.15  # log distance from a split's ratio; largest usual overnight move around it
 AROUND = 5  # bars before and after that must be calm
+NEWS = 4  # times the volume that a split explains, from which a fall is one on news
 IDLE = 10  # bars without any move that say that a symbol is halted
 BEHIND = np.timedelta64(10, "D")  # a last bar this much older than the newest is stale
 
@@ -59,7 +60,9 @@ def suspect_splits(bars: pd.DataFrame, report: Report) -> None:
     """A doubt for each overnight move by a split's ratio among calm ones, which lasts."""
     if len(bars) < 2:
         return
-    code, opening, close = (bars[name].to_numpy() for name in ("code", "open", "close"))
+    code, opening, close, volume = (
+        bars[name].to_numpy() for name in ("code", "open", "close", "volume")
+    )
     move = np.log(opening[1:] / close[:-1])
     move[code[1:] != code[:-1]] = 0.0
     large = np.flatnonzero(abs(move) > np.log(SPLITS[0]) - NEAR)
@@ -70,7 +73,8 @@ def suspect_splits(bars: pd.DataFrame, report: Report) -> None:
         around = np.r_[move[max(i - AROUND, 0) : i], move[i + 1 : i + 1 + AROUND]]
         after = close[i + 1 : i + 4][code[i + 1 : i + 4] == code[i]]
         lasts = abs(np.log(np.median(after) / close[i]) - move[i]) < 2 * CALM
-        if lasts and abs(around).max(initial=0.0) < CALM:
+        news = volume[i + 1] > NEWS * ratio * np.median(volume[max(i - 20, 0) : i + 1])
+        if lasts and not news and abs(around).max(initial=0.0) < CALM:
             symbol = report.names[code[i]]
             kind = f"{ratio}:1 split" if move[i] < 0 else f"1:{ratio} reverse split"
             report.doubt(

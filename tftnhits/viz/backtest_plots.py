@@ -37,8 +37,8 @@ SKILL = (
     "zero out by luck, and a lower loss is no profit."
 )
 RULE = (
-    "One path of one rule on one set of stocks: another start, order or cost gives another. Its stocks are those that "
-    "were in the index in the end, which flatters buying and holding."
+    "One path of one rule on one set of stocks: another start, order or cost gives another. Stocks that are known "
+    "because they did well flatter buying and holding."
 )
 
 

@@ -257,7 +257,10 @@ def price(value: float) -> str:
         return f"{value:g}"
     if size >= 1e12 or size < 1e-5:
         return f"{value:.4g}"
-    return f"{value:,.0f}" if size >= 10_000 else f"{value:,.2f}" if size >= 1 else f"{value:.4g}"
+    if size < 1:
+        return f"{value:.4g}"
+    digits = 0 if size >= 10_000 else 2 if size >= 10 else 3  # an exchange rate near 1 moves in its third
+    return f"{value:,.{digits}f}"
 
 
 def signed(value: float, digits: int = 2) -> str:
@@ -279,7 +282,9 @@ def unit_of(x: Any) -> str:
 def price_pattern(values: Any) -> str:
     """d3's pattern, for plotly, of numbers as `price` writes them."""
     size = float(np.nanmax(np.abs(np.asarray(values, float)), initial=0))
-    return ",.0f" if 10_000 <= size < 1e12 else ",.2f" if 1 <= size < 1e12 else ".4~g"
+    if not 1 <= size < 1e12:
+        return ".4~g"
+    return ",.0f" if size >= 10_000 else ",.2f" if size >= 10 else ",.3f"
 
 
 def plotly_figure(title: str, theme: str, **layout: Any) -> tuple[Any, Theme]:

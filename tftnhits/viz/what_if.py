@@ -264,7 +264,7 @@ class WhatIf:
     """
 
     def __init__(self, bars: Any = None, model: Any = None):
-        self.bars = load_bars("djia" if bars is None else bars)
+        self.bars = load_bars("stocks" if bars is None else bars)
         self.bars.attrs = {}  # pandas copies them at every step
         self.model = model if isinstance(model, Predictor) else Predictor.load(model)
         names = self.bars["symbol"].to_numpy()

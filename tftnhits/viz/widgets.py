@@ -133,7 +133,7 @@ class Panel:
         return ipywidgets.VBox([ipywidgets.HTML(CSS), controls, below, self.title, self.status, picture, self.tabs])
 
     def set(self, **values: Any) -> None:
-        """Several controls at once, as one question: set(symbol="KO", change=-5.0, mode="bars that follow").
+        """Several controls at once, as one question: set(symbol="AAPL", change=-5.0, mode="bars that follow").
 
         Percents are as the sliders show them: level=80, not .8. An origin's date may have no bar: then it is the bar
         before, and the panel says so.
