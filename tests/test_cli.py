@@ -690,3 +690,22 @@ def test_a_terminal_that_lacks_letters_gets_escapes(tmp_path, model):
 def test_sources_are_named_in_one_place():
     bars, notes = sources.read_sources(["META", "NVDA"])
     assert list(bars["symbol"].unique()) == ["META", "NVDA"] and len(notes) == 2
+
+
+def test_how_a_file_is_read_can_be_told(tmp_path, capsys):
+    path = tmp_path / "odd.csv"
+    rows = [f"0{day}/02/2020;A;1,474;1,480;1,470;1,47{day}" for day in range(1, 8)]
+    path.write_text("\n".join(["when;symbol;o;h;l;c", *rows, "01/02/2020;B;1,474;1,480;1,470;-1,474"]))
+    given = ["predict", str(path), "--column", "date=when", "--dayfirst", "--decimal", ","]
+    assert cli.main(given) == 0
+    told = capsys.readouterr()
+    assert "close 1.477 on Fri 2020-02-07" in told.out and "B: left out" in told.out and "B, row 8" in told.out
+    assert cli.main([*given, "--strict"]) == 2
+    assert "B, row 8" in capsys.readouterr().err
+    assert cli.main([*given[:-2], "--decimal", ".", "--monthfirst"]) == 0
+    assert "on Thu 2020-07-02" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        cli.main(["predict", str(path), "--column", "when"])
+    assert "date=trade_date" in capsys.readouterr().err
+    assert cli.main(["predict", str(path), "--column", "colour=when"]) == 2
+    assert "no role 'colour'" in capsys.readouterr().err

@@ -30,7 +30,7 @@ def test_other_moves_are_no_splits():
     for table in (moved(0.7), moved(1.4), moved(0.1, until=151), moved(0.4)):
         assert not load_bars(table).attrs["doubts"]
     crash = moved(0.5)
-    crash.loc[150, "volume"] *= 20  # so many trade on news, not since there are twice as many shares
+    crash.loc[150, "volume"] *= 100  # so many trade on news, not since there are twice as many shares
     assert not load_bars(crash).attrs["doubts"]
     wild = made_bars(("A",), 300)
     wild[list(PRICES)] *= np.exp(np.cumsum(np.random.default_rng(1).normal(0, 0.5, 300)))[:, None]

@@ -36,10 +36,12 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 
 def predict(args: argparse.Namespace) -> Iterator[str]:
     """The forecast from the last bar of every symbol, as a table, JSON, CSV or figures."""
-    bars = _bars(args.sources)
+    bars = _bars(args, args.sources)
     from ..forecast.predictor import Predictor
 
-    forecast = Predictor.load(args.model).predict(bars, args.horizon, args.level, calendar=args.calendar)
+    forecast = Predictor.load(args.model).predict(
+        bars, args.horizon, args.level, calendar=args.calendar, strict=args.strict
+    )
     if args.json or args.csv or args.plot:
         for warning in text.warnings_of(forecast):
             _say(f"warning: {warning}")
@@ -78,7 +80,7 @@ def train(args: argparse.Namespace) -> Iterator[str]:
     settings = config.PanelConfig(horizon=args.horizon, train_end=args.train_end, valid_end=args.valid_end)
     training = replace(config.preset(args.preset)[3], seed=args.seed)
     folder = _folder(args.out)
-    bars = _bars(args.sources or ["stocks"])
+    bars = _bars(args, args.sources or ["stocks"])
     from ..data.windows import make_panel
     from ..forecast.ensemble import has_torch
     from ..forecast.predictor import train_predictor
@@ -117,7 +119,7 @@ def backtest(args: argparse.Namespace) -> Iterator[str]:
     names = ("start", "end", "months", "preset", "seeds", "members", "horizon")
     settings = config.BacktestConfig(**{name: getattr(args, name) for name in names})
     folder = _folder(args.out)
-    bars = _bars(args.sources or ["stocks"])
+    bars = _bars(args, args.sources or ["stocks"])
     from ..evaluation.backtest import backtest as walk
     from ..evaluation.leaderboard import summary
 
@@ -210,10 +212,12 @@ def _shipped(folder: Path) -> list[str]:
         return [f"shipped model: none that can be read in {folder} ({error})"]
 
 
-def _bars(names: Sequence[str]) -> pd.DataFrame:
+def _bars(args: argparse.Namespace, names: Sequence[str]) -> pd.DataFrame:
     from .sources import read_sources
 
-    bars, notes = read_sources(names)
+    options = {"dayfirst": args.dayfirst, "decimal": args.decimal, "strict": args.strict}
+    options |= {"columns": dict(args.columns), "adjusted": not args.unadjusted}
+    bars, notes = read_sources(names, **options)
     for note in notes:
         _say(f"note: {note}")
     return bars

@@ -15,7 +15,7 @@ DEBUG = "TFTNHITS_DEBUG"
 ENDS = f"""exit codes: 0 done; 1 an error that should not happen ({DEBUG}=1 shows where);
 2 wrong usage, or an error that says what to do; 130 interrupted by Ctrl-C.
 Data goes to standard output, progress and notes to standard error."""
-SOURCES = "CSV or Parquet files; '-' for CSV on standard input; symbols of Yahoo Finance; bundled: 'stocks', 'eurusd'"
+SOURCES = "files (CSV, JSON, Parquet …); '-' for standard input; symbols of Yahoo Finance; bundled: 'stocks', 'eurusd'"
 PRESETS = ", ".join(config.PRESETS)
 
 
@@ -149,6 +149,16 @@ def _add_info(found) -> None:
 def _sources(parser: argparse.ArgumentParser, number: str) -> None:
     default = "" if number == "+" else "; default: stocks"
     parser.add_argument("sources", nargs=number, metavar="FILE|SYMBOL", help=SOURCES + default)
+    reading = parser.add_argument_group("how files are read, where that isn't told from all of their rows")
+    reading.add_argument(
+        "--column", dest="columns", action="append", default=[], type=_column, metavar="ROLE=NAME",
+        help="the column that is the date, symbol, open, high, low, close or volume, as in date=trade_date",
+    )  # fmt: skip
+    reading.add_argument("--dayfirst", action="store_true", default=None, help="01/02/2020 is the 1st of February")
+    reading.add_argument("--monthfirst", dest="dayfirst", action="store_false", help="01/02/2020 is the 2nd of January")
+    reading.add_argument("--decimal", choices=(".", ","), help="the decimal mark")
+    reading.add_argument("--unadjusted", action="store_true", help="raw prices where a file has adjusted ones, too")
+    reading.add_argument("--strict", action="store_true", help="stop at a symbol that can't be read or forecast")
 
 
 def _fitting(parser: argparse.ArgumentParser) -> None:
@@ -167,6 +177,13 @@ def _forms(parser: argparse.ArgumentParser, json: str, csv: str) -> argparse._Mu
     forms.add_argument("--json", action="store_true", help=json)
     forms.add_argument("--csv", action="store_true", help=csv)
     return forms
+
+
+def _column(text: str) -> tuple[str, str]:
+    role, mark, name = text.partition("=")
+    if not (role.strip() and mark and name):
+        raise argparse.ArgumentTypeError(f"{text!r} is no ROLE=NAME; write it as date=trade_date")
+    return role.strip(), name
 
 
 def _picture(text: str) -> str:

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -17,17 +18,18 @@ from ..errors import DataError, DownloadError, MissingDependency, TftnhitsError,
 
 STDIN = "-"
 ENDINGS = (".csv", ".parquet")
-FILES = (*ENDINGS, ".gz", ".json", ".pq", ".tsv", ".txt", ".xls", ".xlsx", ".zip")  # no exchange is called that
+# no exchange is called that
+FILES = (*ENDINGS, ".arrow", ".feather", ".gz", ".json", ".pq", ".tsv", ".txt", ".xls", ".xlsx", ".zip")
 YEARS = 15  # of live bars: enough to train on
 WIDE = 100  # characters of a name that a message shows
 
 
-def read_sources(names: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
+def read_sources(names: Sequence[str], **options: Any) -> tuple[pd.DataFrame, list[str]]:
     """Validated bars of all that is named, and notes for a person: whose bars they are, what was repaired.
 
-    A name is that of a CSV or Parquet file, "-" (CSV on standard input), "stocks" or "eurusd" (the bundled sets), or a
+    A name is that of a file that load_bars takes, "-" (standard input), "stocks" or "eurusd" (the bundled sets), or a
     symbol of Yahoo Finance in any case; a file goes before a symbol of the same name. A symbol's bars are live; if that
-    can't be, bundled ones where there are.
+    can't be, bundled ones where there are. `options` are load_bars' for files and standard input.
     Raises DataError on what can't be read or repaired, and if two names bring the same symbol, or only some dates;
     DownloadError and MissingDependency for a symbol whose bars are neither live nor bundled to be had.
     """
@@ -36,7 +38,7 @@ def read_sources(names: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
     bundled = _bundled_symbols()
     wanted = [name for name in names if _wants_live(name, bundled)]
     # before anything is downloaded
-    read = {name: _read(name, bundled) for name in names if name not in (*wanted, *BUNDLED)}
+    read = {name: _read(name, bundled, options) for name in names if name not in (*wanted, *BUNDLED)}
     live = _live(wanted)
     parts: dict[str, pd.DataFrame] = {}
     notes = []
@@ -92,21 +94,21 @@ def _reason(error: TftnhitsError) -> str:
     return str(error).split(";")[0].split(", and ")[0].rstrip(".")
 
 
-def _read(name: str, bundled: Sequence[str]) -> pd.DataFrame:
+def _read(name: str, bundled: Sequence[str], options: dict[str, Any]) -> pd.DataFrame:
     """The bars of a file or of standard input."""
     if name == STDIN:
-        return _standard_input()
+        return _standard_input(options)
     if os.path.isdir(name):
         raise DataError(_folder(name))
     if os.path.exists(name):  # a pipe is no regular file
-        return load_bars(name)
+        return load_bars(name, **options)
     raise _neither(name, bundled)
 
 
 def _neither(name: str, bundled: Sequence[str], failed: TftnhitsError | None = None) -> TftnhitsError:
     """What to name instead; `failed` says why a symbol's bars are not live."""
     known = f", 'stocks', 'eurusd', or one of the bundled symbols: {', '.join(bundled)}." if bundled else "."
-    offer = f"give a CSV or Parquet file, '-' (standard input){known}"
+    offer = f"give a file of bars, '-' (standard input){known}"
     if isinstance(failed, MissingDependency):
         offer = f"pip install 'tftnhits[live-data]', or {offer}"
     why = f", and {_reason(failed)}" if failed else ""
@@ -114,12 +116,12 @@ def _neither(name: str, bundled: Sequence[str], failed: TftnhitsError | None = N
     return kind(f"{shown(name, WIDE)} is neither a file nor a bundled symbol{why}; {offer}")
 
 
-def _standard_input() -> pd.DataFrame:
+def _standard_input(options: dict[str, Any]) -> pd.DataFrame:
     if sys.stdin is None:
         raise DataError("Standard input is closed; pipe CSV into it, or name a file.")
     if sys.stdin.isatty():
         print("note: reading CSV from standard input; Ctrl-D ends it", file=sys.stderr, flush=True)
-    return load_bars(getattr(sys.stdin, "buffer", sys.stdin))
+    return load_bars(getattr(sys.stdin, "buffer", sys.stdin), **options)
 
 
 def _bundled_symbols() -> list[str]:

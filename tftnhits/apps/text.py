@@ -31,6 +31,8 @@ def aligned(rows: Sequence[Sequence[str]], left: Iterable[int] = ()) -> str:
 def forecast_text(forecast: Forecast) -> str:
     """A table of steps for each symbol; below them who answered, how the intervals held, and the warnings."""
     blocks = [_steps(forecast, str(symbol), part) for symbol, part in forecast.frame.groupby("symbol", sort=False)]
+    left_out = "\n".join(f"{printable(name)}: left out" for name in forecast.skipped)
+    blocks += [left_out] if left_out else []
     answers: dict[str, list[str]] = {}
     for symbol, model in forecast.model_used.items():
         answers.setdefault(f"model used: {model}\n{forecast.caption(symbol)}", []).append(symbol)

@@ -192,13 +192,15 @@ def _read_text(name: str, cells: np.ndarray, known: dict, out: Numbers, plain: b
     ]
     out.bad[name] = np.array([value is None for value in values], bool)
     numbers = np.array([np.nan if value is None else value for value in values], np.float64)
-    odd = [isinstance(cell, str) and not (plain and _floats(cell)) for cell in cells]
+    usual = [plain and isinstance(cell, str) and _floats(cell, out.decimal) for cell in cells]
+    odd = [isinstance(cell, str) and not known for cell, known in zip(cells, usual, strict=True)]
     out.values[name], out.text[name] = numbers, np.array(odd, bool) & ~np.isnan(numbers)
 
 
-def _floats(cell: str) -> bool:
+def _floats(cell: str, decimal: str) -> bool:
+    """Whether a text is a number but for its decimal mark."""
     try:
-        float(cell)
+        float(cell.replace(decimal, "."))
     except ValueError:
         return False
     return "_" not in cell
