@@ -699,7 +699,7 @@ def test_how_a_file_is_read_can_be_told(tmp_path, capsys):
     given = ["predict", str(path), "--column", "date=when", "--dayfirst", "--decimal", ","]
     assert cli.main(given) == 0
     told = capsys.readouterr()
-    assert "close 1.477 on Fri 2020-02-07" in told.out and "B: left out" in told.out and "B, row 8" in told.out
+    assert "close 1.4770 on Fri 2020-02-07" in told.out and "B: left out" in told.out and "B, row 8" in told.out
     assert cli.main([*given, "--strict"]) == 2
     assert "B, row 8" in capsys.readouterr().err
     assert cli.main([*given[:-2], "--decimal", ".", "--monthfirst"]) == 0
