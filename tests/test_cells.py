@@ -13,7 +13,7 @@ from tftnhits.data.names import COLUMNS, PRICES
 
 
 def numbers(*cells, **options):
-    return parse_numbers({"close": pd.Series(cells, dtype=object)}, **options)
+    return parse_numbers({"volume": pd.Series(cells, dtype=object)}, **options)
 
 
 @pytest.mark.parametrize(
@@ -28,21 +28,28 @@ def numbers(*cells, **options):
 )
 def test_spellings(cell, value):
     out = numbers(cell, "3.5")
-    assert out.values["close"].tolist() == [value, 3.5] and not out.bad["close"].any() and out.decimal == "."
+    assert out.values["volume"].tolist() == [value, 3.5] and not out.bad["volume"].any() and out.decimal == "."
     if "." in cell and "e3" not in cell and cell != "(1.5)":  # the same with a decimal comma
         swapped = cell.replace(",", "\0").replace(".", ",").replace("\0", ".")
         out = numbers(swapped, "3,5")
-        assert out.values["close"].tolist() == [value, 3.5] and out.decimal == ","
+        assert out.values["volume"].tolist() == [value, 3.5] and out.decimal == ","
 
 
 @pytest.mark.parametrize("cell", ["cheap", "1_000", "0x10", "1,2,3.4.5", "1.2.3,4,5", "1 2", "5 apples", "--5"])
 def test_what_is_no_number(cell):
-    assert numbers(cell, "3.5").bad["close"].tolist() == [True, False]
+    assert numbers(cell, "3.5").bad["volume"].tolist() == [True, False]
+
+
+def test_a_price_takes_no_unit():
+    """5m among 5s is a slip, and no five million."""
+    for cell in ("5m", "5%", "5K"):
+        out = parse_numbers({"close": pd.Series([cell, "5.5"])})
+        assert out.bad["close"].tolist() == [True, False]
 
 
 def test_words_for_nothing():
     for word in ("", "-", "--", "n/a", "NaN", "null", "None", "#N/A", "."):
-        assert np.isnan(numbers(word, "3.5").values["close"][0])
+        assert np.isnan(numbers(word, "3.5").values["volume"][0])
 
 
 def test_a_decimal_comma_is_one_for_the_whole_file():

@@ -143,7 +143,9 @@ def market_of(
     least = SHIFTED if zone is None else EXTENDED
     local = moved(times, zone, clock)
     if given is not None or _explains(name, local, least):
-        if clock and (local == times).all():  # an offset such as -05:00 is this clock's, of a season
+        if (
+            clock and (local == times).all()
+        ):  # an offset such as -05:00 is this clock's, of a season
             zone = clock
         return Market(name, zone, clock)
     return Market(None, zone, _clock(times, name, zone, explained=False))

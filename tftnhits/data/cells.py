@@ -45,13 +45,15 @@ UNITS = {
     **dict.fromkeys(("万", "萬", "만"), 1e4),
     **dict.fromkeys(("亿", "億", "억"), 1e8),
 }
+SCALED = {unit for unit, factor in UNITS.items() if factor != 1.0} | {"%"}
 _UNPRINTABLE = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u2028\u2029]"
 )  # they move the cursor or end the line
 _QUOTED = re.compile(r"""^=?"(.*)"$|^'(.+)$""")  # how spreadsheets are told that 005930 is text
 _SPACED = re.compile(r"(?<=\d)[\s'’](?=\d{3}(?!\d))")  # thousands, as in 1 234 or 1'234
 _PARTS = re.compile(
-    r"(?P<minus>[-−(]?)\+?\s*[$€£¥₽₹]?\s*(?P<inner>[-−]?)(?P<digits>[.,]?\d[\d.,]*)"
+    r"(?P<minus>[-−(]?)\+?\s*(?:[A-Z]{1,3}\$?|Rs\.?|[$€£¥₽₹])?\s*(?P<inner>[-−]?)"
+    r"(?P<digits>[.,]?\d[\d.,]*)"
     r"(?P<power>[eE][+-]?\d+)?\s*(?P<unit>[^\d\s.,()]*)\.?\)?"
 )
 _GROUPED = {
@@ -78,6 +80,8 @@ def parse_symbols(series: pd.Series, rows: np.ndarray) -> tuple[list[str], np.nd
         for row, name in zip(rows, series, strict=True):
             if isinstance(name, str) and "\0" in name:
                 raise _no_symbol(row, name)
+    if pd.api.types.is_float_dtype(series.dtype) and (series % 1 == 0).all():
+        series = series.astype("int64")  # 600036.0 is a code
     code, unique = distinct(series, "Column symbol", "text; give one name a row")
     cleaned = [_QUOTED.sub(r"\1\2", text_of(name)) for name in unique]
     blank = np.array(
@@ -153,9 +157,7 @@ def parse_numbers(
             out.values[name] = series.to_numpy(dtype=np.float64)
         else:
             texts[name] = series.astype(object).to_numpy()
-    if decimal != "," and all(
-        _read_plain(name, cells, out, plain) for name, cells in texts.items()
-    ):
+    if plain and _read_plain(texts, out, decimal):
         return out
     marked = {c for cells in texts.values() for c in cells if isinstance(c, str) and len(c) < 100}
     parts = {cell: _parts(cell) for cell in marked}
@@ -164,18 +166,31 @@ def parse_numbers(
         floats = any(isinstance(c, float) and c == c for cells in texts.values() for c in cells)
         out.decimal, out.doubt = _decimal_mark(parts, prices & marked, comma, floats)
     known = {cell: _value(cell, parts[cell], out.decimal) for cell in marked}
-    for name, cells in texts.items():
-        _read_text(name, cells, known, out, plain)
+    scaled = {cell for cell in marked if parts[cell] and parts[cell]["unit"].casefold() in SCALED}
+    unscaled = {cell: None if cell in scaled else value for cell, value in known.items()}
+    for name, cells in texts.items():  # a price of 5m among 5s is a slip
+        _read_text(name, cells, unscaled if name in PRICES else known, out, plain)
     return out
 
 
-def _read_plain(name: str, cells: np.ndarray, out: Numbers, plain: bool) -> bool:
-    """Reads a column of text that needs no interpretation, the usual case, at once."""
+def _read_plain(texts: dict[str, np.ndarray], out: Numbers, decimal: str | None) -> bool:
+    """Reads text that needs no interpretation but of a decimal comma, the usual case, at once."""
     try:
-        filled = [NO_NUMBER.get(cell, cell) for cell in cells.tolist()]
-        if not plain or "_" in "".join(filled):  # Python takes 1_000 for a number
+        columns = {n: [NO_NUMBER.get(cell, cell) for cell in c.tolist()] for n, c in texts.items()}
+        everything = "\n".join("\n".join(cells) for cells in columns.values())
+        if "_" in everything:  # Python takes 1_000 for a number
             return False
-        out.values[name] = np.array(filled, dtype=object).astype(np.float64)
+        if "," in everything:
+            # not thousands, where there are no points and more or less than three digits behind
+            behind = {len(part) for part in re.findall(r",([^,\n]*)", everything)}
+            if "." in everything or decimal == "." or not (behind - {3} or decimal == ","):
+                return False
+            columns = {n: [cell.replace(",", ".") for cell in c] for n, c in columns.items()}
+            out.decimal = ","
+        elif decimal == "," and "." in everything:
+            return False
+        for name, cells in columns.items():
+            out.values[name] = np.array(cells, dtype=object).astype(np.float64)
     except (ValueError, TypeError, OverflowError):
         return False
     return True

@@ -11,13 +11,14 @@ import pandas as pd
 from ..errors import DataError, shown
 from .cells import parse_numbers
 from .dates import clock_times, parse_dates
-from .names import COLUMNS, PRICES, chosen_columns, listed, match_columns, normal, text_of
+from .names import COLUMNS, OPTIONS, PRICES, chosen_columns, listed, match_columns, normal, text_of
 from .read import Table
 
 SAMPLE = 1_000  # rows by which a column without a name is told
 ORDERED = 0.95  # share of rows in which the high must be the highest and the low the lowest
+ALIKE = 3.0  # times by which the typical values of four prices may differ
+WIDE = 20.0  # times the usual move that a bar's range can't be
 TICKS = {"price", "bid", "ask", "size", "qty", "quantity", "side", "lastsize", "tradeid", "bidsize"}
-OPTIONS = {"strike", "strikeprice", "expiry", "expiration", "expirationdate", "impliedvolatility"}
 
 
 def name_columns(table: Table, given: Any = None) -> dict[str, int]:
@@ -42,7 +43,8 @@ def name_columns(table: Table, given: Any = None) -> dict[str, int]:
     for role, found in candidates.items():
         if role not in ("date", "time", "volume"):
             places.setdefault(role, found[0])
-    if missing := [name for name in PRICES if name not in places]:
+    missing = [name for name in PRICES if name not in places]
+    if missing or {normal(label) for label in labels} & OPTIONS:
         raise _missing(missing, labels)
     if "date" not in places and (place := _date(table.frame, candidates, places)) is not None:
         places["date"] = place
@@ -63,9 +65,9 @@ def _missing(names: list[str], labels: pd.Index) -> DataError:
     """What to do about a table without all four prices, by what it seems to be."""
     known = {normal(label) for label in labels}
     columns = f"column {', '.join(names)}; found {listed(labels)}"
-    if len(known & OPTIONS) >= 2:
+    if known & OPTIONS:
         return DataError(
-            f"This is an option chain, not bars: missing {columns}. Give the underlying's."
+            f"This is an option chain, no bars; found {listed(labels)}. Give the stock's."
         )
     if len(names) > 2 and known & TICKS and "close" not in known:
         return DataError(
@@ -73,8 +75,8 @@ def _missing(names: list[str], labels: pd.Index) -> DataError:
         )
     if len(names) == 4 and len(labels) > 2 and len(match_columns(labels)) <= 1:
         return DataError(
-            f"There seems to be a column a symbol, of one price each: missing {columns}. "
-            "Give open, high, low and close, with a column symbol."
+            f"Can't tell the {columns}. If it has a column a symbol, give bars with a column symbol; "
+            "else say columns={'open': …}."
         )
     return DataError(f"Missing {columns}. Rename or add what is missing.")
 
@@ -123,7 +125,7 @@ def _unnamed_date(frame: pd.DataFrame, places: list[int]) -> int | None:
             _refuse_nearly_dates(series, number)
             continue
         steps = np.diff(dates[~np.isnat(dates)]).astype(np.int64)
-        if (steps >= 0).all() or (steps <= 0).all():
+        if min((steps < 0).mean(), (steps > 0).mean()) <= 1 - ORDERED:  # but from symbol to symbol
             fits.append(place)
     if len(fits) > 1:
         names = " and ".join(shown(frame.columns[place]) for place in fits[:2])
@@ -151,17 +153,11 @@ def symbol_column(frame: pd.DataFrame, places: list[int], dates: np.ndarray) -> 
     if len(np.unique(dates)) == len(dates):
         return best
     for place in places:
-        series = frame.iloc[:, place]
-        if pd.api.types.is_float_dtype(series.dtype) or pd.api.types.is_datetime64_any_dtype(
-            series.dtype
-        ):
-            continue
-        names = series.map(text_of)
+        names = frame.iloc[:, place].map(text_of)
         count = names.nunique()
-        if (
-            2 <= count < fewest
-            and not pd.DataFrame({"name": names.values, "date": dates}).duplicated().any()
-        ):
+        short = names.str.fullmatch(r"[\d.]{0,3}|.*\..*\d").all()  # hours, numbers with decimals
+        stamps = pd.DataFrame({"name": names.to_numpy(), "date": dates})
+        if 2 <= count < fewest and not short and not stamps.duplicated().any():
             best, fewest = place, count
     return best
 
@@ -171,7 +167,7 @@ def _by_shape(table: Table) -> dict[str, int]:
     sample = table.frame.iloc[:SAMPLE]
     columns = {str(i): sample.iloc[:, i] for i in range(sample.shape[1])}
     numbers = parse_numbers(columns, None, table.comma, table.plain)
-    values = list(numbers.values.values())
+    values = [numbers.values[name] for name in columns]
     bad = [numbers.bad.get(name, np.zeros(1, bool)).any() for name in columns]
     roles: dict[str, int] = {}
 
@@ -187,25 +183,73 @@ def _by_shape(table: Table) -> dict[str, int]:
         free = [i for i in free if i != clock]
     if "date" not in roles and not table.plain and len(bad) < 6 and len(free) < 4:
         free = [*range(len(bad))]  # a row of prices has a cell that is no number: it is told later
-    if len(free) < 4:
-        raise DataError(
-            "There is no header, and no four columns of prices; name the columns in a first line."
-        )
 
-    # texts name the symbol, four numbers are the prices and a fifth the volume
-    texts = [i for i in range(free[3]) if bad[i] and i not in roles.values() and i not in free]
+    # the prices are four numbers in a row, alike and ordered, and oldest first
+    order = slice(None)
+    if "date" in roles:
+        order = np.argsort(_dates(sample.iloc[:, roles["date"]]), kind="stable")
+    first = _first_price(values, free, table.plain)
+    prices = np.array([values[i][order] for i in free[first : first + 4]], float)
+    roles |= {name: free[first + i] for name, i in _price_order(prices).items()}
+    close, rest = values[roles["close"]], free[first + 4 :] or free[:first]
+    if rest and _alike([close, values[rest[0]]]) and len(rest) > 1:
+        moves = [np.diff(np.log(np.abs(one) + 1e-12)) for one in (close, values[rest[0]])]
+        if np.nanmedian(abs(moves[0] - moves[1])) < 0.1 * np.nanmedian(abs(moves[0])) + 1e-9:
+            roles["adjclose"] = rest.pop(0)
+    if rest:
+        roles["volume"] = rest[0]
+
+    # a text before them names the symbol
+    texts = [i for i in range(free[first + 3]) if bad[i] and i not in (*roles.values(), *free)]
     if texts:
         roles["symbol"] = texts[0]
-    prices = np.array([values[i] for i in free[:4]], float)
-    if "date" in roles:  # oldest first
-        prices = prices[:, np.argsort(_dates(sample.iloc[:, roles["date"]]), kind="stable")]
-    roles |= {name: free[i] for name, i in _price_order(prices).items()}
-    if len(free) > 4:
-        roles["volume"] = free[4]
-    told = ", ".join(f"{name} {roles[name] + 1}" for name in COLUMNS if name in roles)
+    told = ", ".join(
+        f"{name} {roles[name] + 1}" for name in (*COLUMNS, "adjclose") if name in roles
+    )
     if table.plain or "date" in roles:
         table.notes.append(("columns told by what they hold", 1, told))
     return roles
+
+
+def _first_price(values: list[np.ndarray], free: list[int], plain: bool) -> int:
+    """Where among the numeric columns `free` the four prices begin; raises DataError."""
+    windows = [[values[i] for i in free[k : k + 4]] for k in range(len(free) - 3)]
+    for k, window in enumerate(windows):
+        prices = np.array(window, float)
+        if _alike(window) and _ordered(prices) >= ORDERED and not _too_wide(prices):
+            return k
+    if not windows or (plain and all(_ordered(np.array(w, float)) < 0.5 for w in windows)):
+        raise DataError(
+            "There is no header, and no four columns of which one is the high and one the low; name "
+            "the columns in a first line."
+        )
+    if plain and _too_wide(np.array(windows[0], float)):
+        raise DataError(
+            "There is no header, and the first four columns differ far more than they move, as those "
+            "of several symbols do; name the columns in a first line."
+        )
+    return 0
+
+
+def _alike(columns: list[np.ndarray]) -> bool:
+    """Whether columns have typical values of one size."""
+    sizes = [np.nanmedian(abs(column)) if (column == column).any() else 0.0 for column in columns]
+    return 0 < max(sizes) < ALIKE * min(sizes)
+
+
+def _too_wide(prices: np.ndarray) -> bool:
+    """Whether ranges [4, R] are far larger than moves from row to row, as no bar's are."""
+    if prices.shape[1] < 10:
+        return False
+    spread = np.nanmedian(prices.max(0) - prices.min(0))
+    return bool(spread > WIDE * np.nanmedian(abs(np.diff(prices, axis=1))) > 0)
+
+
+def _ordered(prices: np.ndarray) -> float:
+    """Share of rows [4, R] that one column tops and one bottoms, at best."""
+    with np.errstate(invalid="ignore"):
+        tops, bottoms = prices >= np.nanmax(prices, 0), prices <= np.nanmin(prices, 0)
+    return max(float((tops[i] & bottoms[j]).mean()) for i, j in permutations(range(len(prices)), 2))
 
 
 def _is_clock(series: pd.Series) -> bool:

@@ -24,7 +24,7 @@ SEASONAL = (
 )
 REGULAR = 0.05  # share of its days, weeks or months that a regular series may lack
 FEW = 8  # dates with fewer don't prove which number is the month
-_DIGITS = re.compile(r"[+-]?\d+(\.0*)?|\d{9,10}\.\d+")
+_DIGITS = re.compile(r"[+-]?\d+(\.0*)?|\d{9,10}\.\d+|\d\.\d+[eE]\+?\d+")
 
 
 @dataclass

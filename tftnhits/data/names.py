@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -15,46 +17,19 @@ PRICES = ("open", "high", "low", "close")
 COLUMNS = ("symbol", "date", *PRICES, "volume")
 ADJUSTED = tuple(f"adj{name}" for name in (*PRICES, "volume"))
 
-# What files call our columns, the preferred name first: English and short forms, then Chinese,
-# Japanese, Korean, Russian, German, French, Spanish and Portuguese. All in the form of `normal`.
-SYNONYMS = {
-    "symbol": """symbol ticker tscode stockcode seccode sccode secid code uniqueid asset
-        instrument contract security pair stock sym coin ric isin permno 股票代码 证券代码
-        證券代碼 合约代码 代码 代碼 銘柄コード 証券コード コード 종목코드 티커 тикер код
-        инструмент kürzel wertpapier valeur símbolo simbolo symbole código codigo ativo papel
-        name stockname 名称 銘柄 종목명 название""",
-    "date": """datetime date tradedate tradingdate tradingday timestamp opentime gmttime
-        localtime utctime datetimeutc datetimegmt begin starttime barstart candlebegintime day dt
-        ds ts quotedate pricedate unix unixtime unixtimestamp epoch t 日期 交易日期 交易日
-        交易时间 时间戳 日付 日時 年月日 날짜 일자 дата датаивремя datum fecha data jour""",
-    "time": "time timeofday 时间 時間 時刻 시간 время uhrzeit zeit heure hora",
-    "open": """open openprice priceopen openingprice o bidopen first 开盘价 开盘 開盤價 開盤 始値
-        시가 откр открытие ценаоткрытия eröffnung eroeffnung eröffnungskurs erster ouverture ouv
-        apertura abertura""",
-    "high": """high highprice pricehigh h bidhigh max maximum 最高价 最高 最高價 高値 고가 макс
-        максимум hoch hochkurs tageshoch höchst plushaut haut máximo maximo máxima maxima máx
-        alto alta""",
-    "low": """low lowprice pricelow l bidlow min minimum 最低价 最低 最低價 安値 저가 мин минимум
-        tief tiefkurs tagestief tiefst plusbas bas mínimo minimo mínima minima mín bajo baixo
-        baixa""",
-    "close": """close closeprice priceclose closingprice closelast c bidclose last lastprice
-        settle price 收盘价 收盘 收盤價 收盤 終値 종가 цена закр закрытие ценазакрытия schluss
-        schlusskurs letzter clôture cloture dernier cierre último ultimo fechamento preço""",
-    "volume": """volume vol v tickvolume tickvol realvolume basevolume tradedvolume totalvolume
-        tradevolume noofshrs shares quantity qty 成交量 出来高 거래량 объём объем volumen stück
-        volumes volumenegociado""",
-    **{
-        f"adj{name}": f"adj{name} adjusted{name} {name}adj {name}adjusted adj{name}price {more}"
-        for name, more in zip(
-            (*PRICES, "volume"), ("", "", "", "调整收盘价 調整後終値 수정종가 adjclosing", "")
-        )
-    },
-}
+# what files call our columns in a dozen languages, the preferred names first, as `normal` has them
+SYNONYMS: dict[str, list[str]] = json.loads(
+    Path(__file__).with_name("synonyms.json").read_text(encoding="utf-8")
+)
 ROLE = {
     name: (role, rank)
     for role, names in reversed(SYNONYMS.items())
-    for rank, name in enumerate(names.split())
+    for rank, name in enumerate(names)
 }
+# by any of these, or of strikes, a table is one of options
+OPTIONS = {"strike", "strikeprice", "optiontype", "callput", "impliedvolatility"}
+# columns of factors by which raw prices would have to be adjusted
+FACTORS = {"adjfactor", "adjustmentfactor", "splitfactor", "cumfactor", "复权因子"}
 # a volume column of this ending counts money, not pieces: it is taken only if there is no other
 MONEY = ("usd", "usdt", "usdc", "busd", "eur", "gbp", "jpy", "cny", "krw", "quote", "quoteasset")
 _ENUMERATED = re.compile(r"^\s*\d+[a-z]?\.\s+")  # "1. open", "1a. open (USD)"
@@ -82,7 +57,7 @@ def role_of(label: Any) -> tuple[str, int] | None:
     name = normal(label)
     if name in ROLE:
         return ROLE[name]
-    if name.startswith("volume"):
+    if name.startswith("volume"):  # "Volume BTC" goes before "Volume USDT"
         return "volume", 200 if name[6:] in MONEY else 100
     return None
 
@@ -90,24 +65,45 @@ def role_of(label: Any) -> tuple[str, int] | None:
 def match_columns(labels: Iterable[Any]) -> dict[str, list[int]]:
     """Positions of the columns that name each role, the preferred first.
 
-    Raises DataError where two columns have one name.
+    Raises DataError where two columns have one name for a price or the symbol.
     """
-    candidates: dict[str, list[tuple[int, int, str]]] = {}
-    for i, label in enumerate(labels):
-        if match := role_of(label):
-            candidates.setdefault(match[0], []).append((match[1], i, normal(label)))
+    labels = list(labels)
+    matches = [role_of(label) for label in labels]
+    if len({match[0] for match in matches if match} & {*PRICES}) < 4:
+        matches = [role_of(label) for label in _bare(labels)]
+    candidates: dict[str, list[tuple[int, int]]] = {}
+    for i, match in enumerate(matches):
+        if match:
+            candidates.setdefault(match[0], []).append((match[1], i))
     for role, places in candidates.items():
-        names = [name for _, _, name in places]
-        if role in COLUMNS and len({*names}) < len(names):
+        ranks = [rank for rank, _ in places]
+        if role in (*PRICES, "symbol") and len({*ranks}) < len(ranks):
             raise _twice(role, labels)
-    return {role: [i for _, i, _ in sorted(places)] for role, places in candidates.items()}
+    return {role: [i for _, i in sorted(places)] for role, places in candidates.items()}
+
+
+def _bare(labels: list[Any]) -> list[str]:
+    """The labels without a word that all four prices begin or end with: "AAPL.Open", "high_bid"."""
+    words = [re.split(r"[\W_]+", text_of(label).strip(), maxsplit=20) for label in labels]
+    bare = [text_of(label) for label in labels]
+    for word, rest in ((0, slice(1, None)), (-1, slice(None, -1))):
+        common: dict[str, set[str]] = {}
+        for one in words:
+            match = role_of(" ".join(one[rest])) if len(one) > 1 else None
+            if match and match[0] in PRICES:
+                common.setdefault(one[word], set()).add(match[0])
+        for shared in (name for name, roles in common.items() if len(roles) == len(PRICES)):
+            bare = [
+                " ".join(one[rest]) if len(one) > 1 and one[word] == shared else label
+                for one, label in zip(words, bare, strict=True)
+            ]
+    return bare
 
 
 def _twice(label: Any, labels: Iterable[Any]) -> DataError:
     name = one_line(text_of(label))
-    return DataError(
-        f"Column {name} is there more than once; found {listed(labels)}. Keep one of them."
-    )
+    found = listed(labels)
+    return DataError(f"Column {name} is there more than once; found {found}. Keep one of them.")
 
 
 def listed(labels: Iterable[Any]) -> str:
@@ -132,4 +128,8 @@ def chosen_columns(given: Any, labels: pd.Index) -> dict[str, int]:
         if len(close) > 1:
             raise _twice(label, labels)
         places[role] = close[0]
+    if len({*places.values()}) < len(places):
+        raise DataError(
+            f"columns={shown(given, 100)} names one column for two roles; name another."
+        )
     return places

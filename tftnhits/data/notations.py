@@ -5,46 +5,54 @@ from __future__ import annotations
 import re
 import unicodedata
 import warnings
+from datetime import date
 
 import numpy as np
 import pandas as pd
 
 NAT = np.datetime64("NaT", "ns")
-# how the names of months begin: English, German, French, Spanish, Portuguese, Russian
+# how months' names begin in English, German, French, Spanish, Portuguese, Italian, Russian
 MONTHS = (
-    *("jan ene янв", "feb fev fév фев", "mar mär mrz мар", "apr abr avr апр", "may mai май мая"),
-    *("jun juin июн", "jul juil июл", "aug ago aoû авг", "sep set сен", "oct okt out окт"),
-    *("nov ноя", "dec dez dic déc дек"),
+    *("jan ene gen янв", "feb fev fév фев", "mar mär mrz mrt мар", "apr abr avr апр"),
+    *("may mai mag mei май мая", "jun juin giu июн", "jul juil lug июл", "aug ago aoû авг"),
+    *("sep set сен", "oct okt out ott окт", "nov ноя", "dec dez dic déc дек"),
 )
 OFFSET = re.compile(
     r"(?<=[\d MmPp])\s*(Z|UTC|GMT|(?:UTC|GMT)?[+-]\d\d?(?::?\d\d)?(?::\d\d)?)$", re.IGNORECASE
 )
-_CLOCK = (
-    r"(?:[T ,]*(?P<hour>\d{1,2}):?(?P<minute>\d{2})"
-    r"(?::?(?P<second>\d{2})(?:[.,]?(?P<part>\d{1,9}))?)?"
-    r"\s*(?:(?P<half>[AaPp])\.?[Mm]\.?)?)?\s*"
+_CLOCK = re.compile(
+    r"(?P<hour>\d{1,2})(?::?(?P<minute>\d{2})(?::?(?P<second>\d{2})(?:[.,]?(?P<part>\d{1,9}))?)?)?"
+    r"\s*-?(?:(?P<half>[AaPp])\.?[Mm]\.?)?"
 )
 _WEEKDAY = r"(?:[^\W\d]{2,10}\.?,?\s+)?"
 _NAME = r"(?P<name>[^\W\d]{3,12})\.?"
-_NUMBERS = r"(?P<a>\d{1,2})[-/. ](?P<b>\d{1,2})[-/. ](?P<c>\d{4}|\d{2})"
 NOTATIONS = tuple(
-    re.compile(_WEEKDAY + notation + _CLOCK)
+    re.compile(_WEEKDAY + notation)
     for notation in (
         r"(?P<year>\d{4})[-/. ](?P<month>\d{1,2})[-/. ](?P<day>\d{1,2})",
         r"(?P<year>\d{4})(?P<month>\d{2})(?P<day>\d{2})",
-        _NUMBERS,
-        r"(?P<day>\d{1,2})[-/. ]*" + _NAME + r"[-/., ]*(?P<year>\d{4}|\d{2})",
+        r"(?P<a>\d{1,2})[-/. ](?P<b>\d{1,2})[-/. ](?P<c>\d{4}|\d{2})",
+        r"(?P<a>\d{2})(?P<b>\d{2})(?P<c>\d{2})",
+        r"(?P<day>\d{1,2})(?:st|nd|rd|th)?[-/. ]*(?:de )?"
+        + _NAME
+        + r"[-/., ]*(?:de )?(?P<year>\d{4}|\d{2})",
         _NAME + r"[-/ ]*(?P<day>\d{1,2})(?:st|nd|rd|th)?[-/, ]+(?P<year>\d{4}|\d{2})",
         r"(?P<year>\d{4})[-/ ]" + _NAME + r"[-/ ](?P<day>\d{1,2})",
+        r"(?P<year>\d{4})[-/.]?(?P<month>\d{2})",
+        r"(?P<month>\d{1,2})[-/.](?P<year>\d{4})",
+        _NAME + r"[-/ ]*(?P<year>\d{4})",
     )
-) + tuple(
-    map(re.compile, (r"(?P<year>\d{4})[-/.]?(?P<month>\d{2})", _NAME + r"[-/ ]*(?P<year>\d{4})"))
+)
+_DAY_AND_CLOCK = re.compile(
+    r"(?P<day>.*\d)(?:[T ]|, ?)\s*(?P<clock>\d{1,2}(?::\d.*|[\s-]*[AaPp]\.?[Mm]\.?))"
+    r"|(?P<digits>\d{8})[T ]?(?P<more>\d{2,9}(?:\.\d+)?)"
 )
 
 
 def plain_text(text: str) -> str:
     """2020年01月02日 as 2020-01-02, and digits and signs of full width as plain ones."""
-    text = text[:80].strip(" '")
+    text = re.sub(r"\s*\([^)]*\)$", "", text[:80].strip(" '"))
+    text = re.sub(r"(?<=\d[-/.])\s+(?=\d)", "", text)
     if text.isascii():
         return text
     text = unicodedata.normalize("NFKC", text)
@@ -69,37 +77,54 @@ def read_texts(texts: list[str]) -> dict[str, np.ndarray]:
     One reading, called "", or several where 01/02/03 can be meant in several orders. If no notation
     fits all texts, the one that fits most.
     """
-    if all(len(text) > 7 for text in texts):
+    if all(len(text) > 7 for text in texts) and not texts[0].isdigit():
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of pandas, about mixed zones
-            iso = pd.to_datetime(pd.Series(texts, dtype=object), format="ISO8601", errors="coerce")
-        if iso.notna().all() and iso.dtype.kind == "M" and not texts[0].isdigit():
+            warnings.simplefilter("ignore")
+            try:
+                iso = pd.to_datetime(pd.Series(texts, dtype=object), format="ISO8601")
+            except (ValueError, TypeError, OverflowError):
+                iso = None
+        if iso is not None and isinstance(iso.dtype, np.dtype) and iso.dtype.kind == "M":
             return {"": nanoseconds(iso.to_numpy())}
-    best, most = {"": np.full(len(texts), NAT)}, 0
+
+    # days and clocks repeat: each is read once
+    parts = [_DAY_AND_CLOCK.fullmatch(text) for text in texts]
+    days = [(m["day"] or m["digits"]) if m else text for m, text in zip(parts, texts, strict=True)]
+    clocks = [(m["clock"] or m["more"]) if m else "0" for m in parts]
+    day_place, days = pd.factorize(np.array(days, object))
+    clock_place, clocks = pd.factorize(np.array(clocks, object))
+    matches = [_CLOCK.fullmatch(clock) for clock in clocks]
+    since = _clock([match.groupdict() if match else {} for match in matches])
+    readings = _read_days(days)
+    return {name: values[day_place] + since[clock_place] for name, values in readings.items()}
+
+
+def _read_days(days: list[str]) -> dict[str, np.ndarray]:
+    """The readings of days without a clock, [U] each."""
+    best, most = {"": np.full(len(days), NAT)}, 0
     for notation in NOTATIONS:
-        matches = [notation.fullmatch(text) for text in texts]
+        matches = [notation.fullmatch(text) for text in days]
         if not any(matches):
             continue
-        dotted = all("." in text.split()[0] for text in texts if text)
-        readings = _of_matches([match.groupdict() if match else {} for match in matches], dotted)
+        rows = [match.groupdict() if match else {} for match in matches]
+        readings = _of_parts(rows, dotted=all("." in text for text in days))
         read = {name: int((~np.isnat(values)).sum()) for name, values in readings.items()}
         if max(read.values()) > most:
             most = max(read.values())
             best = {name: values for name, values in readings.items() if read[name] == most}
-        if most == len(texts):
+        if most == len(days):
             break
     return best
 
 
-def _of_matches(rows: list[dict[str, str | None]], dotted: bool) -> dict[str, np.ndarray]:
-    """Dates [G] of the parts that a notation found in each text."""
-    clock, sound = _clock(rows)
+def _of_parts(rows: list[dict[str, str | None]], dotted: bool) -> dict[str, np.ndarray]:
+    """Dates [U] of the parts that a notation found in each text."""
 
     def dated(year: str, month: str, day: str) -> np.ndarray:
-        years = np.array([_year(row.get(year) or "") for row in rows])
+        years = [_year(row.get(year) or "") for row in rows]
         months = [int(row.get(month) or _month(row.get("name") or "")) for row in rows]
         days = [int(row.get(day) or 1) for row in rows]
-        return np.where(sound, date_of(years, np.array(months), np.array(days)) + clock, NAT)
+        return date_of(np.array(years), np.array(months), np.array(days))
 
     if "c" not in next(row for row in rows if row):
         return {"": dated("year", "month", "day")}
@@ -111,8 +136,8 @@ def _of_matches(rows: list[dict[str, str | None]], dotted: bool) -> dict[str, np
     return readings
 
 
-def _clock(rows: list[dict[str, str | None]]) -> tuple[np.ndarray, np.ndarray]:
-    """Times of the day [G] as timedelta64[ns], and where they are such."""
+def _clock(rows: list[dict[str, str | None]]) -> np.ndarray:
+    """Times of the day [U] as timedelta64[ns]; NaT where there is none such."""
     hour, minute, second = (
         np.array([int(row.get(name) or 0) for row in rows]) for name in ("hour", "minute", "second")
     )
@@ -120,8 +145,9 @@ def _clock(rows: list[dict[str, str | None]]) -> tuple[np.ndarray, np.ndarray]:
     hour = np.where((half == "p") & (hour < 12), hour + 12, hour)
     hour = np.where((half == "a") & (hour == 12), 0, hour)
     nano = np.array([int(f"{row.get('part') or 0:0<9}") for row in rows])
+    since = (((hour * 60 + minute) * 60 + second) * 10**9 + nano).astype("timedelta64[ns]")
     sound = (hour < 24) & (minute < 60) & (second < 60) & np.array([bool(row) for row in rows])
-    return (((hour * 60 + minute) * 60 + second) * 10**9 + nano).astype("timedelta64[ns]"), sound
+    return np.where(sound, since, np.timedelta64("NaT", "ns"))
 
 
 def date_of(year: np.ndarray, month: np.ndarray, day: np.ndarray) -> np.ndarray:
@@ -143,7 +169,9 @@ def nanoseconds(values: np.ndarray) -> np.ndarray:
 
 def _year(text: str) -> int:
     number = int(text or 0)
-    return number if len(text) != 2 else number + (2000 if number < 70 else 1900)
+    if len(text) != 2:
+        return number
+    return number + (2000 if 2000 + number <= date.today().year + 1 else 1900)  # bars have been
 
 
 def _month(name: str) -> int:

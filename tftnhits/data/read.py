@@ -24,7 +24,7 @@ from .text import Malformed, read_text
 KINDS = "CSV, Parquet, Feather or JSON file"
 LARGEST = 2**29  # bytes of an unpacked file: a small one can unpack to terabytes
 # a text that isn't UTF-8 is read in the one in which most of its labels are known names
-ENCODINGS = ("gb18030", "cp932", "cp949", "cp1251", "cp1252", "latin-1")
+ENCODINGS = ("gb18030", "big5", "cp932", "cp949", "cp1251", "cp1252", "latin-1")
 ARCHIVED = (".csv", ".txt", ".tsv", ".json", ".parquet", ".feather")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")
 
@@ -125,7 +125,7 @@ def _unpacked(raw: bytes, name: str, notes: list) -> bytes:
     elif raw[:4] == b"PK\x03\x04" and b"xl/" not in raw:
         archive = zipfile.ZipFile(io.BytesIO(raw))
         files = [file for file in archive.namelist() if file.lower().endswith(ARCHIVED)]
-        files = [file for file in files if not file.startswith("__MACOSX")]
+        files = [file for file in files if not re.search("__MACOSX|readme|licen[cs]e", file, re.I)]
         if len(files) != 1:
             what = f"{len(files)} tables" if files else "no table"
             raise DataError(f"{name} is a zip with {what}; unpack it and give one {KINDS}.")
@@ -138,6 +138,7 @@ def _unpacked(raw: bytes, name: str, notes: list) -> bytes:
 
 def _decoded(raw: bytes, name: str, notes: list) -> str:
     """The text, in UTF-8 if it is that, else in the encoding that labels and letters fit best."""
+    raw = raw.rstrip(b"\0") if raw[:2] not in (b"\xff\xfe", b"\xfe\xff") else raw
     marked = raw[:2] in (b"\xff\xfe", b"\xfe\xff")
     texts = {}
     for encoding in ("utf-16",) if marked else ("utf-8-sig", *ENCODINGS):
@@ -153,7 +154,7 @@ def _decoded(raw: bytes, name: str, notes: list) -> str:
         raise DataError(f"{name} holds binary data; give a {KINDS}.")
     if best != "utf-8-sig":
         notes.append(("encoding", 1, best))
-    return texts[best].lstrip("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    return texts[best].strip("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _plausible(text: str, raw: bytes, encoding: str) -> tuple[int, float]:
@@ -174,7 +175,7 @@ def _of_script(c: str, encoding: str) -> bool:
     """Whether a letter is one that texts in this encoding are mostly written in."""
     if encoding == "gb18030":  # its rarer characters are what text in Shift-JIS looks like
         return "\u4e00" <= c <= "\u9fff" and bool(c.encode("gb2312", "ignore"))
-    if encoding == "cp932":
+    if encoding in ("cp932", "big5"):
         return "\u3040" <= c <= "\u30ff" or "\u4e00" <= c <= "\u9fff"
     first, last = {"cp949": "가힣", "cp1251": "Аё"}.get(encoding, "\u00c0\u024f")
     return first <= c <= last

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from ..errors import DataError, shown
 from .names import PRICES, listed, match_columns, normal, role_of, text_of
 from .read import Table, file_bytes, parse_bytes, stream_bytes
 
-DEEPEST, MOST = 6, 10_000  # levels and places of a JSON object in which a table is looked for
+DEEPEST, MOST = 6, 1_000  # levels and places of a JSON object in which tables are looked for
 # keys over a table that name no symbol
 WRAPPERS = {
     *("results", "result", "data", "candles", "values", "prices", "bars", "historical", "items"),
@@ -105,28 +105,32 @@ def _of_object(value: Any, symbol: str) -> list[tuple[str, Table]]:
     wrapped = any(isinstance(name, str) and name in WRAPPERS for name in value)
     if all(map(_is_table, value.values())) and not wrapped:
         return [one for name, table in value.items() for one in read_tables(table, text_of(name))]
-    if not _prices_in(value) and (inside := _search(value)) is not None:
-        return [_of_inside(*inside, symbol)]
+    if not _prices_in(value):
+        if inside := list(_inside(value, "", {}, 0)):
+            return [_of_inside(*one, symbol) for one in inside]
+        if not any(map(_is_list, value.values())):
+            said = next((v for v in value.values() if isinstance(v, str) and " " in v), value)
+            raise DataError(f"There is no table of bars in the object, but {shown(said, 120)}.")
     empty = [name for name, cells in value.items() if _is_list(cells) and not len(cells)]
     frame = pd.DataFrame({name: value[name] for name in value if name not in empty})
     return [(symbol, Table(plain_frame(frame)))]
 
 
-def _search(value: Mapping) -> tuple[Any, str, dict[str, Any]] | None:
-    """The first table somewhere inside, its key, and by name all else that is plain."""
-    table, key, around, queue = None, "", {}, [("", value, 0)]
-    for name, node, depth in queue:
-        if len(queue) > MOST or depth > DEEPEST:
-            break
-        if table is None and depth and _is_bars(node):
-            table, key = node, name
-        elif isinstance(node, Mapping):
-            queue += [(text_of(k), child, depth + 1) for k, child in node.items()]
-        elif _is_list(node) and len(node) and isinstance(node[0], Mapping):
-            queue += [(name, child, depth + 1) for child in node[:20]]
-        else:
-            around.setdefault(name, node)
-    return None if table is None else (table, key, around)
+def _inside(
+    value: Any, key: str, around: dict[str, Any], depth: int
+) -> Iterator[tuple[Any, str, dict[str, Any]]]:
+    """Each table inside an object, its key, and by name the plain values and lists around it."""
+    if depth and _is_bars(value):
+        yield value, key, around
+    elif isinstance(value, Mapping) and depth < DEEPEST:
+        described = [one for one in value.values() if isinstance(one, Mapping) and len(one) < 50]
+        for one in (*described, value):
+            around = around | {text_of(k): v for k, v in one.items() if not isinstance(v, Mapping)}
+        for name, child in value.items():
+            yield from _inside(child, text_of(name), around, depth + 1)
+    elif _is_list(value) and depth < DEEPEST and len(value) and isinstance(value[0], Mapping):
+        for child in value[:MOST]:
+            yield from _inside(child, key, around, depth + 1)
 
 
 def _of_inside(value: Any, key: str, around: dict[str, Any], symbol: str) -> tuple[str, Table]:
@@ -135,13 +139,13 @@ def _of_inside(value: Any, key: str, around: dict[str, Any], symbol: str) -> tup
     plain = {k: v for k, v in around.items() if isinstance(v, str) and normal(k) != "name"}
     names = [text_of(v) for k, v in plain.items() if _role(k) == "symbol"]
     if not names and key and key.lower() not in WRAPPERS and role_of(key) is None:
-        names = [key]
-    if "date" not in match_columns(table.frame.columns) and table.labelled:
+        names = [key] if not _by_date(value) else []
+    if table.labelled and "date" not in match_columns(table.frame.columns):
         for name, cells in around.items():
             if _role(name) == "date" and _is_list(cells) and len(cells) == len(table.frame):
                 table.frame.insert(0, name, cells)
                 break
-    return (names or [symbol])[0], table
+    return (names or [symbol])[-1], table
 
 
 def _role(label: Any) -> str:
@@ -172,9 +176,10 @@ def _is_bars(value: Any) -> bool:
 
 def _by_date(value: Mapping) -> bool:
     """Whether keys are dates, over records."""
-    some = list(value.items())[:5]
+    some = list(value.items())[:5] if isinstance(value, Mapping) else []
     dates = all(str(key)[:4].isdigit() and len(str(key)) >= 8 for key, _ in some if _short(key))
-    return dates and all(_short(key) and isinstance(record, Mapping) for key, record in some)
+    records = all(_short(key) and isinstance(record, Mapping) for key, record in some)
+    return bool(some) and dates and records
 
 
 def _short(key: Any) -> bool:

@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from ..errors import one_line
+from ..errors import one_line, shown
 from .names import PRICES, role_of
 
 LONGEST = 200_000  # characters of a line
 WIDEST = 2_000  # columns
 # a number or a date: digits with signs around them, perhaps with a unit such as M or 万
 _NUMBER = re.compile(r"[\s'\"$€£¥₽₹+(=-]*\d[\d\s.,:/'TZ+-]*[KMBTkmbt%)\"亿億万萬]?\s*")
+_EVENT = re.compile("dividend|stock split", re.IGNORECASE)
 
 
 class Malformed(Exception):
@@ -44,6 +45,9 @@ def read_text(text: str) -> tuple[pd.DataFrame, Layout]:
     if longest > LONGEST:
         raise Malformed(f"it has a line of {longest} characters; write one bar a line")
     layout = Layout(_separator(text))
+    if layout.separator == " ":
+        text = "\n".join("\t".join(line.split()) for line in text.split("\n"))
+        layout.separator = "\t"
     if layout.separator != ",":
         layout.note("separator", 1, {"\t": "tab"}.get(layout.separator, layout.separator))
     rows = csv.reader(io.StringIO(text), delimiter=layout.separator, skipinitialspace=True)
@@ -55,11 +59,13 @@ def read_text(text: str) -> tuple[pd.DataFrame, Layout]:
         raise Malformed("it has thousands of columns; give date, open, high, low, close, volume")
 
     # where the header and the bars begin
+    if not any(len(row) > 3 for row in rows):
+        raise Malformed(f"no line has four cells; it begins with {shown(text.strip())}")
     first = next((i for i, row in enumerate(rows) if _numeric(row)), len(rows))
     top, tickers = _header(rows[:first])
     begin = first if top is None else max(top, tickers or 0) + 1
-    if tickers is not None and begin < first and not any(rows[begin][1:]):
-        begin += 1  # the line of yfinance that names the index
+    while begin < first and not _dated(rows[begin]):
+        begin += 1  # units, or the line of yfinance that names the index
     skipped = [row for i, row in enumerate(rows[:begin]) if i not in (top, tickers)]
     if skipped and tickers is None:
         layout.note("line before the table skipped", len(skipped), " ".join(skipped[0]))
@@ -86,12 +92,20 @@ def _separator(text: str) -> str:
         count, often = Counter(line.count(separator) for line in lines).most_common(1)[0]
         if count >= 3 and often >= 0.6 * len(lines) - 2:
             return separator
+    words, often = Counter(len(line.split()) for line in lines).most_common(1)[0]
+    if words > 4 and often >= 0.8 * len(lines):
+        return " "
     return max(",;\t|", key="\n".join(lines).count)
 
 
 def _numeric(row: list[str]) -> bool:
     """Whether at least three cells are numbers or dates, as in a row of bars."""
     return sum(map(bool, map(_NUMBER.fullmatch, row))) >= 3
+
+
+def _dated(row: list[str]) -> bool:
+    """Whether a date or a number stands in one of the first two cells."""
+    return any(map(_NUMBER.fullmatch, filter(None, row[:2])))
 
 
 def _header(rows: list[list[str]]) -> tuple[int | None, int | None]:
@@ -118,13 +132,16 @@ def _body(rows: list[list[str]], header: list, usual: int, layout: Layout) -> li
     last = max((i for i, row in enumerate(rows) if len(row) in (usual, width)), default=-1)
     body = []
     for i, row in enumerate(rows):
+        whole = len(row) in (usual, width)
         filled = sum(map(bool, row))
         if row == header:
             layout.note("repeated header removed", 1, f"row {i + 1}")
-        elif len(row) in (usual, width) and (filled > 1 or width == 1):
+        elif filled <= 3 and _EVENT.search(" ".join(row)):
+            layout.note("dividend or split between the rows skipped", 1, " ".join(row))
+        elif whole and (filled > 3 or _dated(row) or (i < last and filled > 1)):
             body.append((row + [""] * width)[:width])
-        elif filled <= 2 and not _NUMBER.fullmatch(row[0]):
-            where = "footer" if i > last else "line between the rows"
+        elif filled <= 3 and not (_NUMBER.fullmatch(row[0]) and not whole):
+            where = "footer" if i >= last else "line between the rows"
             layout.note(f"{where} skipped", 1, " ".join(row))
         elif i > last and len(row) < width:
             layout.note("incomplete last row removed", 1, " ".join(row))
