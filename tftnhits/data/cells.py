@@ -80,8 +80,6 @@ def parse_symbols(series: pd.Series, rows: np.ndarray) -> tuple[list[str], np.nd
         for row, name in zip(rows, series, strict=True):
             if isinstance(name, str) and "\0" in name:
                 raise _no_symbol(row, name)
-    if pd.api.types.is_float_dtype(series.dtype) and (series % 1 == 0).all():
-        series = series.astype("int64")  # 600036.0 is a code
     code, unique = distinct(series, "Column symbol", "text; give one name a row")
     cleaned = [_QUOTED.sub(r"\1\2", text_of(name)) for name in unique]
     blank = np.array(

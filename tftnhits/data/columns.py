@@ -17,7 +17,7 @@ from .read import Table
 SAMPLE = 1_000  # rows by which a column without a name is told
 ORDERED = 0.95  # share of rows in which the high must be the highest and the low the lowest
 ALIKE = 3.0  # times by which the typical values of four prices may differ
-WIDE = 20.0  # times the usual move that a bar's range can't be
+WIDE = 8.0  # times the usual move that a bar's range can't be
 TICKS = {"price", "bid", "ask", "size", "qty", "quantity", "side", "lastsize", "tradeid", "bidsize"}
 
 
@@ -75,8 +75,8 @@ def _missing(names: list[str], labels: pd.Index) -> DataError:
         )
     if len(names) == 4 and len(labels) > 2 and len(match_columns(labels)) <= 1:
         return DataError(
-            f"Can't tell the {columns}. If it has a column a symbol, give bars with a column symbol; "
-            "else say columns={'open': …}."
+            f"Can't tell the {columns}. If there is a column a symbol, give bars with a column "
+            "symbol; else say columns={'open': …}."
         )
     return DataError(f"Missing {columns}. Rename or add what is missing.")
 
@@ -190,12 +190,14 @@ def _by_shape(table: Table) -> dict[str, int]:
         order = np.argsort(_dates(sample.iloc[:, roles["date"]]), kind="stable")
     first = _first_price(values, free, table.plain)
     prices = np.array([values[i][order] for i in free[first : first + 4]], float)
-    roles |= {name: free[first + i] for name, i in _price_order(prices).items()}
+    found = _price_order(prices, "date" in roles)
+    roles |= {name: free[first + i] for name, i in found.items()}
     close, rest = values[roles["close"]], free[first + 4 :] or free[:first]
-    if rest and _alike([close, values[rest[0]]]) and len(rest) > 1:
-        moves = [np.diff(np.log(np.abs(one) + 1e-12)) for one in (close, values[rest[0]])]
+    if len(rest) > 1 and _alike([close, values[rest[0]]]) and not _alike([close, values[rest[1]]]):
+        fifth = rest.pop(0)  # an adjusted close, which moves as the close does, or a mean price
+        moves = [np.diff(np.log(np.abs(values[i]) + 1e-12)) for i in (roles["close"], fifth)]
         if np.nanmedian(abs(moves[0] - moves[1])) < 0.1 * np.nanmedian(abs(moves[0])) + 1e-9:
-            roles["adjclose"] = rest.pop(0)
+            roles["adjclose"] = fifth
     if rest:
         roles["volume"] = rest[0]
 
@@ -220,13 +222,13 @@ def _first_price(values: list[np.ndarray], free: list[int], plain: bool) -> int:
             return k
     if not windows or (plain and all(_ordered(np.array(w, float)) < 0.5 for w in windows)):
         raise DataError(
-            "There is no header, and no four columns of which one is the high and one the low; name "
-            "the columns in a first line."
+            "There is no header, and no four columns of which one is the high and one the low; "
+            "name the columns in a first line."
         )
     if plain and _too_wide(np.array(windows[0], float)):
         raise DataError(
-            "There is no header, and the first four columns differ far more than they move, as those "
-            "of several symbols do; name the columns in a first line."
+            "There is no header, and the first four columns differ far more than they move, as "
+            "those of several symbols do; name the columns in a first line."
         )
     return 0
 
@@ -260,7 +262,7 @@ def _is_clock(series: pd.Series) -> bool:
     return not clock_times(series)[1].any()
 
 
-def _price_order(values: np.ndarray) -> dict[str, int]:
+def _price_order(values: np.ndarray, dated: bool) -> dict[str, int]:
     """Which row of prices [4, R] is which: open, high, low, close unless their order denies it."""
 
     def share(high: int, low: int) -> float:
@@ -268,10 +270,10 @@ def _price_order(values: np.ndarray) -> dict[str, int]:
 
     high, low = max(permutations(range(4), 2), key=lambda pair: share(*pair))
     if share(1, 2) >= ORDERED or share(high, low) < ORDERED or values.shape[1] < 2:
-        return {name: i for i, name in enumerate(PRICES)}
+        high, low = 1, 2
     first, second = (i for i in range(4) if i not in (high, low))
     # a bar opens near where the one before closed
-    near = np.median(abs(values[first, 1:] - values[second, :-1]))
-    if np.median(abs(values[second, 1:] - values[first, :-1])) < 0.5 * near:
+    near = np.median(abs(values[first, 1:] - values[second, :-1])) if dated else 0.0
+    if near and np.median(abs(values[second, 1:] - values[first, :-1])) < 0.5 * near:
         first, second = second, first
     return {"open": first, "high": high, "low": low, "close": second}

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from datetime import date
 
 import numpy as np
 import pandas as pd
 
+from ..errors import DataError
 from .cells import NO_VALUE, distinct, missing
 from .names import text_of
 from .notations import NAT, OFFSET, nanoseconds, plain_text, read_texts, shift_of
 
 DAY = np.timedelta64(1, "D")
 UNITS = (("s", 8, 11), ("ms", 11, 14), ("us", 14, 17), ("ns", 17, 19))  # powers of ten, since 1970
-WRITTEN = (4, 6, 8, 10, 12, 14, 17)  # digits of YYYY, YYYYMM, YYYYMMDD[HH[MM[SS[mmm]]]]
+# dates written in so many digits, as YYYYMMDD[HHMM[SS[mmm]]]
+WRITTEN = {
+    **{4: {"": "{}0101"}, 6: {"as months": "{}01", "as days": "20{}"}},
+    **{10: {"as hours": "{}00", "as minutes": "20{}"}},
+    **{size: {"": "{}"} for size in (8, 12, 14, 17)},
+}
 # zones tried, in this order, on local times whose offset from UTC changes with the season
 SEASONAL = (
     *("America/New_York", "Europe/London", "Europe/Berlin", "America/Chicago", "Australia/Sydney"),
@@ -87,16 +94,21 @@ def _zoned(series: pd.Series) -> Dates:
 def _read(series: pd.Series, code: np.ndarray, dayfirst: bool | None) -> tuple[Dates, np.ndarray]:
     """Dates of numbers or texts, each distinct one read once, and the mask [R] of missing ones."""
     place, unique = distinct(series, "Column date", "dates; give one date a row")
+    zone = ""
     if isinstance(series.dtype, np.dtype) and series.dtype.kind in "fiu":
         numbers = np.asarray(unique)
         readings, blank, offsets = of_numbers(numbers), np.zeros(len(unique), bool), None
     else:
-        readings, blank, offsets = _of_texts([text_of(cell) for cell in unique])
+        texts, zone = _without_zone([text_of(cell) for cell in unique])
+        readings, blank, offsets = _of_texts(texts)
     readings = {name: np.append(values, NAT)[place] for name, values in readings.items()}
     blank = np.append(blank, True)[place]
     chosen, doubtful = _chosen(readings, dayfirst, code)
     out = Dates(readings[chosen], blank)
-    if offsets is not None:
+    if zone:
+        index = pd.DatetimeIndex(out.local).tz_localize(zone, True, "shift_forward")
+        out.zone, out.utc = zone, index.tz_convert("UTC").tz_localize(None).to_numpy()
+    elif offsets is not None:
         out.utc = out.local - np.append(offsets, np.timedelta64(0, "s"))[place]
     if len(readings) > 1 and not blank.all():
         i = int(np.flatnonzero(~blank)[0])
@@ -113,54 +125,63 @@ def _read(series: pd.Series, code: np.ndarray, dayfirst: bool | None) -> tuple[D
     return out, blank
 
 
+def _without_zone(texts: list[str]) -> tuple[list[str], str]:
+    """Texts without the zone that all end with, such as US/Eastern, and that zone."""
+    match = re.search(r"\s([A-Z]\w+/[A-Z]\w+)$", texts[0]) if texts else None
+    if not match or not all(text.endswith(match[0]) for text in texts):
+        return texts, ""
+    try:
+        pd.Timestamp(0, tz=match[1])
+    except Exception:  # no zone is called that
+        return texts, ""
+    return [text[: -len(match[0])] for text in texts], match[1]
+
+
 def of_numbers(values: np.ndarray) -> dict[str, np.ndarray]:
-    """The reading [U] of numbers: dates written as digits if all can be, else time since 1970."""
-    out = np.full(len(values), NAT)
+    """The readings [U] of numbers: dates written as digits if all can be, else time since 1970."""
     with np.errstate(invalid="ignore"):
         whole = np.isfinite(values) & (values >= 0) & (values < 9e18) & (values == np.floor(values))
         fraction = (values > 1e8) & (values < 1e11) & ~whole
     number = np.where(whole, values, 0).astype(np.int64)
-    texts = [str(n) for n in number[whole].tolist()]
-    sizes = {len(text) for text in texts}
-    if len(sizes) == 1 and sizes <= {*WRITTEN}:
-        if sizes == {10}:
-            texts = [text + "00" for text in texts]
-        (written,) = read_texts(
-            [f"{text}-01-01" if sizes == {4} else text for text in texts]
-        ).values()
-        year = written.astype("datetime64[Y]").astype(np.int64) + 1970
-        if not np.isnat(written).any() and (abs(year - 2000) < 200).all():
-            out[whole] = written
-            return {"": out}
-    if sizes == {8}:  # a slip among dates that are written so
-        out[whole] = next(iter(read_texts(texts).values()))
+    since = np.full(len(values), NAT)
     for unit, low, high in UNITS:
         hit = (number >= 10**low) & (number < 10**high)
-        out[hit] = nanoseconds(number[hit].astype(f"datetime64[{unit}]"))
-    out[fraction] = (values[fraction] * 1e6).round().astype(np.int64).astype("datetime64[us]")
-    return {"": out}
+        since[hit] = nanoseconds(number[hit].astype(f"datetime64[{unit}]"))
+    since[fraction] = (values[fraction] * 1e6).round().astype(np.int64).astype("datetime64[us]")
+
+    texts = [str(n) for n in number[whole].tolist()]
+    sizes = {len(text) for text in texts}
+    size = sizes.pop() if len(sizes) == 1 else 0
+    latest = np.datetime64(f"{date.today().year + 2}-01-01")
+    if size == 10 and (since[whole] < latest).all():
+        return {"": since}
+    readings = {}
+    for name, form in WRITTEN.get(size, {}).items():
+        (written,) = read_texts([form.format(text) for text in texts]).values()
+        sound = (written > np.datetime64("1800-01-01")) & (written < np.datetime64("2200-01-01"))
+        if sound.all() and (not name or (written < latest).all()):
+            readings[name] = np.full(len(values), NAT)
+            readings[name][whole] = written
+    if size == 8 and not readings:  # a slip among dates that are written so
+        since[whole] = next(iter(read_texts(texts).values()))
+    return readings or {"": since}
 
 
 def _of_texts(texts: list[str]) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray | None]:
     """Readings [U] of distinct texts, which are missing [U], and offsets from UTC [U], if any."""
     blank = np.array([text.lower() in NO_VALUE for text in texts], dtype=bool)
     given = [plain_text(text) for text, skip in zip(texts, blank, strict=True) if not skip]
-    out = np.full(len(texts), NAT)
     if not given:
-        return {"": out}, blank, None
+        return {"": np.full(len(texts), NAT)}, blank, None
     if all(map(_DIGITS.fullmatch, given)):
         whole = all("." not in text and len(text) < 19 for text in given)
         numbers = np.array([int(t) if whole else min(float(t), 9e18) for t in given])
-        out[~blank] = of_numbers(numbers)[""]
-        return {"": out}, blank, None
+        return _spread(of_numbers(numbers), blank), blank, None
     matches = [OFFSET.search(text) if ":" in text else None for text in given]
     local = [
         text[: m.start()].strip() if m else text for text, m in zip(given, matches, strict=True)
     ]
-    readings = {}
-    for name, values in read_texts(local).items():
-        readings[name] = out.copy()
-        readings[name][~blank] = values
+    readings = _spread(read_texts(local), blank)
     if not any(matches):
         return readings, blank, None
     offsets = np.zeros(len(texts), "timedelta64[s]")
@@ -168,13 +189,25 @@ def _of_texts(texts: list[str]) -> tuple[dict[str, np.ndarray], np.ndarray, np.n
     return readings, blank, offsets
 
 
+def _spread(readings: dict[str, np.ndarray], blank: np.ndarray) -> dict[str, np.ndarray]:
+    """Readings of the texts that are not `blank` [U], as readings of all."""
+    out = {name: np.full(len(blank), NAT) for name in readings}
+    for name, values in readings.items():
+        out[name][~blank] = values
+    return out
+
+
 def _chosen(
     readings: dict[str, np.ndarray], dayfirst: bool | None, code: np.ndarray
 ) -> tuple[str, bool]:
     """The reading of a column that lacks fewest of its days, and whether another is as good."""
     asked = {True: "day first", False: "month first"}.get(dayfirst)
-    if asked in readings or len(readings) == 1:
-        return asked if asked in readings else next(iter(readings)), False
+    if asked and {*readings} & {"day first", "month first"}:
+        if asked not in readings:
+            raise DataError(f"The dates can't all be read {asked}; leave dayfirst out.")
+        return asked, False
+    if len(readings) == 1:
+        return next(iter(readings)), False
     lacking = {name: _lacking(values, code) for name, values in readings.items()}
     best = min(lacking, key=lambda name: lacking[name])
     different = [name for name in readings if (readings[name] != readings[best]).any()]
@@ -187,11 +220,12 @@ def _lacking(dates: np.ndarray, code: np.ndarray) -> float:
     """Share of the days, weeks, months, quarters or years from first to last without a bar."""
     shares = [0.0]
     for symbol in np.unique(code)[:20]:
-        days = np.unique(dates[(code == symbol) & ~np.isnat(dates)].astype("datetime64[D]"))
+        stamps = dates[(code == symbol) & ~np.isnat(dates)]
+        days = np.unique(stamps.astype("datetime64[D]"))
         if len(days) < 3:
             continue
         step = float(np.median(np.diff(days) / DAY))
-        if step >= 4:
+        if step >= 4 and len(stamps) < 2 * len(days):  # bars of hours come on days in a row
             unit = min((7, 30.44, 91.3, 365.25), key=lambda length: abs(np.log(step / length)))
             expected = round((days[-1] - days[0]) / DAY / unit) + 1
         elif ((days.astype(np.int64) + 3) % 7 >= 5).any():  # 1970-01-01 was a Thursday

@@ -32,13 +32,12 @@ NOTATIONS = tuple(
         r"(?P<year>\d{4})[-/. ](?P<month>\d{1,2})[-/. ](?P<day>\d{1,2})",
         r"(?P<year>\d{4})(?P<month>\d{2})(?P<day>\d{2})",
         r"(?P<a>\d{1,2})[-/. ](?P<b>\d{1,2})[-/. ](?P<c>\d{4}|\d{2})",
-        r"(?P<a>\d{2})(?P<b>\d{2})(?P<c>\d{2})",
         r"(?P<day>\d{1,2})(?:st|nd|rd|th)?[-/. ]*(?:de )?"
         + _NAME
         + r"[-/., ]*(?:de )?(?P<year>\d{4}|\d{2})",
         _NAME + r"[-/ ]*(?P<day>\d{1,2})(?:st|nd|rd|th)?[-/, ]+(?P<year>\d{4}|\d{2})",
         r"(?P<year>\d{4})[-/ ]" + _NAME + r"[-/ ](?P<day>\d{1,2})",
-        r"(?P<year>\d{4})[-/.]?(?P<month>\d{2})",
+        r"(?P<year>\d{4})[-/.](?P<month>\d{2})",
         r"(?P<month>\d{1,2})[-/.](?P<year>\d{4})",
         _NAME + r"[-/ ]*(?P<year>\d{4})",
     )

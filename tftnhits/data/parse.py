@@ -13,7 +13,7 @@ from ..errors import DataError, one_line, shown
 from .cells import Numbers, parse_numbers, parse_symbols
 from .columns import name_columns, symbol_column
 from .dates import Dates, parse_dates, settle_zones
-from .names import ADJUSTED, COLUMNS, PRICES, text_of
+from .names import ADJUSTED, COLUMNS, FACTORS, PRICES, normal, text_of
 from .read import Table
 from .report import Report
 
@@ -67,7 +67,12 @@ def parse_table(table: Table, name: str, options: Options, report: Report) -> pd
         spare.remove(place)
         columns["symbol"] = frame.iloc[:, place]
         names, code = parse_symbols(columns["symbol"], frame.index)
-        dates.notes.append(("symbol taken from a column", text_of(frame.columns[place])))
+        label = text_of(frame.columns[place])
+        dates.notes.append(("symbol taken from a column", label))
+        report.doubt(
+            f"Column {shown(label)} is taken for the symbol, since each date comes once for each of "
+            "its values; say columns={'symbol': …} if it is another."
+        )
     zones = settle_zones(dates, code, names)
 
     # numbers
@@ -84,6 +89,11 @@ def parse_table(table: Table, name: str, options: Options, report: Report) -> pd
     _note(bars, table, columns, dates, numbers, report)
     if options.adjusted:
         bars = _adjusted(bars, numbers, report)
+        factors = [frame.iloc[:, i] for i in spare if normal(frame.columns[i]) in FACTORS]
+        if "adjclose" not in columns and any(one.nunique() > 1 for one in factors):
+            report.doubt(
+                "The factors of adjustment in the table are not applied; give adjusted prices."
+            )
     else:
         spare += [places[role] for role in ADJUSTED if role in places]
     if extra := [
@@ -111,6 +121,10 @@ def _dates(columns: dict[str, pd.Series], code: np.ndarray, options: Options) ->
         if not joined.bad.any():
             joined.notes.append(("date and time joined", text_of(columns["time"].name)))
             return joined
+        whole = parse_dates(columns["time"], code, None, options.dayfirst)
+        if not whole.bad.any() and (whole.local.astype("datetime64[D]") == dates.local).all():
+            whole.notes.append(("dates taken from the times", text_of(columns["time"].name)))
+            return whole
     return dates
 
 

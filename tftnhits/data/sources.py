@@ -125,7 +125,7 @@ def _inside(
     elif isinstance(value, Mapping) and depth < DEEPEST:
         described = [one for one in value.values() if isinstance(one, Mapping) and len(one) < 50]
         for one in (*described, value):
-            around = around | {text_of(k): v for k, v in one.items() if not isinstance(v, Mapping)}
+            around = around | {text_of(k): v for k, v in one.items() if _is_plain(v)}
         for name, child in value.items():
             yield from _inside(child, text_of(name), around, depth + 1)
     elif _is_list(value) and depth < DEEPEST and len(value) and isinstance(value[0], Mapping):
@@ -150,6 +150,12 @@ def _of_inside(value: Any, key: str, around: dict[str, Any], symbol: str) -> tup
 
 def _role(label: Any) -> str:
     return (role_of(label) or ("",))[0]
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value is no table: a number or text, or a list of such."""
+    first = value[0] if _is_list(value) and len(value) else value
+    return not isinstance(first, Mapping) and (first is value or not _is_list(first))
 
 
 def _is_list(value: Any) -> bool:

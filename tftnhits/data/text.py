@@ -60,7 +60,8 @@ def read_text(text: str) -> tuple[pd.DataFrame, Layout]:
 
     # where the header and the bars begin
     if not any(len(row) > 3 for row in rows):
-        raise Malformed(f"no line has four cells; it begins with {shown(text.strip())}")
+        begin = shown(text.strip())
+        raise Malformed(f"no line has open, high, low and close in cells; it begins with {begin}")
     first = next((i for i, row in enumerate(rows) if _numeric(row)), len(rows))
     top, tickers = _header(rows[:first])
     begin = first if top is None else max(top, tickers or 0) + 1
