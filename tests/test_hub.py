@@ -72,7 +72,8 @@ def test_rows_without_dates(pipe, shipped, bars):
     same(result, shipped.predict(rows).summary())
     assert len(result["prediction"]) == shipped.horizon
     short = bars < shipped.context
-    assert ("boosting" in result["model_used"]) == short and bool(result["warnings"]) == short
+    assert ("boosting" in result["model_used"]) == short and len(result["warnings"]) == 1 + short
+    assert "no dates" in result["warnings"][-1]
 
 
 def test_frames_and_dicts_with_dates(pipe, shipped):
@@ -108,10 +109,10 @@ def test_options_of_the_call(pipe, shipped):
 def test_what_was_repaired_is_among_the_warnings(pipe):
     rows = [list(row) for row in ROWS]
     rows[5][1], rows[5][2] = rows[5][2], rows[5][1]
-    (warning,) = pipe(rows)["warnings"]
-    assert "swapped" in warning and "row 6" in warning
+    undated, warning = pipe(rows)["warnings"]
+    assert "no dates" in undated and "swapped" in warning and "row 6" in warning
     found = pipe({"A": rows, "B": ROWS})
-    assert found["A"]["warnings"] == [warning] and found["B"]["warnings"] == []
+    assert found["A"]["warnings"] == [undated, warning] and found["B"]["warnings"] == [undated]
 
 
 def test_a_broken_folder_is_our_own_error(pipe, tmp_path):

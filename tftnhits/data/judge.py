@@ -97,6 +97,6 @@ def idle(close: np.ndarray, high: np.ndarray, low: np.ndarray) -> str:
 
 def behind(last: np.ndarray) -> np.ndarray:
     """Which symbols' last bars [S] are much older than the newest."""
-    return (
-        last < np.nanmax(last) - BEHIND if len(last) and not np.isnat(last).all() else last != last
-    )
+    if np.isnat(last).any():
+        return np.zeros(len(last), bool)
+    return last < last.max() - BEHIND

@@ -249,7 +249,7 @@ class _One:
 
     def quantiles(self, panel: Any, rows: np.ndarray) -> np.ndarray:
         """Quantiles [K, H, Q], zero for other symbols' origins."""
-        own = panel.symbol_of(rows) == panel.symbols.index(self.symbol)
+        own = np.asarray(panel.symbols)[panel.symbol_of(rows)] == self.symbol
         out = np.zeros((len(rows), self.horizon, len(self.levels)))
         if own.any():
             out[own] = self.keep(lambda: self.member.quantiles(panel, rows[own]))
@@ -265,7 +265,7 @@ class WhatIf:
 
     def __init__(self, bars: Any = None, model: Any = None):
         self.bars = load_bars("stocks" if bars is None else bars)
-        self.bars.attrs = {}  # pandas copies them at every step
+        self.bars.attrs.pop("repairs")  # pandas copies them at every step
         self.model = model if isinstance(model, Predictor) else Predictor.load(model)
         names = self.bars["symbol"].to_numpy()
         first = np.flatnonzero(np.r_[True, names[1:] != names[:-1]])
@@ -374,6 +374,8 @@ class WhatIf:
             for name, member in self.model.members.items()
         }
         fc = alone.predict(bars, **settings)
+        if symbol in fc.skipped:
+            raise DataError(fc.skipped[symbol])
         _, panel, rows = fc.source
         source = self.model, panel, rows[panel.symbol_of(rows) == panel.symbols.index(symbol)]
         frame, own = (f[f["symbol"] == symbol].reset_index(drop=True) for f in (fc.frame, fc.bars))
