@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from ..errors import shown
 from .calendars import Market, exchange_of, market_of, moved, sessions_ahead
 from .patterns import DAY, midnight, recent, step_of
 from .sessions import ALWAYS, NO_TIME, Sessions, sessions_of
@@ -77,7 +78,7 @@ def timelines(
         dates, zone = stamps[begin : begin + length], zones.get(symbol)
         begin += length
         given = calendar.get(symbol) if isinstance(calendar, Mapping) else None
-        key = dates.tobytes(), zone, exchange_of(symbol), repr(given)
+        key = dates.tobytes(), zone, exchange_of(symbol), shown(given, 200)
         if key not in numbers:
             numbers[key] = len(lines)
             market = market_of(pd.DatetimeIndex(dates), symbol, calendar, zone)
