@@ -14,8 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tftnhits.data.bars import load_bars, repairs
-from tftnhits.data.bars import validate_bars
+from tftnhits.data.bars import load_bars, repairs, validate_bars
 from tftnhits.data.names import COLUMNS
 from tftnhits.errors import DataError
 

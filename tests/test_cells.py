@@ -77,17 +77,15 @@ def test_three_decimals_after_a_comma_are_no_thousands_where_they_need_not_be():
 
 
 def test_where_nothing_tells_the_result_says_so():
-    one = 'date,open,high,low,close\n2020-01-02,"1,474","1,480","1,470","1,475"\n2020-01-03,"1,475","1,481","1,471","1,476"\n'
+    rows = [
+        ["date", "open", "high", "low", "close"],
+        ["2020-01-02", "1,474", "1,480", "1,470", "1,475"],
+        ["2020-01-03", "1,475", "1,481", "1,471", "1,476"],
+    ]
+    one = "".join(",".join(f'"{cell}"' for cell in row) + "\n" for row in rows)
     read = load_bars(io.StringIO(one))
     assert read["close"][0] == 1475 and "decimal=','" in read.attrs["doubts"]["all"][0]
-    read = load_bars(
-        io.StringIO(
-            one.replace('",', '";')
-            .replace("2020-01-02,", "2020-01-02;")
-            .replace("2020-01-03,", "2020-01-03;")
-            .replace("date,open,high,low,close", "date;open;high;low;close")
-        )
-    )
+    read = load_bars(io.StringIO("".join(";".join(row) + "\n" for row in rows)))
     assert read["close"][0] == 1.475 and "decimal='.'" in read.attrs["doubts"]["all"][0]
     assert not load_bars(io.StringIO(one), decimal=",").attrs["doubts"]
     # what stands beside it without a mark is of the same size

@@ -17,7 +17,7 @@ from tftnhits.data.bars import load_bars, repairs
 from tftnhits.data.names import COLUMNS, PRICES, SYNONYMS, normal
 from tftnhits.errors import DataError, TftnhitsError
 
-MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
+MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 
 
 def bars_of(symbols=("ACME",), freq="B", size=80, price=1.0, digits=2):

@@ -11,9 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tftnhits.data.bars import load_bars, repairs
+from tftnhits.data.bars import load_bars, repairs, validate_bars
 from tftnhits.data.cells import MAX_SYMBOL
-from tftnhits.data.bars import validate_bars
 from tftnhits.data.names import COLUMNS, PRICES
 from tftnhits.data.repair import MAX_RUN
 from tftnhits.errors import DataError, TftnhitsError

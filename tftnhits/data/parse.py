@@ -55,24 +55,12 @@ def parse_table(table: Table, name: str, options: Options, report: Report) -> pd
     spare = [i for i in range(frame.shape[1]) if i not in places.values()]
 
     # symbols, dates and zones
-    if "symbol" in columns:
-        names, code = parse_symbols(columns["symbol"], frame.index)
-    else:
-        title = pd.Series([options.symbol or name], dtype=object)
-        names, _ = parse_symbols(title, frame.index[:1])
-        code = np.zeros(len(frame), np.int64)
+    names, code = _symbols(columns, frame.index, options.symbol or name)
     dates = _dates(columns, code, options)
-    unnamed = "symbol" not in columns and "date" in columns
-    if unnamed and (place := symbol_column(frame, spare, dates.local)) is not None:
-        spare.remove(place)
-        columns["symbol"] = frame.iloc[:, place]
-        names, code = parse_symbols(columns["symbol"], frame.index)
-        label = text_of(frame.columns[place])
-        dates.notes.append(("symbol taken from a column", label))
-        report.doubt(
-            f"Column {shown(label)} is taken for the symbol, since each date comes once for each of "
-            "its values; say columns={'symbol': …} if it is another."
-        )
+    if "symbol" not in columns and _find_symbol(frame, columns, spare, dates):
+        names, code = _symbols(columns, frame.index, name)
+    zones = settle_zones(dates, code, names)
+
     zones = settle_zones(dates, code, names)
 
     # numbers
@@ -102,6 +90,33 @@ def parse_table(table: Table, name: str, options: Options, report: Report) -> pd
         report.note("extra column ignored", len(extra), ", ".join(extra[:5]))
     report.zones |= {names[i]: zones[names[i]] for i in bars["code"].unique() if names[i] in zones}
     return bars.assign(symbol=np.asarray(names, object)[bars["code"]])
+
+
+def _symbols(
+    columns: dict[str, pd.Series], rows: pd.Index, name: str
+) -> tuple[list[str], np.ndarray]:
+    """Symbols by number, and each row's; all are `name` where no column names them."""
+    if "symbol" in columns:
+        return parse_symbols(columns["symbol"], rows)
+    names, _ = parse_symbols(pd.Series([name], dtype=object), rows[:1])
+    return names, np.zeros(len(rows), np.int64)
+
+
+def _find_symbol(
+    frame: pd.DataFrame, columns: dict[str, pd.Series], spare: list[int], dates: Dates
+) -> bool:
+    """Takes a column among the `spare` ones for the symbol, if dates come twice without one."""
+    if "date" not in columns or (place := symbol_column(frame, spare, dates.local)) is None:
+        return False
+    spare.remove(place)
+    columns["symbol"] = frame.iloc[:, place]
+    label = text_of(frame.columns[place])
+    dates.notes.append(("symbol taken from a column", label))
+    dates.doubt = dates.doubt or (
+        f"Column {shown(label)} is taken for the symbol, since each date comes once for each of its "
+        "values; say columns={'symbol': …} if it is another."
+    )
+    return True
 
 
 def _dates(columns: dict[str, pd.Series], code: np.ndarray, options: Options) -> Dates:

@@ -349,8 +349,7 @@ class WhatIf:
         """The last KEEP bars of every symbol up to the date of the symbol's bar number `at`."""
         return self._keep("cut", (symbol, at), lambda: self.bars.iloc[self._rows(symbol, at)].reset_index(drop=True))
 
-    def _calendar(self, symbol: str, at: int) -> dict[str, str | None]:
-        """The symbol's calendar, so that it stays the same under a shock."""
+    def _calendar(self, symbol: str, at: int) -> dict[str, str | None]:  # one with a shock and without
         begin, zone = self.span[symbol][0], self.bars.attrs.get("zones", {}).get(symbol)
         times = pd.DatetimeIndex(self.date[begin + max(at + 1 - KEEP, 0) : begin + at + 1])
         return self._keep("calendar", (symbol, at), lambda: {symbol: calendar_of(times, symbol, zone=zone)})
