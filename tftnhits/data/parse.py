@@ -113,8 +113,8 @@ def _find_symbol(
     label = text_of(frame.columns[place])
     dates.notes.append(("symbol taken from a column", label))
     dates.doubt = dates.doubt or (
-        f"Column {shown(label)} is taken for the symbol, since each date comes once for each of its "
-        "values; say columns={'symbol': …} if it is another."
+        f"Column {shown(label)} is taken for the symbol, since each date comes once for each of "
+        "its values; say columns={'symbol': …} if it is another."
     )
     return True
 
