@@ -40,6 +40,7 @@ def test_it_is_left_out_with_its_reason_and_the_rest_is_answered(predictor, kind
     assert [*forecast.model_used] == [*GOOD] == forecast.frame["symbol"].unique().tolist()
     assert [*forecast.skipped] == ["Z"] and word in forecast.skipped["Z"] and one_sentence(forecast.skipped["Z"])
     assert forecast.warnings["Z"] == [forecast.skipped["Z"]]
+    assert all(one["warnings"] == [forecast.skipped["Z"]] for one in forecast.summary())
     alone = predictor.predict(made_bars(GOOD, 300))
     pd.testing.assert_frame_equal(forecast.frame, alone.frame)
     assert "Z" in repr(forecast)

@@ -264,4 +264,6 @@ def _digest(bars: pd.DataFrame) -> str:
     """A hash of validated bars."""
     numbers = bars[["open", "high", "low", "close", "volume"]].to_numpy(float)
     dates = bars["date"].to_numpy("datetime64[ns]").view(np.int64)
-    return sha256("\0".join(bars["symbol"]).encode() + dates.tobytes() + np.nan_to_num(numbers).tobytes())[:16]
+    zones = repr(sorted(bars.attrs.get("zones", {}).items())).encode()
+    symbols = "\0".join(bars["symbol"]).encode()
+    return sha256(symbols + zones + dates.tobytes() + np.nan_to_num(numbers).tobytes())[:16]

@@ -54,7 +54,7 @@ class Forecast:
         """The last origin's forecast as plain values; a list of them for several symbols.
 
         Keys: symbol, origin, prediction (median price a step), interval (level, lower, upper, coverage),
-        confidence (the interval's nominal level), model_used, warnings.
+        confidence (the interval's nominal level), model_used, warnings (why other symbols were left out among them).
         """
         out = [self._summary(str(name), part) for name, part in self.frame.groupby("symbol", sort=False)]
         return out[0] if len(out) == 1 else out
@@ -73,7 +73,7 @@ class Forecast:
             "interval": interval,
             "confidence": self.confidence,
             "model_used": self.model_used[symbol],
-            "warnings": list(self.warnings[symbol]),
+            "warnings": [*self.warnings[symbol], *self.skipped.values()],
         }
 
     def plot(self, symbol: str | None = None, history: int = 60, interactive: bool = False) -> Any:
