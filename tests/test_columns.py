@@ -73,6 +73,26 @@ def test_date_and_time_in_two_columns_are_joined():
         assert inferred(read)["date and time joined"] == "<TIME>"
 
 
+def test_a_word_that_all_prices_share_is_no_part_of_their_names():
+    bars = bars_of()
+    for form in ("AAPL.{}", "{}_bid", "Day {}"):
+        named = bars.rename(columns={name: form.format(name.title()) for name in PRICES})
+        same(load_bars(named), bars)
+
+
+def test_hours_are_no_symbols():
+    bars = bars_of(freq="h")
+    table = bars.assign(hour=bars["date"].dt.hour, date=bars["date"].dt.normalize()).drop(columns="symbol")
+    refuses(table, "second bar for one date")
+    both = pd.concat([bars_of().assign(whose=name, symbol="X") for name in ("mine", "yours")]).drop(columns="symbol")
+    read = load_bars(both)
+    assert read["symbol"].unique().tolist() == ["mine", "yours"] and "'whose'" in read.attrs["doubts"]["all"][0]
+
+
+def test_one_column_is_not_two():
+    refuses(bars_of(), "two roles", columns={"open": "open", "close": "open"})
+
+
 def test_columns_of_crypto_exchanges():
     bars = bars_of(("BTC/USDT",))
     head = "Unix,Date,Symbol,Open,High,Low,Close,Volume USDT,Volume BTC,tradecount\n"
@@ -123,6 +143,7 @@ def test_ticks_options_and_a_column_a_symbol():
     refuses(wide, "a column a symbol", "open")
     chain = pd.DataFrame({"strike": [90.0, 100.0], "expiration": "2020-01-17", "bid": 1.0, "ask": 1.1, "last": 1.0})
     refuses(chain, "option chain")
+    refuses(bars_of().assign(strike=100.0), "option chain")
     refuses(bars_of().drop(columns=["open", "low"]), "Missing column open, low")
 
 

@@ -11,6 +11,7 @@ from test_read import bars_of, inferred, lines, prices, refuses, same
 import tftnhits as tn
 from tftnhits.data.bars import load_bars
 from tftnhits.data.dates import parse_dates
+from tftnhits.errors import DataError
 
 DAYS = pd.bdate_range("2020-01-02", periods=40)
 
@@ -84,6 +85,37 @@ def test_where_both_readings_are_regular_the_result_says_so():
     assert "month first" in bars.attrs["doubts"]["all"][0]
     other = load_bars(io.StringIO(text), dayfirst=True)
     assert other["date"][1] == pd.Timestamp("2020-02-01") and not other.attrs["doubts"]
+
+
+def test_two_digits_of_a_year_are_of_the_past():
+    for first in ("1955-01-03", "1990-01-03", "2019-01-03"):
+        days = pd.bdate_range(first, periods=60)
+        for form in ("%d/%m/%y", "%d-%b-%y", "%m/%d/%y"):
+            assert (read(days.strftime(form)).local == days.to_numpy()).all()
+
+
+def test_hours_of_few_days_tell_the_month():
+    hours = pd.date_range("2020-03-02", periods=240, freq="h")  # days 2 to 11
+    for form in ("%d/%m/%Y %H:%M", "%m/%d/%Y %H:%M"):
+        assert (read(hours.strftime(form)).local == hours.to_numpy()).all()
+    days = parse_dates(pd.Series(hours.strftime("%d/%m/%y")), np.zeros(240, int), pd.Series(hours.strftime("%H:%M")))
+    assert (days.local == hours.to_numpy()).all()
+
+
+def test_zones_at_the_end_of_a_text():
+    hours = pd.date_range("2020-03-02 10:00", periods=60, freq="h")
+    for form, zone in (
+        ("%Y%m%dT%H%M%SZ", ""),
+        ("%Y%m%d %H:%M:%S US/Eastern", "US/Eastern"),
+        ("%Y-%m-%dT%H:%M+0100", ""),
+    ):
+        dates = read(hours.strftime(form))
+        assert (dates.local == hours.to_numpy()).all() and dates.utc is not None and dates.zone == zone
+
+
+def test_a_reading_that_is_asked_for_and_impossible_is_refused():
+    with pytest.raises(DataError, match="month first"):
+        read(["13/01/2020", "14/01/2020"], dayfirst=False)
 
 
 @pytest.mark.parametrize("cell", ["soon", "5", "2020-13-45", "0001-01-01", "9999-12-31", "2020-01-02 25:61"])

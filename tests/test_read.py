@@ -145,6 +145,25 @@ def test_lines_around_the_table_are_skipped_and_noted():
     refuses("\n".join([*plain[:5], "2020-01-01,5,5", *plain[5:]]), "row 5 has 3 cells", "mend")
 
 
+def test_rows_without_prices_between_units_and_dividends():
+    bars = bars_of()
+    rows = bars.drop(columns="symbol").to_csv(index=False).splitlines()
+    text = [
+        rows[0],
+        ",USD,USD,USD,USD,shares",
+        *rows[1:40],
+        "2015-02-27,0.82 Dividend,,,,",
+        "2015-02-28,,,,,",
+        *rows[40:],
+    ]
+    read = load_bars(io.StringIO("\n".join([*text, "Total,,,,,123456"])))
+    same(read, bars, symbol=False)
+    assert {"dividend or split between the rows skipped", "row without prices removed"} <= {*inferred(read)}
+    spaced = "\n".join(" ".join(line.split(",")) for line in rows)
+    same(load_bars(io.StringIO(spaced)), bars, symbol=False)
+    refuses("<!DOCTYPE html><html><body>404</body></html>", "web page")
+
+
 def test_a_line_without_end_and_a_header_of_thousands_are_refused_at_once():
     begin = time.process_time()
     refuses("date,open,high,low,close\n" + "1" * 2_000_000, "line of 2000000 characters")
@@ -178,6 +197,25 @@ def test_no_header_time_and_prices(unit):
             read = load_bars(io.StringIO(shown))
             same(read, bars, symbol=False)
             assert "columns told by what they hold" in inferred(read)
+
+
+def test_no_header_prices_are_told_by_their_size():
+    bars = continuous(bars_of(freq="h"))
+    stamp = lambda r: f"{r.date:%Y-%m-%d %H:%M:%S}"  # noqa: E731
+    forms = {
+        "volume first": lambda r: f"{stamp(r)},{r.volume},{prices(r)}",
+        "mean price": lambda r: f"{stamp(r)},{prices(r)},{(r.high + r.low) / 2 + 0.01 * (r.Index % 7)},{r.volume},12",
+        "two volumes": lambda r: f"{stamp(r)},{r.volume * 50},{r.close},{r.high},{r.low},{r.open},{r.volume}",
+    }
+    for name, form in forms.items():
+        read = load_bars(io.StringIO(lines(bars, form)))
+        same(read, bars, symbol=False, volume=name != "two volumes")
+    ratio = np.where(np.arange(80) < 50, 1 / 7, 1.0)
+    raw = bars.assign(**{name: bars[name] / ratio for name in PRICES}, adjusted=bars["close"])
+    read = load_bars(io.StringIO(lines(raw, lambda r: f"{stamp(r)},{prices(r)},{r.adjusted},{r.volume}")))
+    np.testing.assert_allclose(read[list(PRICES)], bars[list(PRICES)], rtol=1e-9)
+    wide = lines(bars, lambda r: f"{r.date:%Y-%m-%d %H:%M},{r.close},{r.close * 1.5},{r.close * 2},{r.close * 1.2}")
+    refuses(wide, "no header", "several symbols")
 
 
 def test_no_header_dates_and_times_in_columns():
@@ -250,6 +288,18 @@ def test_json_in_many_shapes(tmp_path):
     same(load_bars(path), bars)
     path.write_text(json.dumps(records)[:-50])
     refuses(path, "damaged JSON")
+
+
+def test_json_of_several_symbols():
+    bars = bars_of(("AAA", "BBB"))
+    parts = {}
+    for name, part in bars.groupby("symbol"):
+        parts[name] = part.drop(columns="symbol").assign(date=part["date"].astype(str)).to_dict("records")
+    listed = [{"symbol": name, "bars": rows} for name, rows in parts.items()]
+    for shape in (parts, {"bars": parts}, {"data": parts, "next": None}, {"result": listed, "status": "ok"}):
+        same(load_bars(io.StringIO(json.dumps(shape))), bars)
+    for nothing in ({"s": "no_data"}, {"code": -1121, "msg": "Invalid symbol."}, {"Note": "Call us less often."}):
+        refuses(json.dumps(nothing), "no table of bars")
 
 
 def test_frames_of_other_libraries():

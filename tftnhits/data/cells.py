@@ -82,9 +82,10 @@ def parse_symbols(series: pd.Series, rows: np.ndarray) -> tuple[list[str], np.nd
                 raise _no_symbol(row, name)
     code, unique = distinct(series, "Column symbol", "text; give one name a row")
     cleaned = [_QUOTED.sub(r"\1\2", text_of(name)) for name in unique]
-    blank = np.array(
-        [not name for name in cleaned] + [True]
-    )  # the last answers for code -1: missing
+    if all(re.fullmatch(r"\d+\.0", name) for name in cleaned):
+        cleaned = [name[:-2] for name in cleaned]  # 600036.0 is a code
+    # the last one answers for code -1, which stands for missing cells
+    blank = np.array([not name for name in cleaned] + [True])
     if (bad := np.flatnonzero(blank[code])).size:
         raise DataError(f"Row {rows[bad[0]]} has no symbol; fill the column symbol in every row.")
     names = sorted(set(cleaned))
@@ -124,9 +125,7 @@ class Numbers:
     """Columns of numbers, how they were written, and the cells that are none."""
 
     values: dict[str, np.ndarray] = field(default_factory=dict)  # float64 [R], NaN where missing
-    text: dict[str, np.ndarray] = field(
-        default_factory=dict
-    )  # [R] numbers that were written as text
+    text: dict[str, np.ndarray] = field(default_factory=dict)  # [R] numbers written as text
     bad: dict[str, np.ndarray] = field(default_factory=dict)  # [R] cells that are no numbers
     decimal: str = "."  # the mark that was read
     doubt: str = ""  # a sentence where it could as well be the other
@@ -184,13 +183,13 @@ def _read_plain(texts: dict[str, np.ndarray], out: Numbers, decimal: str | None)
             if "." in everything or decimal == "." or not (behind - {3} or decimal == ","):
                 return False
             columns = {n: [cell.replace(",", ".") for cell in c] for n, c in columns.items()}
-            out.decimal = ","
         elif decimal == "," and "." in everything:
             return False
         for name, cells in columns.items():
             out.values[name] = np.array(cells, dtype=object).astype(np.float64)
     except (ValueError, TypeError, OverflowError):
         return False
+    out.decimal = "," if "," in everything else "."
     return True
 
 

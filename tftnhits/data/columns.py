@@ -193,11 +193,13 @@ def _by_shape(table: Table) -> dict[str, int]:
     found = _price_order(prices, "date" in roles)
     roles |= {name: free[first + i] for name, i in found.items()}
     close, rest = values[roles["close"]], free[first + 4 :] or free[:first]
-    if len(rest) > 1 and _alike([close, values[rest[0]]]) and not _alike([close, values[rest[1]]]):
-        fifth = rest.pop(0)  # an adjusted close, which moves as the close does, or a mean price
-        moves = [np.diff(np.log(np.abs(values[i]) + 1e-12)) for i in (roles["close"], fifth)]
+    if len(rest) > 1:  # a fifth that moves as the close does is adjusted, one of its size a mean
+        fifth = values[rest[0]]
+        moves = [np.diff(np.log(np.abs(one) + 1e-12)) for one in (close, fifth)]
         if np.nanmedian(abs(moves[0] - moves[1])) < 0.1 * np.nanmedian(abs(moves[0])) + 1e-9:
-            roles["adjclose"] = fifth
+            roles["adjclose"] = rest.pop(0)
+        elif _alike([close, fifth]) and not _alike([close, values[rest[1]]]):
+            rest = rest[1:]
     if rest:
         roles["volume"] = rest[0]
 

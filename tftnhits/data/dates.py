@@ -31,6 +31,7 @@ SEASONAL = (
 )
 REGULAR = 0.05  # share of its days, weeks or months that a regular series may lack
 FEW = 8  # dates with fewer don't prove which number is the month
+_CLOCKED = re.compile(r"\d[T ]\d|:")  # 2020-01-02 ends in no offset
 _DIGITS = re.compile(r"[+-]?\d+(\.0*)?|\d{9,10}\.\d+|\d\.\d+[eE]\+?\d+")
 
 
@@ -177,10 +178,9 @@ def _of_texts(texts: list[str]) -> tuple[dict[str, np.ndarray], np.ndarray, np.n
         whole = all("." not in text and len(text) < 19 for text in given)
         numbers = np.array([int(t) if whole else min(float(t), 9e18) for t in given])
         return _spread(of_numbers(numbers), blank), blank, None
-    matches = [OFFSET.search(text) if ":" in text else None for text in given]
-    local = [
-        text[: m.start()].strip() if m else text for text, m in zip(given, matches, strict=True)
-    ]
+    matches = [OFFSET.search(text[-14:]) if _CLOCKED.search(text) else None for text in given]
+    sizes = [len(match[0]) if match else 0 for match in matches]
+    local = [text[: len(text) - size].strip() for text, size in zip(given, sizes, strict=True)]
     readings = _spread(read_texts(local), blank)
     if not any(matches):
         return readings, blank, None

@@ -183,9 +183,8 @@ def check_gaps(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
     if not gap.any():
         return bars
     place = np.arange(len(gap))
-    since = np.maximum.accumulate(
-        np.where(gap & ~starts(bars), -1, place)
-    )  # last that breaks the run
+    breaks = np.where(gap & ~starts(bars), -1, place)
+    since = np.maximum.accumulate(breaks)  # the last row before that is not of the run
     begin = np.where(gap[since], since, since + 1)
     run = np.where(gap, place - begin + 1, 0)
     ends = np.append((run[1:] <= run[:-1]), True)
