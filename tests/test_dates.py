@@ -138,7 +138,8 @@ def test_the_hour_that_comes_twice_is_two_bars():
         frame = load_bars(local)
         csv = load_bars(io.StringIO(local.rename_axis("Datetime").to_csv()))
         assert len(frame) == len(hours) == len(csv)
-        if frame.attrs["zones"]["series"] == "UTC":
+        if zone != "Australia/Lord_Howe":  # whose clocks went forward earlier
+            assert frame.attrs["zones"] == csv.attrs["zones"] == {"series": "UTC"}
             assert (frame["date"].to_numpy() == hours.tz_localize(None).to_numpy()).all()
             assert "mixed time zones turned into UTC" in inferred(frame)
         pd.testing.assert_frame_equal(frame, csv)

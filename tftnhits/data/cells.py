@@ -26,6 +26,7 @@ NO_VALUE = {
     "n/a",
     "n.a.",
     "#n/a",
+    "#n/a n/a",
     "nan",
     "nat",
     "null",

@@ -18,6 +18,7 @@ SAMPLE = 1_000  # rows by which a column without a name is told
 ORDERED = 0.95  # share of rows in which the high must be the highest and the low the lowest
 ALIKE = 3.0  # times by which the typical values of four prices may differ
 WIDE = 8.0  # times the usual move that a bar's range can't be
+CLOCKS = {"hour", "minute", "second", "session", "slot", "bar", "barindex", "weekday"}
 TICKS = {"price", "bid", "ask", "size", "qty", "quantity", "side", "lastsize", "tradeid", "bidsize"}
 
 
@@ -156,6 +157,7 @@ def symbol_column(frame: pd.DataFrame, places: list[int], dates: np.ndarray) -> 
         names = frame.iloc[:, place].map(text_of)
         count = names.nunique()
         short = names.str.fullmatch(r"[\d.]{0,3}|.*\..*\d").all()  # hours, numbers with decimals
+        short |= normal(frame.columns[place]) in CLOCKS
         stamps = pd.DataFrame({"name": names.to_numpy(), "date": dates})
         if 2 <= count < fewest and not short and not stamps.duplicated().any():
             best, fewest = place, count
@@ -276,6 +278,7 @@ def _price_order(values: np.ndarray, dated: bool) -> dict[str, int]:
     first, second = (i for i in range(4) if i not in (high, low))
     # a bar opens near where the one before closed
     near = np.median(abs(values[first, 1:] - values[second, :-1])) if dated else 0.0
-    if near and np.median(abs(values[second, 1:] - values[first, :-1])) < 0.5 * near:
+    other = np.median(abs(values[second, 1:] - values[first, :-1]))
+    if other < (0.5 if (high, low) != (1, 2) else 0.25) * near:
         first, second = second, first
     return {"open": first, "high": high, "low": low, "close": second}

@@ -61,8 +61,6 @@ def parse_table(table: Table, name: str, options: Options, report: Report) -> pd
         names, code = _symbols(columns, frame.index, name)
     zones = settle_zones(dates, code, names)
 
-    zones = settle_zones(dates, code, names)
-
     # numbers
     wanted = {role: columns[role] for role in (*COLUMNS[2:], *ADJUSTED) if role in columns}
     numbers = parse_numbers(wanted, options.decimal, table.comma, table.plain)
