@@ -195,7 +195,9 @@ def _by_shape(table: Table) -> dict[str, int]:
     found = _price_order(prices, "date" in roles)
     roles |= {name: free[first + i] for name, i in found.items()}
     close, rest = values[roles["close"]], free[first + 4 :] or free[:first]
-    if len(rest) > 1:  # a fifth that moves as the close does is adjusted, one of its size a mean
+    if (
+        len(rest) > 1 and len(close) > 2
+    ):  # a fifth that moves as the close does is adjusted, one of its size a mean
         fifth = values[rest[0]]
         moves = [np.diff(np.log(np.abs(one) + 1e-12)) for one in (close, fifth)]
         if np.nanmedian(abs(moves[0] - moves[1])) < 0.1 * np.nanmedian(abs(moves[0])) + 1e-9:
@@ -276,9 +278,9 @@ def _price_order(values: np.ndarray, dated: bool) -> dict[str, int]:
     if share(1, 2) >= ORDERED or share(high, low) < ORDERED or values.shape[1] < 2:
         high, low = 1, 2
     first, second = (i for i in range(4) if i not in (high, low))
-    # a bar opens near where the one before closed
-    near = np.median(abs(values[first, 1:] - values[second, :-1])) if dated else 0.0
-    other = np.median(abs(values[second, 1:] - values[first, :-1]))
-    if other < (0.5 if (high, low) != (1, 2) else 0.25) * near:
-        first, second = second, first
+    if dated and values.shape[1] > 2:  # a bar opens near where the one before closed
+        near = np.nanmedian(abs(values[first, 1:] - values[second, :-1]))
+        other = np.nanmedian(abs(values[second, 1:] - values[first, :-1]))
+        if other < (0.5 if (high, low) != (1, 2) else 0.25) * near:
+            first, second = second, first
     return {"open": first, "high": high, "low": low, "close": second}
