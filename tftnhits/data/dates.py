@@ -12,7 +12,15 @@ import pandas as pd
 from ..errors import DataError
 from .cells import NO_VALUE, distinct, missing
 from .names import text_of
-from .notations import NAT, OFFSET, nanoseconds, plain_text, read_texts, shift_of
+from .notations import (
+    NAT,
+    OFFSET,
+    iso_dates,
+    nanoseconds,
+    plain_text,
+    read_texts,
+    shift_of,
+)
 
 DAY = np.timedelta64(1, "D")
 UNITS = (("s", 8, 11), ("ms", 11, 14), ("us", 14, 17), ("ns", 17, 19))  # powers of ten, since 1970
@@ -171,9 +179,12 @@ def of_numbers(values: np.ndarray) -> dict[str, np.ndarray]:
 def _of_texts(texts: list[str]) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray | None]:
     """Readings [U] of distinct texts, which are missing [U], and offsets from UTC [U], if any."""
     blank = np.array([text.lower() in NO_VALUE for text in texts], dtype=bool)
-    given = [plain_text(text) for text, skip in zip(texts, blank, strict=True) if not skip]
+    given = [text for text, skip in zip(texts, blank, strict=True) if not skip]
     if not given:
         return {"": np.full(len(texts), NAT)}, blank, None
+    if (iso := iso_dates(given)) is not None:
+        return _spread({"": iso}, blank), blank, None
+    given = list(map(plain_text, given))
     if all(map(_DIGITS.fullmatch, given)):
         whole = all("." not in text and len(text) < 19 for text in given)
         numbers = np.array([int(t) if whole else min(float(t), 9e18) for t in given])

@@ -50,8 +50,11 @@ _DAY_AND_CLOCK = re.compile(
 
 def plain_text(text: str) -> str:
     """2020年01月02日 as 2020-01-02, and digits and signs of full width as plain ones."""
-    text = re.sub(r"\s*\([^)]*\)$", "", text[:80].strip(" '"))
-    text = re.sub(r"(?<=\d[-/.])\s+(?=\d)", "", text)
+    text = text[:80].strip(" '")
+    if "(" in text:
+        text = re.sub(r"\s*\([^)]*\)$", "", text)
+    if " " in text:
+        text = re.sub(r"(?<=\d[-/.])\s+(?=\d)", "", text)
     if text.isascii():
         return text
     text = unicodedata.normalize("NFKC", text)
@@ -70,21 +73,29 @@ def shift_of(offset: str) -> int:
     return -seconds if match[1] == "-" else seconds
 
 
+def iso_dates(texts: list[str]) -> np.ndarray | None:
+    """Texts that are all as ISO 8601 has them, without offsets, as datetime64[ns] [G]."""
+    if texts[0].isdigit() or min(map(len, texts)) < 8:
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of pandas, about mixed zones
+        try:
+            dates = pd.to_datetime(pd.Series(texts, dtype=object), format="ISO8601")
+        except (ValueError, TypeError, OverflowError):
+            return None
+    if isinstance(dates.dtype, np.dtype) and dates.dtype.kind == "M":
+        return nanoseconds(dates.to_numpy())
+    return None
+
+
 def read_texts(texts: list[str]) -> dict[str, np.ndarray]:
     """The readings of texts without offsets: datetime64[ns] [G] by name, NaT where unreadable.
 
     One reading, called "", or several where 01/02/03 can be meant in several orders. If no notation
     fits all texts, the one that fits most.
     """
-    if all(len(text) > 7 for text in texts) and not texts[0].isdigit():
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            try:
-                iso = pd.to_datetime(pd.Series(texts, dtype=object), format="ISO8601")
-            except (ValueError, TypeError, OverflowError):
-                iso = None
-        if iso is not None and isinstance(iso.dtype, np.dtype) and iso.dtype.kind == "M":
-            return {"": nanoseconds(iso.to_numpy())}
+    if (iso := iso_dates(texts)) is not None:
+        return {"": iso}
 
     # days and clocks repeat: each is read once
     parts = [_DAY_AND_CLOCK.fullmatch(text) for text in texts]
