@@ -195,13 +195,13 @@ def _validated(tables: list[tuple[str, Table]], options: Options, report: Report
         raise DataError(next(iter(report.skipped.values())))
 
     # one code a symbol over all tables
-    bars = parts[0] if len(parts) == 1 else pd.concat(parts, ignore_index=True)
+    bars = parts[0]
     if len(parts) > 1:
-        code, names = pd.factorize(bars.pop("symbol"), sort=True)
+        bars = pd.concat(parts, ignore_index=True)
+        bars["code"], names = pd.factorize(bars.pop("symbol"), sort=True)
         report.names = names.tolist()
-        bars["code"] = code
-    for judge in (refuse_section, refuse_mislabelled):
-        judge(bars, report)
+    refuse_section(bars)
+    refuse_mislabelled(bars)
     bars = repair(bars, report)
     suspect_splits(bars, report)
     return bars

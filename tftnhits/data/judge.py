@@ -21,7 +21,7 @@ IDLE = 10  # bars without any move that say that a symbol is halted
 BEHIND = np.timedelta64(10, "D")  # a last bar this much older than the newest is stale
 
 
-def refuse_section(bars: pd.DataFrame, report: Report, column: str = "symbol") -> None:
+def refuse_section(bars: pd.DataFrame) -> None:
     """Raises DataError on a cross-section: about as many symbols as rows."""
     count = len(np.unique(bars["code"]))
     if count < SECTION or count < 0.9 * len(bars):
@@ -32,12 +32,12 @@ def refuse_section(bars: pd.DataFrame, report: Report, column: str = "symbol") -
             "give the days of each symbol one below the other."
         )
     raise DataError(
-        f"Column {column} has another value in nearly every row, so it names no symbol; leave it "
+        "Column symbol has another value in nearly every row, so it names no symbol; leave it "
         "out, or say columns={'symbol': …}."
     )
 
 
-def refuse_mislabelled(bars: pd.DataFrame, report: Report) -> None:
+def refuse_mislabelled(bars: pd.DataFrame) -> None:
     """Raises DataError where high and low, or open and close, can't be what they are called."""
     opening, high, low, close = (bars[name].to_numpy() for name in PRICES)
     crossed = high < low

@@ -16,17 +16,9 @@ PRICE_RANGE = (1e-12, 1e15)
 
 
 def repair(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
-    """Bars that went through all rules, sorted by symbol and date.
+    """Bars (code, row, date, five columns of numbers) after all rules, by symbol and date.
 
-    Parameters
-    ----------
-    bars : code, row, date and the five columns of numbers, [R] each, NaN and NaT where missing
-    report : takes what is repaired; its `names` tell the symbols of the codes
-
-    Raises
-    ------
-    DataError
-        On what can't be repaired, where the report is strict or no symbol would be left.
+    Raises DataError on what can't be repaired, if the report is strict or no symbol is left.
     """
     for rule in RULES:
         bars = rule(bars, report)
@@ -46,11 +38,12 @@ def order(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
         return bars
     falls = np.bincount(code[1:][falling], minlength=len(report.names)) > 0
     rises = np.bincount(code[1:][within & (steps > np.timedelta64(0))], minlength=len(falls)) > 0
-    for mask, kind in (
-        (falls & ~rises, "descending dates reversed"),
-        (falls & rises, "rows sorted by date"),
-    ):
-        report.mark(bars, mask[code], kind, lambda i: f"{when(bars, i)} came first")
+
+    def example(i: int) -> str:
+        return f"{when(bars, i)} came first"
+
+    report.mark(bars, (falls & ~rises)[code], "descending dates reversed", example)
+    report.mark(bars, (falls & rises)[code], "rows sorted by date", example)
     return bars.iloc[np.lexsort((date, code))]
 
 
@@ -182,17 +175,14 @@ def check_gaps(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
     gap = np.isnan(bars["close"].to_numpy())
     if not gap.any():
         return bars
-    place = np.arange(len(gap))
-    breaks = np.where(gap & ~starts(bars), -1, place)
-    since = np.maximum.accumulate(breaks)  # the last row before that is not of the run
-    begin = np.where(gap[since], since, since + 1)
-    run = np.where(gap, place - begin + 1, 0)
-    ends = np.append((run[1:] <= run[:-1]), True)
+    stretch = np.cumsum(~gap | starts(bars))  # one begins at each close, and with each symbol
+    run = pd.Series(gap).groupby(stretch).cumsum().to_numpy()
+    ends = np.append(run[1:] <= run[:-1], True)
 
     def sentence(i: int) -> str:
         return (
             f"{report.names[bars['code'].iloc[i]]} has no close in {run[i]} bars in a row, from "
-            f"{when(bars, begin[i])} to {when(bars, i)}; fill or drop them."
+            f"{when(bars, i - run[i] + 1)} to {when(bars, i)}; fill or drop them."
         )
 
     return report.fault(bars, (run > MAX_RUN) & ends, sentence)
