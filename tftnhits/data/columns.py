@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..errors import DataError, shown
 from .cells import parse_numbers
-from .dates import clock_times, parse_dates
+from .dates import Dates, clock_times, parse_dates
 from .names import COLUMNS, OPTIONS, PRICES, chosen_columns, listed, match_columns, normal, text_of
 from .read import Table
 
@@ -23,18 +23,9 @@ TICKS = {"price", "bid", "ask", "size", "qty", "quantity", "side", "lastsize", "
 
 
 def name_columns(table: Table, given: Any = None) -> dict[str, int]:
-    """The position of the column of each role; what has none is no column of bars.
+    """The position of the column of each role; the labels `given` by role go before all guesses.
 
-    Parameters
-    ----------
-    table : Table
-    given : dict role -> label, by a user; goes before all guesses
-
-    Raises
-    ------
-    DataError
-        Where a price is missing, with what the table seems to be instead, and where it isn't clear
-        which of several columns is the date.
+    Raises DataError on what has not all prices, and if several columns could be the date.
     """
     labels = table.frame.columns
     places = chosen_columns(given, labels)
@@ -99,11 +90,18 @@ def _date(
     return max(named, key=lambda place: distinct[place])
 
 
+def _parsed(series: pd.Series) -> Dates | None:
+    """The column read as dates, if its cells can be."""
+    try:
+        return parse_dates(series, np.zeros(len(series), np.int64))
+    except DataError:
+        return None
+
+
 def _dates(series: pd.Series) -> np.ndarray | None:
     """The column as dates of 1900 to 2200, if all of its cells are such."""
-    try:
-        dates = parse_dates(series, np.zeros(len(series), np.int64))
-    except DataError:
+    dates = _parsed(series)
+    if dates is None:
         return None
     known = dates.local[~np.isnat(dates.local)]
     years = known.astype("datetime64[Y]").astype(np.int64) + 1970
@@ -123,7 +121,8 @@ def _unnamed_date(frame: pd.DataFrame, places: list[int]) -> int | None:
             continue
         dates = _dates(series)
         if dates is None:
-            _refuse_nearly_dates(series, number)
+            if not number:
+                _refuse_nearly_dates(series)
             continue
         steps = np.diff(dates[~np.isnat(dates)]).astype(np.int64)
         if min((steps < 0).mean(), (steps > 0).mean()) <= 1 - ORDERED:  # but from symbol to symbol
@@ -134,14 +133,11 @@ def _unnamed_date(frame: pd.DataFrame, places: list[int]) -> int | None:
     return fits[0] if fits else None
 
 
-def _refuse_nearly_dates(series: pd.Series, number: bool) -> None:
+def _refuse_nearly_dates(series: pd.Series) -> None:
     """Raises DataError on a column most of whose texts are dates: it was meant to be the date."""
-    try:
-        dates = parse_dates(series, np.zeros(len(series), np.int64))
-    except DataError:
-        return
-    if not number and dates.bad.any() and 2 * (~np.isnat(dates.local)).sum() > len(series):
-        cell = series.iloc[int(np.flatnonzero(dates.bad)[0])]
+    dates = _parsed(series)
+    if dates and dates.bad.any() and 2 * (~np.isnat(dates.local)).sum() > len(series):
+        cell = series.iloc[int(np.argmax(dates.bad))]
         raise DataError(
             f"Column {shown(series.name)} looks like the date, but {shown(cell)} in it is none; "
             "mend it, or say columns={'date': …}."
@@ -150,9 +146,9 @@ def _refuse_nearly_dates(series: pd.Series, number: bool) -> None:
 
 def symbol_column(frame: pd.DataFrame, places: list[int], dates: np.ndarray) -> int | None:
     """The column among `places` of fewest values by which dates that come twice come once each."""
-    best, fewest = None, len(frame) // 2 + 1
     if len(np.unique(dates)) == len(dates):
-        return best
+        return None
+    best, fewest = None, len(frame) // 2 + 1
     for place in places:
         names = frame.iloc[:, place].map(text_of)
         count = names.nunique()
@@ -195,9 +191,8 @@ def _by_shape(table: Table) -> dict[str, int]:
     found = _price_order(prices, "date" in roles)
     roles |= {name: free[first + i] for name, i in found.items()}
     close, rest = values[roles["close"]], free[first + 4 :] or free[:first]
-    if (
-        len(rest) > 1 and len(close) > 2
-    ):  # a fifth that moves as the close does is adjusted, one of its size a mean
+    # a fifth that moves as the close does is adjusted, one of its size a mean
+    if len(rest) > 1 and len(close) > 2:
         fifth = values[rest[0]]
         moves = [np.diff(np.log(np.abs(one) + 1e-12)) for one in (close, fifth)]
         if np.nanmedian(abs(moves[0] - moves[1])) < 0.1 * np.nanmedian(abs(moves[0])) + 1e-9:
@@ -211,10 +206,9 @@ def _by_shape(table: Table) -> dict[str, int]:
     texts = [i for i in range(free[first + 3]) if bad[i] and i not in (*roles.values(), *free)]
     if texts:
         roles["symbol"] = texts[0]
-    told = ", ".join(
-        f"{name} {roles[name] + 1}" for name in (*COLUMNS, "adjclose") if name in roles
-    )
     if table.plain or "date" in roles:
+        named = [name for name in (*COLUMNS, "adjclose") if name in roles]
+        told = ", ".join(f"{name} {roles[name] + 1}" for name in named)
         table.notes.append(("columns told by what they hold", 1, told))
     return roles
 
@@ -255,9 +249,8 @@ def _too_wide(prices: np.ndarray) -> bool:
 
 def _ordered(prices: np.ndarray) -> float:
     """Share of rows [4, R] that one column tops and one bottoms, at best."""
-    with np.errstate(invalid="ignore"):
-        tops, bottoms = prices >= np.nanmax(prices, 0), prices <= np.nanmin(prices, 0)
-    return max(float((tops[i] & bottoms[j]).mean()) for i, j in permutations(range(len(prices)), 2))
+    tops, bottoms = prices >= np.fmax.reduce(prices), prices <= np.fmin.reduce(prices)
+    return max(float((tops[i] & bottoms[j]).mean()) for i, j in permutations(range(4), 2))
 
 
 def _is_clock(series: pd.Series) -> bool:
