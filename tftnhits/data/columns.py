@@ -195,7 +195,7 @@ def _by_shape(table: Table) -> dict[str, int]:
     if len(rest) > 1 and len(close) > 2:
         fifth = values[rest[0]]
         moves = [np.diff(np.log(np.abs(one) + 1e-12)) for one in (close, fifth)]
-        if np.nanmedian(abs(moves[0] - moves[1])) < 0.1 * np.nanmedian(abs(moves[0])) + 1e-9:
+        if _median(abs(moves[0] - moves[1])) < 0.1 * _median(abs(moves[0])) + 1e-9:
             roles["adjclose"] = rest.pop(0)
         elif _alike([close, fifth]) and not _alike([close, values[rest[1]]]):
             rest = rest[1:]
@@ -218,9 +218,9 @@ def _first_price(values: list[np.ndarray], free: list[int], plain: bool) -> int:
     windows = [[values[i] for i in free[k : k + 4]] for k in range(len(free) - 3)]
     for k, window in enumerate(windows):
         prices = np.array(window, float)
-        if _alike(window) and _ordered(prices) >= ORDERED and not _too_wide(prices):
+        if _alike(window) and _extremes(prices)[0] >= ORDERED and not _too_wide(prices):
             return k
-    if not windows or (plain and all(_ordered(np.array(w, float)) < 0.5 for w in windows)):
+    if not windows or (plain and all(_extremes(np.array(w, float))[0] < 0.5 for w in windows)):
         raise DataError(
             "There is no header, and no four columns of which one is the high and one the low; "
             "name the columns in a first line."
@@ -235,22 +235,35 @@ def _first_price(values: list[np.ndarray], free: list[int], plain: bool) -> int:
 
 def _alike(columns: list[np.ndarray]) -> bool:
     """Whether columns have typical values of one size."""
-    sizes = [np.nanmedian(abs(column)) if (column == column).any() else 0.0 for column in columns]
-    return 0 < max(sizes) < ALIKE * min(sizes)
+    sizes = np.array([_median(abs(column)) for column in columns])
+    return bool(0 < sizes.max() < ALIKE * sizes.min())
+
+
+def _median(values: np.ndarray) -> float:
+    """The median of the numbers there are; NaN of none."""
+    known = values[~np.isnan(values)]
+    return float(np.median(known)) if len(known) else np.nan
 
 
 def _too_wide(prices: np.ndarray) -> bool:
     """Whether ranges [4, R] are far larger than moves from row to row, as no bar's are."""
     if prices.shape[1] < 10:
         return False
-    spread = np.nanmedian(prices.max(0) - prices.min(0))
-    return bool(spread > WIDE * np.nanmedian(abs(np.diff(prices, axis=1))) > 0)
+    spread = _median(prices.max(0) - prices.min(0))
+    return spread > WIDE * _median(abs(np.diff(prices, axis=1))) > 0
 
 
-def _ordered(prices: np.ndarray) -> float:
-    """Share of rows [4, R] that one column tops and one bottoms, at best."""
-    tops, bottoms = prices >= np.fmax.reduce(prices), prices <= np.fmin.reduce(prices)
-    return max(float((tops[i] & bottoms[j]).mean()) for i, j in permutations(range(4), 2))
+def _ordered(prices: np.ndarray, high: int, low: int) -> float:
+    """Share of the whole rows [4, R] that one column tops and another one bottoms."""
+    whole = prices[:, ~np.isnan(prices).any(0)]
+    found = (whole[high] == whole.max(0)) & (whole[low] == whole.min(0))
+    return float(found.mean()) if len(found) else 0.0
+
+
+def _extremes(prices: np.ndarray) -> tuple[float, int, int]:
+    """Which columns [4, R] are most often the highest and the lowest, after the share of rows."""
+    pairs = [(_ordered(prices, *pair), *pair) for pair in permutations(range(4), 2)]
+    return max(pairs, key=lambda found: found[0])
 
 
 def _is_clock(series: pd.Series) -> bool:
@@ -263,17 +276,13 @@ def _is_clock(series: pd.Series) -> bool:
 
 def _price_order(values: np.ndarray, dated: bool) -> dict[str, int]:
     """Which row of prices [4, R] is which: open, high, low, close unless their order denies it."""
-
-    def share(high: int, low: int) -> float:
-        return float(((values[high] >= values.max(0)) & (values[low] <= values.min(0))).mean())
-
-    high, low = max(permutations(range(4), 2), key=lambda pair: share(*pair))
-    if share(1, 2) >= ORDERED or share(high, low) < ORDERED or values.shape[1] < 2:
+    share, high, low = _extremes(values)
+    if _ordered(values, 1, 2) >= ORDERED or share < ORDERED or values.shape[1] < 2:
         high, low = 1, 2
     first, second = (i for i in range(4) if i not in (high, low))
     if dated and values.shape[1] > 2:  # a bar opens near where the one before closed
-        near = np.nanmedian(abs(values[first, 1:] - values[second, :-1]))
-        other = np.nanmedian(abs(values[second, 1:] - values[first, :-1]))
+        near = _median(abs(values[first, 1:] - values[second, :-1]))
+        other = _median(abs(values[second, 1:] - values[first, :-1]))
         if other < (0.5 if (high, low) != (1, 2) else 0.25) * near:
             first, second = second, first
     return {"open": first, "high": high, "low": low, "close": second}

@@ -160,8 +160,10 @@ def of_numbers(values: np.ndarray) -> dict[str, np.ndarray]:
         if sound.all() and (not name or (written < latest).all()):
             readings[name] = np.full(len(values), NAT)
             readings[name][whole] = written
-    if size == 8 and not readings:  # a slip among dates that are written so
-        since[whole] = next(iter(read_texts(texts).values()))
+    written = (number >= 10**7) & (number < 10**8)
+    if not readings and 2 * written.sum() > len(values):  # a slip among dates that are written so
+        since = np.full(len(values), NAT)
+        (since[written],) = read_texts([str(n) for n in number[written].tolist()]).values()
     return readings or {"": since}
 
 

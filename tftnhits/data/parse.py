@@ -158,7 +158,8 @@ def _without_faults(
     """The bars without the symbols that have a cell which is no date or no number."""
 
     def sentence(role: str, why: str, bars: pd.DataFrame, i: int) -> str:
-        cell = shown(columns[role].iloc[bars.index[i]])
+        cell = columns[role].iloc[bars.index[i]]
+        cell = one_line(text_of(cell)) if isinstance(cell, np.generic) else shown(cell)
         return f"{report.where(bars, i)}, column {role}: {cell} {why}."
 
     why = "is not a date of 1678 to 2261; write it as YYYY-MM-DD"
