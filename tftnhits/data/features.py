@@ -146,17 +146,10 @@ def observed_features(
 def market_features(
     z: np.ndarray, trend: np.ndarray, session: np.ndarray, others: Iterable[np.ndarray] = ()
 ) -> dict[str, np.ndarray]:
-    """Mean and dispersion over the symbols of the standardised return, and mean volatility trend.
+    """The features MARKET over the symbols [S, T], NaN where fewer than MARKET_SYMBOLS count.
 
-    Parameters
-    ----------
-    z, trend : standardised returns and volatility trends [S, T]
-    session : number of each bar's session, of its own market [S, T]; -1 where there is none
-    others : numbers of the sessions of other markets that count too, [S, T] each; -1 for none
-
-    Returns
-    -------
-    The features MARKET by name [S, T], NaN where fewer than MARKET_SYMBOLS symbols count.
+    They are of standardised returns `z` and volatility trends `trend` [S, T]. `session` [S, T]
+    numbers the sessions of a bar's own market, `others` those of other markets; -1 for none.
     """
     valid = (session >= 0) & np.isfinite(z) & np.isfinite(trend)
     size = int(session.max(initial=-1)) + 1

@@ -193,36 +193,28 @@ def fill_prices(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
     opening, high, low, close = (bars[name].to_numpy() for name in PRICES)
     crossed = high < low
     if crossed.any():
-        kind, before = "high below low swapped", (high, low)
-        report.mark(
-            bars, crossed, kind, lambda i: f"high {before[0][i]:.6g}, low {before[1][i]:.6g}"
-        )
+        kind = "high below low swapped"
+        report.mark(bars, crossed, kind, lambda i: f"high {high[i]:.6g}, low {low[i]:.6g}")
         high, low = np.where(crossed, low, high), np.where(crossed, high, low)
     if np.isnan(opening).any() or np.isnan(close).any():
         opening, close = _filled(opening, high, low, close, starts(bars))
     top, bottom = np.maximum(opening, close), np.minimum(opening, close)
-    after = {
-        "open": opening,
-        "high": np.fmax(high, top),
-        "low": np.fmin(low, bottom),
-        "close": close,
-    }
+    after = {"open": opening, "high": np.fmax(high, top), "low": np.fmin(low, bottom)}
+    after["close"] = close
 
-    for name, values in after.items():
+    for name, new in after.items():
         gone = np.isnan(bars[name].to_numpy())
-        example = partial("{} {:.6g}".format, name)
-        report.mark(bars, gone, f"missing {name} filled", lambda i, e=example, v=values: e(v[i]))
-    moved = (
-        ("high below open or close raised", high < top, high, top),
-        ("low above open or close lowered", low > bottom, low, bottom),
-    )
-    for kind, mask, old, new in moved:
-        name = kind.split()[0]
-        report.mark(
-            bars, mask, kind, lambda i, n=name, a=old, b=new: f"{n} {a[i]:.6g} -> {b[i]:.6g}"
-        )
-    same = all(np.array_equal(values, bars[name].to_numpy()) for name, values in after.items())
-    return bars if same else bars.assign(**after)
+        example = partial(_filled_with, name, new)
+        report.mark(bars, gone, f"missing {name} filled", example)
+    kind = "high below open or close raised"
+    report.mark(bars, high < top, kind, lambda i: f"high {high[i]:.6g} -> {top[i]:.6g}")
+    kind = "low above open or close lowered"
+    report.mark(bars, low > bottom, kind, lambda i: f"low {low[i]:.6g} -> {bottom[i]:.6g}")
+    return bars.assign(**after)
+
+
+def _filled_with(name: str, values: np.ndarray, i: int) -> str:
+    return f"{name} {values[i]:.6g}"
 
 
 def _filled(
@@ -245,9 +237,8 @@ def clean_volume(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
     absurd, zero = (volume < 0) | np.isinf(volume), volume == 0
     if not (absurd | zero).any():
         return bars
-    report.mark(
-        bars, absurd, "negative or infinite volume removed", lambda i: f"volume {volume[i]:g}"
-    )
+    kind = "negative or infinite volume removed"
+    report.mark(bars, absurd, kind, lambda i: f"volume {volume[i]:g}")
     report.mark(bars, zero, "zero volume taken as missing", lambda i: "volume 0")
     return bars.assign(volume=np.where(absurd | zero, np.nan, volume))
 

@@ -16,10 +16,9 @@ from . import features as F
 from .bars import validate_bars
 from .calendars import session_lengths
 from .markets import LONGER, Timeline, join_markets, timelines, unseen_markets
+from .names import PRICES
 from .patterns import weekday_of
 from .splits import NONE, SPLITS, splits_of
-
-PRICES = ("open", "high", "low", "close")
 
 
 class Batch(NamedTuple):
@@ -271,9 +270,10 @@ def _standard(rows: np.ndarray, names: tuple[str, ...]) -> dict[str, np.ndarray]
 
 def _outrun(symbols: tuple[str, ...], lines: list[Timeline]) -> dict[str, tuple[str, int]]:
     """By symbol, a calendar that tells but some of the dates ahead, and how many."""
-    pairs = zip(symbols, lines, strict=True)
     return {
-        s: (line.market.calendar, line.told) for s, line in pairs if line.told < len(line.ahead)
+        symbol: (line.market.calendar, line.told)
+        for symbol, line in zip(symbols, lines, strict=True)
+        if line.told < len(line.ahead)
     }
 
 
