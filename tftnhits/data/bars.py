@@ -15,10 +15,11 @@ from .cells import MAX_SYMBOL
 from .judge import refuse_mislabelled, refuse_section, suspect_splits
 from .names import COLUMNS, PRICES, listed, text_of
 from .parse import Options, parse_table
-from .read import Table, readable
+from .read import readable
 from .repair import repair
 from .report import ALL, REPORT, Report
 from .sources import read_tables
+from .text import Table
 
 ENDINGS = {
     *(".csv", ".txt", ".tsv", ".json", ".parquet", ".pq", ".feather", ".arrow", ".gz", ".zip"),

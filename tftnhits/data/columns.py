@@ -12,7 +12,7 @@ from ..errors import DataError, shown
 from .cells import parse_numbers
 from .dates import Dates, clock_times, parse_dates
 from .names import COLUMNS, OPTIONS, PRICES, chosen_columns, listed, match_columns, normal, text_of
-from .read import Table
+from .text import Table
 
 SAMPLE = 1_000  # rows by which a column without a name is told
 ORDERED = 0.95  # share of rows in which the high must be the highest and the low the lowest
@@ -209,7 +209,7 @@ def _by_shape(table: Table) -> dict[str, int]:
     if table.plain or "date" in roles:
         named = [name for name in (*COLUMNS, "adjclose") if name in roles]
         told = ", ".join(f"{name} {roles[name] + 1}" for name in named)
-        table.notes.append(("columns told by what they hold", 1, told))
+        table.note("columns told by what they hold", 1, told)
     return roles
 
 

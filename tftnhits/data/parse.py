@@ -14,8 +14,8 @@ from .cells import Numbers, parse_numbers, parse_symbols
 from .columns import name_columns, symbol_column
 from .dates import Dates, parse_dates, settle_zones
 from .names import ADJUSTED, COLUMNS, FACTORS, PRICES, normal, text_of
-from .read import Table
 from .report import Report
+from .text import Table
 
 
 @dataclass(frozen=True)
