@@ -77,8 +77,9 @@ def load_bars(
     """
     options = Options(symbol, columns, dayfirst, decimal, adjusted)
     report = Report(strict)
-    name = shown(os.fspath(source), 200) if isinstance(source, str | os.PathLike) else ""
-    name = "The open file" if hasattr(source, "read") else name
+    name = "The open file" if hasattr(source, "read") else ""
+    if isinstance(source, str | os.PathLike):
+        name = shown(os.fspath(source), 200)
     if isinstance(source, str) and source in BUNDLED:
         source = bundled_bars(source)
     try:
@@ -176,10 +177,10 @@ def _default_symbol(source: Any) -> str:
     """The stem of a file's name, without the endings of archives."""
     if not isinstance(source, str | os.PathLike):
         return "series"
-    stem = Path(os.fsdecode(source)).name
-    for _ in range(2):
-        stem = Path(stem).stem if Path(stem).suffix.lower() in ENDINGS else stem
-    return one_line(text_of(stem), MAX_SYMBOL) or "series"
+    path = Path(Path(os.fsdecode(source)).name)
+    while path.suffix.lower() in ENDINGS:
+        path = path.with_suffix("")
+    return one_line(text_of(path), MAX_SYMBOL) or "series"
 
 
 def _validated(tables: list[tuple[str, Table]], options: Options, report: Report) -> pd.DataFrame:

@@ -29,10 +29,10 @@ class Options:
     adjusted: bool = True
 
     def __post_init__(self) -> None:
-        symbol = self.symbol
-        if symbol is not None and (not isinstance(symbol, str) or not symbol.strip()):
+        named = isinstance(self.symbol, str) and self.symbol.strip()
+        if self.symbol is not None and not named:
             raise DataError(
-                f"symbol is {shown(symbol)}; give a name such as 'AAPL', or leave it out."
+                f"symbol is {shown(self.symbol)}; give a name such as 'AAPL', or leave it out."
             )
         if not isinstance(self.dayfirst, bool | None):
             raise DataError(f"dayfirst is {shown(self.dayfirst)}; give True, False or None.")
@@ -43,8 +43,7 @@ class Options:
 def parse_table(table: Table, name: str, options: Options, report: Report) -> pd.DataFrame:
     """The bars of a table, typed: symbol, code (its number), row, date and five numbers, [R] each.
 
-    Symbols with a cell that is no date or no number are left out. `name` is that of bars without a
-    symbol. Raises DataError on what is no table of bars.
+    Symbols with a cell that is no date or no number are left out; bars without one are of `name`.
     """
     # which column is what
     places = name_columns(table, options.columns)
@@ -82,11 +81,11 @@ def parse_table(table: Table, name: str, options: Options, report: Report) -> pd
             )
     else:
         spare += [places[role] for role in ADJUSTED if role in places]
-    if extra := [
-        text_of(frame.columns[i]) for i in spare if table.labelled and frame.columns[i] != ""
-    ]:
+    extra = [text_of(frame.columns[i]) for i in spare if table.labelled]
+    if extra := [label for label in extra if label]:
         report.note("extra column ignored", len(extra), ", ".join(extra[:5]))
-    report.zones |= {names[i]: zones[names[i]] for i in bars["code"].unique() if names[i] in zones}
+    present = {names[i] for i in bars["code"].unique()}
+    report.zones |= {symbol: zone for symbol, zone in zones.items() if symbol in present}
     return bars.assign(symbol=np.asarray(names, object)[bars["code"]])
 
 
@@ -162,8 +161,8 @@ def _without_faults(
         cell = one_line(text_of(cell)) if isinstance(cell, np.generic) else shown(cell)
         return f"{report.where(bars, i)}, column {role}: {cell} {why}."
 
-    why = "is not a date of 1678 to 2261; write it as YYYY-MM-DD"
     if dates.bad.any():
+        why = "is not a date of 1678 to 2261; write it as YYYY-MM-DD"
         bars = report.fault(bars, dates.bad[bars.index], partial(sentence, "date", why, bars))
     why = "is not a number; write numbers like 1234.5 and leave missing ones empty"
     for role, bad in numbers.bad.items():
@@ -181,8 +180,8 @@ def _note(
     report: Report,
 ) -> None:
     """Takes down what was inferred on the way here."""
-    for kind, count, example in table.notes:
-        report.note(kind, count, example)
+    for note in table.notes:
+        report.note(*note)
     for kind, example in dates.notes:
         report.note(kind, len(table.frame), example)
     report.doubt(dates.doubt)
@@ -203,9 +202,8 @@ def _note(
 
 def _adjusted(bars: pd.DataFrame, numbers: Numbers, report: Report) -> pd.DataFrame:
     """Prices adjusted for splits and dividends, where the table has them for every bar."""
-    new = {
-        role[3:]: numbers.values[role][bars.index] for role in ADJUSTED if role in numbers.values
-    }
+    given = [role for role in ADJUSTED if role in numbers.values]
+    new = {role.removeprefix("adj"): numbers.values[role][bars.index] for role in given}
     close = bars["close"].to_numpy()
     priced = ~np.isnan(close)
     if "close" not in new or not priced.any():
