@@ -613,3 +613,9 @@ def test_five_hundred_calendars_in_seconds():
     for i in range(500):
         ahead_of(dates[i:], 5)
     assert time.perf_counter() - start < 10  # 0.5 s on a quiet machine; bench/latency.py measures
+
+
+def test_a_zone_that_there_is_not():
+    """It raised a ZoneInfoNotFoundError from deep inside."""
+    with pytest.raises(ConfigError, match="There is no time zone 'New York'"):
+        market_of(pd.bdate_range("2020-01-01", periods=40), zone="New York")

@@ -167,3 +167,9 @@ def test_blank_rows_without_a_header_warn_of_nothing():
         warnings.simplefilter("error")
         bars = load_bars(io.StringIO("2020-01-01,1,3,0.5,2\n2020-01-02,,,,\n2020-01-03,1,3,0.5,2\n"))
     assert bars["high"].tolist() == [3.0, 3.0] and bars["close"].tolist() == [2.0, 2.0]
+
+
+def test_a_volume_that_a_user_names_stays_though_it_is_zero():
+    bars = bars_of().assign(idle=0.0)
+    read = load_bars(bars, columns={"volume": "idle"})
+    assert read["volume"].isna().all()

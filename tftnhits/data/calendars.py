@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import ConfigError, shown
+from .notations import is_zone
 from .patterns import (
     DAY,
     LATE,
@@ -117,12 +118,16 @@ def market_of(
 
     Raises
     ------
-    ConfigError on an unknown name, MissingDependency on a name without exchange_calendars; to
-    infer, the package may be missing.
+    ConfigError on an unknown name or zone, MissingDependency on a name without exchange_calendars;
+    to infer, the package may be missing.
     """
     if not isinstance(calendar, str | Mapping | None):
         raise ConfigError(
             f"The calendar is {shown(calendar)}; give a name such as XNYS, or a dict of symbols."
+        )
+    if zone is not None and not is_zone(zone):
+        raise ConfigError(
+            f"There is no time zone {shown(zone)}; give one such as America/New_York or UTC+08:00."
         )
     given = calendar.get(symbol) if isinstance(calendar, Mapping) else calendar
     if given is not None:

@@ -42,40 +42,36 @@ def name_columns(table: Table, given: Any = None) -> dict[str, int]:
         places["date"] = place
     if "time" in candidates and candidates["time"][0] != places.get("date"):
         places.setdefault("time", candidates["time"][0])
-    for place in candidates.get("volume", []):  # a second one counts if the first is all zeros
-        if "volume" not in places or not _any(table.frame.iloc[:, places["volume"]]):
-            places["volume"] = place
+    volumes = candidates.get("volume", [])
+    while len(volumes) > 1:  # one of all zeros counts if there is no other
+        first = parse_numbers({"volume": table.frame.iloc[:, volumes[0]]}).values["volume"]
+        if first.any():
+            break
+        volumes = volumes[1:]
+    if volumes:
+        places.setdefault("volume", volumes[0])
     return places
-
-
-def _any(series: pd.Series) -> bool:
-    """Whether a column of volumes has any but zeros."""
-    return bool((parse_numbers({"volume": series}).values["volume"] != 0).any())
 
 
 def _missing(names: list[str], labels: pd.Index) -> DataError:
     """What to do about a table without all four prices, by what it seems to be."""
     known = {normal(label) for label in labels}
-    columns = f"column {', '.join(names)}; found {listed(labels)}"
+    found = listed(labels)
+    columns = f"column {', '.join(names)}; found {found}"
+    text = f"Missing {columns}. Rename or add what is missing."
     if known & OPTIONS:
-        return DataError(
-            f"This is an option chain, no bars; found {listed(labels)}. Give the stock's."
-        )
-    if len(names) > 2 and known & TICKS and "close" not in known:
-        return DataError(
-            f"These are ticks, trades or quotes: missing {columns}. Resample them to bars first."
-        )
-    if len(names) == 4 and len(labels) > 2 and len(match_columns(labels)) <= 1:
-        return DataError(
+        text = f"This is an option chain, no bars; found {found}. Give the stock's."
+    elif len(names) > 2 and known & TICKS and "close" not in known:
+        text = f"These are ticks, trades or quotes: missing {columns}. Resample them to bars first."
+    elif len(names) == 4 and len(labels) > 2 and len(match_columns(labels)) <= 1:
+        text = (
             f"Can't tell the {columns}. If there is a column a symbol, give bars with a column "
             "symbol; else say columns={'open': …}."
         )
-    return DataError(f"Missing {columns}. Rename or add what is missing.")
+    return DataError(text)
 
 
-def _date(
-    frame: pd.DataFrame, candidates: dict[str, list[int]], taken: dict[str, int]
-) -> int | None:
+def _date(frame: pd.DataFrame, candidates: dict, taken: dict[str, int]) -> int | None:
     """The column of dates; None if there is none."""
     named = candidates.get("date", []) + candidates.get("time", [])
     if not named:

@@ -12,7 +12,16 @@ import pandas as pd
 from ..errors import DataError
 from .cells import NO_VALUE, distinct, missing
 from .names import text_of
-from .notations import NAT, OFFSET, iso_dates, nanoseconds, plain_text, read_texts, shift_of
+from .notations import (
+    NAT,
+    OFFSET,
+    is_zone,
+    iso_dates,
+    nanoseconds,
+    plain_text,
+    read_texts,
+    shift_of,
+)
 
 DAY = np.timedelta64(1, "D")
 UNITS = (("s", 8, 11), ("ms", 11, 14), ("us", 14, 17), ("ns", 17, 19))  # powers of ten, since 1970
@@ -79,9 +88,7 @@ def parse_dates(
 def _zoned(series: pd.Series) -> Dates:
     zone = str(series.dtype.tz)
     utc = nanoseconds(series.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy())
-    try:
-        pd.Timestamp(0, tz=zone)
-    except Exception:  # pandas has no name for the zones of dateutil, say
+    if not is_zone(zone):
         return Dates(utc, np.isnat(utc), utc, "UTC")
     local = nanoseconds(series.dt.tz_localize(None).to_numpy())
     return Dates(local, np.isnat(local), utc, zone)
@@ -126,11 +133,7 @@ def _read(series: pd.Series, code: np.ndarray, dayfirst: bool | None) -> Dates:
 def _without_zone(texts: list[str]) -> tuple[list[str], str]:
     """Texts without the zone that all end with, such as US/Eastern, and that zone."""
     match = re.search(r"\s([A-Z]\w+/[A-Z]\w+)$", texts[0]) if texts else None
-    if not match or not all(text.endswith(match[0]) for text in texts):
-        return texts, ""
-    try:
-        pd.Timestamp(0, tz=match[1])
-    except Exception:  # no zone is called that
+    if not match or not is_zone(match[1]) or not all(text.endswith(match[0]) for text in texts):
         return texts, ""
     return [text[: -len(match[0])] for text in texts], match[1]
 

@@ -67,8 +67,7 @@ def plain_frame(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _stacked(frame: pd.DataFrame) -> pd.DataFrame:
     """The tickers of yfinance's columns, (price, ticker) or the reverse, one below the other."""
-    if frame.columns.nlevels != 2:
-        count = frame.columns.nlevels
+    if (count := frame.columns.nlevels) != 2:
         raise DataError(f"The columns have {count} levels; give one, or price and ticker.")
     levels = [[text_of(name) for name in frame.columns.get_level_values(i)] for i in (0, 1)]
     prices = [len({normal(name) for name in level} & {*PRICES}) for level in levels]
@@ -79,14 +78,12 @@ def _stacked(frame: pd.DataFrame) -> pd.DataFrame:
         alone = not (name and ticker) and _role(name or ticker) == "date"
         (shared if alone else places.setdefault(ticker, [])).append(i)
     parts = []
-    for ticker, own in places.items():
+    for ticker, own in (places or {"": []}).items():
         labels = pd.Index([names[i] or tickers[i] for i in shared + own], dtype=object)
         if missing := [name for name in PRICES if name not in match_columns(labels)]:
             raise DataError(f"Missing column {', '.join(missing)}; found {listed(labels)}.")
         part = frame.iloc[:, shared + own].set_axis(labels, axis=1)
         parts.append(part.assign(symbol=ticker) if ticker else part)
-    if not parts:
-        raise DataError(f"Missing column {', '.join(PRICES)}; found {listed(names)}.")
     return pd.concat(parts)
 
 
@@ -171,22 +168,20 @@ def _is_bars(value: Any) -> bool:
         return _by_date(value) or (listed_ and _prices_in(value) >= 2)
     if not (_is_list(value) and len(value)):
         return False
-    first = value[0]
-    if isinstance(first, Mapping):
-        return _prices_in(first) >= 2 and not any(map(_is_list, first.values()))
-    return _is_list(first) and len(first) >= 4
+    if isinstance(value[0], Mapping):
+        return _prices_in(value[0]) >= 2 and not any(map(_is_list, value[0].values()))
+    return _is_list(value[0]) and len(value[0]) >= 4
 
 
 def _by_date(value: Mapping) -> bool:
     """Whether keys are dates, over records."""
     some = list(value.items())[:5] if isinstance(value, Mapping) else []
-    dates = all(str(key)[:4].isdigit() and len(str(key)) >= 8 for key, _ in some if _short(key))
-    records = all(_short(key) and isinstance(record, Mapping) for key, record in some)
-    return bool(some) and dates and records
+    return bool(some) and all(_is_day(key) and isinstance(record, Mapping) for key, record in some)
 
 
-def _short(key: Any) -> bool:
-    return isinstance(key, str) or hasattr(key, "year")
+def _is_day(key: Any) -> bool:
+    dated = isinstance(key, str) or hasattr(key, "year")
+    return dated and str(key)[:4].isdigit() and len(str(key)) >= 8
 
 
 def _of_list(rows: Any) -> Table:
