@@ -27,8 +27,9 @@ DAY = np.timedelta64(1, "D")
 UNITS = (("s", 8, 11), ("ms", 11, 14), ("us", 14, 17), ("ns", 17, 19))  # powers of ten, since 1970
 # dates written in so many digits, as YYYYMMDD[HHMM[SS[mmm]]]
 WRITTEN = {
-    **{4: {"": "{}0101"}, 6: {"as months": "{}01", "as days": "20{}"}},
-    **{10: {"as hours": "{}00", "as minutes": "20{}"}},
+    4: {"": "{}0101"},
+    6: {"as months": "{}01", "as days": "20{}"},
+    10: {"as hours": "{}00", "as minutes": "20{}"},
     **{size: {"": "{}"} for size in (8, 12, 14, 17)},
 }
 # zones tried, in this order, on local times whose offset from UTC changes with the season

@@ -73,7 +73,9 @@ def suspect_splits(bars: pd.DataFrame, report: Report) -> None:
         around = np.r_[move[max(i - AROUND, 0) : i], move[i + 1 : i + 1 + AROUND]]
         after = close[i + 1 : i + 4][code[i + 1 : i + 4] == code[i]]
         lasts = abs(np.log(np.median(after) / close[i]) - move[i]) < 2 * CALM
-        news = volume[i + 1] > NEWS * ratio * np.median(volume[max(i - 20, 0) : i + 1])
+        before = slice(max(i - 20, 0), i + 1)
+        usual = np.median(volume[before][code[before] == code[i]])
+        news = volume[i + 1] > NEWS * ratio * usual
         if lasts and not news and abs(around).max(initial=0.0) < CALM:
             symbol = report.names[code[i]]
             kind = f"{ratio}:1 split" if move[i] < 0 else f"1:{ratio} reverse split"

@@ -255,9 +255,6 @@ def _same_length(one: Timeline, other: Timeline) -> bool:
 def _overlap(one: np.ndarray, other: np.ndarray) -> tuple[int, int, int]:
     """How many stamps two timelines share, and how many either has, in the span of both."""
     first, last = max(one[0], other[0]), min(one[-1], other[-1])
-    one = one[np.searchsorted(one, first) : np.searchsorted(one, last, side="right")]
-    other = other[np.searchsorted(other, first) : np.searchsorted(other, last, side="right")]
-    if not len(one) or not len(other):
-        return 0, len(one), len(other)
-    place = np.minimum(np.searchsorted(other, one), len(other) - 1)
-    return int(np.sum(other[place] == one)), len(one), len(other)
+    one = one[(one >= first) & (one <= last)]
+    other = other[(other >= first) & (other <= last)]
+    return int(np.isin(one, other).sum()), len(one), len(other)

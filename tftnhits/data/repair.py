@@ -107,14 +107,11 @@ def _doubt_runs(bars: pd.DataFrame, empty: np.ndarray, report: Report) -> None:
     code = bars["code"].to_numpy()
     priced = np.flatnonzero(~empty)
     stop = np.searchsorted(code, code[priced], side="right")  # the row after the symbol's last
-    following = np.minimum(np.append(priced[1:], len(code)), stop)
-    for i, run in zip(priced, following - priced - 1, strict=True):
-        if run > MAX_RUN:
-            name = report.names[code[i]]
-            report.doubt(
-                f"{name} has no prices in {run} rows after {when(bars, i)}; they are left out.",
-                name,
-            )
+    runs = np.minimum(np.append(priced[1:], len(code)), stop) - priced - 1
+    for i, run in zip(priced[runs > MAX_RUN], runs[runs > MAX_RUN], strict=True):
+        name = report.names[code[i]]
+        said = f"{name} has no prices in {run} rows after {when(bars, i)}; they are left out."
+        report.doubt(said, name)
 
 
 def refuse_second_bars(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
