@@ -224,3 +224,9 @@ def test_a_slip_among_numbers_is_what_a_message_names():
     for bars in (frame, frame.astype({"date": str})):
         with pytest.raises(DataError, match=r"row 10, column date: '?5'? is not a date"):
             load_bars(bars)
+
+
+def test_years_that_may_stand_first_are_to_be_written_out():
+    """The doubt said dayfirst=False, which only raised that the dates can't be read month first."""
+    cells = [f"20/01/{day:02}" for day in range(1, 11)]
+    assert "but may be year first; write them as YYYY-MM-DD if so" in read(cells).doubt

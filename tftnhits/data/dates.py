@@ -124,9 +124,11 @@ def _read(series: pd.Series, code: np.ndarray, dayfirst: bool | None) -> Dates:
         )
         if doubtful:
             other = next(name for name in readings if name != chosen)
+            told = f"say dayfirst={other == 'day first'}"
+            told = "write them as YYYY-MM-DD" if other == "year first" else told
             out.doubt = (
                 f"Dates such as {example!r} are read {chosen}, as {day}, but may be {other}; "
-                f"say dayfirst={chosen != 'day first'} if so."
+                f"{told} if so."
             )
     return out
 

@@ -75,7 +75,7 @@ def parse_table(table: Table, name: str, options: Options, report: Report) -> pd
     if options.adjusted:
         bars = _adjusted(bars, numbers, report)
         factors = [frame.iloc[:, i] for i in spare if normal(frame.columns[i]) in FACTORS]
-        if "adjclose" not in columns and any(one.nunique() > 1 for one in factors):
+        if "adjclose" not in columns and any(one.map(text_of).nunique() > 1 for one in factors):
             report.doubt(
                 "The factors of adjustment in the table are not applied; give adjusted prices."
             )
