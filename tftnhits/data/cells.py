@@ -171,7 +171,7 @@ def _read_text(name: str, cells: np.ndarray, known: dict, out: Numbers, plain: b
         np.nan if skip else _number(cell, known) for cell, skip in zip(cells, gone, strict=True)
     ]
     out.bad[name] = np.array([value is None for value in values], bool)
-    numbers = np.array([np.nan if value is None else value for value in values], np.float64)
+    numbers = np.array(values, np.float64)  # None becomes NaN
     odd = [isinstance(c, str) and not (plain and _floats(c, out.decimal)) for c in cells]
     out.values[name] = numbers
     out.text[name] = np.array(odd, bool) & ~np.isnan(numbers)

@@ -142,7 +142,7 @@ def _refuse_nearly_dates(series: pd.Series) -> None:
 
 def symbol_column(frame: pd.DataFrame, places: list[int], dates: np.ndarray) -> int | None:
     """The column among `places` of fewest values by which dates that come twice come once each."""
-    if len(np.unique(dates)) == len(dates):
+    if not places or pd.Index(dates).is_unique:
         return None
     best, fewest = None, len(frame) // 2 + 1
     for place in places:

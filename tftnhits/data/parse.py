@@ -119,13 +119,13 @@ def _find_symbol(
 def _dates(columns: dict[str, pd.Series], code: np.ndarray, options: Options) -> Dates:
     """The dates, with times of the day from a column of their own; NaT where there are none."""
     if "date" not in columns:
-        dates = Dates(np.full(len(code), "NaT", "datetime64[ns]"), np.zeros(len(code), bool))
-        dates.notes.append(("no dates, the order given is kept", ""))
-        dates.doubt = (
-            "The bars have no dates, so the order given is taken for that of time; give dates for "
-            "calendars, dates ahead and a measured coverage."
+        return Dates(
+            local=np.full(len(code), "NaT", "datetime64[ns]"),
+            bad=np.zeros(len(code), bool),
+            notes=[("no dates, the order given is kept", "")],
+            doubt="The bars have no dates, so the order given is taken for that of time; give "
+            "dates for calendars, dates ahead and a measured coverage.",
         )
-        return dates
     dates = parse_dates(columns["date"], code, None, options.dayfirst)
     midnight = dates.local.astype("datetime64[D]") == dates.local
     if "time" in columns and (midnight | np.isnat(dates.local)).all():

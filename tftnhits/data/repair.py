@@ -201,17 +201,13 @@ def fill_prices(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
 
     for name, new in after.items():
         gone = np.isnan(bars[name].to_numpy())
-        example = partial(_filled_with, name, new)
-        report.mark(bars, gone, f"missing {name} filled", example)
+        kind = f"missing {name} filled"
+        report.mark(bars, gone, kind, lambda i, n=name, v=new: f"{n} {v[i]:.6g}")
     kind = "high below open or close raised"
     report.mark(bars, high < top, kind, lambda i: f"high {high[i]:.6g} -> {top[i]:.6g}")
     kind = "low above open or close lowered"
     report.mark(bars, low > bottom, kind, lambda i: f"low {low[i]:.6g} -> {bottom[i]:.6g}")
     return bars.assign(**after)
-
-
-def _filled_with(name: str, values: np.ndarray, i: int) -> str:
-    return f"{name} {values[i]:.6g}"
 
 
 def _filled(
