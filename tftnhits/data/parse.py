@@ -156,18 +156,17 @@ def _without_faults(
 ) -> pd.DataFrame:
     """The bars without the symbols that have a cell which is no date or no number."""
 
-    def sentence(role: str, why: str, bars: pd.DataFrame, i: int) -> str:
+    def sentence(role: str, i: int) -> str:
         cell = columns[role].iloc[bars.index[i]]
         cell = one_line(text_of(cell)) if isinstance(cell, np.generic) else shown(cell)
+        why = "is not a number; write numbers like 1234.5 and leave missing ones empty"
+        if role == "date":
+            why = "is not a date of 1678 to 2261; write it as YYYY-MM-DD"
         return f"{report.where(bars, i)}, column {role}: {cell} {why}."
 
-    if dates.bad.any():
-        why = "is not a date of 1678 to 2261; write it as YYYY-MM-DD"
-        bars = report.fault(bars, dates.bad[bars.index], partial(sentence, "date", why, bars))
-    why = "is not a number; write numbers like 1234.5 and leave missing ones empty"
-    for role, bad in numbers.bad.items():
-        if role in COLUMNS and bad.any():
-            bars = report.fault(bars, bad[bars.index], partial(sentence, role, why, bars))
+    wrong = {"date": dates.bad, **numbers.bad}
+    for role in (role for role in COLUMNS if role in wrong):
+        bars = report.fault(bars, wrong[role][bars.index], partial(sentence, role))
     return bars
 
 

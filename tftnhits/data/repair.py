@@ -152,7 +152,7 @@ def check_prices(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
     """A price that is not positive, finite and of a plausible size is a fault."""
     low, high = PRICE_RANGE
 
-    def sentence(name: str, bars: pd.DataFrame, i: int) -> str:
+    def sentence(name: str, i: int) -> str:
         value = bars[name].iloc[i]
         why = f"a price must lie within {low:g} and {high:g}; check its unit"
         if value < 0:
@@ -163,7 +163,7 @@ def check_prices(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
 
     for name in PRICES:
         values = bars[name].to_numpy()
-        bars = report.fault(bars, (values < low) | (values > high), partial(sentence, name, bars))
+        bars = report.fault(bars, (values < low) | (values > high), partial(sentence, name))
     return bars
 
 
