@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 
 from tftnhits.data import sessions
 from tftnhits.data.calendars import (
-    bar_minutes,
     calendar_of,
     market_of,
     next_sessions,
@@ -43,13 +42,12 @@ def session(days, start="09:30", end="15:30", freq="30min"):
 def test_no_dates_give_no_dates():
     for dates in (pd.DatetimeIndex([]), pd.DatetimeIndex([pd.NaT] * 4)):
         ahead = next_sessions(dates, 3)
-        assert len(ahead) == 3 and ahead.isna().all() and np.isnan(bar_minutes(dates))
+        assert len(ahead) == 3 and ahead.isna().all()
 
 
 def test_business_days_skip_weekends():
     dates = pd.bdate_range("2020-01-01", "2020-06-05")  # ends on a Friday
     assert next_sessions(dates, 6).equals(pd.bdate_range("2020-06-08", periods=6).as_unit("ns"))
-    assert bar_minutes(dates) == 1440
 
 
 def test_business_days_with_holidays_and_one_saturday_session():
@@ -80,7 +78,6 @@ def test_a_few_bars_around_weekends_are_daily():
     for bars in (3, 4, 5, 6, 7, 8):
         dates = pd.bdate_range("2020-06-05", periods=bars)  # a Friday
         assert next_sessions(dates, 4).equals(pd.bdate_range(dates[-1], periods=5)[1:].as_unit("ns"))
-        assert bar_minutes(dates) == 1440
 
 
 def test_time_of_day_is_kept():
@@ -153,7 +150,6 @@ def test_sessions_of_half_hours(weeks):
     after = session(pd.bdate_range(days[-1] + pd.Timedelta(days=1), periods=2))
     assert next_sessions(dates, 20).equals(after[:20].as_unit("ns"))
     assert next_sessions(dates[:-3], 5)[:3].equals(dates[-3:].as_unit("ns"))  # goes on within the session first
-    assert bar_minutes(dates) == 30
 
 
 def test_minutes_round_the_clock():
@@ -617,3 +613,9 @@ def test_five_hundred_calendars_in_seconds():
     for i in range(500):
         ahead_of(dates[i:], 5)
     assert time.perf_counter() - start < 10  # 0.5 s on a quiet machine; bench/latency.py measures
+
+
+def test_a_zone_that_there_is_not():
+    """It raised a ZoneInfoNotFoundError from deep inside."""
+    with pytest.raises(ConfigError, match="There is no time zone 'New York'"):
+        market_of(pd.bdate_range("2020-01-01", periods=40), zone="New York")

@@ -1,6 +1,7 @@
 """Which column is what: names, what a user says, what columns hold; and tables that are no bars."""
 
 import io
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -158,3 +159,17 @@ def test_mislabelled_columns_are_refused_not_repaired_row_by_row():
     few.loc[::30, ["high", "low"]] = bars.loc[::30, ["low", "high"]].to_numpy()  # 3 of 80
     assert repairs(load_bars(few))["count"].sum() == 3
     assert set(load_bars(few).columns) == set(COLUMNS)
+
+
+def test_blank_rows_without_a_header_warn_of_nothing():
+    """Between blank rows no open follows a close: the median of nothing warned."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        bars = load_bars(io.StringIO("2020-01-01,1,3,0.5,2\n2020-01-02,,,,\n2020-01-03,1,3,0.5,2\n"))
+    assert bars["high"].tolist() == [3.0, 3.0] and bars["close"].tolist() == [2.0, 2.0]
+
+
+def test_a_volume_that_a_user_names_stays_though_it_is_zero():
+    bars = bars_of().assign(idle=0.0)
+    read = load_bars(bars, columns={"volume": "idle"})
+    assert read["volume"].isna().all()

@@ -215,3 +215,18 @@ def test_a_fall_in_new_york_is_no_news_in_tokyo_before_it_happens():
     tokyo = before["symbol"] == "7203.T"
     pd.testing.assert_frame_equal(before[tokyo], after[tokyo])
     assert (before[~tokyo]["lower"].to_numpy() != after[~tokyo]["lower"].to_numpy()).all()
+
+
+def test_a_slip_among_numbers_is_what_a_message_names():
+    """Of 20200101, ..., 5 the slip was read as the notation: row 1 was blamed, as np.int64(20200101)."""
+    days = [*range(20200101, 20200110), 5]
+    frame = pd.DataFrame({"date": days, "open": 2.0, "high": 3.0, "low": 1.0, "close": 2.0})
+    for bars in (frame, frame.astype({"date": str})):
+        with pytest.raises(DataError, match=r"row 10, column date: '?5'? is not a date"):
+            load_bars(bars)
+
+
+def test_years_that_may_stand_first_are_to_be_written_out():
+    """The doubt said dayfirst=False, which only raised that the dates can't be read month first."""
+    cells = [f"20/01/{day:02}" for day in range(1, 11)]
+    assert "but may be year first; write them as YYYY-MM-DD if so" in read(cells).doubt

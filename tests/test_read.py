@@ -376,3 +376,10 @@ def test_any_json_ends_in_bars_or_a_typed_error(value):
         load_bars(io.StringIO(json.dumps(value)))
     except TftnhitsError as error:
         assert str(error)
+
+
+def test_factors_of_adjustment_may_be_cells_of_any_kind():
+    """Cells without a hash raised TypeError."""
+    bars = bars_of()
+    bars["adj_factor"] = pd.Series([[1.0], *[[2.0]] * (len(bars) - 1)], index=bars.index)
+    assert "factors of adjustment" in load_bars(bars).attrs["doubts"]["all"][0]

@@ -15,10 +15,11 @@ from .cells import MAX_SYMBOL
 from .judge import refuse_mislabelled, refuse_section, suspect_splits
 from .names import COLUMNS, PRICES, listed, text_of
 from .parse import Options, parse_table
-from .read import Table, readable
+from .read import readable
 from .repair import repair
 from .report import ALL, REPORT, Report
 from .sources import read_tables
+from .text import Table
 
 ENDINGS = {
     *(".csv", ".txt", ".tsv", ".json", ".parquet", ".pq", ".feather", ".arrow", ".gz", ".zip"),
@@ -76,8 +77,9 @@ def load_bars(
     """
     options = Options(symbol, columns, dayfirst, decimal, adjusted)
     report = Report(strict)
-    name = shown(os.fspath(source), 200) if isinstance(source, str | os.PathLike) else ""
-    name = "The open file" if hasattr(source, "read") else name
+    name = "The open file" if hasattr(source, "read") else ""
+    if isinstance(source, str | os.PathLike):
+        name = shown(os.fspath(source), 200)
     if isinstance(source, str) and source in BUNDLED:
         source = bundled_bars(source)
     try:
@@ -175,10 +177,10 @@ def _default_symbol(source: Any) -> str:
     """The stem of a file's name, without the endings of archives."""
     if not isinstance(source, str | os.PathLike):
         return "series"
-    stem = Path(os.fsdecode(source)).name
-    for _ in range(2):
-        stem = Path(stem).stem if Path(stem).suffix.lower() in ENDINGS else stem
-    return one_line(text_of(stem), MAX_SYMBOL) or "series"
+    path = Path(Path(os.fsdecode(source)).name)
+    while path.suffix.lower() in ENDINGS:
+        path = path.with_suffix("")
+    return one_line(text_of(path), MAX_SYMBOL) or "series"
 
 
 def _validated(tables: list[tuple[str, Table]], options: Options, report: Report) -> pd.DataFrame:
@@ -195,13 +197,13 @@ def _validated(tables: list[tuple[str, Table]], options: Options, report: Report
         raise DataError(next(iter(report.skipped.values())))
 
     # one code a symbol over all tables
-    bars = parts[0] if len(parts) == 1 else pd.concat(parts, ignore_index=True)
+    bars = parts[0]
     if len(parts) > 1:
-        code, names = pd.factorize(bars.pop("symbol"), sort=True)
+        bars = pd.concat(parts, ignore_index=True)
+        bars["code"], names = pd.factorize(bars.pop("symbol"), sort=True)
         report.names = names.tolist()
-        bars["code"] = code
-    for judge in (refuse_section, refuse_mislabelled):
-        judge(bars, report)
+    refuse_section(bars)
+    refuse_mislabelled(bars)
     bars = repair(bars, report)
     suspect_splits(bars, report)
     return bars

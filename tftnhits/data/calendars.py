@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import ConfigError, shown
+from .notations import is_zone
 from .patterns import (
     DAY,
     LATE,
@@ -33,7 +34,7 @@ STRAY = 0.01  # share of bars that may lie outside them, if the calendar's close
 HEEDED = 4  # times as many as those with such a bar: with less proof, any exchange would do
 EXTENDED = 0.4  # least share in opening hours: 6.5 hours of the 16 with those around them
 SHIFTED = 1 / 3  # and where the zone is unknown: New York's bars may be stamped in UTC
-SECOND = np.timedelta64(10**9, "ns")
+SECOND = np.timedelta64(1, "s")
 
 _YAHOO = """
     L:XLON IL:XLON IR:XDUB PA:XPAR AS:XAMS BR:XBRU LS:XLIS MI:XMIL MC:XMAD DE:XETR F:XFRA SG:XSTU
@@ -68,12 +69,6 @@ class Market(NamedTuple):
     def source_time(self, times: np.ndarray) -> np.ndarray:
         """Times [R] of the market's clock as their source would stamp them."""
         return moved(times, self.clock, self.zone)
-
-
-def bar_minutes(dates: pd.DatetimeIndex) -> float:
-    """Median step between bars in minutes; NaN with fewer than two different dates."""
-    times = recent(dates)
-    return float(step_of(times) / np.timedelta64(1, "m")) if len(times) > 1 else float("nan")
 
 
 def moved(times: np.ndarray, zone: str | None, other: str | None) -> np.ndarray:
@@ -123,12 +118,16 @@ def market_of(
 
     Raises
     ------
-    ConfigError on an unknown name, MissingDependency on a name without exchange_calendars; to
-    infer, the package may be missing.
+    ConfigError on an unknown name or zone, MissingDependency on a name without exchange_calendars;
+    to infer, the package may be missing.
     """
     if not isinstance(calendar, str | Mapping | None):
         raise ConfigError(
             f"The calendar is {shown(calendar)}; give a name such as XNYS, or a dict of symbols."
+        )
+    if zone is not None and not is_zone(zone):
+        raise ConfigError(
+            f"There is no time zone {shown(zone)}; give one such as America/New_York or UTC+08:00."
         )
     given = calendar.get(symbol) if isinstance(calendar, Mapping) else calendar
     if given is not None:
@@ -143,9 +142,7 @@ def market_of(
     least = SHIFTED if zone is None else EXTENDED
     local = moved(times, zone, clock)
     if given is not None or _explains(name, local, least):
-        if (
-            clock and (local == times).all()
-        ):  # an offset such as -05:00 is this clock's, of a season
+        if clock and (local == times).all():  # the offset -05:00 is this clock's, of a season
             zone = clock
         return Market(name, zone, clock)
     return Market(None, zone, _clock(times, name, zone, explained=False))
@@ -242,12 +239,13 @@ def sessions_ahead(
     if ahead is None:
         ahead = pattern_ahead(times, step_of(times), horizon)
     elif told < horizon:
-        message = (
-            "The calendar %s tells %d of the %d bars after %s; the others go by the bars' pattern."
+        log.warning(
+            "The calendar %s tells %d of the %d bars after %s; the others go by the bars' pattern.",
+            *(market.calendar, told, horizon, times[-1]),
         )
-        log.warning(message, market.calendar, told, horizon, times[-1])
-        before, left = np.concatenate([times, ahead]), horizon - told
-        ahead = np.concatenate([ahead, pattern_ahead(before, step_of(times), left, known_to)])
+        before = np.concatenate([times, ahead])
+        others = pattern_ahead(before, step_of(times), horizon - told, known_to)
+        ahead = np.concatenate([ahead, others])
     return pd.DatetimeIndex(market.source_time(ahead)), told
 
 
@@ -308,10 +306,10 @@ def _even_places(
     times = s.open[full] + places
     start, stop = s.break_start[full], s.break_end[full]
     if with_end:
-        return places[
-            (places > NO_TIME) & (times <= s.close[full]) & ~((times > start) & (times <= stop))
-        ]
-    return places[(times < s.close[full]) & ~((times >= start) & (times < stop))]
+        keep = (places > NO_TIME) & (times <= s.close[full]) & ~((times > start) & (times <= stop))
+    else:
+        keep = (times < s.close[full]) & ~((times >= start) & (times < stop))
+    return places[keep]
 
 
 def session_lengths(dates: pd.DatetimeIndex, calendar: str | None) -> np.ndarray:

@@ -16,23 +16,8 @@ import pandas as pd
 from ..errors import DataError, shown
 from .names import PRICES, text_of
 
-NO_VALUE = {
-    "",
-    "-",
-    "--",
-    ".",
-    "—",
-    "na",
-    "n/a",
-    "n.a.",
-    "#n/a",
-    "#n/a n/a",
-    "nan",
-    "nat",
-    "null",
-    "none",
-    "<na>",
-}
+NO_VALUE = {"", "-", "--", ".", "—", "na", "n/a", "n.a.", "#n/a", "#n/a n/a"}
+NO_VALUE |= {"nan", "nat", "null", "none", "<na>"}
 MAX_SYMBOL = 100  # characters: file names, captions and messages carry it
 # what stands after a number: powers of ten, in English, German, Russian, Chinese, Japanese, Korean
 UNITS = {
@@ -47,9 +32,8 @@ UNITS = {
     **dict.fromkeys(("亿", "億", "억"), 1e8),
 }
 SCALED = {unit for unit, factor in UNITS.items() if factor != 1.0} | {"%"}
-_UNPRINTABLE = re.compile(
-    r"[\x00-\x1f\x7f-\x9f\u2028\u2029]"
-)  # they move the cursor or end the line
+# they move the cursor or end the line
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _QUOTED = re.compile(r"""^=?"(.*)"$|^'(.+)$""")  # how spreadsheets are told that 005930 is text
 _SPACED = re.compile(r"(?<=\d)[\s'’](?=\d{3}(?!\d))")  # thousands, as in 1 234 or 1'234
 _PARTS = re.compile(
@@ -64,18 +48,9 @@ _GROUPED = {
 
 
 def parse_symbols(series: pd.Series, rows: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """Sorted names and, for each row, its index among them.
+    """Sorted names and, for each row [R], its index among them; `rows` [R] are named in errors.
 
-    Parameters
-    ----------
-    series : [R] cells of any type
-    rows : [R] row numbers for the error
-
-    Raises
-    ------
-    DataError
-        On a missing symbol, and on one that no message, figure or file name could carry: of control
-        characters, or longer than MAX_SYMBOL.
+    Raises DataError on a missing symbol, and on one that no message or file name could carry.
     """
     if series.dtype == object:  # text of pandas 2, for which "A\0B" is the same as "A"
         for row, name in zip(rows, series, strict=True):
@@ -138,20 +113,15 @@ def parse_numbers(
     comma: bool = False,
     plain: bool = False,
 ) -> Numbers:
-    """Numbers of all columns, with one decimal mark for the whole file.
+    """Numbers of columns by name, with one decimal mark for all, told from them if it is None.
 
-    Parameters
-    ----------
-    columns : name -> [R] cells of any type
-    decimal : "." or ",", or None to tell it from all cells together
-    comma : whether a comma is free to be a decimal mark where the cells don't tell
-    plain : whether all is text since the file is, so that only odd spellings count as such
+    With `comma` that may be the mark where cells don't tell; with `plain` all is text since the
+    file is, so that only odd spellings count as such.
     """
     out = Numbers(decimal=decimal or ".")
     texts: dict[str, np.ndarray] = {}
     for name, series in columns.items():
-        kind = series.dtype.kind if isinstance(series.dtype, np.dtype) else ""
-        if kind in "fiu" and kind:
+        if isinstance(series.dtype, np.dtype) and series.dtype.kind in "fiu":
             out.values[name] = series.to_numpy(dtype=np.float64)
         else:
             texts[name] = series.astype(object).to_numpy()
@@ -174,7 +144,7 @@ def parse_numbers(
 def _read_plain(texts: dict[str, np.ndarray], out: Numbers, decimal: str | None) -> bool:
     """Reads text that needs no interpretation but of a decimal comma, the usual case, at once."""
     try:
-        columns = {n: [NO_NUMBER.get(cell, cell) for cell in c.tolist()] for n, c in texts.items()}
+        columns = {n: ["nan" if c in NO_VALUE else c for c in cells] for n, cells in texts.items()}
         everything = "\n".join("\n".join(cells) for cells in columns.values())
         if "_" in everything:  # Python takes 1_000 for a number
             return False
@@ -194,9 +164,6 @@ def _read_plain(texts: dict[str, np.ndarray], out: Numbers, decimal: str | None)
     return True
 
 
-NO_NUMBER = dict.fromkeys(NO_VALUE, "nan")
-
-
 def _read_text(name: str, cells: np.ndarray, known: dict, out: Numbers, plain: bool) -> None:
     """Reads a column cell by cell, with what is known of its texts."""
     gone = missing(cells)
@@ -204,10 +171,10 @@ def _read_text(name: str, cells: np.ndarray, known: dict, out: Numbers, plain: b
         np.nan if skip else _number(cell, known) for cell, skip in zip(cells, gone, strict=True)
     ]
     out.bad[name] = np.array([value is None for value in values], bool)
-    numbers = np.array([np.nan if value is None else value for value in values], np.float64)
-    usual = [plain and isinstance(cell, str) and _floats(cell, out.decimal) for cell in cells]
-    odd = [isinstance(cell, str) and not known for cell, known in zip(cells, usual, strict=True)]
-    out.values[name], out.text[name] = numbers, np.array(odd, bool) & ~np.isnan(numbers)
+    numbers = np.array(values, np.float64)  # None becomes NaN
+    odd = [isinstance(c, str) and not (plain and _floats(c, out.decimal)) for c in cells]
+    out.values[name] = numbers
+    out.text[name] = np.array(odd, bool) & ~np.isnan(numbers)
 
 
 def _floats(cell: str, decimal: str) -> bool:
@@ -243,14 +210,10 @@ def _value(cell: str, parts: re.Match | None, mark: str) -> float | None:
         return math.nan
     if cell.lower().lstrip("+-") in ("inf", "infinity"):
         return float(cell)
-    if (
-        parts is None
-        or (parts["minus"] and parts["inner"])
-        or not _GROUPED[mark].fullmatch(parts["digits"])
-    ):
+    if parts is None or not _GROUPED[mark].fullmatch(parts["digits"]):
         return None
-    factor = UNITS.get(parts["unit"].casefold().rstrip("."))
-    if factor is None:
+    factor = UNITS.get(parts["unit"].casefold())
+    if factor is None or (parts["minus"] and parts["inner"]):
         return None
     digits = parts["digits"].replace("." if mark == "," else ",", "").replace(",", ".")
     number = float(digits + (parts["power"] or "")) * factor
@@ -277,7 +240,8 @@ def _decimal_mark(
         return ("." if abs(apart) < abs(apart + np.log(1000)) else ","), ""
     mark = "," if comma else "."
     example = open_cells[0]
-    value, other = _value(example, parts[example], mark), "." if mark == "," else ","
+    value = _value(example, parts[example], mark)
+    other = "." if mark == "," else ","
     return mark, (
         f"Numbers such as {shown(example)} are read as {value:g}, since nothing tells a decimal "
         f"comma from thousands; say decimal={other!r} if that is wrong."

@@ -10,9 +10,9 @@ import pandas as pd
 
 from ..errors import DataError, shown
 from .cells import parse_numbers
-from .dates import clock_times, parse_dates
+from .dates import Dates, clock_times, parse_dates
 from .names import COLUMNS, OPTIONS, PRICES, chosen_columns, listed, match_columns, normal, text_of
-from .read import Table
+from .text import Table
 
 SAMPLE = 1_000  # rows by which a column without a name is told
 ORDERED = 0.95  # share of rows in which the high must be the highest and the low the lowest
@@ -23,18 +23,9 @@ TICKS = {"price", "bid", "ask", "size", "qty", "quantity", "side", "lastsize", "
 
 
 def name_columns(table: Table, given: Any = None) -> dict[str, int]:
-    """The position of the column of each role; what has none is no column of bars.
+    """The position of the column of each role; the labels `given` by role go before all guesses.
 
-    Parameters
-    ----------
-    table : Table
-    given : dict role -> label, by a user; goes before all guesses
-
-    Raises
-    ------
-    DataError
-        Where a price is missing, with what the table seems to be instead, and where it isn't clear
-        which of several columns is the date.
+    Raises DataError on what has not all prices, and if several columns could be the date.
     """
     labels = table.frame.columns
     places = chosen_columns(given, labels)
@@ -51,40 +42,36 @@ def name_columns(table: Table, given: Any = None) -> dict[str, int]:
         places["date"] = place
     if "time" in candidates and candidates["time"][0] != places.get("date"):
         places.setdefault("time", candidates["time"][0])
-    for place in candidates.get("volume", []):  # a second one counts if the first is all zeros
-        if "volume" not in places or not _any(table.frame.iloc[:, places["volume"]]):
-            places["volume"] = place
+    volumes = candidates.get("volume", [])
+    while len(volumes) > 1:  # one of all zeros counts if there is no other
+        first = parse_numbers({"volume": table.frame.iloc[:, volumes[0]]}).values["volume"]
+        if first.any():
+            break
+        volumes = volumes[1:]
+    if volumes:
+        places.setdefault("volume", volumes[0])
     return places
-
-
-def _any(series: pd.Series) -> bool:
-    """Whether a column of volumes has any but zeros."""
-    return bool((parse_numbers({"volume": series}).values["volume"] != 0).any())
 
 
 def _missing(names: list[str], labels: pd.Index) -> DataError:
     """What to do about a table without all four prices, by what it seems to be."""
     known = {normal(label) for label in labels}
-    columns = f"column {', '.join(names)}; found {listed(labels)}"
+    found = listed(labels)
+    columns = f"column {', '.join(names)}; found {found}"
+    text = f"Missing {columns}. Rename or add what is missing."
     if known & OPTIONS:
-        return DataError(
-            f"This is an option chain, no bars; found {listed(labels)}. Give the stock's."
-        )
-    if len(names) > 2 and known & TICKS and "close" not in known:
-        return DataError(
-            f"These are ticks, trades or quotes: missing {columns}. Resample them to bars first."
-        )
-    if len(names) == 4 and len(labels) > 2 and len(match_columns(labels)) <= 1:
-        return DataError(
+        text = f"This is an option chain, no bars; found {found}. Give the stock's."
+    elif len(names) > 2 and known & TICKS and "close" not in known:
+        text = f"These are ticks, trades or quotes: missing {columns}. Resample them to bars first."
+    elif len(names) == 4 and len(labels) > 2 and len(match_columns(labels)) <= 1:
+        text = (
             f"Can't tell the {columns}. If there is a column a symbol, give bars with a column "
             "symbol; else say columns={'open': …}."
         )
-    return DataError(f"Missing {columns}. Rename or add what is missing.")
+    return DataError(text)
 
 
-def _date(
-    frame: pd.DataFrame, candidates: dict[str, list[int]], taken: dict[str, int]
-) -> int | None:
+def _date(frame: pd.DataFrame, candidates: dict, taken: dict[str, int]) -> int | None:
     """The column of dates; None if there is none."""
     named = candidates.get("date", []) + candidates.get("time", [])
     if not named:
@@ -99,11 +86,18 @@ def _date(
     return max(named, key=lambda place: distinct[place])
 
 
+def _parsed(series: pd.Series) -> Dates | None:
+    """The column read as dates, if its cells can be."""
+    try:
+        return parse_dates(series, np.zeros(len(series), np.int64))
+    except DataError:
+        return None
+
+
 def _dates(series: pd.Series) -> np.ndarray | None:
     """The column as dates of 1900 to 2200, if all of its cells are such."""
-    try:
-        dates = parse_dates(series, np.zeros(len(series), np.int64))
-    except DataError:
+    dates = _parsed(series)
+    if dates is None:
         return None
     known = dates.local[~np.isnat(dates.local)]
     years = known.astype("datetime64[Y]").astype(np.int64) + 1970
@@ -123,7 +117,8 @@ def _unnamed_date(frame: pd.DataFrame, places: list[int]) -> int | None:
             continue
         dates = _dates(series)
         if dates is None:
-            _refuse_nearly_dates(series, number)
+            if not number:
+                _refuse_nearly_dates(series)
             continue
         steps = np.diff(dates[~np.isnat(dates)]).astype(np.int64)
         if min((steps < 0).mean(), (steps > 0).mean()) <= 1 - ORDERED:  # but from symbol to symbol
@@ -134,14 +129,11 @@ def _unnamed_date(frame: pd.DataFrame, places: list[int]) -> int | None:
     return fits[0] if fits else None
 
 
-def _refuse_nearly_dates(series: pd.Series, number: bool) -> None:
+def _refuse_nearly_dates(series: pd.Series) -> None:
     """Raises DataError on a column most of whose texts are dates: it was meant to be the date."""
-    try:
-        dates = parse_dates(series, np.zeros(len(series), np.int64))
-    except DataError:
-        return
-    if not number and dates.bad.any() and 2 * (~np.isnat(dates.local)).sum() > len(series):
-        cell = series.iloc[int(np.flatnonzero(dates.bad)[0])]
+    dates = _parsed(series)
+    if dates and dates.bad.any() and 2 * (~np.isnat(dates.local)).sum() > len(series):
+        cell = series.iloc[int(np.argmax(dates.bad))]
         raise DataError(
             f"Column {shown(series.name)} looks like the date, but {shown(cell)} in it is none; "
             "mend it, or say columns={'date': …}."
@@ -150,9 +142,9 @@ def _refuse_nearly_dates(series: pd.Series, number: bool) -> None:
 
 def symbol_column(frame: pd.DataFrame, places: list[int], dates: np.ndarray) -> int | None:
     """The column among `places` of fewest values by which dates that come twice come once each."""
+    if not places or pd.Index(dates).is_unique:
+        return None
     best, fewest = None, len(frame) // 2 + 1
-    if len(np.unique(dates)) == len(dates):
-        return best
     for place in places:
         names = frame.iloc[:, place].map(text_of)
         count = names.nunique()
@@ -195,12 +187,11 @@ def _by_shape(table: Table) -> dict[str, int]:
     found = _price_order(prices, "date" in roles)
     roles |= {name: free[first + i] for name, i in found.items()}
     close, rest = values[roles["close"]], free[first + 4 :] or free[:first]
-    if (
-        len(rest) > 1 and len(close) > 2
-    ):  # a fifth that moves as the close does is adjusted, one of its size a mean
+    # a fifth that moves as the close does is adjusted, one of its size a mean
+    if len(rest) > 1 and len(close) > 2:
         fifth = values[rest[0]]
         moves = [np.diff(np.log(np.abs(one) + 1e-12)) for one in (close, fifth)]
-        if np.nanmedian(abs(moves[0] - moves[1])) < 0.1 * np.nanmedian(abs(moves[0])) + 1e-9:
+        if _median(abs(moves[0] - moves[1])) < 0.1 * _median(abs(moves[0])) + 1e-9:
             roles["adjclose"] = rest.pop(0)
         elif _alike([close, fifth]) and not _alike([close, values[rest[1]]]):
             rest = rest[1:]
@@ -211,11 +202,10 @@ def _by_shape(table: Table) -> dict[str, int]:
     texts = [i for i in range(free[first + 3]) if bad[i] and i not in (*roles.values(), *free)]
     if texts:
         roles["symbol"] = texts[0]
-    told = ", ".join(
-        f"{name} {roles[name] + 1}" for name in (*COLUMNS, "adjclose") if name in roles
-    )
     if table.plain or "date" in roles:
-        table.notes.append(("columns told by what they hold", 1, told))
+        named = [name for name in (*COLUMNS, "adjclose") if name in roles]
+        told = ", ".join(f"{name} {roles[name] + 1}" for name in named)
+        table.note("columns told by what they hold", 1, told)
     return roles
 
 
@@ -224,9 +214,9 @@ def _first_price(values: list[np.ndarray], free: list[int], plain: bool) -> int:
     windows = [[values[i] for i in free[k : k + 4]] for k in range(len(free) - 3)]
     for k, window in enumerate(windows):
         prices = np.array(window, float)
-        if _alike(window) and _ordered(prices) >= ORDERED and not _too_wide(prices):
+        if _alike(window) and _extremes(prices)[0] >= ORDERED and not _too_wide(prices):
             return k
-    if not windows or (plain and all(_ordered(np.array(w, float)) < 0.5 for w in windows)):
+    if not windows or (plain and all(_extremes(np.array(w, float))[0] < 0.5 for w in windows)):
         raise DataError(
             "There is no header, and no four columns of which one is the high and one the low; "
             "name the columns in a first line."
@@ -241,23 +231,35 @@ def _first_price(values: list[np.ndarray], free: list[int], plain: bool) -> int:
 
 def _alike(columns: list[np.ndarray]) -> bool:
     """Whether columns have typical values of one size."""
-    sizes = [np.nanmedian(abs(column)) if (column == column).any() else 0.0 for column in columns]
-    return 0 < max(sizes) < ALIKE * min(sizes)
+    sizes = np.array([_median(abs(column)) for column in columns])
+    return bool(0 < sizes.max() < ALIKE * sizes.min())
+
+
+def _median(values: np.ndarray) -> float:
+    """The median of the numbers there are; NaN of none."""
+    known = values[~np.isnan(values)]
+    return float(np.median(known)) if len(known) else np.nan
 
 
 def _too_wide(prices: np.ndarray) -> bool:
     """Whether ranges [4, R] are far larger than moves from row to row, as no bar's are."""
     if prices.shape[1] < 10:
         return False
-    spread = np.nanmedian(prices.max(0) - prices.min(0))
-    return bool(spread > WIDE * np.nanmedian(abs(np.diff(prices, axis=1))) > 0)
+    spread = _median(prices.max(0) - prices.min(0))
+    return spread > WIDE * _median(abs(np.diff(prices, axis=1))) > 0
 
 
-def _ordered(prices: np.ndarray) -> float:
-    """Share of rows [4, R] that one column tops and one bottoms, at best."""
-    with np.errstate(invalid="ignore"):
-        tops, bottoms = prices >= np.nanmax(prices, 0), prices <= np.nanmin(prices, 0)
-    return max(float((tops[i] & bottoms[j]).mean()) for i, j in permutations(range(len(prices)), 2))
+def _ordered(prices: np.ndarray, high: int, low: int) -> float:
+    """Share of the whole rows [4, R] that one column tops and another one bottoms."""
+    whole = prices[:, ~np.isnan(prices).any(0)]
+    found = (whole[high] == whole.max(0)) & (whole[low] == whole.min(0))
+    return float(found.mean()) if len(found) else 0.0
+
+
+def _extremes(prices: np.ndarray) -> tuple[float, int, int]:
+    """Which columns [4, R] are most often the highest and the lowest, after the share of rows."""
+    pairs = [(_ordered(prices, *pair), *pair) for pair in permutations(range(4), 2)]
+    return max(pairs, key=lambda found: found[0])
 
 
 def _is_clock(series: pd.Series) -> bool:
@@ -270,17 +272,13 @@ def _is_clock(series: pd.Series) -> bool:
 
 def _price_order(values: np.ndarray, dated: bool) -> dict[str, int]:
     """Which row of prices [4, R] is which: open, high, low, close unless their order denies it."""
-
-    def share(high: int, low: int) -> float:
-        return float(((values[high] >= values.max(0)) & (values[low] <= values.min(0))).mean())
-
-    high, low = max(permutations(range(4), 2), key=lambda pair: share(*pair))
-    if share(1, 2) >= ORDERED or share(high, low) < ORDERED or values.shape[1] < 2:
+    share, high, low = _extremes(values)
+    if _ordered(values, 1, 2) >= ORDERED or share < ORDERED or values.shape[1] < 2:
         high, low = 1, 2
     first, second = (i for i in range(4) if i not in (high, low))
     if dated and values.shape[1] > 2:  # a bar opens near where the one before closed
-        near = np.nanmedian(abs(values[first, 1:] - values[second, :-1]))
-        other = np.nanmedian(abs(values[second, 1:] - values[first, :-1]))
+        near = _median(abs(values[first, 1:] - values[second, :-1]))
+        other = _median(abs(values[second, 1:] - values[first, :-1]))
         if other < (0.5 if (high, low) != (1, 2) else 0.25) * near:
             first, second = second, first
     return {"open": first, "high": high, "low": low, "close": second}

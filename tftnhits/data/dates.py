@@ -15,6 +15,7 @@ from .names import text_of
 from .notations import (
     NAT,
     OFFSET,
+    is_zone,
     iso_dates,
     nanoseconds,
     plain_text,
@@ -26,8 +27,9 @@ DAY = np.timedelta64(1, "D")
 UNITS = (("s", 8, 11), ("ms", 11, 14), ("us", 14, 17), ("ns", 17, 19))  # powers of ten, since 1970
 # dates written in so many digits, as YYYYMMDD[HHMM[SS[mmm]]]
 WRITTEN = {
-    **{4: {"": "{}0101"}, 6: {"as months": "{}01", "as days": "20{}"}},
-    **{10: {"as hours": "{}00", "as minutes": "20{}"}},
+    4: {"": "{}0101"},
+    6: {"as months": "{}01", "as days": "20{}"},
+    10: {"as hours": "{}00", "as minutes": "20{}"},
     **{size: {"": "{}"} for size in (8, 12, 14, 17)},
 }
 # zones tried, in this order, on local times whose offset from UTC changes with the season
@@ -61,15 +63,10 @@ def parse_dates(
     clock: pd.Series | None = None,
     dayfirst: bool | None = None,
 ) -> Dates:
-    """The dates of a column, whatever its type and notation.
+    """The dates of a column [R], whatever its type and notation; `code` [R] numbers the symbols.
 
-    Parameters
-    ----------
-    series : [R] dates, texts, or numbers: YYYYMMDD… before time since 1970 in s, ms, us or ns
-    code : [R] the symbol of each row, by number
-    clock : [R] times of the day, if a column of their own has them
-    dayfirst : whether 01/02 is the 1st of February; None takes the reading that lacks fewer days,
-        weeks or months between its first and last, and month first where that doesn't tell
+    `clock` [R] has times of the day, if they are in a column of their own. If `dayfirst` is None,
+    01/02 is read so that fewer days, weeks or months lack, and month first where that doesn't tell.
     """
     gone = missing(series)
     if isinstance(series.dtype, pd.PeriodDtype):
@@ -79,8 +76,8 @@ def parse_dates(
     elif isinstance(series.dtype, np.dtype) and series.dtype.kind == "M":
         out = Dates(nanoseconds(series.to_numpy()), gone)
     else:
-        out, blank = _read(series, code, dayfirst)
-        gone = gone | blank
+        out = _read(series, code, dayfirst)
+        gone = gone | out.bad
     out.bad = np.isnat(out.local) & ~gone
     if clock is not None and not out.bad.any():
         since, wrong = clock_times(clock)
@@ -92,26 +89,26 @@ def parse_dates(
 def _zoned(series: pd.Series) -> Dates:
     zone = str(series.dtype.tz)
     utc = nanoseconds(series.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy())
-    try:
-        pd.Timestamp(0, tz=zone)
-    except Exception:  # pandas has no name for the zones of dateutil, say
+    if not is_zone(zone):
         return Dates(utc, np.isnat(utc), utc, "UTC")
     local = nanoseconds(series.dt.tz_localize(None).to_numpy())
     return Dates(local, np.isnat(local), utc, zone)
 
 
-def _read(series: pd.Series, code: np.ndarray, dayfirst: bool | None) -> tuple[Dates, np.ndarray]:
-    """Dates of numbers or texts, each distinct one read once, and the mask [R] of missing ones."""
+def _read(series: pd.Series, code: np.ndarray, dayfirst: bool | None) -> Dates:
+    """Dates of numbers or texts, each distinct one read once; so far those missing are `bad`."""
     place, unique = distinct(series, "Column date", "dates; give one date a row")
-    zone = ""
+    zone, offsets = "", None
     if isinstance(series.dtype, np.dtype) and series.dtype.kind in "fiu":
-        numbers = np.asarray(unique)
-        readings, blank, offsets = of_numbers(numbers), np.zeros(len(unique), bool), None
+        readings = of_numbers(np.asarray(unique))
     else:
-        texts, zone = _without_zone([text_of(cell) for cell in unique])
-        readings, blank, offsets = _of_texts(texts)
+        texts = [text_of(cell) for cell in unique]
+        given = np.array([text.lower() not in NO_VALUE for text in texts] + [False])
+        place = np.where(given, np.cumsum(given) - 1, -1)[place]  # -1 stands for missing ones
+        texts, zone = _without_zone([text for text, one in zip(texts, given) if one])
+        readings, offsets = _of_texts(texts)
     readings = {name: np.append(values, NAT)[place] for name, values in readings.items()}
-    blank = np.append(blank, True)[place]
+    blank = place < 0
     chosen, doubtful = _chosen(readings, dayfirst, code)
     out = Dates(readings[chosen], blank)
     if zone:
@@ -127,21 +124,19 @@ def _read(series: pd.Series, code: np.ndarray, dayfirst: bool | None) -> tuple[D
         )
         if doubtful:
             other = next(name for name in readings if name != chosen)
+            told = f"say dayfirst={other == 'day first'}"
+            told = "write them as YYYY-MM-DD" if other == "year first" else told
             out.doubt = (
                 f"Dates such as {example!r} are read {chosen}, as {day}, but may be {other}; "
-                f"say dayfirst={chosen != 'day first'} if so."
+                f"{told} if so."
             )
-    return out, blank
+    return out
 
 
 def _without_zone(texts: list[str]) -> tuple[list[str], str]:
     """Texts without the zone that all end with, such as US/Eastern, and that zone."""
     match = re.search(r"\s([A-Z]\w+/[A-Z]\w+)$", texts[0]) if texts else None
-    if not match or not all(text.endswith(match[0]) for text in texts):
-        return texts, ""
-    try:
-        pd.Timestamp(0, tz=match[1])
-    except Exception:  # no zone is called that
+    if not match or not is_zone(match[1]) or not all(text.endswith(match[0]) for text in texts):
         return texts, ""
     return [text[: -len(match[0])] for text in texts], match[1]
 
@@ -171,41 +166,28 @@ def of_numbers(values: np.ndarray) -> dict[str, np.ndarray]:
         if sound.all() and (not name or (written < latest).all()):
             readings[name] = np.full(len(values), NAT)
             readings[name][whole] = written
-    if size == 8 and not readings:  # a slip among dates that are written so
-        since[whole] = next(iter(read_texts(texts).values()))
+    written = (number >= 10**7) & (number < 10**8)
+    if not readings and 2 * written.sum() > len(values):  # a slip among dates that are written so
+        since = np.full(len(values), NAT)
+        (since[written],) = read_texts([str(n) for n in number[written].tolist()]).values()
     return readings or {"": since}
 
 
-def _of_texts(texts: list[str]) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray | None]:
-    """Readings [U] of distinct texts, which are missing [U], and offsets from UTC [U], if any."""
-    blank = np.array([text.lower() in NO_VALUE for text in texts], dtype=bool)
-    given = [text for text, skip in zip(texts, blank, strict=True) if not skip]
-    if not given:
-        return {"": np.full(len(texts), NAT)}, blank, None
-    if (iso := iso_dates(given)) is not None:
-        return _spread({"": iso}, blank), blank, None
-    given = list(map(plain_text, given))
-    if all(map(_DIGITS.fullmatch, given)):
-        whole = all("." not in text and len(text) < 19 for text in given)
-        numbers = np.array([int(t) if whole else min(float(t), 9e18) for t in given])
-        return _spread(of_numbers(numbers), blank), blank, None
-    matches = [OFFSET.search(text[-14:]) if _CLOCKED.search(text) else None for text in given]
+def _of_texts(texts: list[str]) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+    """Readings [U] of distinct texts, and offsets from UTC [U], if any."""
+    if not texts:
+        return {"": np.array([], "datetime64[ns]")}, None
+    if (iso := iso_dates(texts)) is not None:
+        return {"": iso}, None
+    texts = list(map(plain_text, texts))
+    if all(map(_DIGITS.fullmatch, texts)):
+        whole = all("." not in text and len(text) < 19 for text in texts)
+        return of_numbers(np.array([int(t) if whole else min(float(t), 9e18) for t in texts])), None
+    matches = [OFFSET.search(text[-14:]) if _CLOCKED.search(text) else None for text in texts]
     sizes = [len(match[0]) if match else 0 for match in matches]
-    local = [text[: len(text) - size].strip() for text, size in zip(given, sizes, strict=True)]
-    readings = _spread(read_texts(local), blank)
-    if not any(matches):
-        return readings, blank, None
-    offsets = np.zeros(len(texts), "timedelta64[s]")
-    offsets[~blank] = [np.timedelta64(shift_of(m[1]) if m else 0, "s") for m in matches]
-    return readings, blank, offsets
-
-
-def _spread(readings: dict[str, np.ndarray], blank: np.ndarray) -> dict[str, np.ndarray]:
-    """Readings of the texts that are not `blank` [U], as readings of all."""
-    out = {name: np.full(len(blank), NAT) for name in readings}
-    for name, values in readings.items():
-        out[name][~blank] = values
-    return out
+    local = [text[: len(text) - size].strip() for text, size in zip(texts, sizes, strict=True)]
+    shifts = np.array([shift_of(match[1]) if match else 0 for match in matches], "timedelta64[s]")
+    return read_texts(local), shifts if any(matches) else None
 
 
 def _chosen(
@@ -229,7 +211,7 @@ def _chosen(
 
 def _lacking(dates: np.ndarray, code: np.ndarray) -> float:
     """Share of the days, weeks, months, quarters or years from first to last without a bar."""
-    shares = [0.0]
+    shares = []
     for symbol in np.unique(code)[:20]:
         stamps = dates[(code == symbol) & ~np.isnat(dates)]
         days = np.unique(stamps.astype("datetime64[D]"))
@@ -244,7 +226,7 @@ def _lacking(dates: np.ndarray, code: np.ndarray) -> float:
         else:
             expected = np.busday_count(days[0], days[-1]) + 1
         shares.append(abs(1 - len(days) / expected))
-    return float(np.mean(shares[1:] or shares))
+    return float(np.mean(shares)) if shares else 0.0
 
 
 def clock_times(series: pd.Series) -> tuple[np.ndarray, np.ndarray]:

@@ -54,9 +54,8 @@ def ewma(x: np.ndarray, alpha: float) -> np.ndarray:
     seen = np.isfinite(x)
     a = [1.0, alpha - 1.0]
     weight = lfilter([alpha], a, seen.astype(float), axis=-1)
-    return lfilter([alpha], a, np.where(seen, x, 0.0), axis=-1) / np.where(
-        weight > 1e-250, weight, np.nan
-    )
+    weight = np.where(weight > 1e-250, weight, np.nan)
+    return lfilter([alpha], a, np.where(seen, x, 0.0), axis=-1) / weight
 
 
 def trailing_max(x: np.ndarray, first: int, last: int) -> np.ndarray:
@@ -146,17 +145,10 @@ def observed_features(
 def market_features(
     z: np.ndarray, trend: np.ndarray, session: np.ndarray, others: Iterable[np.ndarray] = ()
 ) -> dict[str, np.ndarray]:
-    """Mean and dispersion over the symbols of the standardised return, and mean volatility trend.
+    """The features MARKET over the symbols [S, T], NaN where fewer than MARKET_SYMBOLS count.
 
-    Parameters
-    ----------
-    z, trend : standardised returns and volatility trends [S, T]
-    session : number of each bar's session, of its own market [S, T]; -1 where there is none
-    others : numbers of the sessions of other markets that count too, [S, T] each; -1 for none
-
-    Returns
-    -------
-    The features MARKET by name [S, T], NaN where fewer than MARKET_SYMBOLS symbols count.
+    They are of standardised returns `z` and volatility trends `trend` [S, T]. `session` [S, T]
+    numbers the sessions of a bar's own market, `others` those of other markets; -1 for none.
     """
     valid = (session >= 0) & np.isfinite(z) & np.isfinite(trend)
     size = int(session.max(initial=-1)) + 1
@@ -193,17 +185,16 @@ def known_features(
     if np.isnat(date).any():
         return out
     day = date.astype("datetime64[D]")
-    month = date.astype("datetime64[M]")
+    month = date.astype("datetime64[M]").astype("datetime64[D]")
     weekday = (day.astype(np.int64) + 3) % 7
-    year_share = (day - date.astype("datetime64[Y]").astype("datetime64[D]")).astype(
-        np.int64
-    ) / 365.25
+    year = date.astype("datetime64[Y]").astype("datetime64[D]")
+    year_share = (day - year).astype(np.int64) / 365.25
     hour_share = (date - day).astype("timedelta64[s]").astype(np.int64) / 86_400
     gap = np.diff(date, prepend=date[:1]).astype("timedelta64[s]").astype(float) / 60
     gap[0] = minutes
     for i, share in ((0, weekday / 7), (2, year_share), (6, hour_share)):
         out[:, i], out[:, i + 1] = np.sin(2 * np.pi * share), np.cos(2 * np.pi * share)
-    out[:, 4] = (day - month.astype("datetime64[D]")).astype(np.int64) / 31 - 0.5
+    out[:, 4] = (day - month).astype(np.int64) / 31 - 0.5
     out[:, 5] = np.clip(np.log(np.maximum(gap, 1e-3) / max(minutes, 1e-3)), -CLIP, CLIP)
     out[:, 8] = 1.0
     if session is not None:

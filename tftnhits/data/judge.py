@@ -21,7 +21,7 @@ IDLE = 10  # bars without any move that say that a symbol is halted
 BEHIND = np.timedelta64(10, "D")  # a last bar this much older than the newest is stale
 
 
-def refuse_section(bars: pd.DataFrame, report: Report, column: str = "symbol") -> None:
+def refuse_section(bars: pd.DataFrame) -> None:
     """Raises DataError on a cross-section: about as many symbols as rows."""
     count = len(np.unique(bars["code"]))
     if count < SECTION or count < 0.9 * len(bars):
@@ -32,12 +32,12 @@ def refuse_section(bars: pd.DataFrame, report: Report, column: str = "symbol") -
             "give the days of each symbol one below the other."
         )
     raise DataError(
-        f"Column {column} has another value in nearly every row, so it names no symbol; leave it "
+        "Column symbol has another value in nearly every row, so it names no symbol; leave it "
         "out, or say columns={'symbol': …}."
     )
 
 
-def refuse_mislabelled(bars: pd.DataFrame, report: Report) -> None:
+def refuse_mislabelled(bars: pd.DataFrame) -> None:
     """Raises DataError where high and low, or open and close, can't be what they are called."""
     opening, high, low, close = (bars[name].to_numpy() for name in PRICES)
     crossed = high < low
@@ -73,7 +73,9 @@ def suspect_splits(bars: pd.DataFrame, report: Report) -> None:
         around = np.r_[move[max(i - AROUND, 0) : i], move[i + 1 : i + 1 + AROUND]]
         after = close[i + 1 : i + 4][code[i + 1 : i + 4] == code[i]]
         lasts = abs(np.log(np.median(after) / close[i]) - move[i]) < 2 * CALM
-        news = volume[i + 1] > NEWS * ratio * np.median(volume[max(i - 20, 0) : i + 1])
+        before = slice(max(i - 20, 0), i + 1)
+        usual = np.median(volume[before][code[before] == code[i]])
+        news = volume[i + 1] > NEWS * ratio * usual
         if lasts and not news and abs(around).max(initial=0.0) < CALM:
             symbol = report.names[code[i]]
             kind = f"{ratio}:1 split" if move[i] < 0 else f"1:{ratio} reverse split"

@@ -70,13 +70,13 @@ def timelines(
 
     `lengths` are the symbols' numbers of bars, in order; `bars.attrs["zones"]` names time zones.
     """
-    zones, stamps = bars.attrs.get("zones", {}), bars["date"].to_numpy("datetime64[ns]")
+    stamps = bars["date"].to_numpy("datetime64[ns]")
+    parts = np.split(stamps, np.cumsum([*lengths.values()])[:-1])
     lines: list[Timeline] = []
     numbers: dict[tuple, int] = {}
-    which, begin = [], 0
-    for symbol, length in lengths.items():
-        dates, zone = stamps[begin : begin + length], zones.get(symbol)
-        begin += length
+    which = []
+    for symbol, dates in zip(lengths, parts, strict=True):
+        zone = bars.attrs.get("zones", {}).get(symbol)
         given = calendar.get(symbol) if isinstance(calendar, Mapping) else None
         key = dates.tobytes(), zone, exchange_of(symbol), shown(given, 200)
         if key not in numbers:
@@ -185,8 +185,7 @@ def _closes(line: Timeline, zone: str | None) -> tuple[np.ndarray, np.ndarray] |
         seen = seen + step + (3 * DAY if step >= 27 * DAY else NO_TIME)
     elif s is not None:
         number, in_session = s.on(times)
-        sees = np.where(in_session, s.close[number], sees)
-        seen = np.where(in_session, s.close[number], seen)
+        sees[in_session] = seen[in_session] = s.close[number[in_session]]
     elif line.market.calendar == ALWAYS:
         sees = np.where(times == sees, seen, sees)
     return moved(sees, zone, "UTC").view(np.int64), moved(seen, zone, "UTC").view(np.int64)
@@ -255,9 +254,6 @@ def _same_length(one: Timeline, other: Timeline) -> bool:
 def _overlap(one: np.ndarray, other: np.ndarray) -> tuple[int, int, int]:
     """How many stamps two timelines share, and how many either has, in the span of both."""
     first, last = max(one[0], other[0]), min(one[-1], other[-1])
-    one = one[np.searchsorted(one, first) : np.searchsorted(one, last, side="right")]
-    other = other[np.searchsorted(other, first) : np.searchsorted(other, last, side="right")]
-    if not len(one) or not len(other):
-        return 0, len(one), len(other)
-    place = np.minimum(np.searchsorted(other, one), len(other) - 1)
-    return int(np.sum(other[place] == one)), len(one), len(other)
+    one = one[(one >= first) & (one <= last)]
+    other = other[(other >= first) & (other <= last)]
+    return int(np.isin(one, other).sum()), len(one), len(other)

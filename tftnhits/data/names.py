@@ -63,10 +63,7 @@ def role_of(label: Any) -> tuple[str, int] | None:
 
 
 def match_columns(labels: Iterable[Any]) -> dict[str, list[int]]:
-    """Positions of the columns that name each role, the preferred first.
-
-    Raises DataError where two columns have one name for a price or the symbol.
-    """
+    """Positions of the columns that name each role, the preferred first; no price comes twice."""
     labels = list(labels)
     matches = [role_of(label) for label in labels]
     if len({match[0] for match in matches if match} & {*PRICES}) < 4:
@@ -101,9 +98,10 @@ def _bare(labels: list[Any]) -> list[str]:
 
 
 def _twice(label: Any, labels: Iterable[Any]) -> DataError:
-    name = one_line(text_of(label))
-    found = listed(labels)
-    return DataError(f"Column {name} is there more than once; found {found}. Keep one of them.")
+    return DataError(
+        f"Column {one_line(text_of(label))} is there more than once; found {listed(labels)}. "
+        "Keep one of them."
+    )
 
 
 def listed(labels: Iterable[Any]) -> str:

@@ -64,6 +64,14 @@ def plain_text(text: str) -> str:
     ).strip(": ")
 
 
+def is_zone(name: object) -> bool:
+    """Whether pandas knows a time zone by its name: not those of dateutil, say."""
+    try:
+        return pd.Timestamp(0, tz=name) is not None
+    except Exception:  # of a class that depends on the zone and the version
+        return False
+
+
 def shift_of(offset: str) -> int:
     """Seconds east of UTC of "+02:00", "-0530", "GMT+8" or "Z"."""
     match = re.search(r"([+-])(\d\d?):?(\d\d)?:?(\d\d)?$", offset)

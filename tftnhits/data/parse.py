@@ -14,8 +14,8 @@ from .cells import Numbers, parse_numbers, parse_symbols
 from .columns import name_columns, symbol_column
 from .dates import Dates, parse_dates, settle_zones
 from .names import ADJUSTED, COLUMNS, FACTORS, PRICES, normal, text_of
-from .read import Table
 from .report import Report
+from .text import Table
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,10 @@ class Options:
     adjusted: bool = True
 
     def __post_init__(self) -> None:
-        symbol = self.symbol
-        if symbol is not None and (not isinstance(symbol, str) or not symbol.strip()):
+        named = isinstance(self.symbol, str) and self.symbol.strip()
+        if self.symbol is not None and not named:
             raise DataError(
-                f"symbol is {shown(symbol)}; give a name such as 'AAPL', or leave it out."
+                f"symbol is {shown(self.symbol)}; give a name such as 'AAPL', or leave it out."
             )
         if not isinstance(self.dayfirst, bool | None):
             raise DataError(f"dayfirst is {shown(self.dayfirst)}; give True, False or None.")
@@ -43,8 +43,7 @@ class Options:
 def parse_table(table: Table, name: str, options: Options, report: Report) -> pd.DataFrame:
     """The bars of a table, typed: symbol, code (its number), row, date and five numbers, [R] each.
 
-    Symbols with a cell that is no date or no number are left out. `name` is that of bars without a
-    symbol. Raises DataError on what is no table of bars.
+    Symbols with a cell that is no date or no number are left out; bars without one are of `name`.
     """
     # which column is what
     places = name_columns(table, options.columns)
@@ -76,17 +75,17 @@ def parse_table(table: Table, name: str, options: Options, report: Report) -> pd
     if options.adjusted:
         bars = _adjusted(bars, numbers, report)
         factors = [frame.iloc[:, i] for i in spare if normal(frame.columns[i]) in FACTORS]
-        if "adjclose" not in columns and any(one.nunique() > 1 for one in factors):
+        if "adjclose" not in columns and any(one.map(text_of).nunique() > 1 for one in factors):
             report.doubt(
                 "The factors of adjustment in the table are not applied; give adjusted prices."
             )
     else:
         spare += [places[role] for role in ADJUSTED if role in places]
-    if extra := [
-        text_of(frame.columns[i]) for i in spare if table.labelled and frame.columns[i] != ""
-    ]:
+    extra = [text_of(frame.columns[i]) for i in spare if table.labelled]
+    if extra := [label for label in extra if label]:
         report.note("extra column ignored", len(extra), ", ".join(extra[:5]))
-    report.zones |= {names[i]: zones[names[i]] for i in bars["code"].unique() if names[i] in zones}
+    present = {names[i] for i in bars["code"].unique()}
+    report.zones |= {symbol: zone for symbol, zone in zones.items() if symbol in present}
     return bars.assign(symbol=np.asarray(names, object)[bars["code"]])
 
 
@@ -120,13 +119,13 @@ def _find_symbol(
 def _dates(columns: dict[str, pd.Series], code: np.ndarray, options: Options) -> Dates:
     """The dates, with times of the day from a column of their own; NaT where there are none."""
     if "date" not in columns:
-        dates = Dates(np.full(len(code), "NaT", "datetime64[ns]"), np.zeros(len(code), bool))
-        dates.notes.append(("no dates, the order given is kept", ""))
-        dates.doubt = (
-            "The bars have no dates, so the order given is taken for that of time; give dates for "
-            "calendars, dates ahead and a measured coverage."
+        return Dates(
+            local=np.full(len(code), "NaT", "datetime64[ns]"),
+            bad=np.zeros(len(code), bool),
+            notes=[("no dates, the order given is kept", "")],
+            doubt="The bars have no dates, so the order given is taken for that of time; give "
+            "dates for calendars, dates ahead and a measured coverage.",
         )
-        return dates
     dates = parse_dates(columns["date"], code, None, options.dayfirst)
     midnight = dates.local.astype("datetime64[D]") == dates.local
     if "time" in columns and (midnight | np.isnat(dates.local)).all():
@@ -157,17 +156,17 @@ def _without_faults(
 ) -> pd.DataFrame:
     """The bars without the symbols that have a cell which is no date or no number."""
 
-    def sentence(role: str, why: str, bars: pd.DataFrame, i: int) -> str:
-        cell = shown(columns[role].iloc[bars.index[i]])
+    def sentence(role: str, i: int) -> str:
+        cell = columns[role].iloc[bars.index[i]]
+        cell = one_line(text_of(cell)) if isinstance(cell, np.generic) else shown(cell)
+        why = "is not a number; write numbers like 1234.5 and leave missing ones empty"
+        if role == "date":
+            why = "is not a date of 1678 to 2261; write it as YYYY-MM-DD"
         return f"{report.where(bars, i)}, column {role}: {cell} {why}."
 
-    why = "is not a date of 1678 to 2261; write it as YYYY-MM-DD"
-    if dates.bad.any():
-        bars = report.fault(bars, dates.bad[bars.index], partial(sentence, "date", why, bars))
-    why = "is not a number; write numbers like 1234.5 and leave missing ones empty"
-    for role, bad in numbers.bad.items():
-        if role in COLUMNS and bad.any():
-            bars = report.fault(bars, bad[bars.index], partial(sentence, role, why, bars))
+    wrong = {"date": dates.bad, **numbers.bad}
+    for role in (role for role in COLUMNS if role in wrong):
+        bars = report.fault(bars, wrong[role][bars.index], partial(sentence, role))
     return bars
 
 
@@ -180,8 +179,8 @@ def _note(
     report: Report,
 ) -> None:
     """Takes down what was inferred on the way here."""
-    for kind, count, example in table.notes:
-        report.note(kind, count, example)
+    for note in table.notes:
+        report.note(*note)
     for kind, example in dates.notes:
         report.note(kind, len(table.frame), example)
     report.doubt(dates.doubt)
@@ -202,9 +201,8 @@ def _note(
 
 def _adjusted(bars: pd.DataFrame, numbers: Numbers, report: Report) -> pd.DataFrame:
     """Prices adjusted for splits and dividends, where the table has them for every bar."""
-    new = {
-        role[3:]: numbers.values[role][bars.index] for role in ADJUSTED if role in numbers.values
-    }
+    given = [role for role in ADJUSTED if role in numbers.values]
+    new = {role.removeprefix("adj"): numbers.values[role][bars.index] for role in given}
     close = bars["close"].to_numpy()
     priced = ~np.isnan(close)
     if "close" not in new or not priced.any():

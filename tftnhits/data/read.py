@@ -11,7 +11,6 @@ import stat
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ import pandas as pd
 
 from ..errors import DataError, MissingDependency, one_line, shown
 from .names import role_of
-from .text import Malformed, read_text
+from .text import Malformed, Table, read_text
 
 KINDS = "CSV, Parquet, Feather or JSON file"
 LARGEST = 2**29  # bytes of an unpacked file: a small one can unpack to terabytes
@@ -27,17 +26,6 @@ LARGEST = 2**29  # bytes of an unpacked file: a small one can unpack to terabyte
 ENCODINGS = ("gb18030", "big5", "cp932", "cp949", "cp1251", "cp1252", "latin-1")
 ARCHIVED = (".csv", ".txt", ".tsv", ".json", ".parquet", ".feather")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")
-
-
-@dataclass
-class Table:
-    """Raw cells under the source's own names; the index counts rows from 1, without the header."""
-
-    frame: pd.DataFrame
-    notes: list[tuple[str, int, str]] = field(default_factory=list)  # repair, count, example
-    plain: bool = False  # all cells are text since the file is: a number in it is no oddity
-    comma: bool = False  # columns are told apart otherwise, so that a comma may be a decimal mark
-    labelled: bool = True  # it has a header
 
 
 @contextmanager
@@ -61,9 +49,10 @@ def file_bytes(path: str | os.PathLike) -> bytes:
     name = shown(os.fspath(path), 200)
     try:
         mode = os.stat(path).st_mode
-        odd = {"folder": stat.S_ISDIR(mode), "device": stat.S_ISCHR(mode) or stat.S_ISBLK(mode)}
-        if kind := next((kind for kind in odd if odd[kind]), None):  # /dev/zero has no end
-            raise DataError(f"{name} is a {kind}; give one {KINDS}.")
+        if stat.S_ISDIR(mode):
+            raise DataError(f"{name} is a folder; give one {KINDS}.")
+        if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):  # /dev/zero has no end
+            raise DataError(f"{name} is a device; give one {KINDS}.")
         return Path(path).read_bytes()
     except DataError:
         raise
@@ -91,8 +80,7 @@ def stream_bytes(stream: Any) -> bytes:
 def parse_bytes(raw: bytes, name: str) -> Table | Any:
     """The table of a file by what its first bytes are, or the value of a JSON file.
 
-    `name` is what messages call the file. Raises DataError on what is no table, and
-    MissingDependency where pyarrow doesn't fit.
+    Messages call the file `name`. Raises DataError, and MissingDependency if pyarrow doesn't fit.
     """
     notes: list[tuple[str, int, str]] = []
     with readable(f"{name} is damaged"):
@@ -112,10 +100,11 @@ def parse_bytes(raw: bytes, name: str) -> Table | Any:
     if start[0] in "[{":
         return _json(text, name)
     try:
-        frame, found = read_text(text)
+        table = read_text(text)
     except Malformed as error:
         raise DataError(f"{name} is not a table of bars: {error}.") from error
-    return Table(frame, notes + found.notes, True, found.separator != ",", found.labelled)
+    table.notes = notes + table.notes
+    return table
 
 
 def _unpacked(raw: bytes, name: str, notes: list) -> bytes:
@@ -138,8 +127,8 @@ def _unpacked(raw: bytes, name: str, notes: list) -> bytes:
 
 def _decoded(raw: bytes, name: str, notes: list) -> str:
     """The text, in UTF-8 if it is that, else in the encoding that labels and letters fit best."""
-    raw = raw.rstrip(b"\0") if raw[:2] not in (b"\xff\xfe", b"\xfe\xff") else raw
     marked = raw[:2] in (b"\xff\xfe", b"\xfe\xff")
+    raw = raw if marked else raw.rstrip(b"\0")
     texts = {}
     for encoding in ("utf-16",) if marked else ("utf-8-sig", *ENCODINGS):
         try:
@@ -186,10 +175,10 @@ def _json(text: str, name: str) -> Any:
     try:
         try:
             return json.loads(text)
-        except ValueError as error:
+        except ValueError:
             lines = [line for line in text.splitlines() if line.strip()]
             if len(lines) < 2:
-                raise error
+                raise
             return [json.loads(line) for line in lines]
     except RecursionError as error:
         raise DataError(f"{name} is JSON nested too deeply; give a list of records.") from error

@@ -16,17 +16,9 @@ PRICE_RANGE = (1e-12, 1e15)
 
 
 def repair(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
-    """Bars that went through all rules, sorted by symbol and date.
+    """Bars (code, row, date, five columns of numbers) after all rules, by symbol and date.
 
-    Parameters
-    ----------
-    bars : code, row, date and the five columns of numbers, [R] each, NaN and NaT where missing
-    report : takes what is repaired; its `names` tell the symbols of the codes
-
-    Raises
-    ------
-    DataError
-        On what can't be repaired, where the report is strict or no symbol would be left.
+    Raises DataError on what can't be repaired, if the report is strict or no symbol is left.
     """
     for rule in RULES:
         bars = rule(bars, report)
@@ -46,11 +38,12 @@ def order(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
         return bars
     falls = np.bincount(code[1:][falling], minlength=len(report.names)) > 0
     rises = np.bincount(code[1:][within & (steps > np.timedelta64(0))], minlength=len(falls)) > 0
-    for mask, kind in (
-        (falls & ~rises, "descending dates reversed"),
-        (falls & rises, "rows sorted by date"),
-    ):
-        report.mark(bars, mask[code], kind, lambda i: f"{when(bars, i)} came first")
+
+    def example(i: int) -> str:
+        return f"{when(bars, i)} came first"
+
+    report.mark(bars, (falls & ~rises)[code], "descending dates reversed", example)
+    report.mark(bars, (falls & rises)[code], "rows sorted by date", example)
     return bars.iloc[np.lexsort((date, code))]
 
 
@@ -114,14 +107,11 @@ def _doubt_runs(bars: pd.DataFrame, empty: np.ndarray, report: Report) -> None:
     code = bars["code"].to_numpy()
     priced = np.flatnonzero(~empty)
     stop = np.searchsorted(code, code[priced], side="right")  # the row after the symbol's last
-    following = np.minimum(np.append(priced[1:], len(code)), stop)
-    for i, run in zip(priced, following - priced - 1, strict=True):
-        if run > MAX_RUN:
-            name = report.names[code[i]]
-            report.doubt(
-                f"{name} has no prices in {run} rows after {when(bars, i)}; they are left out.",
-                name,
-            )
+    runs = np.minimum(np.append(priced[1:], len(code)), stop) - priced - 1
+    for i, run in zip(priced[runs > MAX_RUN], runs[runs > MAX_RUN], strict=True):
+        name = report.names[code[i]]
+        said = f"{name} has no prices in {run} rows after {when(bars, i)}; they are left out."
+        report.doubt(said, name)
 
 
 def refuse_second_bars(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
@@ -162,7 +152,7 @@ def check_prices(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
     """A price that is not positive, finite and of a plausible size is a fault."""
     low, high = PRICE_RANGE
 
-    def sentence(name: str, bars: pd.DataFrame, i: int) -> str:
+    def sentence(name: str, i: int) -> str:
         value = bars[name].iloc[i]
         why = f"a price must lie within {low:g} and {high:g}; check its unit"
         if value < 0:
@@ -173,7 +163,7 @@ def check_prices(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
 
     for name in PRICES:
         values = bars[name].to_numpy()
-        bars = report.fault(bars, (values < low) | (values > high), partial(sentence, name, bars))
+        bars = report.fault(bars, (values < low) | (values > high), partial(sentence, name))
     return bars
 
 
@@ -182,17 +172,14 @@ def check_gaps(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
     gap = np.isnan(bars["close"].to_numpy())
     if not gap.any():
         return bars
-    place = np.arange(len(gap))
-    breaks = np.where(gap & ~starts(bars), -1, place)
-    since = np.maximum.accumulate(breaks)  # the last row before that is not of the run
-    begin = np.where(gap[since], since, since + 1)
-    run = np.where(gap, place - begin + 1, 0)
-    ends = np.append((run[1:] <= run[:-1]), True)
+    stretch = np.cumsum(~gap | starts(bars))  # one begins at each close, and with each symbol
+    run = pd.Series(gap).groupby(stretch).cumsum().to_numpy()
+    ends = np.append(run[1:] <= run[:-1], True)
 
     def sentence(i: int) -> str:
         return (
             f"{report.names[bars['code'].iloc[i]]} has no close in {run[i]} bars in a row, from "
-            f"{when(bars, begin[i])} to {when(bars, i)}; fill or drop them."
+            f"{when(bars, i - run[i] + 1)} to {when(bars, i)}; fill or drop them."
         )
 
     return report.fault(bars, (run > MAX_RUN) & ends, sentence)
@@ -203,36 +190,24 @@ def fill_prices(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
     opening, high, low, close = (bars[name].to_numpy() for name in PRICES)
     crossed = high < low
     if crossed.any():
-        kind, before = "high below low swapped", (high, low)
-        report.mark(
-            bars, crossed, kind, lambda i: f"high {before[0][i]:.6g}, low {before[1][i]:.6g}"
-        )
+        kind = "high below low swapped"
+        report.mark(bars, crossed, kind, lambda i: f"high {high[i]:.6g}, low {low[i]:.6g}")
         high, low = np.where(crossed, low, high), np.where(crossed, high, low)
     if np.isnan(opening).any() or np.isnan(close).any():
         opening, close = _filled(opening, high, low, close, starts(bars))
     top, bottom = np.maximum(opening, close), np.minimum(opening, close)
-    after = {
-        "open": opening,
-        "high": np.fmax(high, top),
-        "low": np.fmin(low, bottom),
-        "close": close,
-    }
+    after = {"open": opening, "high": np.fmax(high, top), "low": np.fmin(low, bottom)}
+    after["close"] = close
 
-    for name, values in after.items():
+    for name, new in after.items():
         gone = np.isnan(bars[name].to_numpy())
-        example = partial("{} {:.6g}".format, name)
-        report.mark(bars, gone, f"missing {name} filled", lambda i, e=example, v=values: e(v[i]))
-    moved = (
-        ("high below open or close raised", high < top, high, top),
-        ("low above open or close lowered", low > bottom, low, bottom),
-    )
-    for kind, mask, old, new in moved:
-        name = kind.split()[0]
-        report.mark(
-            bars, mask, kind, lambda i, n=name, a=old, b=new: f"{n} {a[i]:.6g} -> {b[i]:.6g}"
-        )
-    same = all(np.array_equal(values, bars[name].to_numpy()) for name, values in after.items())
-    return bars if same else bars.assign(**after)
+        kind = f"missing {name} filled"
+        report.mark(bars, gone, kind, lambda i, n=name, v=new: f"{n} {v[i]:.6g}")
+    kind = "high below open or close raised"
+    report.mark(bars, high < top, kind, lambda i: f"high {high[i]:.6g} -> {top[i]:.6g}")
+    kind = "low above open or close lowered"
+    report.mark(bars, low > bottom, kind, lambda i: f"low {low[i]:.6g} -> {bottom[i]:.6g}")
+    return bars.assign(**after)
 
 
 def _filled(
@@ -255,9 +230,8 @@ def clean_volume(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
     absurd, zero = (volume < 0) | np.isinf(volume), volume == 0
     if not (absurd | zero).any():
         return bars
-    report.mark(
-        bars, absurd, "negative or infinite volume removed", lambda i: f"volume {volume[i]:g}"
-    )
+    kind = "negative or infinite volume removed"
+    report.mark(bars, absurd, kind, lambda i: f"volume {volume[i]:g}")
     report.mark(bars, zero, "zero volume taken as missing", lambda i: "volume 0")
     return bars.assign(volume=np.where(absurd | zero, np.nan, volume))
 

@@ -60,18 +60,19 @@ class Report:
         if not rows.size:
             return bars
         code = bars["code"].to_numpy()
-        if self.strict or not (~np.isin(code, code[rows])).any():
-            raise DataError(sentence(rows[0]))
         codes, first = np.unique(code[rows], return_index=True)
+        sound = ~np.isin(code, codes)
+        if self.strict or not sound.any():
+            raise DataError(sentence(rows[0]))
         for one, i in zip(codes, rows[first], strict=True):
             self.skipped.setdefault(self.names[one], sentence(i))
-        return bars[~np.isin(code, codes)]
+        return bars[sound]
 
     def where(self, bars: pd.DataFrame, i: int) -> str:
         """Symbol, row and date of a bar, for a message."""
-        date = bars["date"].iloc[i]
-        day = "" if pd.isna(date) else f" ({_day(date)})"
-        return f"{self.names[bars['code'].iloc[i]]}, row {bars['row'].iloc[i]}{day}"
+        row = f"row {bars['row'].iloc[i]}"
+        day = when(bars, i)
+        return f"{self.names[bars['code'].iloc[i]]}, {row}" + (f" ({day})" if day != row else "")
 
     def records(self) -> list[dict]:
         """What was repaired, as dicts of REPORT's keys; what is of the whole source first."""
@@ -82,8 +83,4 @@ class Report:
 def when(bars: pd.DataFrame, i: int) -> str:
     """The date of a bar, else its row."""
     date = bars["date"].iloc[i]
-    return f"row {bars['row'].iloc[i]}" if pd.isna(date) else _day(date)
-
-
-def _day(date: pd.Timestamp) -> str:
-    return str(date).removesuffix(" 00:00:00")
+    return f"row {bars['row'].iloc[i]}" if pd.isna(date) else str(date).removesuffix(" 00:00:00")

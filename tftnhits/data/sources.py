@@ -12,7 +12,8 @@ import pandas as pd
 
 from ..errors import DataError, shown
 from .names import PRICES, listed, match_columns, normal, role_of, text_of
-from .read import Table, file_bytes, parse_bytes, stream_bytes
+from .read import file_bytes, parse_bytes, stream_bytes
+from .text import Table
 
 DEEPEST, MOST = 6, 1_000  # levels and places of a JSON object in which tables are looked for
 # keys over a table that name no symbol
@@ -23,10 +24,7 @@ WRAPPERS = {
 
 
 def read_tables(source: Any, symbol: str) -> list[tuple[str, Table]]:
-    """The raw tables of a source, and what the bars of each are called if no column says it.
-
-    Raises DataError on what can't be read.
-    """
+    """The raw tables of a source, and what each one's bars are called if no column says it."""
     if hasattr(source, "to_pandas") and not isinstance(source, pd.DataFrame):  # polars, pyarrow
         source = source.to_pandas()
     elif isinstance(source, str | os.PathLike):
@@ -37,9 +35,10 @@ def read_tables(source: Any, symbol: str) -> list[tuple[str, Table]]:
         return [(symbol, Table(plain_frame(source)))]
     if isinstance(source, Table):
         return [(symbol, replace(source, frame=plain_frame(source.frame)))]
-    array = isinstance(source, np.ndarray) and source.ndim
-    if array or isinstance(source, Mapping | list | tuple):
-        return _of_object(source, symbol)
+    if isinstance(source, Mapping):
+        return _of_mapping(source, symbol)
+    if _is_list(source) or (isinstance(source, np.ndarray) and source.ndim):
+        return [(symbol, _of_list(source))]
     raise DataError(
         f"Bars can't be read from a {type(source).__name__}; give a file name, an open file, a "
         "frame, a dict, or a list of [open, high, low, close, volume] rows."
@@ -68,8 +67,7 @@ def plain_frame(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _stacked(frame: pd.DataFrame) -> pd.DataFrame:
     """The tickers of yfinance's columns, (price, ticker) or the reverse, one below the other."""
-    if frame.columns.nlevels != 2:
-        count = frame.columns.nlevels
+    if (count := frame.columns.nlevels) != 2:
         raise DataError(f"The columns have {count} levels; give one, or price and ticker.")
     levels = [[text_of(name) for name in frame.columns.get_level_values(i)] for i in (0, 1)]
     prices = [len({normal(name) for name in level} & {*PRICES}) for level in levels]
@@ -80,21 +78,17 @@ def _stacked(frame: pd.DataFrame) -> pd.DataFrame:
         alone = not (name and ticker) and _role(name or ticker) == "date"
         (shared if alone else places.setdefault(ticker, [])).append(i)
     parts = []
-    for ticker, own in places.items():
+    for ticker, own in (places or {"": []}).items():
         labels = pd.Index([names[i] or tickers[i] for i in shared + own], dtype=object)
         if missing := [name for name in PRICES if name not in match_columns(labels)]:
             raise DataError(f"Missing column {', '.join(missing)}; found {listed(labels)}.")
         part = frame.iloc[:, shared + own].set_axis(labels, axis=1)
         parts.append(part.assign(symbol=ticker) if ticker else part)
-    if not parts:
-        raise DataError(f"Missing column {', '.join(PRICES)}; found {listed(names)}.")
     return pd.concat(parts)
 
 
-def _of_object(value: Any, symbol: str) -> list[tuple[str, Table]]:
-    """Tables of rows, records, columns, or of a dict that holds them by symbol or deeper inside."""
-    if not isinstance(value, Mapping):
-        return [(symbol, _of_list(value))]
+def _of_mapping(value: Mapping, symbol: str) -> list[tuple[str, Table]]:
+    """Tables of columns, of records by date, or that a dict holds by symbol or deeper inside."""
     if not value:
         raise DataError("The dict is empty; give columns or a table for each symbol.")
     if {"columns", "data"} <= {*value}:  # pandas' orient="split"
@@ -135,7 +129,7 @@ def _inside(
 
 def _of_inside(value: Any, key: str, around: dict[str, Any], symbol: str) -> tuple[str, Table]:
     """The table found inside an object, with the symbol and the times that stand beside it."""
-    table = _of_object(value, symbol)[0][1]
+    table = read_tables(value, symbol)[0][1]
     plain = {k: v for k, v in around.items() if isinstance(v, str) and normal(k) != "name"}
     names = [text_of(v) for k, v in plain.items() if _role(k) == "symbol"]
     if not names and key and key.lower() not in WRAPPERS and role_of(key) is None:
@@ -174,22 +168,20 @@ def _is_bars(value: Any) -> bool:
         return _by_date(value) or (listed_ and _prices_in(value) >= 2)
     if not (_is_list(value) and len(value)):
         return False
-    first = value[0]
-    if isinstance(first, Mapping):
-        return _prices_in(first) >= 2 and not any(map(_is_list, first.values()))
-    return _is_list(first) and len(first) >= 4
+    if isinstance(value[0], Mapping):
+        return _prices_in(value[0]) >= 2 and not any(map(_is_list, value[0].values()))
+    return _is_list(value[0]) and len(value[0]) >= 4
 
 
 def _by_date(value: Mapping) -> bool:
     """Whether keys are dates, over records."""
     some = list(value.items())[:5] if isinstance(value, Mapping) else []
-    dates = all(str(key)[:4].isdigit() and len(str(key)) >= 8 for key, _ in some if _short(key))
-    records = all(_short(key) and isinstance(record, Mapping) for key, record in some)
-    return bool(some) and dates and records
+    return bool(some) and all(_is_day(key) and isinstance(record, Mapping) for key, record in some)
 
 
-def _short(key: Any) -> bool:
-    return isinstance(key, str) or hasattr(key, "year")
+def _is_day(key: Any) -> bool:
+    dated = isinstance(key, str) or hasattr(key, "year")
+    return dated and str(key)[:4].isdigit() and len(str(key)) >= 8
 
 
 def _of_list(rows: Any) -> Table:
@@ -221,7 +213,5 @@ def _is_table(value: Any) -> bool:
     if isinstance(value, np.ndarray):
         return value.ndim == 2
     return (
-        _is_list(value)
-        and len(value) > 0
-        and isinstance(value[0], list | tuple | np.ndarray | dict)
+        _is_list(value) and bool(value) and isinstance(value[0], list | tuple | np.ndarray | dict)
     )

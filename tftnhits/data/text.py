@@ -25,32 +25,33 @@ class Malformed(Exception):
 
 
 @dataclass
-class Layout:
-    """How the table stood in the text."""
+class Table:
+    """Raw cells under the source's own names; the index counts rows from 1, without the header."""
 
-    separator: str = ","
-    labelled: bool = True
+    frame: pd.DataFrame
     notes: list[tuple[str, int, str]] = field(default_factory=list)  # repair, count, example
+    plain: bool = False  # all cells are text since the file is: a number in it is no oddity
+    comma: bool = False  # columns are told apart otherwise, so that a comma may be a decimal mark
+    labelled: bool = True  # it has a header
 
     def note(self, repair: str, count: int = 1, example: str = "") -> None:
+        """Takes down what was done to read it."""
         self.notes.append((repair, count, one_line(example, 100)))
 
 
-def read_text(text: str) -> tuple[pd.DataFrame, Layout]:
-    """The table as text cells, and its layout; columns without a header are called 0, 1, ….
-
-    Raises Malformed.
-    """
+def read_text(text: str) -> Table:
+    """The table as text cells; columns without a header are called 0, 1, …. Raises Malformed."""
     longest = max(map(len, text.split("\n")))
     if longest > LONGEST:
         raise Malformed(f"it has a line of {longest} characters; write one bar a line")
-    layout = Layout(_separator(text))
-    if layout.separator == " ":
+    separator = _separator(text)
+    if separator == " ":
         text = "\n".join("\t".join(line.split()) for line in text.split("\n"))
-        layout.separator = "\t"
-    if layout.separator != ",":
-        layout.note("separator", 1, {"\t": "tab"}.get(layout.separator, layout.separator))
-    rows = csv.reader(io.StringIO(text), delimiter=layout.separator, skipinitialspace=True)
+        separator = "\t"
+    table = Table(pd.DataFrame(), plain=True, comma=separator != ",")
+    if table.comma:
+        table.note("separator", 1, "tab" if separator == "\t" else separator)
+    rows = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True)
     try:
         rows = [row for row in rows if any(map(str.strip, row))]
     except csv.Error as error:
@@ -69,21 +70,23 @@ def read_text(text: str) -> tuple[pd.DataFrame, Layout]:
         begin += 1  # units, or the line of yfinance that names the index
     skipped = [row for i, row in enumerate(rows[:begin]) if i not in (top, tickers)]
     if skipped and tickers is None:
-        layout.note("line before the table skipped", len(skipped), " ".join(skipped[0]))
+        table.note("line before the table skipped", len(skipped), " ".join(skipped[0]))
 
     # the rows as columns
     usual = Counter(map(len, rows[begin:])).most_common(1)
     usual = usual[0][0] if usual else 0
-    layout.labelled = top is not None
-    header = rows[top] if layout.labelled else [*range(usual)]
-    body = _body(rows[begin:], header, usual, layout)
+    table.labelled = top is not None
+    header = rows[top] if table.labelled else [*range(usual)]
+    body = _body(rows[begin:], header, usual, table)
     columns = [list(cells) for cells in zip(*body, strict=True)] or [[] for _ in header]
     frame = pd.DataFrame(dict(enumerate(columns)), dtype=object, index=range(1, len(body) + 1))
     if tickers is None:
-        return frame.set_axis(pd.Index(header, dtype=object), axis=1), layout
+        table.frame = frame.set_axis(pd.Index(header, dtype=object), axis=1)
+        return table
     levels = pd.MultiIndex.from_arrays([header[1:], rows[tickers][1:]])
     dates = pd.Index(columns[0], name="Date")
-    return frame.drop(columns=0).set_axis(levels, axis=1).set_index(dates), layout
+    table.frame = frame.drop(columns=0).set_axis(levels, axis=1).set_index(dates)
+    return table
 
 
 def _separator(text: str) -> str:
@@ -125,7 +128,7 @@ def _header(rows: list[list[str]]) -> tuple[int | None, int | None]:
     return known, None
 
 
-def _body(rows: list[list[str]], header: list, usual: int, layout: Layout) -> list[list[str]]:
+def _body(rows: list[list[str]], header: list, usual: int, table: Table) -> list[list[str]]:
     """The rows of bars, as wide as the header; what stands between and after them is noted."""
     width = len(header)
     if usual > width and any(any(row[width:]) for row in rows if len(row) == usual):
@@ -136,16 +139,16 @@ def _body(rows: list[list[str]], header: list, usual: int, layout: Layout) -> li
         whole = len(row) in (usual, width)
         filled = sum(map(bool, row))
         if row == header:
-            layout.note("repeated header removed", 1, f"row {i + 1}")
+            table.note("repeated header removed", 1, f"row {i + 1}")
         elif filled <= 3 and _EVENT.search(" ".join(row)):
-            layout.note("dividend or split between the rows skipped", 1, " ".join(row))
+            table.note("dividend or split between the rows skipped", 1, " ".join(row))
         elif whole and (filled > 3 or _dated(row) or (i < last and filled > 1)):
             body.append((row + [""] * width)[:width])
         elif filled <= 3 and not (_NUMBER.fullmatch(row[0]) and not whole):
             where = "footer" if i >= last else "line between the rows"
-            layout.note(f"{where} skipped", 1, " ".join(row))
+            table.note(f"{where} skipped", 1, " ".join(row))
         elif i > last and len(row) < width:
-            layout.note("incomplete last row removed", 1, " ".join(row))
+            table.note("incomplete last row removed", 1, " ".join(row))
         else:
             raise Malformed(f"row {i + 1} has {len(row)} cells, the header {width}; mend that row")
     return body

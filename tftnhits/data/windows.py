@@ -16,10 +16,9 @@ from . import features as F
 from .bars import validate_bars
 from .calendars import session_lengths
 from .markets import LONGER, Timeline, join_markets, timelines, unseen_markets
+from .names import PRICES
 from .patterns import weekday_of
 from .splits import NONE, SPLITS, splits_of
-
-PRICES = ("open", "high", "low", "close")
 
 
 class Batch(NamedTuple):
@@ -143,7 +142,9 @@ def panel_of(
     calendar: str | Mapping[str, str | None] | None = None,
 ) -> Panel:
     """`make_panel` of validated bars (load_bars): to do it twice takes as long as the features."""
-    grid, names = _Grid(bars, config.horizon), _chosen(config)
+    grid = _Grid(bars, config.horizon)
+    names = _chosen(config)
+    symbols = tuple(grid.lengths)
     # Times: by each market's clock, the dates ahead, and the splits
     lines, which = timelines(bars, grid.lengths, config.horizon, calendar)
     by_symbol = [lines[i] for i in which]
@@ -166,7 +167,8 @@ def panel_of(
     features = F.observed_features(parts, column["volume"], sigma)
     joined = join_markets(lines, which)
     trend = features["volatility_0.15"] - features["volatility_0.015"]
-    session, others = grid.wide(joined.session, -1), (grid.wide(x, -1) for x in joined.others)
+    session = grid.wide(joined.session, -1)
+    others = (grid.wide(x, -1) for x in joined.others)
     features |= F.market_features(features["return"], trend, session, others)
     observed = np.stack([features[name] for name in names["observed"]], axis=-1)
     if fitted is None:
@@ -175,7 +177,7 @@ def panel_of(
     target = _targets(price["close"], sigma, config.horizon)
     return Panel(
         config=config,
-        symbols=tuple(grid.lengths),
+        symbols=symbols,
         start=grid.start,
         length=grid.length,
         date=grid.dates(bars, by_symbol),
@@ -187,8 +189,8 @@ def panel_of(
         scale=grid.flat(sigma, np.nan),
         split=grid.flat(split, NONE, np.int8),
         fitted={name: np.asarray(values, float) for name, values in fitted.items()},
-        outrun=_outrun(tuple(grid.lengths), by_symbol),
-        notes=unseen_markets(tuple(grid.lengths), joined),
+        outrun=_outrun(symbols, by_symbol),
+        notes=unseen_markets(symbols, joined),
     )
 
 
@@ -271,9 +273,10 @@ def _standard(rows: np.ndarray, names: tuple[str, ...]) -> dict[str, np.ndarray]
 
 def _outrun(symbols: tuple[str, ...], lines: list[Timeline]) -> dict[str, tuple[str, int]]:
     """By symbol, a calendar that tells but some of the dates ahead, and how many."""
-    pairs = zip(symbols, lines, strict=True)
     return {
-        s: (line.market.calendar, line.told) for s, line in pairs if line.told < len(line.ahead)
+        symbol: (line.market.calendar, line.told)
+        for symbol, line in zip(symbols, lines, strict=True)
+        if line.told < len(line.ahead)
     }
 
 
@@ -300,9 +303,8 @@ def blocks(
         raise DataError(
             f"An origin has fewer than {context} bars before it; use Panel.origins(split, context)."
         )
-    starts, inverse = np.unique(
-        panel.start[symbol] + place // origins * origins, return_inverse=True
-    )
+    first = panel.start[symbol] + place // origins * origins
+    starts, inverse = np.unique(first, return_inverse=True)
     return starts, inverse * origins + place % origins
 
 
