@@ -36,6 +36,9 @@ def test_a_datetime_is_the_date_whatever_its_name():
     bars = bars_of()
     same(load_bars(bars.rename(columns={"date": "when"})), bars)
     same(load_bars(bars.set_index("date").rename_axis("anything")), bars)
+    two = bars.rename(columns={"date": "began"}).assign(ended=bars["date"] + pd.Timedelta("8h"))
+    refuses(two, "'began'", "'ended'")
+    same(load_bars(two, columns={"date": "began"}), bars)
 
 
 def test_a_column_that_holds_dates_in_order_is_the_date():

@@ -71,7 +71,9 @@ def one_line(text: str, limit: int = 60) -> str:
 def shown(value: object, limit: int = 60) -> str:
     """`value` as a message quotes it: its repr in one printable line, cut to `limit` characters."""
     try:
-        text = repr(value)
+        # numpy's numbers as Python's: nobody typed np.int64(5)
+        scalar = type(value).__module__ == "numpy" and getattr(value, "ndim", 1) == 0
+        text = str(value) if scalar and not isinstance(value, str) else repr(value)
     except Exception:  # an integer of 5,000 digits, lists in lists for ever; other people's classes raise anything
         text = f"<{type(value).__name__}>"
     return one_line(text, limit)

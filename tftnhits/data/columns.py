@@ -107,12 +107,11 @@ def _dates(series: pd.Series) -> np.ndarray | None:
 
 def _unnamed_date(frame: pd.DataFrame, places: list[int]) -> int | None:
     """The one column that holds dates, in order, though its name doesn't say so."""
-    fits = []
-    for place in places:
+    typed = [i for i in places if pd.api.types.is_datetime64_any_dtype(frame.dtypes.iloc[i])]
+    fits = typed
+    for place in [] if typed else places:
         series = frame.iloc[:, place]
         number = pd.api.types.is_numeric_dtype(series.dtype)
-        if pd.api.types.is_datetime64_any_dtype(series.dtype):
-            return place
         if len(series) < (5 if number else 1) or pd.api.types.is_bool_dtype(series.dtype):
             continue
         dates = _dates(series)

@@ -157,8 +157,7 @@ def _without_faults(
     """The bars without the symbols that have a cell which is no date or no number."""
 
     def sentence(role: str, i: int) -> str:
-        cell = columns[role].iloc[bars.index[i]]
-        cell = one_line(text_of(cell)) if isinstance(cell, np.generic) else shown(cell)
+        cell = shown(columns[role].iloc[bars.index[i]])
         why = "is not a number; write numbers like 1234.5 and leave missing ones empty"
         if role == "date":
             why = "is not a date of 1678 to 2261; write it as YYYY-MM-DD"
