@@ -75,6 +75,10 @@ def test_a_stale_last_bar_is_named_beside_newer_ones(predictor):
     old = made_bars(("OLD",), 200)
     forecast = predictor.predict(pd.concat([old, made_bars(("NEW",), 300)]))
     (text,) = forecast.warnings["OLD"]
+    gone = made_bars(("GONE",), 200)
+    gone["date"] -= pd.Timedelta("3000D")
+    (only,) = predictor.predict(pd.concat([gone, old])).warnings["GONE"]
+    assert "last bar" in only  # and of its market there is nothing to say
     assert str(old["date"].iloc[-1].date()) in text and one_sentence(text) and not forecast.warnings["NEW"]
 
 

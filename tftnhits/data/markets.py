@@ -232,7 +232,9 @@ def _same_market(leader: Timeline, line: Timeline, stamps: np.ndarray) -> bool:
     if leader.market.zone != line.market.zone or leader.exchange != line.exchange:
         return False
     shared, some, every = _overlap(line.times, stamps)
-    return 0 < shared >= ALIKE * (some + every - shared)
+    if not some or not every:  # at no time together, there is nothing that tells them apart
+        return True
+    return shared >= ALIKE * (some + every - shared)
 
 
 def _adopted(line: Timeline, lines: Sequence[Timeline]) -> Timeline:
