@@ -142,6 +142,9 @@ def made_section(size):
 def test_ticks_options_and_a_column_a_symbol():
     times = pd.date_range("2020-01-02 09:30", periods=300, freq="s")
     refuses(pd.DataFrame({"time": times, "price": 100.0, "size": 1}), "ticks", "Resample")
+    text = pd.DataFrame({"time": times, "price": 100.0, "size": 1}).to_csv(index=False)
+    refuses(text, "ticks", "Resample")
+    refuses("date,close\n2020-01-02,5\n2020-01-03,6\n", "Missing column open, high, low")
     refuses(pd.DataFrame({"time": times, "bid": 100.0, "ask": 101.0}), "quotes", "Resample")
     wide = pd.DataFrame({"Date": times, **{name: 1.0 for name in ("AAA", "BBB", "CCC")}})
     refuses(wide, "a column a symbol", "open")

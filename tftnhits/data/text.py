@@ -60,9 +60,9 @@ def read_text(text: str) -> Table:
         raise Malformed("it has thousands of columns; give date, open, high, low, close, volume")
 
     # where the header and the bars begin
-    if not any(len(row) > 3 for row in rows):
+    if not any(len(row) > 1 for row in rows):
         begin = shown(text.strip())
-        raise Malformed(f"no line has open, high, low and close in cells; it begins with {begin}")
+        raise Malformed(f"no line has more than one cell; it begins with {begin}")
     first = next((i for i, row in enumerate(rows) if _numeric(row)), len(rows))
     top, tickers = _header(rows[:first])
     begin = first if top is None else max(top, tickers or 0) + 1
