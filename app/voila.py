@@ -7,7 +7,9 @@ c.Voila.auto_token = True
 c.Voila.open_browser = False
 # Nothing is ever fetched from elsewhere, whatever Voila and its extensions ask for.
 c.Voila.tornado_settings = {
-    "headers": {"Content-Security-Policy": "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:"}
+    "headers": {
+        "Content-Security-Policy": "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:"
+    }
 }
 c.VoilaConfiguration.template = "tftnhits"
 # How the package gets installed, and what can be done without the panel, is for those who read the notebook.

@@ -50,7 +50,9 @@ class Run:
         """Where its result is kept: another setting or other data has another name."""
         what = json.dumps([self.config.to_dict(), self.train.to_dict(), data])
         digest = hashlib.sha256(what.encode()).hexdigest()[:10]
-        return folder / f"{self.network}-{self.variant}-{self.train.seed}-{digest}.npz".replace(" ", "-")
+        return folder / f"{self.network}-{self.variant}-{self.train.seed}-{digest}.npz".replace(
+            " ", "-"
+        )
 
 
 def plan(name: str, seeds: list[int]) -> list[Run]:
@@ -73,26 +75,45 @@ def execute(run: Run, panel: Panel, folder: Path, log: str, study: str) -> None:
     quantiles = forecast_rows(found.model, panel, rows)[..., pick]
     loss = 1e4 * pinball_loss(quantiles, panel.outcomes(rows), SCORE_LEVELS).mean(-1)  # [K]
     record = {
-        "network": run.network, "variant": run.variant, "seed": run.train.seed, "valid": float(loss.mean()),
-        "weights": sum(p.numel() for p in found.model.parameters()), "epochs": len(found.history),
+        "network": run.network,
+        "variant": run.variant,
+        "seed": run.train.seed,
+        "valid": float(loss.mean()),
+        "weights": sum(p.numel() for p in found.model.parameters()),
+        "epochs": len(found.history),
         "seconds": found.seconds,
-    }  # fmt: skip
+    }
     more = {k: record[k] for k in ("variant", "weights", "epochs", "seconds")}
     model = type(found.model).__name__
-    log_trial(log, study, model, run.config, run.train, record["valid"], run.train.seed, panel=panel.config, **more)
+    log_trial(
+        log,
+        study,
+        model,
+        run.config,
+        run.train,
+        record["valid"],
+        run.train.seed,
+        panel=panel.config,
+        **more,
+    )
     buffer = io.BytesIO()
     np.savez(buffer, loss=loss, record=json.dumps(record))
     atomic_write(run.part(folder, panel.digest()), buffer.getvalue())
 
 
-def summarise(runs: list[Run], folder: Path, panel: Panel, reference: str = ENHANCED) -> tuple[list[dict], list[dict]]:
+def summarise(
+    runs: list[Run], folder: Path, panel: Panel, reference: str = ENHANCED
+) -> tuple[list[dict], list[dict]]:
     """A row a variant, all compared with the variant `reference`, and every run's record."""
     records, losses = [], {}
     for run in runs:
         with np.load(run.part(folder, panel.digest())) as part:
             records.append(json.loads(str(part["record"])))
             losses.setdefault((run.network, run.variant), []).append(part["loss"])
-    dates = {n: panel.date[panel.origins("valid", c.context)] for n, c in {r.network: r.config for r in runs}.items()}
+    dates = {
+        n: panel.date[panel.origins("valid", c.context)]
+        for n, c in {r.network: r.config for r in runs}.items()
+    }
     rows = []
     for (network, variant), found in losses.items():
         own = [r for r in records if (r["network"], r["variant"]) == (network, variant)]
@@ -113,27 +134,39 @@ def main() -> None:
     parser.add_argument("--preset", default="quick")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--symbols", help="some of the DJIA's symbols, such as AAPL,IBM, for a first look")
+    parser.add_argument(
+        "--symbols", help="some of the DJIA's symbols, such as AAPL,IBM, for a first look"
+    )
     parser.add_argument("--folder", default="build/ablation", help="where the runs' parts are kept")
     parser.add_argument("--log", default="data/results/trials.jsonl")
     parser.add_argument("--out", default="data/results/ablation.json")
     options = parser.parse_args()
     panel = djia_panel(options.data, options.symbols)
     folder, seeds = Path(options.folder), [int(s) for s in options.seeds.split(",")]
-    study = "DJIA ablation" if not options.symbols else f"DJIA, {len(panel.symbols)} symbols, ablation"
+    study = (
+        "DJIA ablation" if not options.symbols else f"DJIA, {len(panel.symbols)} symbols, ablation"
+    )
     runs = plan(options.preset, seeds)
     missing = [run for run in runs if not run.part(folder, panel.digest()).exists()]
     tasks = (joblib.delayed(execute)(run, panel, folder, options.log, study) for run in missing)
-    found = joblib.Parallel(options.jobs, return_as="generator_unordered", batch_size=1, max_nbytes=None)(tasks)
+    found = joblib.Parallel(
+        options.jobs, return_as="generator_unordered", batch_size=1, max_nbytes=None
+    )(tasks)
     for _ in tqdm(found, total=len(runs), initial=len(runs) - len(missing), desc="runs"):
         pass
     rows, records = summarise(runs, folder, panel)
     record = {
         "protocol": "train to 2013-12-31, validation 2014-2015; pinball x 1e4, nine levels",
-        "preset": options.preset, "seeds": seeds, "symbols": list(panel.symbols), "data": panel.digest(),
-        "budget": runs[0].train.to_dict(), "significant": SIGNIFICANT, "seconds": sum(r["seconds"] for r in records),
-        "rows": rows, "runs": records,
-    }  # fmt: skip
+        "preset": options.preset,
+        "seeds": seeds,
+        "symbols": list(panel.symbols),
+        "data": panel.digest(),
+        "budget": runs[0].train.to_dict(),
+        "significant": SIGNIFICANT,
+        "seconds": sum(r["seconds"] for r in records),
+        "rows": rows,
+        "runs": records,
+    }
     write_json(options.out, record)
     print(tables.ablation(record))
     print(options.out)

@@ -24,7 +24,13 @@ from tftnhits.evaluation.metrics import scores
 from tftnhits.evaluation.part import ENSEMBLES
 from tftnhits.files import write_json
 
-OVER_TIME = ("coverage_80", "coverage_93", "calibrated_coverage_80", "calibrated_coverage_93", "outcomes")
+OVER_TIME = (
+    "coverage_80",
+    "coverage_93",
+    "calibrated_coverage_80",
+    "calibrated_coverage_93",
+    "outcomes",
+)
 
 
 def measure(result: tn.Backtest) -> dict[str, Any]:
@@ -33,10 +39,19 @@ def measure(result: tn.Backtest) -> dict[str, Any]:
     board = summary(frame)
     names = board.index.tolist()
     found = {name: arrays(frame, name) for name in names}
-    fits = {name: scores(a.quantiles, a.levels, a.actual, a.date, a.naive) for name, a in found.items()}
+    fits = {
+        name: scores(a.quantiles, a.levels, a.actual, a.date, a.naive) for name, a in found.items()
+    }
     by = {group: summary(frame, by=group) for group in ("fold", "tercile")}
-    over_time = {group: summary(frame, by=group)[[group, "forecaster", *OVER_TIME]] for group in ("quarter", "month")}
-    record = {"leaderboard": board.reset_index(), "scores": fits, **{f"by {k}": v for k, v in (by | over_time).items()}}
+    over_time = {
+        group: summary(frame, by=group)[[group, "forecaster", *OVER_TIME]]
+        for group in ("quarter", "month")
+    }
+    record = {
+        "leaderboard": board.reset_index(),
+        "scores": fits,
+        **{f"by {k}": v for k, v in (by | over_time).items()},
+    }
     ensembles = [name for name in ENSEMBLES if name in names]
     if len(ensembles) > 1:
         rivals = summary(frame[frame["forecaster"].isin(ensembles)], benchmark=ENSEMBLES[0])
@@ -60,23 +75,32 @@ def main() -> None:
     bars = djia_bars(options.data, options.symbols)
     bars = bars[bars["date"] <= options.end]
     seeds = tuple(int(s) for s in options.seeds.split(","))
-    config = tn.BacktestConfig(start=options.start, months=options.months, preset=options.preset, seeds=seeds)
+    config = tn.BacktestConfig(
+        start=options.start, months=options.months, preset=options.preset, seeds=seeds
+    )
     begin = time.time()
     result = tn.backtest(bars, config, options.folder, options.jobs)
     trained = time.time()
     record = {
         "bars": {"symbols": int(bars["symbol"].nunique()), "first": str(bars["date"].min().date())},
         "last": options.end,
-        "config": config.to_dict(), "versions": result.manifest["versions"], "jobs": options.jobs,
+        "config": config.to_dict(),
+        "versions": result.manifest["versions"],
+        "jobs": options.jobs,
         "survivorship": "nearly all symbols are the index's members of 2017, chosen with hindsight",
         "parts": plain(result.report),
         "resumed": any(
-            (result.folder / "parts" / f"{r['part']}.json").stat().st_mtime < begin for r in result.records
+            (result.folder / "parts" / f"{r['part']}.json").stat().st_mtime < begin
+            for r in result.records
         ),
         "weights": [{k: r[k] for k in ("part", "weights")} for r in result.records],
         **measure(result),
-    }  # fmt: skip
-    record["seconds"] = {"backtest": trained - begin, "scores": time.time() - trained, "all": time.time() - begin}
+    }
+    record["seconds"] = {
+        "backtest": trained - begin,
+        "scores": time.time() - trained,
+        "all": time.time() - begin,
+    }
     write_json(options.out, record)
     print(pd.DataFrame(record["leaderboard"]).set_index("forecaster").round(3).to_string())
     print({k: round(v, 1) for k, v in record["seconds"].items()}, options.out)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import tftnhits as tn
 from tftnhits.files import read_json, write_json
-from tftnhits.viz.widgets import BACKENDS
+from tftnhits.whatif.panel import BACKENDS
 
 MOVES = 20  # of each slider
 LIMIT = 0.15  # seconds in the kernel
@@ -55,7 +55,12 @@ def main() -> None:
         for name, measure in record["measures"].items():
             found.setdefault(name, {**measure, "values": []})["values"] += measure["values"]
     rows = [
-        {"measure": name, "median": statistics.median(row["values"]), "limit": row["limit"], "unit": row["unit"]}
+        {
+            "measure": name,
+            "median": statistics.median(row["values"]),
+            "limit": row["limit"],
+            "unit": row["unit"],
+        }
         for name, row in found.items()
     ]
     machine = {"cores": record["cores"], "python": record["python"], "chromium": record["chromium"]}

@@ -35,7 +35,11 @@ def measure(target: str) -> dict:
         time.sleep(0.5)
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, f"make {target}")
-    return {"command": f"make {target}", "seconds": time.perf_counter() - begin, "peak_gib": peak / 2**30}
+    return {
+        "command": f"make {target}",
+        "seconds": time.perf_counter() - begin,
+        "peak_gib": peak / 2**30,
+    }
 
 
 def main() -> None:
@@ -44,7 +48,9 @@ def main() -> None:
     options = parser.parse_args()
     subprocess.run(["make", "setup"], check=True)
     rows = [measure(target) for target in TARGETS]
-    write_json(options.out, {"cores": os.cpu_count(), "python": platform.python_version(), "rows": rows})
+    write_json(
+        options.out, {"cores": os.cpu_count(), "python": platform.python_version(), "rows": rows}
+    )
     for row in rows:
         print(f"{row['command']:10s} {row['seconds']:6.0f} s {row['peak_gib']:5.1f} GiB")
     print(options.out)

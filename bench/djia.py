@@ -71,17 +71,24 @@ class Task:
         rows = np.concatenate(parts)
         return cls(panel, rows, panel.outcomes(rows), np.arange(len(rows)) < len(parts[0]))
 
-    def online(self, found: np.ndarray, levels: tuple[float, ...], wanted: tuple[float, ...]) -> np.ndarray:
+    def online(
+        self, found: np.ndarray, levels: tuple[float, ...], wanted: tuple[float, ...]
+    ) -> np.ndarray:
         """[K, H, W] at nominal levels, calibrated at each origin by the outcomes known then."""
         date = self.panel.date[self.rows]
         due = self.panel.date[self.rows[:, None] + 1 + np.arange(self.actual.shape[1])]
-        return Conformal.start(self.actual.shape[1]).run(found, levels, self.actual, date, wanted, due)[0]
+        return Conformal.start(self.actual.shape[1]).run(
+            found, levels, self.actual, date, wanted, due
+        )[0]
 
 
 def networks(predictor: tn.Predictor, teachers: tn.Predictor, task: Task) -> dict[str, Forecaster]:
     """Each network by seed, averaged and distilled, and the ensembles of each; one is as shipped."""
     levels, kinds = tuple(predictor.levels), list(ENSEMBLE_WEIGHTS)
-    runs = {k: [Network(m).quantiles(task.panel, task.rows) for m in teachers.members[k].models] for k in kinds}
+    runs = {
+        k: [Network(m).quantiles(task.panel, task.rows) for m in teachers.members[k].models]
+        for k in kinds
+    }
     mean = {k: np.mean(v, axis=0) for k, v in runs.items()}
     taught = {k: predictor.members[k].quantiles(task.panel, task.rows) for k in kinds}
     pairs = [combine(dict(zip(kinds, pair)), predictor.weights) for pair in zip(*runs.values())]
@@ -97,40 +104,59 @@ def networks(predictor: tn.Predictor, teachers: tn.Predictor, task: Task) -> dic
     return found
 
 
-def weighted(found: dict[str, Forecaster], task: Task) -> tuple[dict[str, Forecaster], dict[str, dict]]:
+def weighted(
+    found: dict[str, Forecaster], task: Task
+) -> tuple[dict[str, Forecaster], dict[str, dict]]:
     """Ensembles of other weights, of the distilled networks: equal, learnt on validation, and with HAR as a third."""
-    parts = {label: found[f"{label}, distilled"] for label in LABELS.values()} | {BENCHMARK: found[BENCHMARK]}
+    parts = {label: found[f"{label}, distilled"] for label in LABELS.values()} | {
+        BENCHMARK: found[BENCHMARK]
+    }
     levels, own = parts["TFT"].levels, {k: f.runs[0] for k, f in parts.items()}
     nets = {k: own[k] for k in LABELS.values()}
     known = {k: v[task.valid] for k, v in own.items()}
     weights = {
         "equal weights": dict.fromkeys(nets, 1 / len(nets)),
-        "learned weights": learn_weights({k: known[k] for k in nets}, task.actual[task.valid], levels),
+        "learned weights": learn_weights(
+            {k: known[k] for k in nets}, task.actual[task.valid], levels
+        ),
         "learned weights, HAR too": learn_weights(known, task.actual[task.valid], levels),
     }
     seeds = parts["TFT"].seeds
-    return {f"ensemble, {k}": Forecaster(levels, [combine(own, w)], seeds) for k, w in weights.items()}, weights
+    return {
+        f"ensemble, {k}": Forecaster(levels, [combine(own, w)], seeds) for k, w in weights.items()
+    }, weights
 
 
 def rivals(path: str, task: Task) -> dict[str, Forecaster]:
     """Other packages' forecasts from the same origins, by seed and averaged; raises ValueError if one is missing."""
     frame, steps = pd.read_parquet(path), task.actual.shape[1]
     symbol = np.asarray(task.panel.symbols, object)[task.panel.symbol_of(task.rows)]
-    index = pd.MultiIndex.from_arrays([np.repeat(symbol, steps), np.repeat(task.panel.date[task.rows], steps),
-                                       np.tile(np.arange(1, steps + 1), len(symbol))])  # fmt: skip
+    index = pd.MultiIndex.from_arrays(
+        [
+            np.repeat(symbol, steps),
+            np.repeat(task.panel.date[task.rows], steps),
+            np.tile(np.arange(1, steps + 1), len(symbol)),
+        ]
+    )
     columns = [c for c in frame.columns if c[:1].isdigit()]
     out: dict[str, Forecaster] = {}
     for (name, _), part in frame.groupby(["forecaster", "seed"], observed=True):
-        part = part.assign(origin=part["origin"].astype("datetime64[ns]"), symbol=part["symbol"].astype(object))
+        part = part.assign(
+            origin=part["origin"].astype("datetime64[ns]"), symbol=part["symbol"].astype(object)
+        )
         cells = part.set_index(["symbol", "origin", "step"])[columns].reindex(index).to_numpy()
         if not np.isfinite(cells).all():
-            raise ValueError(f"{path} lacks {name} from {index[~np.isfinite(cells).all(1)][0]}; make it again.")
+            raise ValueError(
+                f"{path} lacks {name} from {index[~np.isfinite(cells).all(1)][0]}; make it again."
+            )
         forecaster = out.setdefault(str(name), Forecaster(tuple(float(c) for c in columns), []))
         forecaster.runs.append(cells.reshape(len(symbol), steps, len(columns)))
     found: dict[str, Forecaster] = {}
     for name, f in out.items():
         found[f"{name}, one seed"] = Forecaster(f.levels, f.runs, len(f.runs))
-        found[f"{name}, seeds averaged"] = Forecaster(f.levels, [np.mean(f.runs, axis=0)], len(f.runs))
+        found[f"{name}, seeds averaged"] = Forecaster(
+            f.levels, [np.mean(f.runs, axis=0)], len(f.runs)
+        )
     return found
 
 
@@ -139,19 +165,38 @@ def row(name: str, forecaster: Forecaster, task: Task) -> tuple[dict, np.ndarray
     pick = [forecaster.levels.index(level) for level in SCORE_LEVELS]
     test, panel = ~task.valid, task.panel
     date, naive = panel.date[task.rows], random_walk_mae(panel)[panel.symbol_of(task.rows)]
-    losses = [1e4 * pinball_loss(run[..., pick], task.actual, SCORE_LEVELS) for run in forecaster.runs]
-    parts = {"test 1": (test, 1), "test 1-5": (test, 5), "valid 1": (~test, 1), "valid 1-5": (~test, 5)}
+    losses = [
+        1e4 * pinball_loss(run[..., pick], task.actual, SCORE_LEVELS) for run in forecaster.runs
+    ]
+    parts = {
+        "test 1": (test, 1),
+        "test 1-5": (test, 5),
+        "valid 1": (~test, 1),
+        "valid 1-5": (~test, 5),
+    }
     out: dict = {"forecaster": name, "seeds": forecaster.seeds}
     for key, (chosen, steps) in parts.items():
         values = [float(loss[chosen, :steps].mean()) for loss in losses]
-        out |= {key: float(np.mean(values)), f"{key} sd": float(np.std(values, ddof=1)) if len(values) > 1 else None}
+        out |= {
+            key: float(np.mean(values)),
+            f"{key} sd": float(np.std(values, ddof=1)) if len(values) > 1 else None,
+        }
     first = forecaster.runs[0]
-    intervals = task.online(first, forecaster.levels, WANTED) if not forecaster.calibrated else \
-        np.stack([first[..., forecaster.levels.index(q)] for q in WANTED], -1)  # fmt: skip
-    out["raw"] = scores(first[test], forecaster.levels, task.actual[test], date[test], naive[test], INTERVALS)
+    intervals = (
+        task.online(first, forecaster.levels, WANTED)
+        if not forecaster.calibrated
+        else np.stack([first[..., forecaster.levels.index(q)] for q in WANTED], -1)
+    )
+    out["raw"] = scores(
+        first[test], forecaster.levels, task.actual[test], date[test], naive[test], INTERVALS
+    )
     regime = np.array(REGIMES)[terciles(panel.scale[task.rows[test]])]
-    every = by_group(intervals[test], WANTED, task.actual[test], np.full(test.sum(), "all"), INTERVALS)
-    groups = pd.concat([every, by_group(intervals[test], WANTED, task.actual[test], regime, INTERVALS)])
+    every = by_group(
+        intervals[test], WANTED, task.actual[test], np.full(test.sum(), "all"), INTERVALS
+    )
+    groups = pd.concat(
+        [every, by_group(intervals[test], WANTED, task.actual[test], regime, INTERVALS)]
+    )
     out["calibrated"] = groups.to_dict("index")
     return out, np.mean(losses, axis=0)[test]
 
@@ -160,7 +205,11 @@ def verdicts(rows: list[dict], losses: dict[str, np.ndarray], task: Task) -> dic
     """Adds each row's p-values; returns the tests between the ensembles and of superior ability."""
     date, steps = task.panel.date[task.rows[~task.valid]], task.actual.shape[1]
     # one of each kind, seeds averaged (ours: distilled) where there are seeds, as forecast and as calibrated online
-    own = {f"{label}, {kind}" for label in (*LABELS.values(), "ensemble") for kind in ("seeds averaged", "distilled")}
+    own = {
+        f"{label}, {kind}"
+        for label in (*LABELS.values(), "ensemble")
+        for kind in ("seeds averaged", "distilled")
+    }
     field = {k: v for k, v in losses.items() if "one seed" not in k}
     leaders = {k: v for k, v in field.items() if k not in own and "weights" not in k and k != RAW}
     raw = {k: v for k, v in field.items() if k not in own and "weights" not in k and k != SHIPPED}
@@ -175,11 +224,13 @@ def verdicts(rows: list[dict], losses: dict[str, np.ndarray], task: Task) -> dic
     ensembles = [k for k in losses if k.startswith("ensemble, ") and "weights" in k]
     pairs = {k: diebold_mariano(losses[RAW], losses[k], date, 2 * steps - 1) for k in ensembles}
     return {
-        "weights": {k: {"difference": t.difference, "p two-sided": 2 * min(t.p_value, 1 - t.p_value)}
-                    for k, t in pairs.items()},
+        "weights": {
+            k: {"difference": t.difference, "p two-sided": 2 * min(t.p_value, 1 - t.p_value)}
+            for k, t in pairs.items()
+        },
         "superior to HAR, p": superior_ability(leaders, BENCHMARK, date),
         "superior to the shipped, p": superior_ability(leaders, SHIPPED, date),
-    }  # fmt: skip
+    }
 
 
 def rule(forecaster: Forecaster, task: Task, trials: int) -> dict:
@@ -187,9 +238,14 @@ def rule(forecaster: Forecaster, task: Task, trials: int) -> dict:
     test, panel = ~task.valid, task.panel
     symbol = np.asarray(panel.symbols, object)[panel.symbol_of(task.rows)][test]
     date = panel.date[task.rows][test]
-    trades = trading.run_rule(symbol, date, forecaster.runs[0][test], forecaster.levels, task.actual[test])
+    trades = trading.run_rule(
+        symbol, date, forecaster.runs[0][test], forecaster.levels, task.actual[test]
+    )
     found = {name: trading.summary(table) for name, table in trades.items()}
-    found["rule"] |= {"trials": trials, "deflated": trading.deflated_sharpe(trades["rule"]["net"].to_numpy(), trials)}
+    found["rule"] |= {
+        "trials": trials,
+        "deflated": trading.deflated_sharpe(trades["rule"]["net"].to_numpy(), trials),
+    }
     return found
 
 
@@ -199,23 +255,39 @@ def all_origins(predictor: tn.Predictor, data: Path, days: int = 500) -> dict:
     begin = time.perf_counter()
     frame = predictor.predict(bars, origins="all").frame
     seconds = time.perf_counter() - begin
-    return {"symbols": frame["symbol"].nunique(), "forecasts": len(frame) // predictor.horizon, "seconds": seconds}
+    return {
+        "symbols": frame["symbol"].nunique(),
+        "forecasts": len(frame) // predictor.horizon,
+        "seconds": seconds,
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_data(parser)
-    parser.add_argument("--model", default=None, help="a predictor's folder; by default the shipped one")
-    parser.add_argument("--teachers", default="build/pretrain/teachers", help="the seeds, where bench/pretrain.py ran")
-    parser.add_argument("--rivals", help="a Parquet of other packages' forecasts, by bench/rivals.py")
+    parser.add_argument(
+        "--model", default=None, help="a predictor's folder; by default the shipped one"
+    )
+    parser.add_argument(
+        "--teachers",
+        default="build/pretrain/teachers",
+        help="the seeds, where bench/pretrain.py ran",
+    )
+    parser.add_argument(
+        "--rivals", help="a Parquet of other packages' forecasts, by bench/rivals.py"
+    )
     parser.add_argument("--log", default="data/results/trials.jsonl")
     parser.add_argument("--out", default="data/results/djia.json")
     options = parser.parse_args()
     begin, task = time.perf_counter(), Task.make(options.data)
     predictor, teachers = tn.Predictor.load(options.model), tn.Predictor.load(options.teachers)
     levels = tuple(predictor.levels)
-    found = {name: Forecaster(levels, [Baseline(name, task.panel, levels).quantiles(task.panel, task.rows)])
-             for name in BASELINES}  # fmt: skip
+    found = {
+        name: Forecaster(
+            levels, [Baseline(name, task.panel, levels).quantiles(task.panel, task.rows)]
+        )
+        for name in BASELINES
+    }
     boosting = predictor.members["boosting"].quantiles(task.panel, task.rows)
     found["gradient boosting"] = Forecaster(levels, [boosting])
     found |= networks(predictor, teachers, task)
@@ -227,12 +299,16 @@ def main() -> None:
         rows.append(line)
     record = {
         "protocol": "train to 2013-12-31, validation 2014-2015, test 2016-2017; pinball x 1e4, nine levels",
-        "seeds": len(teachers.members["tft"].models), "origins": {"valid": int(task.valid.sum()),
-                                                                   "test": int((~task.valid).sum())},
-        "data": task.panel.digest(), "weights": weights, "verdicts": verdicts(rows, losses, task),
-        "trading": rule(found[SHIPPED], task, count_trials(options.log, "DJIA")), "rows": rows,
-        "all origins": all_origins(predictor, options.data), "seconds": time.perf_counter() - begin,
-    }  # fmt: skip
+        "seeds": len(teachers.members["tft"].models),
+        "origins": {"valid": int(task.valid.sum()), "test": int((~task.valid).sum())},
+        "data": task.panel.digest(),
+        "weights": weights,
+        "verdicts": verdicts(rows, losses, task),
+        "trading": rule(found[SHIPPED], task, count_trials(options.log, "DJIA")),
+        "rows": rows,
+        "all origins": all_origins(predictor, options.data),
+        "seconds": time.perf_counter() - begin,
+    }
     record = tables.plain(record)
     write_json(options.out, record)
     print(tables.leaderboard(record), tables.intervals(record), tables.weights(record), sep="\n\n")

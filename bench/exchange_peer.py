@@ -65,7 +65,9 @@ def made(name: str, job: dict, seed: int) -> NHITS:
     if name == "start":
         for block in model.blocks:
             for values in (block.layers[-1].weight, block.layers[-1].bias):
-                torch.nn.init.zeros_(values[context:])  # the knots; the rows before are the backcast's
+                torch.nn.init.zeros_(
+                    values[context:]
+                )  # the knots; the rows before are the backcast's
     return model
 
 
@@ -81,17 +83,37 @@ def network(kind: type[NHITS], job: dict, seed: int) -> NHITS:
     # each step counts as in our loss, whose targets are divided by √step
     weight = 1 / torch.arange(1, horizon + 1).sqrt()
     return kind(
-        h=horizon, input_size=config["context"], stack_types=["identity"] * stacks, n_blocks=[1] * stacks,
-        mlp_units=[[config["hidden"]] * 2] * 2, n_pool_kernel_size=config["pools"], n_freq_downsample=config["pools"],
-        loss=MQLoss(quantiles=config["quantiles"], horizon_weight=weight), random_seed=seed,
-        batch_size=32, windows_batch_size=train["batch"], inference_windows_batch_size=2048,
-        training_data_availability_threshold=1.0, max_steps=total, val_check_steps=job["steps"],
-        early_stop_patience_steps=train["patience"], learning_rate=train["learning_rate"],
-        optimizer=torch.optim.AdamW, optimizer_kwargs={"weight_decay": train["weight_decay"]},
-        lr_scheduler=torch.optim.lr_scheduler.LambdaLR, lr_scheduler_kwargs={"lr_lambda": rate},
-        gradient_clip_val=train["clip"], callbacks=[Best()], num_sanity_val_steps=0, accelerator="cpu", devices=1,
-        logger=False, enable_progress_bar=False, enable_model_summary=False, alias="found",
-    )  # fmt: skip
+        h=horizon,
+        input_size=config["context"],
+        stack_types=["identity"] * stacks,
+        n_blocks=[1] * stacks,
+        mlp_units=[[config["hidden"]] * 2] * 2,
+        n_pool_kernel_size=config["pools"],
+        n_freq_downsample=config["pools"],
+        loss=MQLoss(quantiles=config["quantiles"], horizon_weight=weight),
+        random_seed=seed,
+        batch_size=32,
+        windows_batch_size=train["batch"],
+        inference_windows_batch_size=2048,
+        training_data_availability_threshold=1.0,
+        max_steps=total,
+        val_check_steps=job["steps"],
+        early_stop_patience_steps=train["patience"],
+        learning_rate=train["learning_rate"],
+        optimizer=torch.optim.AdamW,
+        optimizer_kwargs={"weight_decay": train["weight_decay"]},
+        lr_scheduler=torch.optim.lr_scheduler.LambdaLR,
+        lr_scheduler_kwargs={"lr_lambda": rate},
+        gradient_clip_val=train["clip"],
+        callbacks=[Best()],
+        num_sanity_val_steps=0,
+        accelerator="cpu",
+        devices=1,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        alias="found",
+    )
 
 
 def main() -> None:
@@ -100,10 +122,13 @@ def main() -> None:
     z, job = np.load(sys.argv[1]), json.loads(Path(sys.argv[2]).read_text())
     torch.set_num_threads(job["threads"])
     bars, series = z.shape
-    frame = pd.DataFrame({
-        "unique_id": np.repeat([f"{i}" for i in range(series)], bars), "ds": np.tile(np.arange(bars), series),
-        "y": z.T.ravel(),
-    })  # fmt: skip
+    frame = pd.DataFrame(
+        {
+            "unique_id": np.repeat([f"{i}" for i in range(series)], bars),
+            "ds": np.tile(np.arange(bars), series),
+            "y": z.T.ravel(),
+        }
+    )
     fitted, scored = (frame[frame["ds"] < job[k]] for k in ("fitted", "rows"))
     config, rows, last, windows = job["config"], [], 0.0, 0
     for name in job["names"]:
@@ -112,21 +137,29 @@ def main() -> None:
             runner = NeuralForecast(models=[made(name, job, seed)], freq=1)
             runner.fit(fitted, val_size=job["valid"])
             model = runner.models[0]
-            found = runner.cross_validation(scored, test_size=job["scored"], n_windows=None, use_fitted=True)
+            found = runner.cross_validation(
+                scored, test_size=job["scored"], n_windows=None, use_fitted=True
+            )
             error = found["y"] - found["found-median"]
-            rows.append({
-                "forecaster": job["names"][name],
-                "mse": float((error**2).mean()), "mae": float(error.abs().mean()),
-                "best epoch": 1 + int(np.argmin([loss for _, loss in model.valid_trajectories])),
-                "seconds": time.perf_counter() - begin,
-            })  # fmt: skip
+            rows.append(
+                {
+                    "forecaster": job["names"][name],
+                    "mse": float((error**2).mean()),
+                    "mae": float(error.abs().mean()),
+                    "best epoch": 1
+                    + int(np.argmin([loss for _, loss in model.valid_trajectories])),
+                    "seconds": time.perf_counter() - begin,
+                }
+            )
             print(rows[-1], flush=True)
             # the windows it was scored on, by the score of their last values
             at_origin = z[found["cutoff"].to_numpy(), found["unique_id"].astype(int).to_numpy()]
             last = float(((found["y"] - at_origin) ** 2).mean())
             windows = len(found) // config["horizon"]
     versions = {"neuralforecast": version("neuralforecast"), "torch beside it": torch.__version__}
-    Path(sys.argv[3]).write_text(json.dumps({"rows": rows, "last": last, "windows": windows, "versions": versions}))
+    Path(sys.argv[3]).write_text(
+        json.dumps({"rows": rows, "last": last, "windows": windows, "versions": versions})
+    )
 
 
 if __name__ == "__main__":

@@ -71,15 +71,22 @@ def cells(name: str, address: str) -> tuple[str, str]:
         colab += f"github{parts.path}/blob/main/notebooks/{name}"
     known = bool(address)
     missing = MISSING[known].format(repository=address)
-    return BADGES.format(colab=colab, modelscope=MODELSCOPE, how=HOW[known]), SETUP.format(clone=CLONE, missing=missing)
+    return BADGES.format(colab=colab, modelscope=MODELSCOPE, how=HOW[known]), SETUP.format(
+        clone=CLONE, missing=missing
+    )
 
 
 def write(path: Path, address: str) -> None:
     """Put both cells into the notebook at `path`: they are its second and third."""
     notebook = nbformat.read(path, 4)
     badges, setup = notebook.cells[1:3]
-    if (badges.cell_type, setup.cell_type) != ("markdown", "code") or "find_spec" not in setup.source:
-        raise ValueError(f"{path} doesn't begin with a question, badges and the cell that installs the package.")
+    if (badges.cell_type, setup.cell_type) != (
+        "markdown",
+        "code",
+    ) or "find_spec" not in setup.source:
+        raise ValueError(
+            f"{path} doesn't begin with a question, badges and the cell that installs the package."
+        )
     badges.source, setup.source = cells(path.name, address)
     badges.metadata["tags"] = ["setup"]
     nbformat.write(notebook, path)

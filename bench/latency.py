@@ -52,8 +52,11 @@ def command(file: Path, folder: Path | None) -> str:
     path = {"PYTHONPATH": str(folder)} if folder else {}
     done = subprocess.run(
         [sys.executable, "-m", "tftnhits", "predict", str(file), "--json"],
-        check=True, capture_output=True, text=True, env={**os.environ, **path},
-    )  # fmt: skip
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **path},
+    )
     return done.stdout
 
 
@@ -73,7 +76,9 @@ def main() -> None:
     model = tn.Predictor.load()
     found = {
         f"one symbol, {BARS} bars, a frame": timed(lambda: model.predict(one), options.repeats),
-        f"one symbol, {BARS} bars, a list of rows": timed(lambda: model.predict(rows), options.repeats),
+        f"one symbol, {BARS} bars, a list of rows": timed(
+            lambda: model.predict(rows), options.repeats
+        ),
         f"{SYMBOLS} symbols of {BARS} bars in one call": timed(lambda: model.predict(many), 5),
     }
     with tempfile.TemporaryDirectory() as folder:
@@ -84,11 +89,16 @@ def main() -> None:
         (hook / "sitecustomize.py").write_text(REFUSE)
         assert "ensemble" in command(file, None) and "gradient boosting" in command(file, hook)
         found["tftnhits predict FILE, cold"] = timed(lambda: command(file, None), 5)
-        found["tftnhits predict FILE, cold, without PyTorch"] = timed(lambda: command(file, hook), 5)
+        found["tftnhits predict FILE, cold, without PyTorch"] = timed(
+            lambda: command(file, hook), 5
+        )
     record = {
-        "threads": options.threads, "cores": os.cpu_count(), "python": platform.python_version(),
-        "torch": torch.__version__, "rows": [{"what": what, **row} for what, row in found.items()],
-    }  # fmt: skip
+        "threads": options.threads,
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "rows": [{"what": what, **row} for what, row in found.items()],
+    }
     write_json(options.out, record)
     for what, row in found.items():
         print(f"{what:45s} {1e3 * row['median']:8.1f} ms  (fastest {1e3 * row['fastest']:.1f})")

@@ -38,9 +38,13 @@ QUANTILES = [0.025, 0.035, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.965, 0.975]
 TARGET, PAST, KNOWN = "ret", ["absret", "range", "volume"], ["weekday", "month"]
 PACKAGES = {"nf": "neuralforecast", "pf": "pytorch-forecasting", "da": "darts"}
 TRAINER = {
-    "accelerator": "cpu", "devices": 1, "logger": False, "enable_checkpointing": False,
-    "enable_progress_bar": False, "enable_model_summary": False,
-}  # fmt: skip
+    "accelerator": "cpu",
+    "devices": 1,
+    "logger": False,
+    "enable_checkpointing": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+}
 ENDLESS = 1_000_000  # steps or epochs: the clock stops the run, never the trainer's own limit
 WARMUP, CHUNKS = 10, 10  # steps before the clock starts; stretches whose rates give the median
 
@@ -56,7 +60,10 @@ class Clock:
     def tick(self, windows: int) -> bool:
         """Count one finished step; true once the time is up."""
         self.ticks.append((time.perf_counter(), windows))
-        return len(self.ticks) > WARMUP and self.ticks[-1][0] - self.ticks[WARMUP - 1][0] >= self.seconds
+        return (
+            len(self.ticks) > WARMUP
+            and self.ticks[-1][0] - self.ticks[WARMUP - 1][0] >= self.seconds
+        )
 
     def rates(self) -> list[float]:
         """Windows a second in each of about CHUNKS stretches; none without a measured step."""
@@ -75,7 +82,9 @@ def make_timer(base: type, clock: Clock, count: Callable[[Any], int]) -> Any:
         def on_fit_start(self, trainer: Any, module: Any) -> None:
             clock.parameters = sum(p.numel() for p in module.parameters() if p.requires_grad)
 
-        def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, index: int) -> None:
+        def on_train_batch_end(
+            self, trainer: Any, module: Any, outputs: Any, batch: Any, index: int
+        ) -> None:
             trainer.should_stop = clock.tick(count(batch))
 
     return Timer()
@@ -106,15 +115,23 @@ def train_nf(kind: str, batch: int, panel: pd.DataFrame, clock: Clock) -> None:
     from pytorch_lightning import Callback
 
     common = {
-        "h": HORIZON, "input_size": CONTEXT, "hist_exog_list": PAST, "futr_exog_list": KNOWN,
-        "loss": MQLoss(quantiles=QUANTILES), "windows_batch_size": batch, "max_steps": ENDLESS,
-        "val_check_steps": ENDLESS, **TRAINER,
+        "h": HORIZON,
+        "input_size": CONTEXT,
+        "hist_exog_list": PAST,
+        "futr_exog_list": KNOWN,
+        "loss": MQLoss(quantiles=QUANTILES),
+        "windows_batch_size": batch,
+        "max_steps": ENDLESS,
+        "val_check_steps": ENDLESS,
+        **TRAINER,
         "callbacks": [make_timer(Callback, clock, lambda _: batch)],
-    }  # fmt: skip
+    }
     if kind == "tft":
         model = TFT(hidden_size=HIDDEN, n_head=HEADS, n_rnn_layers=LAYERS, **common)
     else:
-        model = NHITS(stack_types=["identity"] * STACKS, mlp_units=[[WIDTH, WIDTH]] * STACKS, **common)
+        model = NHITS(
+            stack_types=["identity"] * STACKS, mlp_units=[[WIDTH, WIDTH]] * STACKS, **common
+        )
     frame = panel.rename(columns={"symbol": "unique_id", "step": "ds", TARGET: "y"})
     NeuralForecast(models=[model], freq=1).fit(frame)
 
@@ -122,20 +139,35 @@ def train_nf(kind: str, batch: int, panel: pd.DataFrame, clock: Clock) -> None:
 def train_pf(kind: str, batch: int, panel: pd.DataFrame, clock: Clock) -> None:
     """pytorch-forecasting: TimeSeriesDataSet, its loader and lightning's trainer, as in its tutorials."""
     from lightning.pytorch import Callback, Trainer
-    from pytorch_forecasting import GroupNormalizer, NHiTS, TemporalFusionTransformer, TimeSeriesDataSet
+    from pytorch_forecasting import (
+        GroupNormalizer,
+        NHiTS,
+        TemporalFusionTransformer,
+        TimeSeriesDataSet,
+    )
     from pytorch_forecasting.metrics import QuantileLoss
 
     data = TimeSeriesDataSet(
-        panel, time_idx="step", target=TARGET, group_ids=["symbol"],
-        min_encoder_length=CONTEXT, max_encoder_length=CONTEXT, max_prediction_length=HORIZON,
-        time_varying_unknown_reals=[TARGET, *PAST], time_varying_known_reals=KNOWN,
+        panel,
+        time_idx="step",
+        target=TARGET,
+        group_ids=["symbol"],
+        min_encoder_length=CONTEXT,
+        max_encoder_length=CONTEXT,
+        max_prediction_length=HORIZON,
+        time_varying_unknown_reals=[TARGET, *PAST],
+        time_varying_known_reals=KNOWN,
         target_normalizer=GroupNormalizer(groups=["symbol"]),  # not a scaler a window
-    )  # fmt: skip
+    )
     common = {"loss": QuantileLoss(QUANTILES), "learning_rate": 1e-3}
     if kind == "tft":
-        model = TemporalFusionTransformer.from_dataset(data, attention_head_size=HEADS, **TFT_SIZES, **common)
+        model = TemporalFusionTransformer.from_dataset(
+            data, attention_head_size=HEADS, **TFT_SIZES, **common
+        )
     else:
-        model = NHiTS.from_dataset(data, hidden_size=WIDTH, n_blocks=[1] * STACKS, n_layers=2, **common)
+        model = NHiTS.from_dataset(
+            data, hidden_size=WIDTH, n_blocks=[1] * STACKS, n_layers=2, **common
+        )
     timer = make_timer(Callback, clock, lambda b: len(b[1][0]))  # (inputs, (target, weight))
     loader = data.to_dataloader(train=True, batch_size=batch, num_workers=0)
     Trainer(max_epochs=ENDLESS, callbacks=[timer], **TRAINER).fit(model, loader)
@@ -153,17 +185,24 @@ def train_da(kind: str, batch: int, panel: pd.DataFrame, clock: Clock) -> None:
         return [TimeSeries.from_values(group[columns].to_numpy("float32")) for _, group in groups]
 
     # older releases hand over a tuple that begins with the past target
-    timer = make_timer(Callback, clock, lambda b: len(b.past_target if hasattr(b, "past_target") else b[0]))
+    timer = make_timer(
+        Callback, clock, lambda b: len(b.past_target if hasattr(b, "past_target") else b[0])
+    )
     common = {
-        "input_chunk_length": CONTEXT, "output_chunk_length": HORIZON, "batch_size": batch,
-        "likelihood": QuantileRegression(QUANTILES), "n_epochs": ENDLESS,
+        "input_chunk_length": CONTEXT,
+        "output_chunk_length": HORIZON,
+        "batch_size": batch,
+        "likelihood": QuantileRegression(QUANTILES),
+        "n_epochs": ENDLESS,
         "pl_trainer_kwargs": {**TRAINER, "callbacks": [timer]},
-    }  # fmt: skip
+    }
     if kind == "tft":
         model = TFTModel(num_attention_heads=HEADS, **TFT_SIZES, **common)
         model.fit(series([TARGET]), past_covariates=series(PAST), future_covariates=series(KNOWN))
     else:
-        model = NHiTSModel(num_stacks=STACKS, num_blocks=1, num_layers=2, layer_widths=WIDTH, **common)
+        model = NHiTSModel(
+            num_stacks=STACKS, num_blocks=1, num_layers=2, layer_widths=WIDTH, **common
+        )
         model.fit(series([TARGET]), past_covariates=series(PAST + KNOWN))
 
 
@@ -184,22 +223,37 @@ def measure(peer: str, kind: str, args: argparse.Namespace) -> dict[str, Any]:
         TRAIN[peer](kind, args.batch, read_panel(args.data), clock)
     except ImportError as error:  # PackageNotFoundError is one
         return {"error": f"not installed ({error})"}
-    except Exception as error:  # any fault of a peer becomes a line, and the other peers are still measured
+    except (
+        Exception
+    ) as error:  # any fault of a peer becomes a line, and the other peers are still measured
         return {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"}
     if not (rates := clock.rates()):
         return {"error": f"stopped after {len(clock.ticks)} steps, before the measurement began"}
     return {
-        "peer": name, "version": version, "model": kind,
-        "windows_per_second": round(float(np.median(rates)), 1), "parameters": clock.parameters,
-        "batch": args.batch, "seconds": args.seconds, "torch": torch.__version__, "threads": args.threads,
+        "peer": name,
+        "version": version,
+        "model": kind,
+        "windows_per_second": round(float(np.median(rates)), 1),
+        "parameters": clock.parameters,
+        "batch": args.batch,
+        "seconds": args.seconds,
+        "torch": torch.__version__,
+        "threads": args.threads,
         "chunks": rates,
-    }  # fmt: skip
+    }
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Training throughput of the peers, in windows a second.")
+    parser = argparse.ArgumentParser(
+        description="Training throughput of the peers, in windows a second."
+    )
     add = parser.add_argument
-    add("--data", type=Path, required=True, help="Parquet with symbol, date, open, high, low, close, volume")
+    add(
+        "--data",
+        type=Path,
+        required=True,
+        help="Parquet with symbol, date, open, high, low, close, volume",
+    )
     add("--only", default="nf,pf,da", help="peers, separated by commas")
     add("--model", default="tft,nhits", help="models, separated by commas")
     add("--seconds", type=float, default=30.0, help="measured wall time of each run")
@@ -237,7 +291,9 @@ def main(argv: list[str] | None = None) -> int:
         print(json.dumps(row), flush=True)
         rows.append(row)
         part.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-        os.replace(part, args.out)  # whole, after each run: an interrupted session keeps what it has
+        os.replace(
+            part, args.out
+        )  # whole, after each run: an interrupted session keeps what it has
     return 0 if rows else 1
 
 

@@ -25,8 +25,14 @@ from servers import FLAGS, chromium_path, serving_app
 
 OUT = Path("data/results")
 SYMBOL = "AAPL"
-WIDTH, SCALE = 1120, 1.5  # of the page, in CSS pixels, and how many pixels of the picture each of them is
-PRESSES = [("change", "ArrowLeft", 6), ("range", "ArrowRight", 4)]  # the last bar 3% lower, its range doubled
+WIDTH, SCALE = (
+    1120,
+    1.5,
+)  # of the page, in CSS pixels, and how many pixels of the picture each of them is
+PRESSES = [
+    ("change", "ArrowLeft", 6),
+    ("range", "ArrowRight", 4),
+]  # the last bar 3% lower, its range doubled
 
 
 def save(image: Image.Image, name: str) -> None:
@@ -48,9 +54,15 @@ def panel() -> Image.Image:
     """The what-if panel after a shock."""
     from playwright.sync_api import sync_playwright
 
-    with tempfile.TemporaryDirectory() as folder, serving_app(Path(folder)) as server, sync_playwright() as playwright:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        serving_app(Path(folder)) as server,
+        sync_playwright() as playwright,
+    ):
         browser = playwright.chromium.launch(executable_path=chromium_path(), args=FLAGS)
-        page = browser.new_page(viewport={"width": WIDTH, "height": 1400}, device_scale_factor=SCALE)
+        page = browser.new_page(
+            viewport={"width": WIDTH, "height": 1400}, device_scale_factor=SCALE
+        )
         page.goto(server.url, wait_until="commit")
         shown = WhatIf(page)
         shown.wait()

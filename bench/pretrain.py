@@ -37,7 +37,13 @@ from tftnhits.training.tuning import valid_loss
 
 
 def train(
-    kind: str, name: str, seed: int, panel: Panel, work: Path, log: str, teachers: Sequence[nn.Module] = ()
+    kind: str,
+    name: str,
+    seed: int,
+    panel: Panel,
+    work: Path,
+    log: str,
+    teachers: Sequence[nn.Module] = (),
 ) -> tuple[nn.Module, dict]:
     """One network with one seed, by outcomes or by `teachers`, and the record of its training."""
     torch.set_num_threads(1)
@@ -48,12 +54,25 @@ def train(
     found = fit(config, panel, settings, work / f"{label}.state", progress=False, teachers=teachers)
     size = sum(p.numel() for p in found.model.parameters())
     record = {
-        "network": kind, "seed": seed, "valid": valid_loss(found.model, panel), "epochs": len(found.history),
-        "seconds": sum(h["seconds"] for h in found.history), "weights": size,
-    }  # fmt: skip
+        "network": kind,
+        "seed": seed,
+        "valid": valid_loss(found.model, panel),
+        "epochs": len(found.history),
+        "seconds": sum(h["seconds"] for h in found.history),
+        "weights": size,
+    }
     more = {k: record[k] for k in ("epochs", "seconds", "weights")} | {"teachers": len(teachers)}
-    log_trial(log, "DJIA pretrain", type(found.model).__name__, config, settings, record["valid"], seed,
-              panel=panel.config, **more)  # fmt: skip
+    log_trial(
+        log,
+        "DJIA pretrain",
+        type(found.model).__name__,
+        config,
+        settings,
+        record["valid"],
+        seed,
+        panel=panel.config,
+        **more,
+    )
     print(f"{label}: validation {record['valid']:.2f}, {record['epochs']} epochs", flush=True)
     return found.model, record
 
@@ -62,13 +81,18 @@ def averaged(models: list[nn.Module], panel: Panel) -> float:
     """Validation loss of the mean of the seeds' quantiles."""
     rows = panel.origins("valid", models[0].config.context)
     pick = [models[0].config.quantiles.index(level) for level in tn.config.SCORE_LEVELS]
-    return valid_loss(np.mean([forecast_rows(m, panel, rows)[..., pick] for m in models], axis=0), panel, rows)
+    return valid_loss(
+        np.mean([forecast_rows(m, panel, rows)[..., pick] for m in models], axis=0), panel, rows
+    )
 
 
-def run(jobs: int, tasks: list[tuple], name: str, panel: Panel, work: Path, log: str) -> list[tuple[nn.Module, dict]]:
+def run(
+    jobs: int, tasks: list[tuple], name: str, panel: Panel, work: Path, log: str
+) -> list[tuple[nn.Module, dict]]:
     """`train` for each (network, seed, teachers), in processes side by side."""
     return joblib.Parallel(n_jobs=jobs)(
-        joblib.delayed(train)(kind, name, seed, panel, work, log, taught) for kind, seed, taught in tasks
+        joblib.delayed(train)(kind, name, seed, panel, work, log, taught)
+        for kind, seed, taught in tasks
     )
 
 
@@ -77,7 +101,9 @@ def main() -> None:
     add_data(parser)
     parser.add_argument("--preset", default="cloud")
     parser.add_argument("--seeds", default=",".join(map(str, range(SEEDS["cloud"]))))
-    parser.add_argument("--students", default="0,1,2", help="seeds of the distilled networks; the first is shipped")
+    parser.add_argument(
+        "--students", default="0,1,2", help="seeds of the distilled networks; the first is shipped"
+    )
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--work", type=Path, default=Path("build/pretrain"))
     parser.add_argument("--log", default="data/results/trials.jsonl")
@@ -85,13 +111,17 @@ def main() -> None:
     parser.add_argument("--results", default="data/results/pretrained.json")
     options = parser.parse_args()
     begin = time.perf_counter()
-    seeds, students = ([int(s) for s in given.split(",")] for given in (options.seeds, options.students))
+    seeds, students = (
+        [int(s) for s in given.split(",")] for given in (options.seeds, options.students)
+    )
     panel, kinds = djia_panel(options.data), ("tft", "nhits")
     common = (options.preset, panel, options.work, options.log)
     done = run(options.jobs, [(kind, seed, ()) for kind in kinds for seed in seeds], *common)
     teachers = {kind: [m for m, r in done if r["network"] == kind] for kind in kinds}
     tn.Predictor(teachers, panel).save(options.work / "teachers")
-    taught = run(options.jobs, [(kind, seed, teachers[kind]) for kind in kinds for seed in students], *common)
+    taught = run(
+        options.jobs, [(kind, seed, teachers[kind]) for kind in kinds for seed in students], *common
+    )
     members = {kind: next(m for m, r in taught if r["network"] == kind) for kind in kinds}
     boosting = tn.Boosting(preset(options.preset)[2]).fit(panel)
     predictor = tn.Predictor({**members, "boosting": boosting}, panel)
@@ -99,15 +129,23 @@ def main() -> None:
     add_modelscope_files(options.out)
     files = {p.name: p.stat().st_size for p in sorted(options.out.iterdir())}
     record = {
-        "preset": options.preset, "seeds": seeds, "data": panel.digest(), "symbols": len(panel.symbols),
-        "horizon": predictor.horizon, "context": predictor.context,
-        "origins": len(panel.origins("train", predictor.context)), "runs": [record for _, record in done],
+        "preset": options.preset,
+        "seeds": seeds,
+        "data": panel.digest(),
+        "symbols": len(panel.symbols),
+        "horizon": predictor.horizon,
+        "context": predictor.context,
+        "origins": len(panel.origins("train", predictor.context)),
+        "runs": [record for _, record in done],
         "students": [record for _, record in taught],
         "averaged": {kind: averaged(models, panel) for kind, models in teachers.items()},
-        "bytes": files, "seconds": time.perf_counter() - begin,
-    }  # fmt: skip
+        "bytes": files,
+        "seconds": time.perf_counter() - begin,
+    }
     write_json(options.results, record)
-    print(f"{options.out}: {sum(files.values()) / 1e6:.1f} MB in {len(files)} files; {options.results}")
+    print(
+        f"{options.out}: {sum(files.values()) / 1e6:.1f} MB in {len(files)} files; {options.results}"
+    )
 
 
 if __name__ == "__main__":

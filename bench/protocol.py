@@ -34,11 +34,15 @@ def djia_bars(folder: Path, symbols: str | None = None) -> pd.DataFrame:
     """
     files = sorted(folder.glob(FILES))
     if not files:
-        raise SystemExit(f"{folder} has no files like AAPL_2006-01-01_to_2018-01-01.csv; give their folder.")
+        raise SystemExit(
+            f"{folder} has no files like AAPL_2006-01-01_to_2018-01-01.csv; give their folder."
+        )
     bars = tn.load_bars(pd.concat([pd.read_csv(file) for file in files], ignore_index=True))
     return bars[bars["symbol"].isin(symbols.split(","))].reset_index(drop=True) if symbols else bars
 
 
 def djia_panel(folder: Path, symbols: str | None = None, **more: Any) -> Panel:
     """The panel of `djia_bars`; `more` as PanelConfig."""
-    return tn.make_panel(djia_bars(folder, symbols), tn.PanelConfig(train_end=TRAIN_END, valid_end=VALID_END, **more))
+    return tn.make_panel(
+        djia_bars(folder, symbols), tn.PanelConfig(train_end=TRAIN_END, valid_end=VALID_END, **more)
+    )

@@ -43,23 +43,42 @@ from tftnhits.training.trials import log_trial
 CONTEXT, HORIZON = 60, 5
 SCALE = "scale"  # the frame's column of HAR volatility; no input of the networks, only their windows' scale
 TRAINER = {
-    "accelerator": "cpu", "devices": 1, "logger": False, "enable_checkpointing": False,
-    "enable_progress_bar": False, "enable_model_summary": False, "num_sanity_val_steps": 0,
-}  # fmt: skip
+    "accelerator": "cpu",
+    "devices": 1,
+    "logger": False,
+    "enable_checkpointing": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "num_sanity_val_steps": 0,
+}
 COMMON = {
-    "valid_batch_size": 8, "inference_windows_batch_size": 256,  # small ones are faster
-    "num_lr_decays": 3, "scaler_type": "standard",
-}  # fmt: skip
+    "valid_batch_size": 8,
+    "inference_windows_batch_size": 256,  # small ones are faster
+    "num_lr_decays": 3,
+    "scaler_type": "standard",
+}
 SETTINGS: dict[str, dict[str, Any]] = {
     "TFT": {
-        "hidden_size": 16, "dropout": 0.3, "learning_rate": 5e-3, "batch_size": 4,
-        "windows_batch_size": 128, "max_steps": 320, "val_check_steps": 40, "early_stop_patience_steps": 3,
+        "hidden_size": 16,
+        "dropout": 0.3,
+        "learning_rate": 5e-3,
+        "batch_size": 4,
+        "windows_batch_size": 128,
+        "max_steps": 320,
+        "val_check_steps": 40,
+        "early_stop_patience_steps": 3,
     },
     "N-HITS": {
-        "mlp_units": 3 * [[64, 64]], "dropout_prob_theta": 0.4, "learning_rate": 5e-4, "batch_size": 8,
-        "windows_batch_size": 512, "max_steps": 400, "val_check_steps": 50, "early_stop_patience_steps": 4,
+        "mlp_units": 3 * [[64, 64]],
+        "dropout_prob_theta": 0.4,
+        "learning_rate": 5e-4,
+        "batch_size": 8,
+        "windows_batch_size": 512,
+        "max_steps": 400,
+        "val_check_steps": 50,
+        "early_stop_patience_steps": 4,
     },
-}  # fmt: skip
+}
 
 
 class OriginScaled:
@@ -80,8 +99,17 @@ class OriginScaled:
         return windows
 
     def _create_windows(self, batch: dict[str, Any], step: str) -> tuple:
-        windows, static, static_columns, chosen, weight, columns = super()._create_windows(batch, step)
-        return windows, static, static_columns, chosen[:: self.thin] if step == "val" else chosen, weight, columns
+        windows, static, static_columns, chosen, weight, columns = super()._create_windows(
+            batch, step
+        )
+        return (
+            windows,
+            static,
+            static_columns,
+            chosen[:: self.thin] if step == "val" else chosen,
+            weight,
+            columns,
+        )
 
 
 class ScaledTFT(OriginScaled, TFT):
@@ -118,11 +146,14 @@ def varying(values: np.ndarray, names: tuple[str, ...]) -> list[int]:
 
 def make_frame(panel: Panel) -> tuple[pd.DataFrame, list[str], list[str]]:
     """neuralforecast's long frame of every bar, and the names of its observed and known inputs."""
-    bars = np.concatenate([s + np.arange(n) for s, n in zip(panel.start, panel.length, strict=True)])
+    bars = np.concatenate(
+        [s + np.arange(n) for s, n in zip(panel.start, panel.length, strict=True)]
+    )
     symbol = panel.symbol_of(bars)
     frame = {
         "unique_id": np.array(panel.symbols)[symbol],
-        "ds": bars - panel.start[symbol],  # bar numbers, since the symbols' sessions differ a little
+        "ds": bars
+        - panel.start[symbol],  # bar numbers, since the symbols' sessions differ a little
         "y": np.log(panel.close[bars]),
         SCALE: panel.scale[bars],
         "date": panel.date[bars],
@@ -135,14 +166,23 @@ def make_frame(panel: Panel) -> tuple[pd.DataFrame, list[str], list[str]]:
     return pd.DataFrame(frame), names["observed"], names["known"]
 
 
-def train(kind: str, frame: pd.DataFrame, inputs: dict[str, list[str]], seed: int, **changes: Any) -> NeuralForecast:
+def train(
+    kind: str, frame: pd.DataFrame, inputs: dict[str, list[str]], seed: int, **changes: Any
+) -> NeuralForecast:
     """Fit one network on bars to VALID_END, of which those after TRAIN_END stop it."""
     settings = {**COMMON, **SETTINGS[kind], **changes}
     model = NETWORKS[kind](
-        h=HORIZON, input_size=CONTEXT, hist_exog_list=inputs["observed"], futr_exog_list=inputs["known"],
-        loss=MQLoss(quantiles=list(SCORE_LEVELS)), random_seed=seed, alias="rival",
-        callbacks=[KeepBest()], **TRAINER, **settings,
-    )  # fmt: skip
+        h=HORIZON,
+        input_size=CONTEXT,
+        hist_exog_list=inputs["observed"],
+        futr_exog_list=inputs["known"],
+        loss=MQLoss(quantiles=list(SCORE_LEVELS)),
+        random_seed=seed,
+        alias="rival",
+        callbacks=[KeepBest()],
+        **TRAINER,
+        **settings,
+    )
     past = frame[frame["date"] <= VALID_END]
     held_out = past[past["date"] > TRAIN_END].groupby("unique_id").size()
     fitted = NeuralForecast(models=[model], freq=1)
@@ -154,12 +194,24 @@ def forecast(fitted: NeuralForecast, frame: pd.DataFrame) -> pd.DataFrame:
     """Quantiles of the cumulative log return from every origin after TRAIN_END: a row an origin and step."""
     ahead = int((frame["date"] > TRAIN_END).groupby(frame["unique_id"]).sum().max())
     bars = frame.drop(columns="date")
-    found = fitted.cross_validation(bars, test_size=ahead, n_windows=None, step_size=1, use_fitted=True)
+    found = fitted.cross_validation(
+        bars, test_size=ahead, n_windows=None, step_size=1, use_fitted=True
+    )
     levels = [c for c in found if c.startswith("rival")]
     origin = frame.rename(columns={"ds": "cutoff"})[["unique_id", "cutoff", "date", "y"]]
-    found = found.drop(columns="y").merge(origin, on=["unique_id", "cutoff"], validate="many_to_one")
-    quantiles = np.sort(found[levels].to_numpy(float) - found[["y"]].to_numpy(), axis=1).astype(np.float32)  # [K, Q]
-    out = pd.DataFrame({"symbol": found["unique_id"], "origin": found["date"], "step": found["ds"] - found["cutoff"]})
+    found = found.drop(columns="y").merge(
+        origin, on=["unique_id", "cutoff"], validate="many_to_one"
+    )
+    quantiles = np.sort(found[levels].to_numpy(float) - found[["y"]].to_numpy(), axis=1).astype(
+        np.float32
+    )  # [K, Q]
+    out = pd.DataFrame(
+        {
+            "symbol": found["unique_id"],
+            "origin": found["date"],
+            "step": found["ds"] - found["cutoff"],
+        }
+    )
     out = out.assign(**{str(level): quantiles[:, i] for i, level in enumerate(SCORE_LEVELS)})
     return out[out["origin"] > TRAIN_END].reset_index(drop=True)
 
@@ -175,17 +227,26 @@ def check_causal(fitted: NeuralForecast, frame: pd.DataFrame) -> None:
     seen = (before["origin"] <= own["date"][cut]).to_numpy()
     levels = [str(level) for level in SCORE_LEVELS]
     if not np.allclose(before.loc[seen, levels], after.loc[seen, levels], atol=1e-9):
-        raise RuntimeError("A forecast changed with bars that came after its origin; don't use these forecasts.")
+        raise RuntimeError(
+            "A forecast changed with bars that came after its origin; don't use these forecasts."
+        )
     if np.allclose(before.loc[~seen, levels], after.loc[~seen, levels], atol=1e-9):
-        raise RuntimeError("No forecast changed with the bars before its origin; the check can't tell anything.")
+        raise RuntimeError(
+            "No forecast changed with the bars before its origin; the check can't tell anything."
+        )
 
 
 def score(panel: Panel, forecasts: pd.DataFrame) -> float:
     """Mean pinball loss × 10⁴ over validation origins, steps and levels."""
     rows = panel.origins("valid")
-    index = pd.MultiIndex.from_arrays([np.array(panel.symbols)[panel.symbol_of(rows)], panel.date[rows]])
+    index = pd.MultiIndex.from_arrays(
+        [np.array(panel.symbols)[panel.symbol_of(rows)], panel.date[rows]]
+    )
     levels = [str(level) for level in SCORE_LEVELS]
-    by_step = [forecasts[forecasts["step"] == h].set_index(["symbol", "origin"])[levels] for h in range(1, HORIZON + 1)]
+    by_step = [
+        forecasts[forecasts["step"] == h].set_index(["symbol", "origin"])[levels]
+        for h in range(1, HORIZON + 1)
+    ]
     quantiles = np.stack([found.loc[index].to_numpy() for found in by_step], axis=1)  # [K, H, Q]
     return 1e4 * float(pinball_loss(quantiles, panel.outcomes(rows), SCORE_LEVELS).mean())
 
@@ -224,22 +285,31 @@ def main(argv: list[str] | None = None) -> int:
             check_causal(fitted, frame)
             found = forecast(fitted, frame)
             line = {
-                "forecaster": f"neuralforecast {kind}", "seed": seed, "valid": round(score(panel, found), 3),
-                "train_seconds": round(trained, 1), "seconds": round(time.perf_counter() - begin, 1),
-                "parameters": sum(p.numel() for p in fitted.models[0].parameters() if p.requires_grad),
+                "forecaster": f"neuralforecast {kind}",
+                "seed": seed,
+                "valid": round(score(panel, found), 3),
+                "train_seconds": round(trained, 1),
+                "seconds": round(time.perf_counter() - begin, 1),
+                "parameters": sum(
+                    p.numel() for p in fitted.models[0].parameters() if p.requires_grad
+                ),
                 "curve": [round(v, 5) for _, v in fitted.models[0].valid_trajectories],
                 "settings": {**COMMON, **SETTINGS[kind]},
-            }  # fmt: skip
+            }
             print(json.dumps(line), flush=True)
             if args.trials:
                 name = line["forecaster"]
-                log_trial(args.trials, "DJIA rivals", name, line["settings"], None, line["valid"], seed)
+                log_trial(
+                    args.trials, "DJIA rivals", name, line["settings"], None, line["valid"], seed
+                )
             found.insert(0, "forecaster", line["forecaster"])
             found.insert(1, "seed", seed)
             parts.append(found)
             buffer = io.BytesIO()
             pd.concat(parts, ignore_index=True).to_parquet(buffer, index=False)
-            atomic_write(args.out, buffer.getvalue())  # after each run: an interrupted session keeps what it has
+            atomic_write(
+                args.out, buffer.getvalue()
+            )  # after each run: an interrupted session keeps what it has
     print(args.out)
     return 0
 

@@ -48,7 +48,9 @@ def main() -> None:
     ]
     digest = panels[WITH].digest()  # of the bars: the same without
     tasks = (
-        joblib.delayed(execute)(run, panels[run.variant], folder, options.log, "DJIA session length")
+        joblib.delayed(execute)(
+            run, panels[run.variant], folder, options.log, "DJIA session length"
+        )
         for run in runs
         if not run.part(folder, digest).exists()
     )
@@ -56,9 +58,13 @@ def main() -> None:
     rows, records = summarise(runs, folder, panels[WITH], reference=WITH)
     record = {
         "protocol": "train to 2013-12-31, validation 2014-2015; pinball x 1e4, nine levels",
-        "preset": options.preset, "seeds": seeds, "data": digest, "significant": SIGNIFICANT, "rows": rows,
+        "preset": options.preset,
+        "seeds": seeds,
+        "data": digest,
+        "significant": SIGNIFICANT,
+        "rows": rows,
         "runs": records,
-    }  # fmt: skip
+    }
     write_json(options.out, record)
     for row in rows:
         print(row)

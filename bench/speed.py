@@ -26,7 +26,7 @@ import tftnhits as tn
 from tftnhits.config import NHITSConfig, TFTConfig, TrainConfig
 from tftnhits.data.windows import gather, training_starts
 from tftnhits.files import write_json
-from tftnhits.training.checkpoint import build
+from tftnhits.models.store import build
 from tftnhits.training.loop import _Run
 
 OBSERVED = ("return", "range", "volatility_0.15", "volume")
@@ -53,7 +53,12 @@ def measure(config, panel, train: TrainConfig, seconds: float, stretch: int = 5)
             if (step + 1) * train.batch > len(starts):
                 step, epoch = 0, epoch + 1
                 starts = training_starts(panel, config.context, train.origins, epoch)
-            batch = gather(panel, starts[step * train.batch : (step + 1) * train.batch], config.context, train.origins)
+            batch = gather(
+                panel,
+                starts[step * train.batch : (step + 1) * train.batch],
+                config.context,
+                train.origins,
+            )
             run.step(batch, levels, step)
             windows += int(torch.isfinite(batch.target[..., 0]).sum())
             step += 1
@@ -75,7 +80,9 @@ def peers(python: str, seconds: float, threads: int) -> list[dict]:
         bars = Path(folder) / "bars.parquet"
         tn.load_bars("stocks").to_parquet(bars)
         here = [str(Path(__file__).with_name("peers.py")), "--data", str(bars), "--out", str(out)]
-        subprocess.run([python, *here, "--seconds", str(seconds), "--threads", str(threads)], check=True)
+        subprocess.run(
+            [python, *here, "--seconds", str(seconds), "--threads", str(threads)], check=True
+        )
         return json.loads(out.read_text())
 
 
@@ -85,19 +92,34 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch", type=int, default=16, help="chunks")
     parser.add_argument("--origins", type=int, default=64)
-    parser.add_argument("--peers", metavar="PYTHON", help="an interpreter that has the peers installed")
+    parser.add_argument(
+        "--peers", metavar="PYTHON", help="an interpreter that has the peers installed"
+    )
     parser.add_argument("--out", default="data/results/speed.json")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    panel = tn.make_panel(tn.load_bars("stocks"), tn.PanelConfig(observed=OBSERVED, known=KNOWN)).with_tensors()
+    panel = tn.make_panel(
+        tn.load_bars("stocks"), tn.PanelConfig(observed=OBSERVED, known=KNOWN)
+    ).with_tensors()
     train = TrainConfig(batch=options.batch, origins=options.origins)
     rows = []
     for name, config in NETWORKS.items():
         rows.append({"network": name, **measure(config, panel, train, options.seconds)})
-        print(f"{name:20s}{rows[-1]['windows_per_second']:10,.0f} windows/s   {rows[-1]['parameters']:,} weights")
+        print(
+            f"{name:20s}{rows[-1]['windows_per_second']:10,.0f} windows/s   {rows[-1]['parameters']:,} weights"
+        )
     beside = peers(options.peers, options.seconds, options.threads) if options.peers else []
-    versions = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
-    record = {"threads": options.threads, "batch": options.batch, "origins": options.origins, "versions": versions}
+    versions = {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+    }
+    record = {
+        "threads": options.threads,
+        "batch": options.batch,
+        "origins": options.origins,
+        "versions": versions,
+    }
     write_json(options.out, record := {**record, "rows": rows, "peers": beside})
     print(tables.speed(record), options.out, sep="\n")
 

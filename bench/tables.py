@@ -93,7 +93,13 @@ def weights(record: dict) -> str:
         test = record["verdicts"]["weights"][f"ensemble, {name}"]
         loss = by_name[f"ensemble, {name}"]["test 1-5"]
         rows.append(
-            [name, *_shares(shares), f"{loss:.2f}", f"{-test['difference']:+.3f}", p_value(test["p two-sided"])]
+            [
+                name,
+                *_shares(shares),
+                f"{loss:.2f}",
+                f"{-test['difference']:+.3f}",
+                p_value(test["p two-sided"]),
+            ]
         )
     return markdown(head, rows)
 
@@ -107,9 +113,14 @@ def walk_weights(record: dict) -> str:
     head = ["weights", "loss, steps 1–5", "p: beats 65/35", "90% set of the four"]
     names = {"ensemble": "65/35"}
     rows = [
-        [names.get(row["forecaster"], row["forecaster"]), f"{row['pinball']:.2f}", p_value(row["dm_p"]),
-         member(row["mcs_p"])] for row in record["ensembles"]
-    ]  # fmt: skip
+        [
+            names.get(row["forecaster"], row["forecaster"]),
+            f"{row['pinball']:.2f}",
+            p_value(row["dm_p"]),
+            member(row["mcs_p"]),
+        ]
+        for row in record["ensembles"]
+    ]
     return markdown(head, rows)
 
 
@@ -120,26 +131,53 @@ def folds(record: dict) -> str:
     first = int(record["config"]["start"][:4])
     head = ["loss less HAR's", *(str(first + i) for i in numbers)]
     names = [row["forecaster"] for row in record["leaderboard"] if row["forecaster"] != "HAR"]
-    return markdown(head, [[n, *(f"{cells[i, n] - cells[i, 'HAR']:+.2f}" for i in numbers)] for n in names])
+    return markdown(
+        head, [[n, *(f"{cells[i, n] - cells[i, 'HAR']:+.2f}" for i in numbers)] for n in names]
+    )
 
 
 def backtest(record: dict) -> str:
     """The walk-forward backtest, best first."""
-    head = ["forecaster", "loss, steps 1–5", "p: beats HAR", "90% set", "93%: inside", "80%: inside"]
+    head = [
+        "forecaster",
+        "loss, steps 1–5",
+        "p: beats HAR",
+        "90% set",
+        "93%: inside",
+        "80%: inside",
+    ]
     rows = []
     for row in record["leaderboard"]:
-        cells = [row["forecaster"], f"{row['pinball']:.2f}", p_value(row["dm_p"]), "in" if row["in_mcs"] else "out"]
+        cells = [
+            row["forecaster"],
+            f"{row['pinball']:.2f}",
+            p_value(row["dm_p"]),
+            "in" if row["in_mcs"] else "out",
+        ]
         rows.append([*cells, *(f"{100 * row[f'calibrated_coverage_{k}']:.1f}%" for k in (93, 80))])
     return markdown(head, rows)
 
 
 def ablation(record: dict) -> str:
     """What each enhancement buys on validation: loss without it, and how much more that is."""
-    head = ["network", "variant", "weights", "validation", "minus enhanced", "p seeds", "p dates", "what is left out"]
+    head = [
+        "network",
+        "variant",
+        "weights",
+        "validation",
+        "minus enhanced",
+        "p seeds",
+        "p dates",
+        "what is left out",
+    ]
     rows = []
     for row in record["rows"]:
         cells = [row["network"], row["variant"], f"{row['weights']:,}", number(row, "valid", ".3f")]
-        cells += [number(row, "difference", "+.3f"), p_value(row.get("p seeds")), p_value(row.get("p dates"))]
+        cells += [
+            number(row, "difference", "+.3f"),
+            p_value(row.get("p seeds")),
+            p_value(row.get("p dates")),
+        ]
         rows.append([*cells, row.get("verdict", "–")])
     return markdown(head, rows)
 
@@ -148,9 +186,14 @@ def volatility(record: dict) -> str:
     """The TFT paper's volatility table, published rows last."""
     head = ["forecaster", "P50, strict windows", "P90, strict windows", "P50, all", "P90, all"]
     keys = ("strict P50", "strict P90", "test P50", "test P90")
-    rows = [[row["forecaster"], *(number(row, key, ".4f") for key in keys)] for row in record["rows"]]
+    rows = [
+        [row["forecaster"], *(number(row, key, ".4f") for key in keys)] for row in record["rows"]
+    ]
     published = record["published (Lim et al. 2021)"]
-    rows += [[f"{row['forecaster']}, as published", *(number(row, key, ".3f") for key in keys)] for row in published]
+    rows += [
+        [f"{row['forecaster']}, as published", *(number(row, key, ".3f") for key in keys)]
+        for row in published
+    ]
     return markdown(head, rows)
 
 
@@ -185,7 +228,13 @@ def browser(record: dict) -> str:
         median, unit = row["median"], row["unit"]
         less = unit == "s" and row["limit"] < 1
         rows.append(
-            [row["measure"], *(f"{1e3 * v:.0f} ms" if less else f"{v:.0f} {unit}" for v in (median, row["limit"]))]
+            [
+                row["measure"],
+                *(
+                    f"{1e3 * v:.0f} ms" if less else f"{v:.0f} {unit}"
+                    for v in (median, row["limit"])
+                ),
+            ]
         )
     return markdown(["what is waited for", "median", "target"], rows)
 

@@ -28,7 +28,11 @@ def record(found: Tuned) -> dict:
     frame, (config, train) = found.frame, found.configs[0]
     start = frame.loc[frame["preset"], "valid"].dropna()
     return {
-        "best": {"valid": float(frame["valid"].iloc[0]), "config": config.to_dict(), "train": train.to_dict()},
+        "best": {
+            "valid": float(frame["valid"].iloc[0]),
+            "config": config.to_dict(),
+            "train": train.to_dict(),
+        },
         "preset": float(start.iloc[0]) if len(start) else None,
         "top": json.loads(frame[frame["state"] == "complete"].head(TOP).to_json(orient="records")),
         "trials": frame["state"].value_counts().to_dict(),
@@ -41,10 +45,14 @@ def main() -> None:
     add_data(parser)
     parser.add_argument("--networks", default="tft,nhits")
     parser.add_argument("--preset", default="quick")
-    parser.add_argument("--trials", type=int, default=40, help="of each network, earlier calls' included")
+    parser.add_argument(
+        "--trials", type=int, default=40, help="of each network, earlier calls' included"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--symbols", help="some of the DJIA's symbols, such as AAPL,IBM, for a first look")
+    parser.add_argument(
+        "--symbols", help="some of the DJIA's symbols, such as AAPL,IBM, for a first look"
+    )
     parser.add_argument("--folder", default="build/tuning", help="where the searches are kept")
     parser.add_argument("--log", default="data/results/trials.jsonl")
     parser.add_argument("--out", default="data/results/tuning.json")
@@ -58,10 +66,16 @@ def main() -> None:
         searches[network] = record(found)
         print(found.frame.head(TOP).to_string(index=False))
     out = {
-        "protocol": "train to 2013-12-31, validation 2014-2015", "unit": UNIT, "preset": options.preset,
-        "seed": options.seed, "symbols": list(panel.symbols), "data": panel.digest(),
-        "configurations": count_trials(options.log), "seconds": time.perf_counter() - begin, "networks": searches,
-    }  # fmt: skip
+        "protocol": "train to 2013-12-31, validation 2014-2015",
+        "unit": UNIT,
+        "preset": options.preset,
+        "seed": options.seed,
+        "symbols": list(panel.symbols),
+        "data": panel.digest(),
+        "configurations": count_trials(options.log),
+        "seconds": time.perf_counter() - begin,
+        "networks": searches,
+    }
     write_json(options.out, out)
     print(options.out)
 

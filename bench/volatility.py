@@ -34,24 +34,62 @@ from tftnhits.training.loop import fit, forecast_rows
 
 CONTEXT, STEPS, LEVELS = 252, range(1, 6), (0.1, 0.5, 0.9)
 ENDS = {"train": "2015-12-31", "valid": "2017-12-31", "test": "2019-06-28"}
-NETWORK = TFTConfig.classic(context=30, horizon=len(STEPS), hidden=16, heads=2, dropout=0.3, quantiles=LEVELS)
+NETWORK = TFTConfig.classic(
+    context=30, horizon=len(STEPS), hidden=16, heads=2, dropout=0.3, quantiles=LEVELS
+)
 TRAIN = TrainConfig(epochs=5, patience=5, batch=8, origins=128, mask=0.0)
-PUBLISHED = {"TFT": (0.039, 0.020), "MQRNN": (0.042, 0.021), "Seq2Seq": (0.042, 0.021)}  # Lim et al. 2021
+PUBLISHED = {
+    "TFT": (0.039, 0.020),
+    "MQRNN": (0.042, 0.021),
+    "Seq2Seq": (0.042, 0.021),
+}  # Lim et al. 2021
 REGIONS = {  # the rest are European
     "us": ("sp500", "dji", "nasdaq", "rut"),
     "asia": ("aord", "hsi", "kospi", "n225", "ssec", "sti", "bsesn", "nifty50", "kse"),
     "other": ("tsx", "mxx", "bvsp"),
 }
-STALE, RIDGE, CLIP = 5, 3.0, 8.0  # dates that a closed market's last value stands; calendar penalty; input limit
+STALE, RIDGE, CLIP = (
+    5,
+    3.0,
+    8.0,
+)  # dates that a closed market's last value stands; calendar penalty; input limit
 LINEAR = (
-    *("day", "ewma_0.5", "ewma_0.15", "ewma_0.05", "long", "shock", "size", "fall_0.5", "fall_0.15", "world_day"),
+    *(
+        "day",
+        "ewma_0.5",
+        "ewma_0.15",
+        "ewma_0.05",
+        "long",
+        "shock",
+        "size",
+        "fall_0.5",
+        "fall_0.15",
+        "world_day",
+    ),
     *("world_0.5", "world_0.15", "world_fall", "us_day", "us_fall", "own_day", "own_0.15"),
 )  # inputs of the linear model; the network has the others too
 OBSERVED = (
-    *LINEAR, "fall_0.05", "overnight", "returns", "noise_0.05", "noise_0.015", "world_0.05", "world_shock", "spread",
+    *LINEAR,
+    "fall_0.05",
+    "overnight",
+    "returns",
+    "noise_0.05",
+    "noise_0.015",
+    "world_0.05",
+    "world_shock",
+    "spread",
     *("us_0.15", "own_0.5", "own_fall", "error", "world_error_0.1", "world_error_0.03"),
-)  # fmt: skip
-KNOWN = ("weekday_sin", "weekday_cos", "gap", "gap_after", "open_us", "open_europe", "first_friday", "effect")
+)
+KNOWN = (
+    "weekday_sin",
+    "weekday_cos",
+    "gap",
+    "gap_after",
+    "open_us",
+    "open_europe",
+    "first_friday",
+    "effect",
+)
 
 
 class VolatilityPanel(Panel):
@@ -111,7 +149,9 @@ def regional(d: pd.DataFrame, table: pd.DataFrame) -> dict[str, pd.Series]:
     """Means of a table by date over the US, Asia, Europe, the world and each row's own region, at its date."""
     region = d.groupby("symbol")["region"].first()
     means = {r: table[region.index[region == r]].mean(axis=1) for r in ("us", "asia", "europe")}
-    found = {name: d["date"].map(mean) for name, mean in {**means, "world": table.mean(axis=1)}.items()}
+    found = {
+        name: d["date"].map(mean) for name, mean in {**means, "world": table.mean(axis=1)}.items()
+    }
     own = np.select([d["region"] == r for r in means], [found[r] for r in means], found["world"])
     return {**found, "own": pd.Series(own, d.index)}
 
@@ -123,12 +163,23 @@ def calendar(d: pd.DataFrame) -> dict[str, pd.Series]:
     after, start = shift(d, gap, -1).fillna(1), np.where(date.day_of_week == 0, 3, 1)
     out = {f"weekday_{i}": date.day_of_week == i for i in range(4)}
     out |= {f"month_{i}": date.month == i for i in range(1, 13)}
-    out |= {"gap": gap.clip(upper=10), "gap_after": after.clip(upper=10), "month_day": date.day / 31}
+    out |= {
+        "gap": gap.clip(upper=10),
+        "gap_after": after.clip(upper=10),
+        "month_day": date.day / 31,
+    }
     out |= {"after_holiday": gap > start, "before_holiday": after > np.where(friday, 3, 1)}
-    out |= {"first_friday": friday & (date.day <= 7), "third_friday": friday & date.day.between(15, 21)}
-    out["new_year"] = ((date.month == 12) & (date.day >= 23)) | ((date.month == 1) & (date.day <= 2))
+    out |= {
+        "first_friday": friday & (date.day <= 7),
+        "third_friday": friday & date.day.between(15, 21),
+    }
+    out["new_year"] = ((date.month == 12) & (date.day >= 23)) | (
+        (date.month == 1) & (date.day <= 2)
+    )
     trades = by_date(d, d["level"]).notna()
-    share = regional(d, trades.astype(float).where(trades.cummax()))  # of the indices that have begun
+    share = regional(
+        d, trades.astype(float).where(trades.cummax())
+    )  # of the indices that have begun
     out |= {f"open_{k}": v.fillna(1.0) for k, v in share.items() if k != "own"}
     return {k: v.astype(float) for k, v in out.items()}
 
@@ -139,8 +190,17 @@ def features(d: pd.DataFrame, level: pd.Series) -> tuple[dict[str, pd.Series], p
     slow, variance = mean[0.015], decayed(d, np.exp(level), 0.15)
     shock = (d["move"] / np.sqrt(shift(d, variance, 1))).clip(-6, 6)
     squares = (level - shift(d, mean[0.15], 1)) ** 2
-    out = {"day": level - mean[0.15], "long": slow - mean[0.004], "shock": shock, "size": shock.abs()}
-    out |= {"ewma_0.5": mean[0.5] - mean[0.15], "ewma_0.15": mean[0.15] - slow, "ewma_0.05": mean[0.05] - slow}
+    out = {
+        "day": level - mean[0.15],
+        "long": slow - mean[0.004],
+        "shock": shock,
+        "size": shock.abs(),
+    }
+    out |= {
+        "ewma_0.5": mean[0.5] - mean[0.15],
+        "ewma_0.15": mean[0.15] - slow,
+        "ewma_0.05": mean[0.05] - slow,
+    }
     out |= {f"fall_{a}": decayed(d, shock.clip(upper=0), a) for a in (0.5, 0.15, 0.05)}
     out |= {f"noise_{a}": np.log(decayed(d, squares, a) + 1e-3) for a in (0.05, 0.015)}
     out["overnight"] = np.sqrt((d["move"] ** 2 / np.exp(level)).clip(upper=20))
@@ -163,14 +223,18 @@ def standard(inputs: dict[str, pd.Series], names: tuple[str, ...], rows: np.ndar
     return np.clip(np.nan_to_num((x - center) / np.maximum(spread, 1e-3)), -CLIP, CLIP)
 
 
-def least_squares(x: np.ndarray, target: np.ndarray, rows: np.ndarray, ridge: float = 0.0) -> np.ndarray:
+def least_squares(
+    x: np.ndarray, target: np.ndarray, rows: np.ndarray, ridge: float = 0.0
+) -> np.ndarray:
     """Fitted values [R, …], from the training rows; the intercept is first and not penalised. x [R, F]."""
     x = np.c_[np.ones(len(x)), x]
     penalty = ridge * np.diag(np.r_[0.0, np.ones(x.shape[1] - 1)])
     return x @ np.linalg.solve(x[rows].T @ x[rows] + penalty, x[rows].T @ target[rows])
 
 
-def calendar_effect(d: pd.DataFrame, known: dict[str, pd.Series], surprise: np.ndarray, rows: np.ndarray) -> pd.Series:
+def calendar_effect(
+    d: pd.DataFrame, known: dict[str, pd.Series], surprise: np.ndarray, rows: np.ndarray
+) -> pd.Series:
     """What the calendar adds to each row's log variance: ridge regression, by region, of the surprises of its date."""
     x, out = standard(known, tuple(known), rows), np.zeros(len(d))
     for region in d["region"].unique():
@@ -203,43 +267,81 @@ def prepare(d: pd.DataFrame) -> Task:
     known, rows, actual = calendar(d), origins(d), ahead(d, d["level"])
     train = rows["train"]
     inputs, slow = features(d, d["level"])
-    linear = least_squares(standard(inputs, LINEAR, train), actual - slow.to_numpy()[:, None], train)
-    surprise = shift(d, pd.Series(actual[:, 0] - slow - linear[:, 0], d.index), 1)  # of the row's own date
+    linear = least_squares(
+        standard(inputs, LINEAR, train), actual - slow.to_numpy()[:, None], train
+    )
+    surprise = shift(
+        d, pd.Series(actual[:, 0] - slow - linear[:, 0], d.index), 1
+    )  # of the row's own date
     dated = shift(d, pd.Series(train, d.index), 1).fillna(False).to_numpy(bool)
     effect = calendar_effect(d, known, surprise.to_numpy(), dated)
     inputs, slow = features(d, d["level"] - effect)
     base = slow.to_numpy()[:, None] + ahead(d, effect)
     base = base + least_squares(standard(inputs, LINEAR, train), actual - base, train)
-    error = shift(d, pd.Series(actual[:, 0] - base[:, 0], d.index), 1)  # of the last forecast: known by now
+    error = shift(
+        d, pd.Series(actual[:, 0] - base[:, 0], d.index), 1
+    )  # of the last forecast: known by now
     world = by_date(d, error).mean(axis=1)
-    inputs |= {"error": error} | {f"world_error_{a}": d["date"].map(world.ewm(alpha=a).mean()) for a in (0.1, 0.03)}
+    inputs |= {"error": error} | {
+        f"world_error_{a}": d["date"].map(world.ewm(alpha=a).mean()) for a in (0.1, 0.03)
+    }
     angle = 0.4 * np.pi * d["date"].dt.day_of_week
     known |= {"weekday_sin": np.sin(angle), "weekday_cos": np.cos(angle), "effect": effect}
     unit = float(np.std((actual - base)[train]))
-    averages = [d.groupby("symbol")["level"].transform(lambda v, n=n: v.rolling(n).mean()) for n in (1, 5, 22)]
+    averages = [
+        d.groupby("symbol")["level"].transform(lambda v, n=n: v.rolling(n).mean())
+        for n in (1, 5, 22)
+    ]
     har = np.stack(averages, -1)
-    simple = {"last value": np.repeat(har[:, :1], len(STEPS), 1), "pooled log-HAR": least_squares(har, actual, train)}
+    simple = {
+        "last value": np.repeat(har[:, :1], len(STEPS), 1),
+        "pooled log-HAR": least_squares(har, actual, train),
+    }
     simple["linear model under the network"] = base
     observed, columns = standard(inputs, OBSERVED, train), standard(known, KNOWN, train)
     panel = make(d, observed, columns, (actual - base) / unit, rows)
-    return Task(panel, unit, actual, base, simple, {k: np.flatnonzero(v) for k, v in rows.items() if k != "train"})
+    return Task(
+        panel,
+        unit,
+        actual,
+        base,
+        simple,
+        {k: np.flatnonzero(v) for k, v in rows.items() if k != "train"},
+    )
 
 
-def make(d: pd.DataFrame, observed: np.ndarray, known: np.ndarray, target: np.ndarray, rows: dict) -> VolatilityPanel:
+def make(
+    d: pd.DataFrame, observed: np.ndarray, known: np.ndarray, target: np.ndarray, rows: dict
+) -> VolatilityPanel:
     """The panel of flat rows; its scale is one and its target [R, H] has no √step in it."""
     group = d.groupby("symbol")
     length = group["level"].count().to_numpy()
     size = pd.Series(np.abs(target[:, 0])).where(rows["train"]).groupby(d["symbol"]).mean()
     region = group["region"].first()
-    static = np.stack([*(region == r for r in ("us", "asia", "europe")), (size - size.mean()) / size.std(ddof=0)], -1)
+    static = np.stack(
+        [*(region == r for r in ("us", "asia", "europe")), (size - size.mean()) / size.std(ddof=0)],
+        -1,
+    )
     split = np.select([rows[k] for k in ENDS], range(len(ENDS)), 3).astype(np.int8)
     config = PanelConfig(horizon=len(STEPS), observed=OBSERVED, known=KNOWN)
-    observed, known, static, target = (x.astype(np.float32) for x in (observed, known, static, target))
+    observed, known, static, target = (
+        x.astype(np.float32) for x in (observed, known, static, target)
+    )
     return VolatilityPanel(
-        config, tuple(region.index), np.r_[0, np.cumsum(length + len(STEPS))[:-1]], length,
-        d["date"].to_numpy("datetime64[ns]"), d["rv5"].to_numpy(), observed, known, static, target,
-        np.ones(len(d), np.float32), split, {},
-    )  # fmt: skip
+        config,
+        tuple(region.index),
+        np.r_[0, np.cumsum(length + len(STEPS))[:-1]],
+        length,
+        d["date"].to_numpy("datetime64[ns]"),
+        d["rv5"].to_numpy(),
+        observed,
+        known,
+        static,
+        target,
+        np.ones(len(d), np.float32),
+        split,
+        {},
+    )
 
 
 def residual_quantiles(task: Task, point: np.ndarray) -> np.ndarray:
@@ -251,7 +353,9 @@ def residual_quantiles(task: Task, point: np.ndarray) -> np.ndarray:
 def network(task: Task, seed: int, rows: np.ndarray) -> np.ndarray:
     """Quantiles [K, H, Q] of log rv5 by a network trained with one seed."""
     model = fit(NETWORK, task.panel, replace(TRAIN, seed=seed)).model
-    found = forecast_rows(model, task.panel, rows) / np.sqrt(np.array(STEPS))[:, None]  # undoes its scale · √step
+    found = (
+        forecast_rows(model, task.panel, rows) / np.sqrt(np.array(STEPS))[:, None]
+    )  # undoes its scale · √step
     return task.base[rows][..., None] + task.unit * found
 
 
@@ -260,26 +364,38 @@ def q_risk(quantiles: np.ndarray, actual: np.ndarray) -> dict[str, float]:
     out = {}
     for name, level in (("P50", 0.5), ("P90", 0.9)):
         error = actual - quantiles[..., LEVELS.index(level)]
-        out[name] = float(2 * np.maximum(level * error, (level - 1) * error).sum() / np.abs(actual).sum())
+        out[name] = float(
+            2 * np.maximum(level * error, (level - 1) * error).sum() / np.abs(actual).sum()
+        )
     return out
 
 
-def score(quantiles: np.ndarray, task: Task, rows: np.ndarray, splits: tuple[str, ...]) -> dict[str, float]:
+def score(
+    quantiles: np.ndarray, task: Task, rows: np.ndarray, splits: tuple[str, ...]
+) -> dict[str, float]:
     """q-risks by split, of quantiles [K, H, Q] at the rows [K]."""
     found = {split: np.isin(rows, task.rows[split]) for split in splits}
-    risks = {split: q_risk(quantiles[keep], task.actual[rows[keep]]) for split, keep in found.items()}
-    return {f"{split} {name}": value for split, risk in risks.items() for name, value in risk.items()}
+    risks = {
+        split: q_risk(quantiles[keep], task.actual[rows[keep]]) for split, keep in found.items()
+    }
+    return {
+        f"{split} {name}": value for split, risk in risks.items() for name, value in risk.items()
+    }
 
 
 def table(task: Task, seeds: list[int], splits: tuple[str, ...]) -> list[dict]:
     """A row for each forecaster: baselines, the network over seeds, and its seeds averaged."""
     rows = np.unique(np.concatenate([task.rows[split] for split in splits]))
-    found = [{"forecaster": k, **score(residual_quantiles(task, p)[rows], task, rows, splits)}
-             for k, p in task.simple.items()]  # fmt: skip
+    found = [
+        {"forecaster": k, **score(residual_quantiles(task, p)[rows], task, rows, splits)}
+        for k, p in task.simple.items()
+    ]
     runs = [network(task, seed, rows) for seed in seeds]
     scores = [score(run, task, rows, splits) for run in runs]
     mean = {k: statistics.mean(s[k] for s in scores) for k in scores[0]}
-    spread = {f"{k} sd": statistics.stdev([s[k] for s in scores]) for k in mean} if len(runs) > 1 else {}
+    spread = (
+        {f"{k} sd": statistics.stdev([s[k] for s in scores]) for k in mean} if len(runs) > 1 else {}
+    )
     found.append({"forecaster": "our TFT", **mean, **spread, "seeds": scores})
     averaged = score(np.mean(runs, axis=0), task, rows, splits)
     return [*found, {"forecaster": f"our TFT, {len(runs)} seeds averaged", **averaged}]
@@ -287,11 +403,15 @@ def table(task: Task, seeds: list[int], splits: tuple[str, ...]) -> list[dict]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", required=True, help="Parquet file with symbol, date, return_pct, rv5")
+    parser.add_argument(
+        "--data", required=True, help="Parquet file with symbol, date, return_pct, rv5"
+    )
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", default="data/results/volatility.json")
-    parser.add_argument("--choose", action="store_true", help="score validation only, and write nothing")
+    parser.add_argument(
+        "--choose", action="store_true", help="score validation only, and write nothing"
+    )
     options = parser.parse_args()
     begin, seeds = time.perf_counter(), [int(seed) for seed in options.seeds.split(",")]
     torch.set_num_threads(options.threads)
@@ -299,15 +419,28 @@ def main() -> None:
     splits = ("valid",) if options.choose else ("strict", "test", "valid")
     found = table(task, seeds, splits)
     for row in found:
-        print(row["forecaster"], {k: round(v, 4) for k, v in row.items() if k not in ("forecaster", "seeds")})
+        print(
+            row["forecaster"],
+            {k: round(v, 4) for k, v in row.items() if k not in ("forecaster", "seeds")},
+        )
     if not options.choose:
-        published = [{"forecaster": k, "strict P50": a, "strict P90": b} for k, (a, b) in PUBLISHED.items()]
-        write_json(options.out, {
-            "protocol": "train < 2016, validation 2016-2017, test to 2019-06-28; q-risk of log rv5, steps 1-5, pooled",
-            "windows": {split: len(task.rows[split]) for split in splits}, "network": asdict(NETWORK),
-            "training": asdict(TRAIN), "seeds": seeds, "data": task.panel.digest(),
-            "seconds": time.perf_counter() - begin, "rows": found, "published (Lim et al. 2021)": published,
-        })  # fmt: skip
+        published = [
+            {"forecaster": k, "strict P50": a, "strict P90": b} for k, (a, b) in PUBLISHED.items()
+        ]
+        write_json(
+            options.out,
+            {
+                "protocol": "train < 2016, validation 2016-2017, test to 2019-06-28; q-risk of log rv5, steps 1-5, pooled",
+                "windows": {split: len(task.rows[split]) for split in splits},
+                "network": asdict(NETWORK),
+                "training": asdict(TRAIN),
+                "seeds": seeds,
+                "data": task.panel.digest(),
+                "seconds": time.perf_counter() - begin,
+                "rows": found,
+                "published (Lim et al. 2021)": published,
+            },
+        )
         print(options.out)
 
 

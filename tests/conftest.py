@@ -13,7 +13,9 @@ except ImportError:
 else:
     torch.set_num_threads(min(2, torch.get_num_threads()))
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a shell's background: processes that we start inherit it
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # in a shell's background: processes that we start inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -26,11 +28,19 @@ def make_notebook(tmp_path: Path) -> Callable[..., Path]:
     folder = tmp_path / "notebooks"
     folder.mkdir()
 
-    def make(name: str, *cells: str, parameters: str = 'run_dir = "."', intro: str = "# Title\n\nWhy?") -> Path:
+    def make(
+        name: str, *cells: str, parameters: str = 'run_dir = "."', intro: str = "# Title\n\nWhy?"
+    ) -> Path:
         tagged = v4.new_code_cell(parameters, metadata={"tags": ["parameters"]})
         notebook = v4.new_notebook(
-            cells=[v4.new_markdown_cell(intro), tagged, *(v4.new_code_cell(cell) for cell in cells)],
-            metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+            cells=[
+                v4.new_markdown_cell(intro),
+                tagged,
+                *(v4.new_code_cell(cell) for cell in cells),
+            ],
+            metadata={
+                "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}
+            },
         )
         nbformat.write(notebook, folder / f"{name}.ipynb")
         return folder

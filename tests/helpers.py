@@ -10,7 +10,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tftnhits import BoostingConfig, NHITSConfig, PanelConfig, TFTConfig, TrainConfig, load_bars, make_panel
+from tftnhits import (
+    BoostingConfig,
+    NHITSConfig,
+    PanelConfig,
+    TFTConfig,
+    TrainConfig,
+    load_bars,
+    make_panel,
+)
 from tftnhits.data.windows import Batch
 
 ROOT = Path(__file__).parents[1]
@@ -24,10 +32,14 @@ TRAIN_TINY = TrainConfig(epochs=2, batch=4, origins=32)
 def stocks(symbols=SYMBOLS, start="2016-01-01", end="2017-12-31") -> pd.DataFrame:
     """Real bars."""
     bars = load_bars("stocks")
-    return bars[bars["symbol"].isin(symbols) & bars["date"].between(start, end)].reset_index(drop=True)
+    return bars[bars["symbol"].isin(symbols) & bars["date"].between(start, end)].reset_index(
+        drop=True
+    )
 
 
-def made_bars(symbols=("A", "B", "C", "D"), bars=300, freq="B", volume=True, seed=0) -> pd.DataFrame:
+def made_bars(
+    symbols=("A", "B", "C", "D"), bars=300, freq="B", volume=True, seed=0
+) -> pd.DataFrame:
     """Valid bars of random walks; `freq` None leaves the dates out."""
     parts = []
     for i, symbol in enumerate(symbols):
@@ -36,7 +48,9 @@ def made_bars(symbols=("A", "B", "C", "D"), bars=300, freq="B", volume=True, see
         open_ = close * np.exp(rng.normal(0, 0.005, bars))
         spread = np.exp(np.abs(rng.normal(0, 0.005, (2, bars))))
         dates = (
-            pd.DatetimeIndex([pd.NaT] * bars) if freq is None else pd.date_range("2015-01-02", periods=bars, freq=freq)
+            pd.DatetimeIndex([pd.NaT] * bars)
+            if freq is None
+            else pd.date_range("2015-01-02", periods=bars, freq=freq)
         )
         parts.append(
             pd.DataFrame(

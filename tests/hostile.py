@@ -139,7 +139,9 @@ def nested(r: random.Random, depth: int = 0) -> Any:
     if depth > 3 or r.random() < 0.2:
         return r.choice(ODD)
     inner = [nested(r, depth + 1) for _ in range(r.randrange(6))]
-    return r.choice([lambda: inner, lambda: tuple(inner), lambda: dict(zip(r.sample(KEYS, len(inner)), inner))])()
+    return r.choice(
+        [lambda: inner, lambda: tuple(inner), lambda: dict(zip(r.sample(KEYS, len(inner)), inner))]
+    )()
 
 
 # fmt: off
@@ -395,5 +397,11 @@ def options(seed: int) -> dict[str, Any]:
         return {}
     if seed % 3:
         return r.choice([{}, {}, {"horizon": 3}, {"level": 0.5}, {"origins": "all"}])
-    kinds = {"horizon": HORIZONS, "level": LEVELS, "origins": ORIGINS, "weights": WEIGHTS, "calendar": CALENDARS}
+    kinds = {
+        "horizon": HORIZONS,
+        "level": LEVELS,
+        "origins": ORIGINS,
+        "weights": WEIGHTS,
+        "calendar": CALENDARS,
+    }
     return {name: r.choice(values) for name, values in kinds.items() if r.random() < 0.3}

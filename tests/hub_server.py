@@ -79,7 +79,9 @@ class Handler(BaseHTTPRequestHandler):
             hub.over.wait(60)
         elif isinstance(fault, int):
             self.json({"Code": fault, "Success": False, "Message": "told to fail"}, fault)
-        elif hub.token and hub.token not in (self.headers.get("Authorization") or "") + (self.headers["Cookie"] or ""):
+        elif hub.token and hub.token not in (self.headers.get("Authorization") or "") + (
+            self.headers["Cookie"] or ""
+        ):
             self.json({"Code": 401, "Success": False, "Message": "who are you?"}, 401)
         else:
             self.route(url.path, {k: v[0] for k, v in parse_qs(url.query).items()}, body)
@@ -91,13 +93,25 @@ class Handler(BaseHTTPRequestHandler):
                 asked = json.loads(body)
                 name = f"{asked['Path']}/{asked['Name']}"
                 if name in hub.models:
-                    return self.json({"Code": 10010101001, "Success": False, "Message": "model already exists"}, 400)
+                    return self.json(
+                        {"Code": 10010101001, "Success": False, "Message": "model already exists"},
+                        400,
+                    )
                 hub.models[name] = {}
                 hub.private |= {name} if asked.get("Visibility") == 1 else set()
-                return self.json({"Code": 200, "Success": True, "Data": {"Path": asked["Path"], "Name": asked["Name"]}})
+                return self.json(
+                    {
+                        "Code": 200,
+                        "Success": True,
+                        "Data": {"Path": asked["Path"], "Name": asked["Name"]},
+                    }
+                )
             case "POST", ["api", "v1", "repos", "models", _, _, "info", "lfs", "objects", "batch"]:
                 wanted = [o for o in json.loads(body)["objects"] if o["oid"] not in hub.blobs]
-                upload = [{**o, "actions": {"upload": {"href": f"{hub.address}/blobs/{o['oid']}"}}} for o in wanted]
+                upload = [
+                    {**o, "actions": {"upload": {"href": f"{hub.address}/blobs/{o['oid']}"}}}
+                    for o in wanted
+                ]
                 return self.json({"Code": 200, "Success": True, "Data": {"objects": upload}})
             case "PUT", ["blobs", oid]:
                 good = hashlib.sha256(body).hexdigest() == oid
@@ -112,8 +126,17 @@ class Handler(BaseHTTPRequestHandler):
         match parts[:3], parts[5:]:
             case ((["api", "v1", "models"] | ["openapi", "v1", "models"]), []):
                 owner, name = model.split("/")
-                found = {"Owner": owner, "Path": owner, "Name": name, "id": model, "owner": owner, "name": name}
-                return self.json({"Code": 200, "Success": True, "success": True, "Data": found, "data": found})
+                found = {
+                    "Owner": owner,
+                    "Path": owner,
+                    "Name": name,
+                    "id": model,
+                    "owner": owner,
+                    "name": name,
+                }
+                return self.json(
+                    {"Code": 200, "Success": True, "success": True, "Data": found, "data": found}
+                )
             case ["api", "v1", "models"], ["repo", "files"]:
                 listed = [self.entry(path, data) for path, data in files.items()] + hub.extra
                 return self.json({"Code": 200, "Success": True, "Data": {"Files": listed}})
@@ -151,7 +174,13 @@ class Handler(BaseHTTPRequestHandler):
     def json(self, value: dict, status: int = 200):
         self.send(json.dumps(value).encode(), status, "application/json")
 
-    def send(self, data: bytes, status: int = 200, kind: str = "application/octet-stream", location: str = ""):
+    def send(
+        self,
+        data: bytes,
+        status: int = 200,
+        kind: str = "application/octet-stream",
+        location: str = "",
+    ):
         fault = self.server.fault if self.server.where in self.path and status == 200 else None
         if fault == "altered":
             data = data[:-1] + bytes([data[-1] ^ 1])
@@ -181,7 +210,9 @@ class Handler(BaseHTTPRequestHandler):
 def hub_server():
     """A hub while the block runs."""
     with Hub() as hub:
-        thread = threading.Thread(target=hub.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        thread = threading.Thread(
+            target=hub.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+        )
         thread.start()
         try:
             yield hub

@@ -18,7 +18,9 @@ TEXT, GRAPHICS = 4.5, 3.0  # least contrasts, WCAG 2.2
 
 def contrast(one, other) -> float:
     """WCAG's ratio of two opaque colours, from 1 to 21."""
-    low, high = sorted(float(_linear(to_rgba(c)[:3]) @ (0.2126, 0.7152, 0.0722)) for c in (one, other))
+    low, high = sorted(
+        float(_linear(to_rgba(c)[:3]) @ (0.2126, 0.7152, 0.0722)) for c in (one, other)
+    )
     return (high + 0.05) / (low + 0.05)
 
 
@@ -30,9 +32,21 @@ def _linear(rgb) -> np.ndarray:
 # Machado, Oliveira & Fernandes 2009, severity 1
 SIGHTS = {
     "normal": np.eye(3),
-    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
-    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]],
-    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.3039]],
+    "protanopia": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "deuteranopia": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.01182, 0.04294, 0.968881],
+    ],
+    "tritanopia": [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.3039],
+    ],
 }
 
 
@@ -43,8 +57,17 @@ def difference(one, other, sight: str) -> float:
 
 def _lab(color, sight) -> np.ndarray:
     rgb = np.clip(np.asarray(sight) @ _linear(to_rgba(color)[:3]), 0, 1)
-    xyz = np.array([[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.072175],
-                    [0.0193339, 0.119192, 0.9503041]]) @ rgb / (0.95047, 1, 1.08883)  # fmt: skip
+    xyz = (
+        np.array(
+            [
+                [0.4124564, 0.3575761, 0.1804375],
+                [0.2126729, 0.7151522, 0.072175],
+                [0.0193339, 0.119192, 0.9503041],
+            ]
+        )
+        @ rgb
+        / (0.95047, 1, 1.08883)
+    )
     f = np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116)
     return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
 
@@ -52,9 +75,20 @@ def _lab(color, sight) -> np.ndarray:
 def texts(figure: Figure) -> list[Text]:
     """Every text that is seen, tick labels within their axis' limits among them."""
     ticks = {id(t): t for ax in figure.axes for t in _tick_labels(ax)}
-    hidden = {id(t) for ax in figure.axes for axis in (ax.xaxis, ax.yaxis) for t in axis.findobj(Text)} - set(ticks)
-    hidden -= {id(t) for ax in figure.axes for axis in (ax.xaxis, ax.yaxis) for t in (axis.label, axis.offsetText)}
-    every = [t for t in figure.findobj(Text) if t.get_visible() and t.get_text().strip() and id(t) not in hidden]
+    hidden = {
+        id(t) for ax in figure.axes for axis in (ax.xaxis, ax.yaxis) for t in axis.findobj(Text)
+    } - set(ticks)
+    hidden -= {
+        id(t)
+        for ax in figure.axes
+        for axis in (ax.xaxis, ax.yaxis)
+        for t in (axis.label, axis.offsetText)
+    }
+    every = [
+        t
+        for t in figure.findobj(Text)
+        if t.get_visible() and t.get_text().strip() and id(t) not in hidden
+    ]
     return list({id(t): t for t in every}.values())
 
 
@@ -65,7 +99,11 @@ def _tick_labels(ax: Axes) -> list[Text]:
     for axis, (low, high) in ((ax.xaxis, sorted(ax.get_xlim())), (ax.yaxis, sorted(ax.get_ylim()))):
         slack = 1e-9 * (high - low)
         if axis.get_visible():
-            out += [t.label1 for t in axis.get_major_ticks() if low - slack <= t.get_loc() <= high + slack]
+            out += [
+                t.label1
+                for t in axis.get_major_ticks()
+                if low - slack <= t.get_loc() <= high + slack
+            ]
     return [t for t in out if t.get_visible()]
 
 
@@ -74,7 +112,13 @@ def faults(figure: Figure) -> list[str]:
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # a layout that found no room, a glyph that is missing
         figure.canvas.draw()
-    return [*_cut_off(figure), *_overlaps(figure), *_hidden_data(figure), *_faint_text(figure), *_faint_data(figure)]
+    return [
+        *_cut_off(figure),
+        *_overlaps(figure),
+        *_hidden_data(figure),
+        *_faint_text(figure),
+        *_faint_data(figure),
+    ]
 
 
 def _box(text: Text) -> Bbox:
@@ -84,12 +128,20 @@ def _box(text: Text) -> Bbox:
 def _cut_off(figure: Figure) -> list[str]:
     width, height = figure.canvas.get_width_height()
     boxes = {t.get_text(): _box(t) for t in texts(figure)}
-    return [f"cut off: {n!r}" for n, b in boxes.items() if b.x0 < 0 or b.y0 < 0 or b.x1 > width or b.y1 > height]
+    return [
+        f"cut off: {n!r}"
+        for n, b in boxes.items()
+        if b.x0 < 0 or b.y0 < 0 or b.x1 > width or b.y1 > height
+    ]
 
 
 def _overlaps(figure: Figure) -> list[str]:
     found = [(t.get_text(), _box(t)) for t in texts(figure)]
-    return [f"{a!r} on {b!r}" for (a, one), (b, two) in itertools.combinations(found, 2) if one.overlaps(two)]
+    return [
+        f"{a!r} on {b!r}"
+        for (a, one), (b, two) in itertools.combinations(found, 2)
+        if one.overlaps(two)
+    ]
 
 
 def _hidden_data(figure: Figure) -> list[str]:
@@ -102,16 +154,26 @@ def _hidden_data(figure: Figure) -> list[str]:
         for line in ax.lines:
             if line.get_transform() == ax.transData and len(line.get_xdata()):
                 x, y = np.asarray(ax.transData.transform(line.get_path().vertices)).T
-                x, y = (np.interp(np.linspace(0, 1, 2000), np.linspace(0, 1, len(v)), v) for v in (x, y))
+                x, y = (
+                    np.interp(np.linspace(0, 1, 2000), np.linspace(0, 1, len(v)), v) for v in (x, y)
+                )
                 if ((x > box.x0) & (x < box.x1) & (y > box.y0) & (y < box.y1)).any():
                     out.append(f"the legend hides line {line.get_label()!r}")
-        out += [f"the legend hides bar {b.get_label()!r}" for b in ax.patches if b.get_window_extent().overlaps(box)]
+        out += [
+            f"the legend hides bar {b.get_label()!r}"
+            for b in ax.patches
+            if b.get_window_extent().overlaps(box)
+        ]
     return out
 
 
 def _faint_text(figure: Figure) -> list[str]:
     paper = figure.get_facecolor()
-    return [f"faint text: {t.get_text()!r}" for t in texts(figure) if contrast(t.get_color(), paper) < TEXT]
+    return [
+        f"faint text: {t.get_text()!r}"
+        for t in texts(figure)
+        if contrast(t.get_color(), paper) < TEXT
+    ]
 
 
 def _faint_data(figure: Figure) -> list[str]:
@@ -123,7 +185,9 @@ def _faint_data(figure: Figure) -> list[str]:
             if (patch.get_alpha() or 1) > 0.5:
                 edge = patch.get_edgecolor() if patch.get_linewidth() else paper
                 both = (patch.get_facecolor(), edge)
-                colors.append((max(both, key=lambda c: contrast(c, paper)), f"bar {patch.get_label()!r}"))
+                colors.append(
+                    (max(both, key=lambda c: contrast(c, paper)), f"bar {patch.get_label()!r}")
+                )
         for found in ax.collections:
             drawn = isinstance(found, LineCollection | PathCollection) and len(found.get_paths())
             if drawn and (found.get_alpha() or 1) > 0.5:

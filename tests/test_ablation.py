@@ -23,17 +23,29 @@ def test_variants_lack_one_enhancement_each_and_keep_the_size():
     config = tn.TFTConfig(hidden=8, heads=2)
     found = variants(config)
     assert list(found) == [
-        "enhanced", "classic", "without lstm_layers", "without deep_selection", "without extra_gate"
-    ]  # fmt: skip
-    assert found["enhanced"] == config and found["classic"] == tn.TFTConfig.classic(hidden=8, heads=2)
+        "enhanced",
+        "classic",
+        "without lstm_layers",
+        "without deep_selection",
+        "without extra_gate",
+    ]
+    assert found["enhanced"] == config and found["classic"] == tn.TFTConfig.classic(
+        hidden=8, heads=2
+    )
     for field in enhancements(config):
         own = vars(found[f"without {field}"])
         assert {k for k, v in vars(config).items() if own[k] != v} == {field}
-    assert list(variants(config, "classic, extra_gate")) == ["enhanced", "classic", "without extra_gate"]
+    assert list(variants(config, "classic, extra_gate")) == [
+        "enhanced",
+        "classic",
+        "without extra_gate",
+    ]
 
 
 def test_an_unknown_variant_is_named():
-    with pytest.raises(tn.ConfigError, match="no variant 'gates'; choose from classic, lstm_layers"):
+    with pytest.raises(
+        tn.ConfigError, match="no variant 'gates'; choose from classic, lstm_layers"
+    ):
         variants(tn.TFTConfig(), "classic,gates")
 
 

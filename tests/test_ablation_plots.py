@@ -12,8 +12,16 @@ from tftnhits.viz.style import THEMES
 NOTHING = "no difference measured"
 
 
-def row(network: str, variant: str, difference: float, verdict: str | None, sd: float | None = 0.02) -> dict:
-    return {"network": network, "variant": variant, "difference": difference, "difference sd": sd, "verdict": verdict}
+def row(
+    network: str, variant: str, difference: float, verdict: str | None, sd: float | None = 0.02
+) -> dict:
+    return {
+        "network": network,
+        "variant": variant,
+        "difference": difference,
+        "difference sd": sd,
+        "verdict": verdict,
+    }
 
 
 ROWS = [
@@ -24,7 +32,12 @@ ROWS = [
     row("N-HITS", "without learned_pooling", -0.2, "hurts"),
 ]
 RUNS = [
-    {"network": "TFT", "variant": name, "seed": seed, "valid": 40 + off + 0.02 * (seed - 1) * (name != "enhanced")}
+    {
+        "network": "TFT",
+        "variant": name,
+        "seed": seed,
+        "valid": 40 + off + 0.02 * (seed - 1) * (name != "enhanced"),
+    }
     for name, off in (("enhanced", 0.0), ("classic", 0.1), ("without extra_gate", -0.04))
     for seed in range(3)
 ]
@@ -44,9 +57,14 @@ def test_the_title_names_what_is_measurable():
 def test_the_title_says_when_nothing_is():
     none = [row("TFT", "classic", 0.01, NOTHING), row("TFT", "without extra_gate", -0.04, NOTHING)]
     text = ablation_finding(none)
-    assert text.startswith("No enhancement is measurably better than none") and "extra gate (loss -0.040)" in text
+    assert (
+        text.startswith("No enhancement is measurably better than none")
+        and "extra gate (loss -0.040)" in text
+    )
     assert ablation_finding(none[:1]).startswith("No measurable difference: TFT without all")
-    assert ablation_finding([row("TFT", "classic", 0.1, "one seed, no verdict", None)]).startswith("One seed gives no")
+    assert ablation_finding([row("TFT", "classic", 0.1, "one seed, no verdict", None)]).startswith(
+        "One seed gives no"
+    )
 
 
 @pytest.mark.parametrize("theme", THEMES)
@@ -65,8 +83,13 @@ def test_dots_intervals_and_seeds_are_where_they_belong():
     seeds = left.lines[1]
     assert seeds.get_xdata().tolist() == pytest.approx([0.08, 0.1, 0.12])
     ends = left.collections[0].get_segments()[0][:, 0]
-    assert ends.tolist() == pytest.approx([0.1 - 4.3027 * 0.02 / 3**0.5, 0.1 + 4.3027 * 0.02 / 3**0.5], rel=1e-4)
-    assert [t.get_text() for t in left.get_yticklabels()] == [label("classic"), "without extra gate"]
+    assert ends.tolist() == pytest.approx(
+        [0.1 - 4.3027 * 0.02 / 3**0.5, 0.1 + 4.3027 * 0.02 / 3**0.5], rel=1e-4
+    )
+    assert [t.get_text() for t in left.get_yticklabels()] == [
+        label("classic"),
+        "without extra gate",
+    ]
 
 
 def test_without_runs_there_are_dots_alone():

@@ -16,7 +16,13 @@ from helpers import made_bars, one_sentence, python, stocks
 
 from tftnhits import Backtest, BacktestConfig, backtest, make_panel
 from tftnhits.config import PRESETS, QUANTILES
-from tftnhits.errors import BacktestIncomplete, CheckpointError, ConfigError, DataError, HistoryTooShort
+from tftnhits.errors import (
+    BacktestIncomplete,
+    CheckpointError,
+    ConfigError,
+    DataError,
+    HistoryTooShort,
+)
 from tftnhits.evaluation.folds import fold_bars, make_folds
 from tftnhits.evaluation.metrics import INTERVALS
 from tftnhits.evaluation.part import ENSEMBLES, MEMBERS, Part, Run, attempt, train_member
@@ -27,9 +33,14 @@ from tftnhits.models.baselines import BASELINES, Baseline
 
 NETS = ("TFT", "N-HITS")
 CONFIG = BacktestConfig(
-    start="2014-01-01", end="2014-06-30", months=3, valid_months=2, preset="tiny", seeds=(3, 1),
+    start="2014-01-01",
+    end="2014-06-30",
+    months=3,
+    valid_months=2,
+    preset="tiny",
+    seeds=(3, 1),
     members=("TFT", "N-HITS", "gradient boosting", "EWMA", "HAR"),
-)  # fmt: skip
+)
 QUICK = replace(CONFIG, members=("EWMA", "HAR"), seeds=(0,))  # nothing to train
 PRICES = [f"{q:g}" for q in QUANTILES]
 ENDS = ["lower_80", "upper_80", "lower_93", "upper_93"]
@@ -68,7 +79,19 @@ def test_every_forecaster_answers_at_every_origin(bars, result):
     frame = result.frame
     assert tuple(frame["forecaster"].cat.categories) == CONFIG.members + ENSEMBLES
     assert list(frame.columns[:11]) == [
-        *("symbol", "origin", "step", "date", "fold", "seed", "forecaster", "close", "scale", "naive", "actual")
+        *(
+            "symbol",
+            "origin",
+            "step",
+            "date",
+            "fold",
+            "seed",
+            "forecaster",
+            "close",
+            "scale",
+            "naive",
+            "actual",
+        )
     ]
     assert list(frame.columns[11:]) == PRICES + ENDS
     days = bars["date"][(bars["date"] >= CONFIG.start) & (bars["date"] <= CONFIG.end)].unique()
@@ -78,7 +101,9 @@ def test_every_forecaster_answers_at_every_origin(bars, result):
         origins = part[["symbol", "origin", "step"]].astype({"symbol": str})
         assert len(part) == 3 * len(days) * 5 and not origins.duplicated().any()
         np.testing.assert_array_equal(np.unique(part["origin"]), np.sort(days))
-    assert seeds == {m: [1, 3] if m in NETS + ENSEMBLES else [3] for m in CONFIG.members + ENSEMBLES}
+    assert seeds == {
+        m: [1, 3] if m in NETS + ENSEMBLES else [3] for m in CONFIG.members + ENSEMBLES
+    }
     for number in (0, 1):
         own = frame[frame["fold"] == number]["origin"]
         assert (own.min(), own.max()) == spans(result, number)
@@ -96,7 +121,9 @@ def test_prices_are_those_of_the_bars(bars, result):
         np.testing.assert_array_equal(closes.reindex(keys), frame[column])
     prices = frame[PRICES].to_numpy()
     assert (np.diff(prices, axis=1) >= 0).all() and (prices > 0).all()
-    assert (frame["lower_93"] < frame["lower_80"]).all() and (frame["lower_80"] < frame["upper_80"]).all()
+    assert (frame["lower_93"] < frame["lower_80"]).all() and (
+        frame["lower_80"] < frame["upper_80"]
+    ).all()
     assert (frame["upper_80"] < frame["upper_93"]).all()
 
 
@@ -110,23 +137,33 @@ def test_a_baseline_is_fitted_on_its_folds_training_bars_alone(bars, result):
     for record in result.records[::2]:
         fold = record["fold"]
         own = bars[bars["date"] <= fold["train_end"]]  # nothing else is needed to fit it
-        fitted = make_panel(own, make_folds(bars, CONFIG, 20)[fold["number"]].panel_config(CONFIG)).fitted
+        fitted = make_panel(
+            own, make_folds(bars, CONFIG, 20)[fold["number"]].panel_config(CONFIG)
+        ).fitted
         for name, values in record["fitted"].items():
             np.testing.assert_array_equal(values, fitted[name])
         whole = make_panel(bars, make_folds(bars, CONFIG, 20)[fold["number"]].panel_config(CONFIG))
         day = whole.date.astype("datetime64[D]").astype(str)
-        rows = np.flatnonzero((day >= fold["test_begin"]) & (day <= fold["test_end"]) & np.isfinite(whole.close))
+        rows = np.flatnonzero(
+            (day >= fold["test_begin"]) & (day <= fold["test_end"]) & np.isfinite(whole.close)
+        )
         expected = Baseline("HAR", whole, QUANTILES).quantiles(whole, rows)
-        part = result.frame[(result.frame["forecaster"] == "HAR") & (result.frame["fold"] == fold["number"])]
+        part = result.frame[
+            (result.frame["forecaster"] == "HAR") & (result.frame["fold"] == fold["number"])
+        ]
         np.testing.assert_allclose(returns(part, PRICES), expected, atol=2e-7)
 
 
 def test_ensembles_are_weighted_averages_with_the_weights_on_record(result):
     frame = result.frame
     for record in result.records:
-        here = frame[(frame["fold"] == record["fold"]["number"]) & (frame["seed"] == record["seed"])]
+        here = frame[
+            (frame["fold"] == record["fold"]["number"]) & (frame["seed"] == record["seed"])
+        ]
         har = frame[(frame["fold"] == record["fold"]["number"]) & (frame["forecaster"] == "HAR")]
-        found = {m: returns(here[here["forecaster"] == m], PRICES) for m in NETS} | {"HAR": returns(har, PRICES)}
+        found = {m: returns(here[here["forecaster"] == m], PRICES) for m in NETS} | {
+            "HAR": returns(har, PRICES)
+        }
         assert tuple(record["weights"]) == ENSEMBLES
         assert record["weights"]["ensemble"] == {"TFT": 0.65, "N-HITS": 0.35}
         for name, weights in record["weights"].items():
@@ -140,11 +177,15 @@ def test_intervals_start_from_the_calibration_on_record_and_move_on(result):
     columns = ["lower_93", "lower_80", "upper_80", "upper_93"]
     for record in result.records:
         assert set(record["calibration"]) == set(record["forecasters"])
-        here = frame[(frame["fold"] == record["fold"]["number"]) & (frame["seed"] == record["seed"])]
+        here = frame[
+            (frame["fold"] == record["fold"]["number"]) & (frame["seed"] == record["seed"])
+        ]
         for name, state in record["calibration"].items():
             part = here[here["forecaster"] == name]
             state = Conformal.from_dict(state)
-            assert not np.array_equal(state.score, Conformal.start(5).score)  # validation has moved it
+            assert not np.array_equal(
+                state.score, Conformal.start(5).score
+            )  # validation has moved it
             found, raw = returns(part, columns), returns(part, PRICES)
             same = np.isclose(found, state.calibrate(raw, QUANTILES, order), atol=1e-6).all((1, 2))
             first = part["origin"].to_numpy()[::5] == part["origin"].min().to_numpy()
@@ -156,7 +197,9 @@ def test_the_record_says_what_happened(result):
     assert len(report) == 4 and result.missing == [] and result.manifest["missing"] == []
     assert report["part"].tolist() == [f"fold-0{f}-seed-{s}" for f in (0, 1) for s in (3, 1)]
     assert (report["TFT epochs"] == 1).all() and (report["missing outcomes"] == 0).all()
-    assert report["N-HITS validation_loss"].between(0.1, 0.4).all() and (report["seconds"] > 0).all()
+    assert (
+        report["N-HITS validation_loss"].between(0.1, 0.4).all() and (report["seconds"] > 0).all()
+    )
     assert not (result.folder / "work").exists() or not list((result.folder / "work").iterdir())
     for record in result.records:
         lead = record["seed"] == 3
@@ -181,7 +224,9 @@ def test_shuffling_the_future_changes_no_forecast_made_before_it(bars, result, t
     with one_thread():
         other = run(shuffled_after(bars, date), CONFIG, tmp_path)
     columns = [c for c in result.frame if c != "actual"]
-    past, here = (r.frame[r.frame["origin"] <= date].reset_index(drop=True) for r in (result, other))
+    past, here = (
+        r.frame[r.frame["origin"] <= date].reset_index(drop=True) for r in (result, other)
+    )
     assert past["origin"].max() == date and len(past) > 1_000
     pd.testing.assert_frame_equal(past[columns], here[columns], check_exact=True)
     # what a fold fits: scalers, networks, weights, and the calibration that its test starts from
@@ -209,7 +254,10 @@ def test_weights_are_learnt_from_validation_outcomes_alone(bars, result, tmp_pat
         run(bars, replace(CONFIG, seeds=(3,), members=(*NETS, "HAR"), end="2014-03-31"), tmp_path)
     assert [list(q) for q, _ in seen] == [list(NETS), [*NETS, "HAR"]]
     fold = result.records[0]["fold"]
-    panel = make_panel(bars[bars["date"] <= fold["valid_end"]], make_folds(bars, CONFIG, 20)[0].panel_config(CONFIG))
+    panel = make_panel(
+        bars[bars["date"] <= fold["valid_end"]],
+        make_folds(bars, CONFIG, 20)[0].panel_config(CONFIG),
+    )
     rows = panel.origins("valid", 20)
     expected = np.log(panel.close[rows[:, None] + np.arange(1, 6)] / panel.close[rows, None])
     assert np.isfinite(expected).all() and len(rows) > 50
@@ -246,7 +294,9 @@ def test_training_that_was_cut_short_goes_on(bars, tmp_path):
     other, again = train_member("N-HITS", panel, Part(fold, 5, True), here, tmp_path)
     assert notes == again and state.stat().st_mtime_ns == stamp  # no epoch was trained anew
     np.testing.assert_array_equal(one.quantiles(panel, rows), other.quantiles(panel, rows))
-    with pytest.raises(CheckpointError, match="another train"):  # and another seed's state is refused
+    with pytest.raises(
+        CheckpointError, match="another train"
+    ):  # and another seed's state is refused
         train_member("N-HITS", panel, Part(fold, 6, True), here, tmp_path)
 
 
@@ -275,7 +325,9 @@ def test_a_killed_process_costs_its_part_alone(bars, tmp_path):
     config = replace(QUICK, members=("gradient boosting", "HAR"), months=1, end="2014-03-31")
     whole = run(bars, config, tmp_path / "whole")
     killer = Killer(tmp_path / "killed", "fold-01-seed-0", 2)
-    with pytest.raises(BacktestIncomplete, match=r"of fold-01-seed-0 was killed twice.*2 parts are kept") as caught:
+    with pytest.raises(
+        BacktestIncomplete, match=r"of fold-01-seed-0 was killed twice.*2 parts are kept"
+    ) as caught:
         run(bars, config, tmp_path / "killed", jobs=2)
     assert one_sentence(str(caught.value)) and str(tmp_path) in str(caught.value)
     assert len(killer.killed) == 2
@@ -346,7 +398,11 @@ def test_a_part_that_fails_is_named_and_the_others_are_kept(bars, tmp_path, monk
     for number, (error, kind, words) in enumerate(
         (
             (None, DataError, ": EWMA gives no finite forecast for META at 2014-03-31"),
-            (Unpicklable("two\nlines"), BacktestIncomplete, " ended with 'Unpicklable: two lines'; .* to resume"),
+            (
+                Unpicklable("two\nlines"),
+                BacktestIncomplete,
+                " ended with 'Unpicklable: two lines'; .* to resume",
+            ),
         )
     ):
         monkeypatch.setattr(Fails, "error", error)
@@ -361,7 +417,9 @@ def test_a_part_that_fails_is_named_and_the_others_are_kept(bars, tmp_path, monk
         kept = whole.frame[whole.frame["fold"] == 1].reset_index(drop=True)
         pd.testing.assert_frame_equal(partial.frame, kept, check_exact=True)
     monkeypatch.undo()
-    pd.testing.assert_frame_equal(run(bars, QUICK, tmp_path / "1").frame, whole.frame, check_exact=True)
+    pd.testing.assert_frame_equal(
+        run(bars, QUICK, tmp_path / "1").frame, whole.frame, check_exact=True
+    )
 
 
 def test_another_processs_error_comes_back_with_its_parts_name(bars, tmp_path):
@@ -372,8 +430,13 @@ def test_another_processs_error_comes_back_with_its_parts_name(bars, tmp_path):
         DataError: (bars.drop(columns="high"), here, f"{where}: Missing column high"),
         BacktestIncomplete: (bars, replace(here, symbols=None), f"{where} ended with 'TypeError: "),
     }
-    tasks = [joblib.delayed(attempt)(given, Part(fold, 0, True), settings) for given, settings, _ in wrong.values()]
-    for error, (kind, (*_, words)) in zip(joblib.Parallel(n_jobs=2)(tasks), wrong.items(), strict=True):
+    tasks = [
+        joblib.delayed(attempt)(given, Part(fold, 0, True), settings)
+        for given, settings, _ in wrong.values()
+    ]
+    for error, (kind, (*_, words)) in zip(
+        joblib.Parallel(n_jobs=2)(tasks), wrong.items(), strict=True
+    ):
         assert type(error) is kind and str(error).startswith(words)
 
 
@@ -384,8 +447,13 @@ def test_a_symbol_that_ends_early_keeps_its_forecasts(bars, tmp_path):
     part = found.frame[(found.frame["symbol"] == "GOOG") & (found.frame["forecaster"] == "HAR")]
     assert part["origin"].max() == last and np.isfinite(part[PRICES + ENDS].to_numpy()).all()
     unknown = part[part["actual"].isna()]
-    assert (unknown["date"] > last).all() and (part["date"] > last).sum() == len(unknown) == 5 + 4 + 3 + 2 + 1
-    assert found.records[1]["missing_outcomes"] == {"GOOG": 15} and found.records[0]["missing_outcomes"] == {}
+    assert (unknown["date"] > last).all() and (part["date"] > last).sum() == len(
+        unknown
+    ) == 5 + 4 + 3 + 2 + 1
+    assert (
+        found.records[1]["missing_outcomes"] == {"GOOG": 15}
+        and found.records[0]["missing_outcomes"] == {}
+    )
     assert found.report["missing outcomes"].tolist() == [0, 15]
     others = found.frame[found.frame["symbol"] != "GOOG"]
     assert others["actual"].notna().all()
@@ -394,7 +462,9 @@ def test_a_symbol_that_ends_early_keeps_its_forecasts(bars, tmp_path):
 def test_a_constant_series_is_refused_before_any_training(bars, tmp_path):
     flat = bars.copy()
     flat.loc[flat["symbol"] == "GOOG", ["open", "high", "low", "close"]] = 40.0
-    with pytest.raises(DataError, match=r"close of GOOG never changes in .* fold 0 .*leave it out") as caught:
+    with pytest.raises(
+        DataError, match=r"close of GOOG never changes in .* fold 0 .*leave it out"
+    ) as caught:
         run(flat, QUICK, tmp_path)
     assert one_sentence(str(caught.value)) and not list(tmp_path.iterdir())
     assert run(flat[flat["symbol"] != "GOOG"], QUICK, tmp_path).missing == []
@@ -444,7 +514,9 @@ def test_files_that_are_damaged_or_absent_are_named(bars, tmp_path):
         ({"valid_months": 1, "embargo": 20}, ConfigError, "without validation"),
     ],
 )
-def test_what_cannot_be_backtested_is_refused_before_any_training(bars, tmp_path, changes, error, words):
+def test_what_cannot_be_backtested_is_refused_before_any_training(
+    bars, tmp_path, changes, error, words
+):
     with pytest.raises(error, match=words) as caught:
         run(bars, replace(QUICK, **changes), tmp_path)
     assert one_sentence(str(caught.value)) and not list(tmp_path.iterdir())

@@ -10,7 +10,7 @@ from pictures import faults
 import tftnhits as tn
 from tftnhits.evaluation import leaderboard, trading
 from tftnhits.evaluation.backtest import Backtest
-from tftnhits.viz import backtest_plots as plots
+from tftnhits.viz import backtests as plots
 from tftnhits.viz.style import THEMES, caption_of
 
 RIVAL = "gradient boosting"
@@ -19,13 +19,17 @@ RIVAL = "gradient boosting"
 @pytest.fixture(scope="module")
 def bars() -> pd.DataFrame:
     every = tn.load_bars("stocks")
-    span = every["date"].between("2012-01-01", "2015-12-31") & every["symbol"].isin(["AAPL", "GOOG", "META"])
+    span = every["date"].between("2012-01-01", "2015-12-31") & every["symbol"].isin(
+        ["AAPL", "GOOG", "META"]
+    )
     return every[span].reset_index(drop=True)
 
 
 @pytest.fixture(scope="module")
 def result(bars, tmp_path_factory) -> Backtest:
-    config = tn.BacktestConfig(start="2015-01-01", months=6, preset="tiny", members=("random walk", "HAR", RIVAL))
+    config = tn.BacktestConfig(
+        start="2015-01-01", months=6, preset="tiny", members=("random walk", "HAR", RIVAL)
+    )
     return tn.backtest(bars, config, tmp_path_factory.mktemp("backtest"), progress=False)
 
 
@@ -40,10 +44,14 @@ def test_folds_are_drawn_with_purge_and_embargo(result, bars):
     spans = [(p.get_x(), p.get_width()) for p in wide.patches[:3]]
     days = np.array([(b, b + w) for b, w in spans])
     assert (days[:-1, 1] < days[1:, 0]).all(), "a gap at each border"
-    assert days[2, 1] - days[2, 0] == (np.datetime64(fold["test_end"]) - np.datetime64(fold["test_begin"])).astype(int)
+    assert days[2, 1] - days[2, 0] == (
+        np.datetime64(fold["test_end"]) - np.datetime64(fold["test_begin"])
+    ).astype(int)
     colors = pd.Series([p.get_facecolor() for p in near.patches]).value_counts(sort=False).tolist()
     assert colors[1:3] == [5, 5], "five sessions purged, five embargoed"
-    assert title(figure).startswith("2 folds test 2015-01-02 to 2015-12-") and "5 embargoed" in title(figure)
+    assert title(figure).startswith(
+        "2 folds test 2015-01-02 to 2015-12-"
+    ) and "5 embargoed" in title(figure)
 
 
 def test_coverage_is_the_share_inside(result):
@@ -54,7 +62,10 @@ def test_coverage_is_the_share_inside(result):
     lines = {line.get_label(): line for line in figure.axes[0].lines}
     assert len(lines["calibrated online"].get_xdata()) == 12
     place = list(lines["calibrated online"].get_xdata()).index(np.datetime64("2015-05-01"))
-    for label, low, high in (("calibrated online", "lower_93", "upper_93"), ("as forecast", "0.035", "0.965")):
+    for label, low, high in (
+        ("calibrated online", "lower_93", "upper_93"),
+        ("as forecast", "0.035", "0.965"),
+    ):
         share = 100 * may["actual"].between(may[low], may[high]).mean()
         assert lines[label].get_ydata()[place] == pytest.approx(share)
     held = own["actual"].between(own["lower_80"], own["upper_80"]).mean()
@@ -72,17 +83,25 @@ def test_coverage_goes_by_longer_spans_too(result, by, points):
 def test_every_figure_is_whole_and_legible(result, bars, theme):
     a = leaderboard.arrays(result.frame, RIVAL)
     made = [
-        plots.plot_folds(result, bars["date"].unique(), theme), plots.plot_coverage(result.frame, RIVAL, theme=theme),
+        plots.plot_folds(result, bars["date"].unique(), theme),
+        plots.plot_coverage(result.frame, RIVAL, theme=theme),
         plots.plot_skill(plots.skill(result.frame, [RIVAL, "random walk"]), theme),
         plots.plot_rule(trading.run_rule(a.symbol, a.date, a.quantiles, a.levels, a.actual), theme),
-    ]  # fmt: skip
+    ]
     for figure in made:
         assert faults(figure) == []
     assert all(caption_of(figure) for figure in made[1:])
 
 
 def test_many_forecasters_of_long_names_fit():
-    names = ("filtered historical simulation", "learned weights + HAR", "gradient boosting", "ensemble", "EWMA", "TFT")
+    names = (
+        "filtered historical simulation",
+        "learned weights + HAR",
+        "gradient boosting",
+        "ensemble",
+        "EWMA",
+        "TFT",
+    )
     groups = ["calm", "wild", *(f"20{i}-03 to 20{i + 1}-02" for i in range(10, 18))]
     rows = [(name, group, np.sin(i), 0.5) for name in names for i, group in enumerate(groups)]
     table = pd.DataFrame(rows, columns=["forecaster", "group", "skill", "error"])
@@ -99,9 +118,19 @@ def test_skill_is_relative_to_har(result):
     table = plots.skill(frame, [RIVAL, "HAR"])
     assert (table[table["forecaster"] == "HAR"][["skill", "error"]] == 0).all(axis=None)
     own = table[table["forecaster"] == RIVAL].set_index("group")
-    assert own.index.tolist() == ["calm", "middle", "wild", "2015-01 to 2015-06", "2015-07 to 2015-12"]
-    loss = leaderboard.summary(frame, by="tercile").pivot(index="tercile", columns="forecaster", values="pinball")
-    assert own["skill"].iloc[:3].tolist() == pytest.approx((100 * (1 - loss[RIVAL] / loss["HAR"])).tolist(), rel=1e-3)
+    assert own.index.tolist() == [
+        "calm",
+        "middle",
+        "wild",
+        "2015-01 to 2015-06",
+        "2015-07 to 2015-12",
+    ]
+    loss = leaderboard.summary(frame, by="tercile").pivot(
+        index="tercile", columns="forecaster", values="pinball"
+    )
+    assert own["skill"].iloc[:3].tolist() == pytest.approx(
+        (100 * (1 - loss[RIVAL] / loss["HAR"])).tolist(), rel=1e-3
+    )
     assert (own["error"] > 0).all()
 
 
@@ -116,7 +145,9 @@ def test_the_error_of_a_mean_treats_dates_as_clusters():
 
 
 def test_skill_fills_the_dots_that_leave_zero_out():
-    table = pd.DataFrame({"forecaster": "A", "group": ["calm", "wild"], "skill": [2.0, -0.5], "error": [1.0, 1.0]})
+    table = pd.DataFrame(
+        {"forecaster": "A", "group": ["calm", "wild"], "skill": [2.0, -0.5], "error": [1.0, 1.0]}
+    )
     figure = plots.plot_skill(table)
     (ax,) = figure.axes
     dots = ax.collections[-1] if len(ax.collections[-1].get_offsets()) else ax.collections[0]
@@ -134,7 +165,9 @@ def test_weights_are_averaged_over_seeds(result):
     figure = plots.plot_weights(Backtest(result.folder, result.manifest, records))
     assert faults(figure) == []
     bars = figure.axes[0].patches
-    assert [bar.get_width() for bar in bars] == pytest.approx([65, 30, 35, 70])  # TFT's, then N-HITS'
+    assert [bar.get_width() for bar in bars] == pytest.approx(
+        [65, 30, 35, 70]
+    )  # TFT's, then N-HITS'
     assert title(figure) == "The TFT's learnt share runs from 30% to 30% over 1 fold; given are 65%"
 
 
@@ -143,7 +176,9 @@ def test_the_rules_growth_is_compounded(result):
     trades = trading.run_rule(a.symbol, a.date, a.quantiles, a.levels, a.actual)
     net, gross, hold = plots.plot_rule(trades).axes[0].lines[:3]
     assert net.get_ydata()[-1] == pytest.approx(100 * (np.prod(1 + trades["rule"]["net"]) - 1))
-    assert hold.get_ydata()[-1] == pytest.approx(100 * (np.prod(1 + trades["buy and hold"]["net"]) - 1))
+    assert hold.get_ydata()[-1] == pytest.approx(
+        100 * (np.prod(1 + trades["buy and hold"]["net"]) - 1)
+    )
     assert gross.get_ydata()[-1] >= net.get_ydata()[-1]
 
 

@@ -66,7 +66,9 @@ def test_bundled_sets_are_whole_and_reported(caplog):
     assert len(caplog.records) == 2 and "10 symbols" in caplog.text
     report = repairs(bars)
     assert json.loads(json.dumps(bars.attrs["repairs"])) == bars.attrs["repairs"]
-    first = report[(report["symbol"] == "^IXIC") & (report["repair"] == "zero volume taken as missing")].iloc[0]
+    first = report[
+        (report["symbol"] == "^IXIC") & (report["repair"] == "zero volume taken as missing")
+    ].iloc[0]
     assert first["count"] == 2 and first["first"] == "2015-05-12"
     assert repairs(load_bars(bars)).empty and repairs(hourly).empty
 
@@ -74,7 +76,9 @@ def test_bundled_sets_are_whole_and_reported(caplog):
 def test_dirt_as_it_comes_is_repaired_and_reported():
     """What a real collection of stocks had: a day of empty cells for most of them, odd highs, days without trades."""
     bars = load_bars("stocks")
-    bars = bars[bars["symbol"].isin(["AAPL", "GOOG"]) & (bars["date"] >= "2017-01-01")].reset_index(drop=True)
+    bars = bars[bars["symbol"].isin(["AAPL", "GOOG"]) & (bars["date"] >= "2017-01-01")].reset_index(
+        drop=True
+    )
     dirty, day = bars.copy(), bars["date"] == "2017-07-31"
     dirty.loc[day, ["open", "high", "low"]] = np.nan
     apple = dirty.index[dirty["symbol"] == "AAPL"]
@@ -84,9 +88,13 @@ def test_dirt_as_it_comes_is_repaired_and_reported():
     clean = load_bars(dirty)
     counts = repairs(clean).groupby("repair")["count"].sum().to_dict()
     assert counts == {
-        "missing open filled": 2, "missing high filled": 2, "missing low filled": 3, "zero low taken as missing": 1,
-        "high below open or close raised": 1, "zero volume taken as missing": 2,
-    }  # fmt: skip
+        "missing open filled": 2,
+        "missing high filled": 2,
+        "missing low filled": 3,
+        "zero low taken as missing": 1,
+        "high below open or close raised": 1,
+        "zero volume taken as missing": 2,
+    }
     first = repairs(clean).query("symbol == 'GOOG' and repair == 'missing open filled'").iloc[0]
     assert first["count"] == 1 and first["first"] == "2017-07-31"
     untouched = clean["close"].notna() & ~clean.index.isin([*bars.index[day], *apple[[3, 5, 7, 8]]])
@@ -98,7 +106,10 @@ def test_dirt_as_it_comes_is_repaired_and_reported():
 
 def test_readme_of_the_data_gives_the_reported_counts():
     text = (ROOT / "data" / "README.md").read_text()
-    told = {name: int(count) for name, count in re.findall(r"^\| ([a-z ]+?) \| (\d+) \|$", text, re.MULTILINE)}
+    told = {
+        name: int(count)
+        for name, count in re.findall(r"^\| ([a-z ]+?) \| (\d+) \|$", text, re.MULTILINE)
+    }
     assert told == repairs(load_bars("stocks")).groupby("repair")["count"].sum().to_dict()
 
 
@@ -138,7 +149,9 @@ def test_text_streams_separators_and_byte_order_mark(separator):
 
 def test_standard_input():
     code = "import sys; from tftnhits.data.bars import load_bars; print(len(load_bars(sys.stdin, 'A')))"
-    done = subprocess.run([sys.executable, "-c", code], input=CSV, capture_output=True, text=True, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=CSV, capture_output=True, text=True, cwd=ROOT
+    )
     assert done.stdout.strip() == "2", done.stderr
 
 
@@ -153,8 +166,10 @@ def test_csv_counts_only_the_cells_that_were_odd():
     bars = load_bars(io.StringIO(text))
     assert bars["open"].tolist() == [10, 1010.5]
     assert found(bars) == {
-        "number written as text": 1, "no volume column": 2, "missing close filled": 1
-    }  # fmt: skip
+        "number written as text": 1,
+        "no volume column": 2,
+        "missing close filled": 1,
+    }
 
 
 def test_csv_with_a_nameless_date_index():
@@ -171,11 +186,18 @@ def test_unreadable_files(tmp_path):
     refuses("x" * 5000, "can't be read")
     refuses(tmp_path, "is a folder")
     bad = {
-        "empty.csv": b"", "blank.csv": b" \n\n", "binary.csv": bytes(range(256)), "nul.csv": b"Date\0,Open",
-        "fake.parquet": b"PAR1 and nothing more", "torn.csv": b"Open,High\n1,2\n1,2,3\n", "quote.csv": b'"a',
-        "long.csv": b"Open,High,Low,Close\n1,1,1,1,9\n1,1,1,1,9\n", "header.csv": b"Open,High,Low,Close\n",
-        "no_header.csv": b"2020-01-02,1,1,1\n", "picture.png": b"\x89PNG\r\n\x1a\n\xff",
-    }  # fmt: skip
+        "empty.csv": b"",
+        "blank.csv": b" \n\n",
+        "binary.csv": bytes(range(256)),
+        "nul.csv": b"Date\0,Open",
+        "fake.parquet": b"PAR1 and nothing more",
+        "torn.csv": b"Open,High\n1,2\n1,2,3\n",
+        "quote.csv": b'"a',
+        "long.csv": b"Open,High,Low,Close\n1,1,1,1,9\n1,1,1,1,9\n",
+        "header.csv": b"Open,High,Low,Close\n",
+        "no_header.csv": b"2020-01-02,1,1,1\n",
+        "picture.png": b"\x89PNG\r\n\x1a\n\xff",
+    }
     for name, content in bad.items():
         (tmp_path / name).write_bytes(content)
         refuses(tmp_path / name, ".")
@@ -196,7 +218,9 @@ class Reader:
         return self.content
 
 
-@pytest.mark.parametrize("content", [None, 2**40, [1], KeyError("x"), EOFError(), b"\xff", "\udc80", Reader(1)])
+@pytest.mark.parametrize(
+    "content", [None, 2**40, [1], KeyError("x"), EOFError(), b"\xff", "\udc80", Reader(1)]
+)
 def test_streams_that_give_no_text(content):
     refuses(Reader(content), "open file")
 
@@ -209,13 +233,25 @@ def test_streams_that_give_any_kind_of_bytes():
 def test_paths_that_are_no_files(tmp_path):
     if Path("/dev/zero").exists():
         refuses("/dev/zero", "is a device")  # it has no end
-    for path in ("x" * 100_000, "a\nb" * 100, "\x1b[2J", "\udc80", tmp_path / ("x" * 200) / "y", Path("nul\0byte")):
+    for path in (
+        "x" * 100_000,
+        "a\nb" * 100,
+        "\x1b[2J",
+        "\udc80",
+        tmp_path / ("x" * 200) / "y",
+        Path("nul\0byte"),
+    ):
         assert len(refuses(path, "no file|can't be read")) < 400
     assert str(tmp_path / "none.csv") in refuses(tmp_path / "none.csv", "no file")
 
 
 def test_a_files_odd_name_is_a_symbol_in_one_line(tmp_path):
-    names = {"a\nb.csv": "a b", "\x1b[2J.csv": "?[2J", "x" * 200 + ".csv": "x" * 97 + "...", "日本.csv": "日本"}
+    names = {
+        "a\nb.csv": "a b",
+        "\x1b[2J.csv": "?[2J",
+        "x" * 200 + ".csv": "x" * 97 + "...",
+        "日本.csv": "日本",
+    }
     for name, symbol in names.items():
         (tmp_path / name).write_text(CSV)
         check(load_bars(tmp_path / name), [symbol], rows=2)
@@ -280,8 +316,13 @@ def test_several_symbols_in_any_arrangement():
 
 
 def yfinance(tickers, order):
-    wide = pd.concat({t: tidy().set_index("date")[["open", "high", "low", "close", "volume"]] for t in tickers}, axis=1)
-    wide.columns = wide.columns.set_levels([name.capitalize() for name in wide.columns.levels[1]], level=1)
+    wide = pd.concat(
+        {t: tidy().set_index("date")[["open", "high", "low", "close", "volume"]] for t in tickers},
+        axis=1,
+    )
+    wide.columns = wide.columns.set_levels(
+        [name.capitalize() for name in wide.columns.levels[1]], level=1
+    )
     for ticker in tickers:
         wide[ticker, "Capital Gains"] = 0.0
     wide.columns.names = ["Ticker", "Price"]
@@ -295,7 +336,13 @@ def test_yfinance_frames(tickers, order):
     bars = load_bars(wide)
     check(bars, tickers)
     assert repairs(bars).to_dict("records") == [
-        {"symbol": "all", "repair": "extra column ignored", "count": 1, "first": "", "example": "Capital Gains"}
+        {
+            "symbol": "all",
+            "repair": "extra column ignored",
+            "count": 1,
+            "first": "",
+            "example": "Capital Gains",
+        }
     ]
     check(load_bars(wide.reset_index()), tickers)
     check(load_bars(io.StringIO(wide.to_csv())), tickers)
@@ -343,7 +390,10 @@ def test_dicts_and_records():
     check(load_bars(tidy().to_dict("list")))
     check(load_bars(tidy().to_dict("records")))
     check(load_bars({"LOW": ROWS, "OPEN": np.array(ROWS)}), ["LOW", "OPEN"])
-    check(load_bars({"B": tidy().drop(columns="symbol"), "A": tidy().drop(columns="symbol")}), ["A", "B"])
+    check(
+        load_bars({"B": tidy().drop(columns="symbol"), "A": tidy().drop(columns="symbol")}),
+        ["A", "B"],
+    )
     bad = {"A": ROWS, "B": [*ROWS, [1, 1, 1, -1, 5]]}
     refuses(bad, r"B, row 4, column close is -1", strict=True)
     bars = load_bars(bad)
@@ -361,7 +411,9 @@ def test_rows_and_dicts_that_are_none():
     refuses(np.ones((2, 2, 5)), "cells|number")
     refuses(np.array(5.0), ".")
     refuses([[1, 1, 1, "x"]], "series, row 1, column close: 'x' is not a number")
-    refuses({"open": [1, 2], "high": [1], "low": [1], "close": [1]}, "arrays must be of the same length")
+    refuses(
+        {"open": [1, 2], "high": [1], "low": [1], "close": [1]}, "arrays must be of the same length"
+    )
     for source in (3, None, object(), pd.Series([1.0]), {1, 2}, b"stocks", iter(ROWS)):
         refuses(source, "can't be read")
 
@@ -412,18 +464,27 @@ def test_zones():
     assert found(bars) == {"mixed time zones turned into UTC": 3}
     summer = ["2020-03-06 00:00:00-05:00", "2020-03-09 00:00:00-04:00", "2020-03-10 00:00:00-04:00"]
     bars = load_bars(tidy(dates=summer))  # daily bars over a clock change stay on their day
-    assert bars["date"].dt.strftime("%d %H").tolist() == ["06 00", "09 00", "10 00"] and found(bars) == {local: 3}
+    assert bars["date"].dt.strftime("%d %H").tolist() == ["06 00", "09 00", "10 00"] and found(
+        bars
+    ) == {local: 3}
 
 
 def test_day_and_month_that_could_be_swapped_are_told():
-    assert found(load_bars(tidy(dates=["01/02/2020", "01/03/2020", "02/04/2020"])))["ambiguous dates"] == 3
+    assert (
+        found(load_bars(tidy(dates=["01/02/2020", "01/03/2020", "02/04/2020"])))["ambiguous dates"]
+        == 3
+    )
     day_first = load_bars(tidy(dates=["30/01/2020", "31/01/2020", "03/02/2020"]))
     assert day_first["date"].iloc[2] == pd.Timestamp("2020-02-03") and repairs(day_first).empty
 
 
-@pytest.mark.parametrize("bad", ["soon", "2020-13-45", "5", "9999-01-01", "0001-01-01", 3.5, True, "Data by Yahoo"])
+@pytest.mark.parametrize(
+    "bad", ["soon", "2020-13-45", "5", "9999-01-01", "0001-01-01", 3.5, True, "Data by Yahoo"]
+)
 def test_dates_that_are_none(bad):
-    assert "A, row 2, column date" in refuses(tidy(dates=["2020-01-02", bad, "2020-01-06"]), "is not a date")
+    assert "A, row 2, column date" in refuses(
+        tidy(dates=["2020-01-02", bad, "2020-01-06"]), "is not a date"
+    )
     refuses(tidy(dates=pd.Series([DAYS[0], pd.NaT, DAYS[2]])), r"A, row 2, column date is empty")
     refuses(tidy(dates=[20200102, 20201399, 20200106]), "A, row 2, column date: .*20201399")
 

@@ -13,7 +13,13 @@ from hypothesis import strategies as st
 from tftnhits import PanelConfig, make_panel
 from tftnhits.errors import ConfigError, HistoryTooShort, MissingDependency
 from tftnhits.models import baselines as B
-from tftnhits.models.baselines import BASELINES, VOLATILITIES, Baseline, baseline_quantiles, empirical_quantiles
+from tftnhits.models.baselines import (
+    BASELINES,
+    VOLATILITIES,
+    Baseline,
+    baseline_quantiles,
+    empirical_quantiles,
+)
 
 LEVELS = (0.05, 0.1, 0.5, 0.9, 0.95)
 
@@ -36,7 +42,9 @@ def returns(panel, rows):
 
 def all_rows(panel, context=20):
     """Every origin [K] with `context` bars."""
-    return np.concatenate([s + np.arange(context - 1, n) for s, n in zip(panel.start, panel.length)])
+    return np.concatenate(
+        [s + np.arange(context - 1, n) for s, n in zip(panel.start, panel.length)]
+    )
 
 
 def test_random_walk_is_the_quantiles_of_all_training_returns(panel):
@@ -71,7 +79,9 @@ def test_har_scales_the_quantiles_by_the_panels_volatility(panel):
     shape = empirical_quantiles(panel, np.asarray(panel.scale, float), LEVELS)
     for k, row in enumerate(rows):
         for h in range(5):
-            np.testing.assert_allclose(found[k, h], panel.scale[row] * np.sqrt(h + 1) * shape[h], rtol=1e-6)
+            np.testing.assert_allclose(
+                found[k, h], panel.scale[row] * np.sqrt(h + 1) * shape[h], rtol=1e-6
+            )
 
 
 def test_garch_volatility_against_arch(panel, arch):
@@ -107,7 +117,9 @@ def test_garch_of_a_young_symbol_takes_the_others_medians_and_its_own_level(arch
     panel = make_panel(pd.concat([bars, young], ignore_index=True))
     fitted = B.fit_garch(panel)
     assert set(fitted) == {"", "AAPL", "AMZN", "GOOG"}
-    np.testing.assert_allclose(fitted[""][2:], np.median([fitted[k][2:] for k in ("AAPL", "AMZN", "GOOG")], axis=0))
+    np.testing.assert_allclose(
+        fitted[""][2:], np.median([fitted[k][2:] for k in ("AAPL", "AMZN", "GOOG")], axis=0)
+    )
     found = B.garch_volatility(panel, fitted, 5)[panel.start[3] :][:120]
     omega, alpha, beta = fitted[""][2:]
     squares = np.diff(np.log(panel.close[panel.start[3] :][:120])) ** 2
@@ -118,7 +130,9 @@ def test_garch_of_a_young_symbol_takes_the_others_medians_and_its_own_level(arch
         ahead = [variance]
         for _ in range(4):
             ahead.append(omega * level + (alpha + beta) * ahead[-1])
-        np.testing.assert_allclose(found[t + 1], np.sqrt(np.cumsum(ahead) / np.arange(1, 6)), rtol=1e-9)
+        np.testing.assert_allclose(
+            found[t + 1], np.sqrt(np.cumsum(ahead) / np.arange(1, 6)), rtol=1e-9
+        )
 
 
 def test_simulation_against_a_loop(panel):
@@ -129,7 +143,9 @@ def test_simulation_against_a_loop(panel):
         for h in range(1, 6):
             origins = np.arange(max(row - h - 499, panel.start[symbol[k]]), row - h + 1)
             z = np.log(panel.close[origins + h] / panel.close[origins]) / sigma[origins]
-            np.testing.assert_allclose(found[k, h - 1], np.quantile(z, LEVELS) * sigma[row], rtol=1e-4, atol=1e-7)
+            np.testing.assert_allclose(
+                found[k, h - 1], np.quantile(z, LEVELS) * sigma[row], rtol=1e-4, atol=1e-7
+            )
 
 
 def test_simulation_of_a_short_past_is_hars(panel):
@@ -149,7 +165,9 @@ def test_a_later_panel_gets_the_fitted_scale_and_sees_nothing_ahead(name, arch):
     there = here - past.start[past.symbol_of(here)] + full.start[past.symbol_of(here)]
     np.testing.assert_allclose(fold.quantiles(past, here), fold.quantiles(full, there), rtol=1e-6)
     # and of the same panel, rows asked for alone or together
-    np.testing.assert_array_equal(fold.quantiles(full, there[5:9]), fold.quantiles(full, there)[5:9])
+    np.testing.assert_array_equal(
+        fold.quantiles(full, there[5:9]), fold.quantiles(full, there)[5:9]
+    )
 
 
 @pytest.mark.parametrize("name", BASELINES)

@@ -51,7 +51,9 @@ def test_success_leaves_copies_pages_index_and_manifest(make_notebook, tmp_path,
 
     assert (out / "seen.txt").read_text() == "000001 3"  # text stayed text
     assert [run.status for run in result.notebooks] == ["completed", "completed"]
-    assert result.figures == [out / "a figure.png"] and result.forecasts == [out / "forecasts.parquet"]
+    assert result.figures == [out / "a figure.png"] and result.forecasts == [
+        out / "forecasts.parquet"
+    ]
     page = result.index.read_text()
     assert "First &amp; best" in page and "Does it run &lt;b&gt;at all&lt;/b&gt;?" in page
     assert "Research and education, not trading advice." in page
@@ -70,7 +72,9 @@ def test_success_leaves_copies_pages_index_and_manifest(make_notebook, tmp_path,
     executed = nbformat.read(out / "01_second.ipynb", 4)
     assert executed.cells[-1].outputs[0].text.strip() == str(folder)  # as in JupyterLab
     progress = capsys.readouterr().err.splitlines()
-    assert len(progress) == 2 and re.fullmatch(r"\[2/2\] 01_second \.\.\. completed, \d+\.\d s", progress[1])
+    assert len(progress) == 2 and re.fullmatch(
+        r"\[2/2\] 01_second \.\.\. completed, \d+\.\d s", progress[1]
+    )
 
 
 def test_default_folder_is_dated_and_never_taken_twice(make_notebook):
@@ -93,24 +97,33 @@ def test_failing_cell_is_named_and_its_partial_copy_left(make_notebook, tmp_path
     assert [c.execution_count for c in cells] == [1, 2, 3, 4, None]
     told = manifest(tmp_path / "out")
     assert told["status"] == "failed"
-    assert [(n["status"], n["code_cells"]) for n in told["notebooks"]] == [("failed", 3), ("not run", 0)]
+    assert [(n["status"], n["code_cells"]) for n in told["notebooks"]] == [
+        ("failed", 3),
+        ("not run", 0),
+    ]
     assert "no bars here" in (tmp_path / "out" / "index.html").read_text()
 
 
 def test_output_widgets_work_and_no_state_of_widgets_is_kept(make_notebook, tmp_path):
     pytest.importorskip("ipywidgets")
     show = "shown.clear_output(wait=True)\nwith shown:\n    print('in it')"
-    folder = make_notebook("00_first", f"import ipywidgets\nshown = ipywidgets.Output()\n{show}\nshown", show, "1 + 1")
+    folder = make_notebook(
+        "00_first", f"import ipywidgets\nshown = ipywidgets.Output()\n{show}\nshown", show, "1 + 1"
+    )
     run = batch.run_notebooks(folder, out=tmp_path / "out", timeout=60).notebooks[0]
     notebook = nbformat.read(run.executed, 4)
     assert notebook.cells[-1].outputs[0].data["text/plain"] == "2"
     assert "widgets" not in notebook.metadata
 
 
-@pytest.mark.parametrize("death", ["import os; os._exit(1)", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"])
+@pytest.mark.parametrize(
+    "death", ["import os; os._exit(1)", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"]
+)
 def test_killed_kernel_is_named(make_notebook, tmp_path, death):
     folder = make_notebook("00_first", "1", death, "2")
-    with pytest.raises(NotebookError, match=r"00_first\.ipynb failed at code cell 4: its kernel died"):
+    with pytest.raises(
+        NotebookError, match=r"00_first\.ipynb failed at code cell 4: its kernel died"
+    ):
         batch.run_notebooks(folder, out=tmp_path / "out")
     assert (tmp_path / "out" / "00_first.ipynb").is_file()
     assert manifest(tmp_path / "out")["notebooks"][0]["status"] == "failed"
@@ -121,7 +134,9 @@ def test_time_out_is_named_and_its_kernel_gone(make_notebook, tmp_path):
     with pytest.raises(NotebookError, match=r"failed at code cell 4: it took longer than 2 s"):
         batch.run_notebooks(folder, out=tmp_path / "out", timeout=2)
     assert manifest(tmp_path / "out")["notebooks"][0]["code_cells"] == 3
-    alive = [c for c in psutil.Process().children(recursive=True) if c.status() != psutil.STATUS_ZOMBIE]
+    alive = [
+        c for c in psutil.Process().children(recursive=True) if c.status() != psutil.STATUS_ZOMBIE
+    ]
     assert not [c for c in alive if "ipykernel" in " ".join(c.cmdline())]
 
 
@@ -172,7 +187,9 @@ def test_values_reach_the_kernel_with_their_types(make_notebook, tmp_path):
     cell = '(out / "seen").write_text(repr([ticker, days, rate, fast, tickers, since]))'
     folder = make_notebook("00_first", HAND_OVER, cell, parameters=ALL)
     batch.run_notebooks(folder, out=tmp_path / "out", parameters=given)
-    assert (tmp_path / "out" / "seen").read_text() == "['NO', 2, 1.5, True, ['000001', 'NO'], 'None']"
+    assert (
+        tmp_path / "out" / "seen"
+    ).read_text() == "['NO', 2, 1.5, True, ['000001', 'NO'], 'None']"
 
 
 @pytest.mark.parametrize(
@@ -198,14 +215,18 @@ def test_text_is_read_by_the_type_of_the_default(make_notebook, pair, value):
     assert read == value and type(read) is type(value)
 
 
-@pytest.mark.parametrize("pair", ["days=1.5", "days=x", "days=", "rate=fast", "fast=2", "tickers=[1", "nodash"])
+@pytest.mark.parametrize(
+    "pair", ["days=1.5", "days=x", "days=", "rate=fast", "fast=2", "tickers=[1", "nodash"]
+)
 def test_text_that_can_not_be_read_is_refused(make_notebook, pair):
     paths = batch.find_notebooks(make_notebook("00_first", parameters=ALL))
     with pytest.raises(ConfigError, match=re.escape(pair.split("=")[0])):
         parameters.parse(paths, [pair])
 
 
-@pytest.mark.parametrize("source", ["days = 2 + 3", "import os", "%matplotlib inline", "a, b = 1, 2", "days: int"])
+@pytest.mark.parametrize(
+    "source", ["days = 2 + 3", "import os", "%matplotlib inline", "a, b = 1, 2", "days: int"]
+)
 def test_parameters_must_be_literals(make_notebook, source):
     folder = make_notebook("00_first", parameters=source)
     with pytest.raises(ConfigError, match=r"00_first\.ipynb"):
@@ -245,14 +266,27 @@ def test_interactive_figures_show_without_a_network(make_notebook, tmp_path):
     cell = "import plotly.graph_objects as go\ngo.Figure(go.Scatter(y=[1, 2])).show(renderer='plotly_mimetype')"
     result = batch.run_notebooks(make_notebook("00_first", cell), out=tmp_path / "out")
     page = result.notebooks[0].html.read_text()
-    assert "Plotly.newPlot" in page and 'src="plotly.min.js"' in page and "require.min.js" not in page
+    assert (
+        "Plotly.newPlot" in page and 'src="plotly.min.js"' in page and "require.min.js" not in page
+    )
     assert (tmp_path / "out" / "plotly.min.js").stat().st_size > 1_000_000
 
 
 def test_interrupt_ends_the_kernel_and_is_reported(make_notebook, tmp_path):
     folder = make_notebook("00_first", "import time; time.sleep(600)")
-    command = [sys.executable, "-m", "tftnhits", "run", "--notebooks", folder, "--out", tmp_path / "out"]
-    process = subprocess.Popen([*map(str, command), "--only", "00"], stderr=subprocess.PIPE, text=True)
+    command = [
+        sys.executable,
+        "-m",
+        "tftnhits",
+        "run",
+        "--notebooks",
+        folder,
+        "--out",
+        tmp_path / "out",
+    ]
+    process = subprocess.Popen(
+        [*map(str, command), "--only", "00"], stderr=subprocess.PIPE, text=True
+    )
     # "sleep" has begun once papermill has saved its start; then Ctrl-C
     copy, deadline = tmp_path / "out" / "00_first.ipynb", time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None and not _begun(copy):
@@ -261,7 +295,9 @@ def test_interrupt_ends_the_kernel_and_is_reported(make_notebook, tmp_path):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
-    assert err.splitlines()[-1] == "interrupted" and "tftnhits/apps" not in err  # no traceback of ours
+    assert (
+        err.splitlines()[-1] == "interrupted" and "tftnhits/apps" not in err
+    )  # no traceback of ours
     assert manifest(tmp_path / "out")["status"] == "interrupted"
     assert kernels and not psutil.wait_procs(kernels, timeout=10)[1]
 

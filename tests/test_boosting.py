@@ -77,7 +77,9 @@ def test_answers_from_two_bars(boosting, panel):
 
 
 def test_training_coverage_is_near_nominal(panel):
-    boosting = Boosting(BoostingConfig(quantiles=LEVELS, trees=40, min_leaf=100, rows=5_000)).fit(panel)
+    boosting = Boosting(BoostingConfig(quantiles=LEVELS, trees=40, min_leaf=100, rows=5_000)).fit(
+        panel
+    )
     rows = panel.origins("train", 2)
     found = boosting.quantiles(panel, rows)
     actual = panel.target[rows] * panel.scale[rows, None] * np.sqrt(np.arange(1, 6))
@@ -136,7 +138,8 @@ def test_corrupt_missing_and_foreign_files(saved, tmp_path):
 
 def test_the_same_bytes_again(boosting, panel, tmp_path):
     first, second = (
-        b.save(tmp_path / name) for b, name in ((boosting, "a"), (Boosting(BOOSTING_TINY).fit(panel), "b"))
+        b.save(tmp_path / name)
+        for b, name in ((boosting, "a"), (Boosting(BOOSTING_TINY).fit(panel), "b"))
     )
     assert {p.name: p.read_bytes() for p in first.parent.iterdir()} == {
         p.name: p.read_bytes() for p in second.parent.iterdir()
@@ -158,7 +161,12 @@ def test_arrays_that_are_no_trees_are_refused(boosting, saved, panel):
     }.items():
         wrong.append({**arrays, name: value})
     for found in wrong:
-        refused(put(saved, safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in found.items()})))
+        refused(
+            put(
+                saved,
+                safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in found.items()}),
+            )
+        )
     far = {**arrays, "feature": np.where(arrays["feature"] > 0, 999, 0).astype(np.int16)}
     put(saved, safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in far.items()}))
     with pytest.raises(CheckpointError, match="inputs"):

@@ -25,7 +25,8 @@ from tftnhits.data.calendars import (
 from tftnhits.errors import ConfigError, MissingDependency
 
 needs_package = pytest.mark.skipif(
-    find_spec("exchange_calendars") is None, reason="exchange_calendars (the extra 'live-data') is not installed"
+    find_spec("exchange_calendars") is None,
+    reason="exchange_calendars (the extra 'live-data') is not installed",
 )
 
 
@@ -35,7 +36,9 @@ def stamps(*texts):
 
 def session(days, start="09:30", end="15:30", freq="30min"):
     return pd.DatetimeIndex(
-        np.concatenate([pd.date_range(f"{d:%Y-%m-%d} {start}", f"{d:%Y-%m-%d} {end}", freq=freq) for d in days])
+        np.concatenate(
+            [pd.date_range(f"{d:%Y-%m-%d} {start}", f"{d:%Y-%m-%d} {end}", freq=freq) for d in days]
+        )
     )
 
 
@@ -51,7 +54,9 @@ def test_business_days_skip_weekends():
 
 
 def test_business_days_with_holidays_and_one_saturday_session():
-    dates = pd.bdate_range("2020-01-01", "2020-06-05").drop(pd.to_datetime(["2020-05-25", "2020-04-13"]))
+    dates = pd.bdate_range("2020-01-01", "2020-06-05").drop(
+        pd.to_datetime(["2020-05-25", "2020-04-13"])
+    )
     dates = dates.append(pd.DatetimeIndex(["2020-05-16"])).sort_values()
     assert next_sessions(dates, 5).equals(pd.bdate_range("2020-06-08", periods=5).as_unit("ns"))
 
@@ -71,13 +76,17 @@ def test_short_daily_histories():
     week = stamps("2020-06-02", "2020-06-03", "2020-06-04")
     assert next_sessions(week, 3).equals(stamps("2020-06-05", "2020-06-08", "2020-06-09"))
     assert next_sessions(stamps("2020-06-05"), 1).equals(stamps("2020-06-08"))
-    assert next_sessions(stamps("2020-06-05", "2020-06-06"), 2).equals(stamps("2020-06-07", "2020-06-08"))
+    assert next_sessions(stamps("2020-06-05", "2020-06-06"), 2).equals(
+        stamps("2020-06-07", "2020-06-08")
+    )
 
 
 def test_a_few_bars_around_weekends_are_daily():
     for bars in (3, 4, 5, 6, 7, 8):
         dates = pd.bdate_range("2020-06-05", periods=bars)  # a Friday
-        assert next_sessions(dates, 4).equals(pd.bdate_range(dates[-1], periods=5)[1:].as_unit("ns"))
+        assert next_sessions(dates, 4).equals(
+            pd.bdate_range(dates[-1], periods=5)[1:].as_unit("ns")
+        )
 
 
 def test_time_of_day_is_kept():
@@ -92,10 +101,17 @@ def test_weekly_and_monthly():
     assert next_sessions(first, 2).equals(stamps("2021-03-01", "2021-04-01"))
     end = first - pd.Timedelta(days=1)  # the last is 2021-01-31
     assert next_sessions(end, 2).equals(stamps("2021-02-28", "2021-03-31"))
-    business = pd.bdate_range("2019-01-01", "2021-01-31").to_series().groupby(lambda d: (d.year, d.month)).max()
+    business = (
+        pd.bdate_range("2019-01-01", "2021-01-31")
+        .to_series()
+        .groupby(lambda d: (d.year, d.month))
+        .max()
+    )
     assert next_sessions(pd.DatetimeIndex(business), 2).equals(stamps("2021-02-26", "2021-03-31"))
     thirtieth = stamps("2020-10-30", "2020-11-30", "2020-12-30", "2021-01-30")
-    assert next_sessions(thirtieth.delete(0).insert(0, stamps("2020-10-15")[0]), 1).equals(stamps("2021-02-28"))
+    assert next_sessions(thirtieth.delete(0).insert(0, stamps("2020-10-15")[0]), 1).equals(
+        stamps("2021-02-28")
+    )
 
 
 def periods(freq, first="1996-01-01", last="2021-12-31"):
@@ -110,7 +126,9 @@ STAMPS = {
     "first weekday of the month": periods("BMS"),
     "last weekday of the month": periods("BME"),
     "the 20th": periods("MS") + pd.Timedelta(days=19),
-    "the 30th or the last": (periods("MS") + pd.Timedelta(days=29)).where(periods("MS").month != 2, periods("ME")),
+    "the 30th or the last": (periods("MS") + pd.Timedelta(days=29)).where(
+        periods("MS").month != 2, periods("ME")
+    ),
     "quarter starts": periods("QS"),
     "quarter ends": periods("QE"),
     "fiscal quarter ends": periods("QE-JAN"),
@@ -119,7 +137,9 @@ STAMPS = {
     "28 days": periods("28D"),
     "two weeks": periods("14D"),
     "5-4-4 weeks": periods("7D")[np.cumsum(np.resize([5, 4, 4], 280)) - 5],
-    "Tuesdays and Fridays": periods("D", "2015-01-01")[periods("D", "2015-01-01").day_of_week.isin([1, 4])],
+    "Tuesdays and Fridays": periods("D", "2015-01-01")[
+        periods("D", "2015-01-01").day_of_week.isin([1, 4])
+    ],
 }
 
 
@@ -136,11 +156,19 @@ def test_longer_bars_go_on_by_their_pattern(stamps):
 
 
 def test_few_longer_bars_go_on_by_the_plainest_pattern():
-    assert next_sessions(stamps("2021-03-31", "2021-04-30"), 2).equals(stamps("2021-05-31", "2021-06-30"))
-    assert next_sessions(stamps("2021-03-01", "2021-04-01"), 2).equals(stamps("2021-05-01", "2021-06-01"))
-    assert next_sessions(stamps("2021-03-05", "2021-03-12", "2021-03-26"), 1).equals(stamps("2021-04-02"))
+    assert next_sessions(stamps("2021-03-31", "2021-04-30"), 2).equals(
+        stamps("2021-05-31", "2021-06-30")
+    )
+    assert next_sessions(stamps("2021-03-01", "2021-04-01"), 2).equals(
+        stamps("2021-05-01", "2021-06-01")
+    )
+    assert next_sessions(stamps("2021-03-05", "2021-03-12", "2021-03-26"), 1).equals(
+        stamps("2021-04-02")
+    )
     ninety = pd.date_range("2021-01-01 00:00", periods=9, freq="90h")
-    assert next_sessions(ninety, 2).equals(pd.date_range(ninety[-1], periods=3, freq="90h")[1:].as_unit("ns"))
+    assert next_sessions(ninety, 2).equals(
+        pd.date_range(ninety[-1], periods=3, freq="90h")[1:].as_unit("ns")
+    )
 
 
 @pytest.mark.parametrize("weeks", [1, 6])
@@ -149,14 +177,20 @@ def test_sessions_of_half_hours(weeks):
     dates = session(days)
     after = session(pd.bdate_range(days[-1] + pd.Timedelta(days=1), periods=2))
     assert next_sessions(dates, 20).equals(after[:20].as_unit("ns"))
-    assert next_sessions(dates[:-3], 5)[:3].equals(dates[-3:].as_unit("ns"))  # goes on within the session first
+    assert next_sessions(dates[:-3], 5)[:3].equals(
+        dates[-3:].as_unit("ns")
+    )  # goes on within the session first
 
 
 def test_minutes_round_the_clock():
     dates = pd.date_range("2020-06-05 00:00", "2020-06-05 23:58", freq="min")
-    assert next_sessions(dates, 3).equals(stamps("2020-06-05 23:59", "2020-06-06 00:00", "2020-06-06 00:01"))
+    assert next_sessions(dates, 3).equals(
+        stamps("2020-06-05 23:59", "2020-06-06 00:00", "2020-06-06 00:01")
+    )
     hours = pd.date_range("2020-05-01", "2020-06-05 22:00", freq="h")
-    assert next_sessions(hours, 30).equals(pd.date_range("2020-06-05 23:00", periods=30, freq="h").as_unit("ns"))
+    assert next_sessions(hours, 30).equals(
+        pd.date_range("2020-06-05 23:00", periods=30, freq="h").as_unit("ns")
+    )
 
 
 def test_currencies_rest_from_friday_to_sunday_evening():
@@ -168,9 +202,13 @@ def test_currencies_rest_from_friday_to_sunday_evening():
 
 def test_irregular_stamps_go_on_by_the_median_step():
     rng = np.random.default_rng(0)
-    dates = pd.DatetimeIndex(pd.Timestamp("2020-06-01") + pd.to_timedelta(rng.integers(40, 80, 9000).cumsum(), "s"))
+    dates = pd.DatetimeIndex(
+        pd.Timestamp("2020-06-01") + pd.to_timedelta(rng.integers(40, 80, 9000).cumsum(), "s")
+    )
     ahead = next_sessions(dates, 3)
-    assert ((ahead - dates[-1]).total_seconds().to_numpy() > 30).all() and ahead.is_monotonic_increasing
+    assert (
+        (ahead - dates[-1]).total_seconds().to_numpy() > 30
+    ).all() and ahead.is_monotonic_increasing
 
 
 def test_order_and_double_dates_do_not_matter():
@@ -214,7 +252,9 @@ def half_hours():
     nyse = calendar("XNYS")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        index = nyse.trading_index("2009-01-02", "2019-12-31", "30min", intervals=False, closed="left")
+        index = nyse.trading_index(
+            "2009-01-02", "2019-12-31", "30min", intervals=False, closed="left"
+        )
     return index.tz_convert(nyse.tz).tz_localize(None).as_unit("ns").rename(None)
 
 
@@ -231,16 +271,25 @@ def test_the_next_five_sessions_are_those_that_came():
     """From every date of twelve years, by what was known then, but for three closures that no one foresaw."""
     dates = pd.DatetimeIndex(stocks(("GOOG",), "2006-01-01")["date"])
     assert len(dates) == 3020
-    wrong = [i for i in range(len(dates) - 5) if not ahead_of(dates[: i + 1], 5, "GOOG").equals(dates[i + 1 : i + 6])]
+    wrong = [
+        i
+        for i in range(len(dates) - 5)
+        if not ahead_of(dates[: i + 1], 5, "GOOG").equals(dates[i + 1 : i + 6])
+    ]
     assert wrong == []
-    by_pattern = [next_sessions(dates[: i + 1], 5).equals(dates[i + 1 : i + 6]) for i in range(0, len(dates) - 5, 20)]
+    by_pattern = [
+        next_sessions(dates[: i + 1], 5).equals(dates[i + 1 : i + 6])
+        for i in range(0, len(dates) - 5, 20)
+    ]
     assert 0.75 < np.mean(by_pattern) < 0.9
 
 
 @needs_package
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(
-    name=st.sampled_from([("", "XNYS"), (".L", "XLON"), (".T", "XTKS"), (".DE", "XETR"), (".TO", "XTSE")]),
+    name=st.sampled_from(
+        [("", "XNYS"), (".L", "XLON"), (".T", "XTKS"), (".DE", "XETR"), (".TO", "XTSE")]
+    ),
     end=st.integers(0, 6_000),
     bars=st.integers(6, 600),
     horizon=st.integers(1, 60),
@@ -261,7 +310,12 @@ def test_daily_bars_go_on_at_the_sessions_of_their_exchange(name, end, bars, hor
 
 @needs_package
 @settings(max_examples=60, deadline=None, derandomize=True)
-@given(end=st.integers(300, 35_000), bars=st.integers(200, 600), horizon=st.integers(1, 40), late=st.booleans())
+@given(
+    end=st.integers(300, 35_000),
+    bars=st.integers(200, 600),
+    horizon=st.integers(1, 40),
+    late=st.booleans(),
+)
 def test_half_hours_go_on_at_the_slots_that_came(end, bars, horizon, late):
     """Holidays and half days included; stamped with the start of each bar or with its end."""
     every = half_hours() + pd.Timedelta(minutes=30 * late)
@@ -278,7 +332,9 @@ def test_each_half_day_ends_at_one():
     for day in early:
         begun = np.flatnonzero(half_hours().normalize() == day)
         assert len(begun) == 7  # 9:30 to 13:00
-        assert ahead_of(half_hours()[: begun[0]][-300:], 9).equals(half_hours()[begun[0] : begun[0] + 9])
+        assert ahead_of(half_hours()[: begun[0]][-300:], 9).equals(
+            half_hours()[begun[0] : begun[0] + 9]
+        )
 
 
 @needs_package
@@ -286,7 +342,11 @@ def test_each_half_day_ends_at_one():
     "first, last, early",
     [
         ("10:00", "16:00", "13:00"),  # stamped with the end of each bar
-        ("04:00", "19:30", "16:30"),  # before and after hours too: all that comes after them is three hours earlier
+        (
+            "04:00",
+            "19:30",
+            "16:30",
+        ),  # before and after hours too: all that comes after them is three hours earlier
         ("14:30", "20:30", "17:30"),  # in UTC
         ("09:30", "15:30", "12:30"),
     ],
@@ -295,10 +355,15 @@ def test_half_days_cut_hours_of_all_kinds(first, last, early):
     days = days_of("XNYS")
     days = days[(days > "2019-10-01") & (days < "2020-01-01")]
     dates = session(days[days < "2019-11-28"], first, last)
-    half, full = session(stamps("2019-11-29"), first, early), session(stamps("2019-12-02", "2019-12-03"), first, last)
+    half, full = (
+        session(stamps("2019-11-29"), first, early),
+        session(stamps("2019-12-02", "2019-12-03"), first, last),
+    )
     expected = half.append(full).as_unit("ns")
     assert ahead_of(dates, len(expected), calendar="XNYS").equals(expected)
-    assert ahead_of(dates, len(expected)).equals(expected) == (first != "14:30")  # UTC is no New York day: not inferred
+    assert ahead_of(dates, len(expected)).equals(expected) == (
+        first != "14:30"
+    )  # UTC is no New York day: not inferred
 
 
 @needs_package
@@ -310,11 +375,15 @@ def test_lunch_golden_week_and_a_half_day_in_asia():
     days = days_of("XTKS")
     past = days[(days > "2019-04-01") & (days <= "2019-04-26")]
     assert calendar_of(tokyo(past), "7203.T") == "XTKS"
-    assert ahead_of(tokyo(past), 12, "7203.T").equals(tokyo(stamps("2019-05-07", "2019-05-08"))[:12])
+    assert ahead_of(tokyo(past), 12, "7203.T").equals(
+        tokyo(stamps("2019-05-07", "2019-05-08"))[:12]
+    )
 
     days = days_of("XHKG")
     past = days[(days > "2019-11-20") & (days < "2019-12-24")]
-    hong_kong = session(past, "09:30", "11:30").append(session(past, "13:00", "15:30")).sort_values()
+    hong_kong = (
+        session(past, "09:30", "11:30").append(session(past, "13:00", "15:30")).sort_values()
+    )
     eve = session(stamps("2019-12-24"), "09:30", "11:30")
     after = session(stamps("2019-12-27"), "09:30", "11:30")
     assert ahead_of(hong_kong, 10, "0700.HK").equals(eve.append(after).as_unit("ns"))
@@ -325,7 +394,9 @@ def test_lunch_golden_week_and_a_half_day_in_asia():
 def test_a_bar_that_begins_in_the_break_and_outlasts_it_comes_each_day(freq):
     days = days_of("XTKS")
     days = days[(days > "2018-09-01") & (days < "2019-01-10")]
-    every = session(days, "09:00", "14:59", freq).as_unit("ns")  # 12:00 too; the break ends at 12:30
+    every = session(days, "09:00", "14:59", freq).as_unit(
+        "ns"
+    )  # 12:00 too; the break ends at 12:30
     past, then = every[every < "2018-12-28"], every[every > "2018-12-28"]
     assert calendar_of(past, "7203.T") == "XTKS" and ahead_of(past, 9, "7203.T").equals(then[:9])
     assert ahead_of(past[-3:], 9, "7203.T")[:2].equals(then[:2])  # of a day cut off
@@ -338,7 +409,9 @@ def test_a_single_day_goes_on_by_the_hours_of_its_exchange():
     then = session(stamps("2019-11-29"), "09:30", "12:59", "min").append(stamps("2019-12-02 09:30"))
     assert ahead_of(morning, 481).equals(rest.append(then).as_unit("ns"))
     ends = session(stamps("2019-11-27"), "10:00", "16:00")
-    assert ahead_of(ends, 8).equals(session(stamps("2019-11-29"), "10:00", "13:00").append(stamps("2019-12-02 10:00")))
+    assert ahead_of(ends, 8).equals(
+        session(stamps("2019-11-29"), "10:00", "13:00").append(stamps("2019-12-02 10:00"))
+    )
     tokyo = session(stamps("2019-05-08"), "09:00", "11:00")
     assert ahead_of(tokyo, 2, "7203.T").equals(stamps("2019-05-08 12:30", "2019-05-08 13:00"))
 
@@ -346,7 +419,11 @@ def test_a_single_day_goes_on_by_the_hours_of_its_exchange():
 @needs_package
 def test_futures_open_the_evening_before():
     hours = pd.date_range("2019-10-13 17:00", "2019-11-22 15:00", freq="h")
-    rest = (hours.hour == 16) | (hours.day_of_week == 5) | ((hours.day_of_week == 4) & (hours.hour > 15))
+    rest = (
+        (hours.hour == 16)
+        | (hours.day_of_week == 5)
+        | ((hours.day_of_week == 4) & (hours.hour > 15))
+    )
     rest |= (hours.day_of_week == 6) & (hours.hour < 17)
     past = hours[~rest]
     assert calendar_of(past, calendar="CMES") == "CMES" and calendar_of(past) is None
@@ -373,7 +450,11 @@ def test_a_calendar_is_inferred_only_if_it_explains_the_bars():
     assert calendar_of(nyse.delete(range(100, 110))) == "XNYS"  # ten sessions without a bar
     assert calendar_of(nyse.delete(range(100, 130))) is None
     assert calendar_of(nyse[nyse.day_of_week != 4]) is None
-    assert calendar_of(nyse[::5]) is calendar_of(pd.date_range("2018-01-01", periods=30, freq="MS")) is None
+    assert (
+        calendar_of(nyse[::5])
+        is calendar_of(pd.date_range("2018-01-01", periods=30, freq="MS"))
+        is None
+    )
     assert calendar_of(pd.DatetimeIndex([])) is calendar_of(pd.DatetimeIndex([pd.NaT] * 3)) is None
     sundays = pd.date_range("2018-01-01", "2018-12-31")
     assert calendar_of(sundays[~sundays.day_of_week.isin([4, 5])]) is None
@@ -391,9 +472,14 @@ def test_a_stray_row_or_two_on_holidays_turn_no_calendar_off():
         assert calendar_of(found) == name and ahead_of(found, 5).equals(then) == (name is not None)
     assert calendar_of(past.append(stamps("2017-09-16")).sort_values()) == "XNYS"  # a Saturday
     assert calendar_of(past[:-1].append(past[-1:] + pd.Timedelta(days=2))) == "XNYS"  # the last row
-    assert calendar_of(past[-60:].append(closed[:1]).sort_values()) is None  # might be of any market
+    assert (
+        calendar_of(past[-60:].append(closed[:1]).sort_values()) is None
+    )  # might be of any market
     hours = session(past[-250:], "09:30", "15:30", "60min")
-    assert calendar_of(hours.append(session(closed[:1], "09:30", "15:30", "60min")).sort_values()) == "XNYS"
+    assert (
+        calendar_of(hours.append(session(closed[:1], "09:30", "15:30", "60min")).sort_values())
+        == "XNYS"
+    )
 
 
 def ends_of(days, freq):
@@ -415,7 +501,9 @@ def test_weeks_and_months_by_their_last_sessions_go_on_so(freq):
     weeks = ends_of(days_of("XNYS"), "W")
     past = weeks[weeks <= good_friday[0]]
     assert past[-1] == good_friday[0]
-    assert ahead_of(past, 5).equals(pd.date_range("2017-04-21", periods=5, freq="W-FRI").as_unit("ns"))
+    assert ahead_of(past, 5).equals(
+        pd.date_range("2017-04-21", periods=5, freq="W-FRI").as_unit("ns")
+    )
     assert ahead_of(past[:-1].append(stamps("2017-04-11")), 1).equals(stamps("2017-04-21"))
 
 
@@ -435,7 +523,11 @@ def test_weeks_and_months_by_their_first_sessions_go_on_so(freq):
 def test_a_zone_tells_the_clock_and_the_exchange():
     hours = half_hours()[-3000:]
     utc = hours.tz_localize("America/New_York").tz_convert("UTC").tz_localize(None)
-    assert market_of(hours, "X", zone="America/New_York") == ("XNYS", "America/New_York", "America/New_York")
+    assert market_of(hours, "X", zone="America/New_York") == (
+        "XNYS",
+        "America/New_York",
+        "America/New_York",
+    )
     assert market_of(utc, "X", zone="UTC") == ("XNYS", "UTC", "America/New_York")
     assert market_of(hours, "X") == ("XNYS", None, None)
     assert market_of(hours, "X", zone="Asia/Tokyo") == (None, "Asia/Tokyo", "UTC")  # its nights
@@ -447,7 +539,9 @@ def test_a_zone_tells_the_clock_and_the_exchange():
         assert calendar_of(days, "7203", zone=zone) == name and calendar_of(days, "7203") is None
         assert market_of(days, "7203", zone=zone).clock == zone  # midnights there
     currencies = pd.date_range("2019-10-14", "2019-11-22 21:00", freq="h")
-    currencies = currencies[currencies.day_of_week < 5]  # five days round the clock are no exchange's
+    currencies = currencies[
+        currencies.day_of_week < 5
+    ]  # five days round the clock are no exchange's
     assert market_of(currencies, "EURUSD", zone="Europe/London") == (None, "Europe/London", "UTC")
     every = pd.date_range("2021-01-01", periods=400)
     assert market_of(every, "X", zone="America/New_York") == ("24/7", "America/New_York", None)
@@ -457,7 +551,9 @@ def test_a_zone_tells_the_clock_and_the_exchange():
 @needs_package
 def test_days_of_another_zone_are_read_where_they_are_midnights():
     tokyo = days_of("XTKS")[-300:]
-    utc = tokyo.tz_localize("Asia/Tokyo").tz_convert("UTC").tz_localize(None)  # 15:00 on the day before
+    utc = (
+        tokyo.tz_localize("Asia/Tokyo").tz_convert("UTC").tz_localize(None)
+    )  # 15:00 on the day before
     market = market_of(utc, "7203.T", zone="UTC")
     assert market == ("XTKS", "UTC", "Asia/Tokyo")
     assert pd.DatetimeIndex(market.market_time(utc.to_numpy())).equals(tokyo)
@@ -466,21 +562,33 @@ def test_days_of_another_zone_are_read_where_they_are_midnights():
 
 
 @needs_package
-@pytest.mark.parametrize("freq", ["W-MON", "W-WED", "W-FRI", "W-SAT", "W-SUN", "MS", "ME", "QE", "10D"])
+@pytest.mark.parametrize(
+    "freq", ["W-MON", "W-WED", "W-FRI", "W-SAT", "W-SUN", "MS", "ME", "QE", "10D"]
+)
 def test_weeks_and_months_by_labels_stay_as_they_are(freq):
     every = pd.date_range("2015-01-01", "2023-12-31", freq=freq).as_unit("ns")
     for end in range(len(every) // 2, len(every) - 5, 3):
         past, then = every[:end], next_sessions(every[:end], 5)
         assert calendar_of(past, "KO") is None
-        assert sessions_ahead(past, 5, "XNYS")[0].equals(then) and sessions_ahead(past, 5, "XNYS")[1] == 5
+        assert (
+            sessions_ahead(past, 5, "XNYS")[0].equals(then)
+            and sessions_ahead(past, 5, "XNYS")[1] == 5
+        )
 
 
 @needs_package
 def test_no_other_market_is_taken_for_new_york():
-    markets = [days_of(name)[300:] for name in ("XLON", "XETR", "XTKS", "XTSE", "XHKG", "XASX", "BVMF")]
-    markets += [pd.bdate_range("2002-01-01", "2025-12-31"), pd.date_range("2002-01-01", "2025-12-31")]
+    markets = [
+        days_of(name)[300:] for name in ("XLON", "XETR", "XTKS", "XTSE", "XHKG", "XASX", "BVMF")
+    ]
+    markets += [
+        pd.bdate_range("2002-01-01", "2025-12-31"),
+        pd.date_range("2002-01-01", "2025-12-31"),
+    ]
     for days in markets:
-        taken = [calendar_of(days[i : i + 150], "X") == "XNYS" for i in range(0, len(days) - 150, 40)]
+        taken = [
+            calendar_of(days[i : i + 150], "X") == "XNYS" for i in range(0, len(days) - 150, 40)
+        ]
         assert len(taken) > 100 and np.mean(taken) < 0.01
 
 
@@ -489,7 +597,9 @@ def test_currencies_round_the_clock_are_no_stocks():
     hours = pd.date_range("2019-10-14", "2019-11-22 16:00", freq="h")
     hours = hours[hours.day_of_week < 5]
     assert calendar_of(hours) is None
-    assert ahead_of(hours, 200).normalize().isin(stamps("2019-11-28")).any()  # Thanksgiving is a day as any
+    assert (
+        ahead_of(hours, 200).normalize().isin(stamps("2019-11-28")).any()
+    )  # Thanksgiving is a day as any
 
 
 @needs_package
@@ -518,7 +628,10 @@ def test_beyond_the_range_of_a_calendar_the_pattern_goes_on(caplog):
         ahead = ahead_of(every[:-2], 5, calendar="XSHG")
     assert "XSHG" in caplog.text
     assert ahead.equals(pd.bdate_range(every[-2], periods=5).as_unit("ns"))
-    assert sessions_ahead(every[:-2], 5, "XSHG")[1] == 2 and sessions_ahead(every[:-2], 2, "XSHG")[1] == 2
+    assert (
+        sessions_ahead(every[:-2], 5, "XSHG")[1] == 2
+        and sessions_ahead(every[:-2], 2, "XSHG")[1] == 2
+    )
     assert calendar_of(pd.bdate_range("1900-01-01", periods=30), "1.SS") is None
     old = pd.bdate_range("1700-01-01", periods=30)
     assert len(ahead_of(old, 5)) == len(ahead_of(old, 5, calendar="XTKS")) == 5
@@ -531,7 +644,9 @@ def test_a_calendar_tells_as_far_as_it_goes():
     days = calendar("XBOM", f"{end.year - 2}-01-01", end).sessions.as_unit("ns").rename(None)
     last = days.searchsorted(end.replace(day=24), side="right")
     later = pd.bdate_range(end + pd.Timedelta(days=1), periods=8).as_unit("ns")
-    assert len(pd.bdate_range(days[last - 1], end)) > len(days[last - 1 :])  # days closed, yet usual by the pattern
+    assert len(pd.bdate_range(days[last - 1], end)) > len(
+        days[last - 1 :]
+    )  # days closed, yet usual by the pattern
     for past in (days[last - 300 : last], days[-300:], days[-300:].append(later[:5])):
         known, new = days[days > past[-1]], later[later > past[-1]]
         assert calendar_of(past, "X.NS") == "XBOM"
@@ -546,7 +661,10 @@ def test_a_calendar_tells_as_far_as_it_goes():
 @needs_package
 def test_a_holiday_that_a_calendar_ends_on_is_known(monkeypatch):
     full, days = sessions._sessions("XNYS", 2010, 2019), days_of("XNYS")
-    n, end = np.searchsorted(full.day, np.datetime64("2017-12-25")), np.datetime64("2017-12-25", "ns")
+    n, end = (
+        np.searchsorted(full.day, np.datetime64("2017-12-25")),
+        np.datetime64("2017-12-25", "ns"),
+    )
     cut = sessions.Sessions(*(x[:n] for x in full[:6]), end, full.zone)
     monkeypatch.setattr(sessions, "_sessions", lambda *_: cut)
     past = days[days < "2017-12-22"][-300:]
@@ -580,13 +698,22 @@ def test_lengths_of_sessions():
     short = {"2017-07-03": np.log(3.5 / 6.5), "2017-11-24": np.log(3.5 / 6.5)}
     assert found[found != 0].index.equals(stamps(*short))
     np.testing.assert_allclose(found[found != 0], list(short.values()))
-    bars = session(stamps("2017-11-22", "2017-11-24"), "04:00", "19:30")  # those before and after hours too
+    bars = session(
+        stamps("2017-11-22", "2017-11-24"), "04:00", "19:30"
+    )  # those before and after hours too
     np.testing.assert_allclose(session_lengths(bars, "XNYS"), np.repeat([0, np.log(3.5 / 6.5)], 32))
     hong_kong = stamps("2019-12-23", "2019-12-24", "2019-12-27")  # lunch is no part of a full day
     np.testing.assert_allclose(session_lengths(hong_kong, "XHKG"), [0, np.log(2.5 / 5.5), 0])
-    longer = stamps("2024-11-01", "2024-11-05", "2024-11-06")  # Tokyo closes half an hour later for good
+    longer = stamps(
+        "2024-11-01", "2024-11-05", "2024-11-06"
+    )  # Tokyo closes half an hour later for good
     assert not session_lengths(longer, "XTKS").any()
-    for dates, name in ((nyse, "24/7"), (nyse, None), (stamps("1900-01-01"), "XTKS"), (nyse[:0], "XNYS")):
+    for dates, name in (
+        (nyse, "24/7"),
+        (nyse, None),
+        (stamps("1900-01-01"), "XTKS"),
+        (nyse[:0], "XNYS"),
+    ):
         assert not session_lengths(dates, name).any()
     holiday = session_lengths(stamps("2017-12-25", "2017-07-03 12:00"), "XNYS")
     np.testing.assert_allclose(holiday, [0, np.log(3.5 / 6.5)])

@@ -19,23 +19,54 @@ def numbers(*cells, **options):
 @pytest.mark.parametrize(
     ("cell", "value"),
     [
-        *(("1.38M", 1.38e6), ("12K", 12e3), ("2.5B", 2.5e9), ("1,234.5", 1234.5), ("12,34,567.5", 1234567.5)),
-        *(("$1,234.50", 1234.5), ("1234.5 €", 1234.5), ("0.87%", 0.87), ("+1.5", 1.5), ("-1.5", -1.5), ("−1.5", -1.5)),
-        *(("(1.5)", -1.5), ("1 234.5", 1234.5), ("1\u00a0234.5", 1234.5), ("1\u2009234\u2009567.5", 1234567.5)),
-        *(("1'234.5", 1234.5), ("1.5e3", 1500.0), (".5", 0.5), ("1.5万", 15e3), ("1.5亿", 1.5e8), ("1.5 млн", 1.5e6)),
+        *(
+            ("1.38M", 1.38e6),
+            ("12K", 12e3),
+            ("2.5B", 2.5e9),
+            ("1,234.5", 1234.5),
+            ("12,34,567.5", 1234567.5),
+        ),
+        *(
+            ("$1,234.50", 1234.5),
+            ("1234.5 €", 1234.5),
+            ("0.87%", 0.87),
+            ("+1.5", 1.5),
+            ("-1.5", -1.5),
+            ("−1.5", -1.5),
+        ),
+        *(
+            ("(1.5)", -1.5),
+            ("1 234.5", 1234.5),
+            ("1\u00a0234.5", 1234.5),
+            ("1\u2009234\u2009567.5", 1234567.5),
+        ),
+        *(
+            ("1'234.5", 1234.5),
+            ("1.5e3", 1500.0),
+            (".5", 0.5),
+            ("1.5万", 15e3),
+            ("1.5亿", 1.5e8),
+            ("1.5 млн", 1.5e6),
+        ),
         *((" 12 ", 12.0), ("1.25 USD", 1.25)),
     ],
 )
 def test_spellings(cell, value):
     out = numbers(cell, "3.5")
-    assert out.values["volume"].tolist() == [value, 3.5] and not out.bad["volume"].any() and out.decimal == "."
+    assert (
+        out.values["volume"].tolist() == [value, 3.5]
+        and not out.bad["volume"].any()
+        and out.decimal == "."
+    )
     if "." in cell and "e3" not in cell and cell != "(1.5)":  # the same with a decimal comma
         swapped = cell.replace(",", "\0").replace(".", ",").replace("\0", ".")
         out = numbers(swapped, "3,5")
         assert out.values["volume"].tolist() == [value, 3.5] and out.decimal == ","
 
 
-@pytest.mark.parametrize("cell", ["cheap", "1_000", "0x10", "1,2,3.4.5", "1.2.3,4,5", "1 2", "5 apples", "--5"])
+@pytest.mark.parametrize(
+    "cell", ["cheap", "1_000", "0x10", "1,2,3.4.5", "1.2.3,4,5", "1 2", "5 apples", "--5"]
+)
 def test_what_is_no_number(cell):
     assert numbers(cell, "3.5").bad["volume"].tolist() == [True, False]
 
@@ -68,7 +99,13 @@ def test_three_decimals_after_a_comma_are_no_thousands_where_they_need_not_be():
     text = "Datum;Eröffnung;Hoch;Tief;Schluss;Volumen\n"
     text += lines(
         bars,
-        lambda r: ";".join([f"{r.date:%d.%m.%Y}", *(f"{v:.3f}".replace(".", ",") for v in r[3:7]), f"{r.volume:.0f}"]),
+        lambda r: ";".join(
+            [
+                f"{r.date:%d.%m.%Y}",
+                *(f"{v:.3f}".replace(".", ",") for v in r[3:7]),
+                f"{r.volume:.0f}",
+            ]
+        ),
     )
     read = load_bars(io.StringIO(text))
     same(read, bars, symbol=False)
@@ -89,14 +126,20 @@ def test_where_nothing_tells_the_result_says_so():
     assert read["close"][0] == 1.475 and "decimal='.'" in read.attrs["doubts"]["all"][0]
     assert not load_bars(io.StringIO(one), decimal=",").attrs["doubts"]
     # what stands beside it without a mark is of the same size
-    mixed = "date;open;high;low;close\n2020-01-02;998;1,010;990;1,001\n2020-01-03;1,001;1,020;995;999\n"
+    mixed = (
+        "date;open;high;low;close\n2020-01-02;998;1,010;990;1,001\n2020-01-03;1,001;1,020;995;999\n"
+    )
     read = load_bars(io.StringIO(mixed))
     assert read["close"].tolist() == [1001, 999] and not read.attrs["doubts"]
 
 
 def test_a_cell_against_the_mark_of_all_others_is_told():
     bars = bars_of()
-    refuses(bars.astype({"close": object}).astype(str).replace(str(bars["close"][7]), "50,1"), "row 8", "'50,1'")
+    refuses(
+        bars.astype({"close": object}).astype(str).replace(str(bars["close"][7]), "50,1"),
+        "row 8",
+        "'50,1'",
+    )
 
 
 def test_only_odd_spellings_of_a_text_file_count():

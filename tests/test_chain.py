@@ -15,12 +15,16 @@ from helpers import BOOSTING_TINY, NHITS_TINY, TFT_TINY, TRAIN_TINY, one_sentenc
 
 import tftnhits as tn  # noqa: E402
 from tftnhits.errors import CheckpointError, DataError  # noqa: E402
-from tftnhits.forecast.chain import Reason, answer, chain  # noqa: E402
 from tftnhits.forecast.ensemble import NAMES, Network  # noqa: E402
+from tftnhits.forecast.fallback import Reason, answer, chain  # noqa: E402
 from tftnhits.models.boosting import Boosting  # noqa: E402
 from tftnhits.models.walk import Walk  # noqa: E402
 
-FILES = {"tft": "tft-*.safetensors", "nhits": "nhits-*.safetensors", "boosting": "boosting-*.safetensors"}
+FILES = {
+    "tft": "tft-*.safetensors",
+    "nhits": "nhits-*.safetensors",
+    "boosting": "boosting-*.safetensors",
+}
 WALK = NAMES["walk"]
 # members broken, and who answers then
 FAULTS = {
@@ -45,7 +49,10 @@ def panel(bars):
 @pytest.fixture(scope="module")
 def members(panel):
     networks = {"tft": TFT_TINY, "nhits": NHITS_TINY}
-    trained = {name: tn.fit(config, panel, TRAIN_TINY, progress=False).model for name, config in networks.items()}
+    trained = {
+        name: tn.fit(config, panel, TRAIN_TINY, progress=False).model
+        for name, config in networks.items()
+    }
     return {**trained, "boosting": Boosting(BOOSTING_TINY).fit(panel)}
 
 
@@ -65,7 +72,9 @@ def own(predictor, panel, bars, name):
         return predictor.predict(bars).frame
     link = next(k for k, label in NAMES.items() if label == name)
     member = predictor.walk if link == "walk" else predictor.members[link]
-    found = member.quantiles(tn.make_panel(bars, predictor.panel_config, predictor.fitted), panel.last_origins())
+    found = member.quantiles(
+        tn.make_panel(bars, predictor.panel_config, predictor.fitted), panel.last_origins()
+    )
     state = predictor.calibration[link].state
     levels = predictor.levels
     return state.calibrate(found, levels, levels)
@@ -79,11 +88,17 @@ def check(found, predictor, panel, bars, name, words):
         pd.testing.assert_frame_equal(found.frame, predictor.predict(bars).frame)
         return
     for warnings in found.warnings.values():
-        assert warnings and all(one_sentence(w) and any(word in w for word in words) for w in warnings), warnings
-        assert all(w.rstrip(".").split("so ")[-1].startswith((name, f"the {name}")) for w in warnings), warnings
+        assert warnings and all(
+            one_sentence(w) and any(word in w for word in words) for w in warnings
+        ), warnings
+        assert all(
+            w.rstrip(".").split("so ")[-1].startswith((name, f"the {name}")) for w in warnings
+        ), warnings
     wanted = own(predictor, panel, bars, name)
     close = panel.close[panel.last_origins()][:, None]
-    got = np.stack([found.frame[f"{q:.12g}"].to_numpy().reshape(2, 5) for q in predictor.levels], -1)
+    got = np.stack(
+        [found.frame[f"{q:.12g}"].to_numpy().reshape(2, 5) for q in predictor.levels], -1
+    )
     np.testing.assert_allclose(got, close[..., None] * np.exp(wanted), rtol=1e-6)
     link = next(k for k, label in NAMES.items() if label == name)
     assert set(found.coverage.values()) == {predictor.calibration[link].realised(0.93)}
@@ -104,7 +119,12 @@ def test_weights_that_can_not_be_used(predictor, panel, bars, folder, broken, fa
             path = folder / f"{name}.json"
             path.write_text(json.dumps({**json.loads(path.read_text()), "format": 99}))
     loaded = tn.Predictor.load(folder)
-    words = {"corrupt": ["corrupt"], "missing": ["can't be read"], "torn": ["JSON"], "newer": ["upgrade"]}[fault]
+    words = {
+        "corrupt": ["corrupt"],
+        "missing": ["can't be read"],
+        "torn": ["JSON"],
+        "newer": ["upgrade"],
+    }[fault]
     check(loaded.predict(bars), predictor, panel, bars, FAULTS[broken], words)
     with pytest.raises(CheckpointError, match="would be lost"):
         loaded.save(folder)
@@ -126,9 +146,13 @@ def test_weights_that_are_not_numbers(members, predictor, panel, bars, tmp_path,
 def test_a_device_that_fails(members, predictor, panel, bars, broken):
     sick = copy.copy(predictor)
     # the meta device computes nothing: whoever asks it for a number gets torch's own error
-    sick.members = {k: Network(copy.deepcopy(members[k]).to("meta")) if k in broken else m
-                    for k, m in predictor.members.items()}  # fmt: skip
-    check(sick.predict(bars), predictor, panel, bars, FAULTS[broken], ["failed (NotImplementedError"])
+    sick.members = {
+        k: Network(copy.deepcopy(members[k]).to("meta")) if k in broken else m
+        for k, m in predictor.members.items()
+    }
+    check(
+        sick.predict(bars), predictor, panel, bars, FAULTS[broken], ["failed (NotImplementedError"]
+    )
 
 
 def test_memory_that_runs_out(predictor, panel, bars):
@@ -146,9 +170,14 @@ def test_memory_that_runs_out(predictor, panel, bars):
 def test_a_history_too_short_for_some(predictor, bars):
     mixed = pd.concat([bars[bars["symbol"] == "AAPL"], bars[bars["symbol"] == "META"].tail(7)])
     found = predictor.predict(mixed, origins="all")
-    assert found.model_used == {"AAPL": "ensemble (0.65 TFT + 0.35 N-HITS)", "META": "gradient boosting"}
+    assert found.model_used == {
+        "AAPL": "ensemble (0.65 TFT + 0.35 N-HITS)",
+        "META": "gradient boosting",
+    }
     assert not found.warnings["AAPL"]
-    assert found.warnings["META"] == ["META has 7 bars and the networks need 20, so gradient boosting answers."]
+    assert found.warnings["META"] == [
+        "META has 7 bars and the networks need 20, so gradient boosting answers."
+    ]
     counts = found.frame.groupby("symbol")["origin"].nunique()
     assert counts["AAPL"] == (mixed["symbol"] == "AAPL").sum() - 19 and counts["META"] == 6
 
@@ -166,7 +195,9 @@ def test_one_origin_that_fails_moves_the_whole_symbol(predictor, panel, bars):
     sick.members = {**predictor.members, "tft": Patchy()}
     found = sick.predict(bars, origins="all")
     assert found.model_used == {"AAPL": "ensemble (0.65 TFT + 0.35 N-HITS)", "META": "N-HITS"}
-    assert found.warnings["META"] == ["The TFT gave numbers for META that are not finite, so N-HITS answers alone."]
+    assert found.warnings["META"] == [
+        "The TFT gave numbers for META that are not finite, so N-HITS answers alone."
+    ]
     assert np.isfinite(found.frame["median"]).all()
 
 
@@ -174,15 +205,24 @@ def test_the_one_who_was_asked_for_comes_first(predictor, bars, folder):
     assert set(predictor.predict(bars, weights={"nhits": 1}).model_used.values()) == {"N-HITS"}
     next(folder.glob(FILES["nhits"])).unlink()
     found = tn.Predictor.load(folder).predict(bars, weights={"nhits": 1})
-    assert set(found.model_used.values()) == {"TFT"} and "N-HITS can't be used" in found.warnings["META"][0]
+    assert (
+        set(found.model_used.values()) == {"TFT"}
+        and "N-HITS can't be used" in found.warnings["META"][0]
+    )
 
 
 def test_order_of_the_links():
     members = dict.fromkeys(NAMES)
     every = [list(link) for link in chain(members, {"tft": 0.65, "nhits": 0.35})]
     assert every == [["tft", "nhits"], ["tft"], ["nhits"], ["boosting"], ["walk"]]
-    assert [list(link) for link in chain(members, {"tft": 0.0, "nhits": 1.0})][:2] == [["nhits"], ["tft"]]
-    assert [list(link) for link in chain({"boosting": 1, "walk": 1}, {})] == [["boosting"], ["walk"]]
+    assert [list(link) for link in chain(members, {"tft": 0.0, "nhits": 1.0})][:2] == [
+        ["nhits"],
+        ["tft"],
+    ]
+    assert [list(link) for link in chain({"boosting": 1, "walk": 1}, {})] == [
+        ["boosting"],
+        ["walk"],
+    ]
 
 
 def test_no_link_at_all_is_one_sentence(panel):
@@ -205,7 +245,9 @@ def test_the_walk_has_no_drift_and_follows_the_scale(predictor, panel):
     assert normal.shape[0].tolist() == pytest.approx([-1.2815516, 0.0, 1.2815516])
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     lost=st.sets(st.sampled_from(["tft", "nhits", "boosting"])),
     size=st.integers(2, 60),
@@ -215,7 +257,9 @@ def test_whatever_is_broken_there_is_an_answer_and_it_says_who(predictor, bars, 
     sick = copy.copy(predictor)
     sick.members = {k: m for k, m in predictor.members.items() if k not in lost}
     sick.missing = dict.fromkeys(lost, Reason("weights", "lost in a test"))
-    found = sick.predict(bars[bars["symbol"] == "META"].tail(size), weights={"tft": share, "nhits": 1 - share})
+    found = sick.predict(
+        bars[bars["symbol"] == "META"].tail(size), weights={"tft": share, "nhits": 1 - share}
+    )
     (used,), (warnings,) = found.model_used.values(), found.warnings.values()
     assert np.isfinite(found.frame[["lower", "median", "upper"]]).all(axis=None)
     networks = [n for n in ("tft", "nhits") if n not in lost and size >= 20]
@@ -223,6 +267,8 @@ def test_whatever_is_broken_there_is_an_answer_and_it_says_who(predictor, bars, 
         wanted = {0.0: "N-HITS", 1.0: "TFT"}.get(share, "ensemble")
         assert used.startswith(wanted) and not warnings
     else:
-        assert used == (NAMES[networks[0]] if networks else WALK if "boosting" in lost else "gradient boosting")
+        assert used == (
+            NAMES[networks[0]] if networks else WALK if "boosting" in lost else "gradient boosting"
+        )
         asked = {0.0: "nhits", 1.0: "tft"}.get(share)
         assert warnings if not networks or networks[0] != asked else not warnings

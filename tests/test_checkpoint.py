@@ -13,7 +13,14 @@ from helpers import NHITS_TINY, TFT_TINY, one_sentence, random_batch, random_inp
 
 from tftnhits.errors import CheckpointError, OutputError  # noqa: E402
 from tftnhits.files import sha256  # noqa: E402
-from tftnhits.training.checkpoint import build, load_network, load_state, remove_network, save_network, save_state  # noqa: E402
+from tftnhits.models.store import (
+    build,
+    load_network,
+    load_state,
+    remove_network,
+    save_network,
+    save_state,
+)
 
 INPUTS = random_inputs()
 
@@ -49,7 +56,9 @@ def refused(path):
     return message
 
 
-@pytest.mark.parametrize("config", [TFT_TINY, NHITS_TINY, type(NHITS_TINY).classic(context=20, hidden=16)])
+@pytest.mark.parametrize(
+    "config", [TFT_TINY, NHITS_TINY, type(NHITS_TINY).classic(context=20, hidden=16)]
+)
 def test_round_trip_is_equal_to_the_bit(config, tmp_path):
     model = network(config)
     model.base.copy_(torch.randn(model.base.shape))
@@ -80,7 +89,9 @@ def test_several_networks_of_a_kind_under_their_own_names(tmp_path):
             assert path == tmp_path / f"{name}.json"
     assert len(list(tmp_path.iterdir())) == 6
     for seed, name in enumerate(names):
-        assert torch.equal(load_network(tmp_path / f"{name}.json")[0].residual, network(seed=seed + 10).residual)
+        assert torch.equal(
+            load_network(tmp_path / f"{name}.json")[0].residual, network(seed=seed + 10).residual
+        )
     remove_network(tmp_path, "nhits")
     assert {p.name for p in tmp_path.glob("*.json")} == {"nhits-1.json", "nhits-2.json"}
     assert len(list(tmp_path.iterdir())) == 4 and load_network(tmp_path / "nhits-1.json")
@@ -108,7 +119,9 @@ def test_missing_files(saved, tmp_path):
     assert "model folder" in refused(tmp_path / "tft.json")
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"format": 1}', '{"network": "TFT"}', '"x"', "\x80\x04."])
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "{}", '{"format": 1}', '{"network": "TFT"}', '"x"', "\x80\x04."]
+)
 def test_foreign_json(saved, content):
     saved.write_text(content)
     refused(saved)

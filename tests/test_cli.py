@@ -64,7 +64,9 @@ def process(*args: object, **options) -> subprocess.Popen:
     """The command as a process of its own."""
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     command = [sys.executable, "-m", "tftnhits", *map(str, args)]
-    return subprocess.Popen(command, **({"cwd": ROOT, "text": True, "env": environment()} | pipes | options))
+    return subprocess.Popen(
+        command, **({"cwd": ROOT, "text": True, "env": environment()} | pipes | options)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +115,9 @@ def misused(done: Done, *words: str) -> None:
 
 def test_no_command_shows_help(typed):
     done = typed()
-    assert (done.code, done.out) == (2, "") and all(f"\n    {name} " in done.err for name in COMMANDS)
+    assert (done.code, done.out) == (2, "") and all(
+        f"\n    {name} " in done.err for name in COMMANDS
+    )
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -128,7 +132,9 @@ def test_help_has_examples_that_parse_and_exit_codes(typed, command):
 
 
 def test_the_commands_in_the_readme_parse():
-    lines = re.findall(r"^tftnhits .*", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    lines = re.findall(
+        r"^tftnhits .*", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
     found = [cli.parse(shlex.split(re.split("[|<]", line)[0], comments=True)[1:]) for line in lines]
     assert {args.command.__name__ for args in found} == set(COMMANDS)
 
@@ -159,9 +165,15 @@ def test_info_names_versions_the_shipped_model_and_presets(typed):
     assert (done.code, done.err) == (0, "")
     assert re.search(rf"^  pandas +{re.escape(pd.__version__)}$", done.out, re.MULTILINE)
     assert re.search(r"^  modelscope +\S", done.out, re.MULTILINE)
-    assert all(re.search(rf"^  {name} +(enhanced|classic), TFT hidden", done.out, re.MULTILINE) for name in PRESETS)
+    assert all(
+        re.search(rf"^  {name} +(enhanced|classic), TFT hidden", done.out, re.MULTILINE)
+        for name in PRESETS
+    )
     shipped = tn.Predictor.load()
-    assert f"shipped model: {ROOT / 'data' / 'pretrained'}" in done.out and f"{shipped.horizon} bars ahead" in done.out
+    assert (
+        f"shipped model: {ROOT / 'data' / 'pretrained'}" in done.out
+        and f"{shipped.horizon} bars ahead" in done.out
+    )
     for name in ("tft", "nhits"):
         member = shipped.members[name]
         line = rf"^  {name} +{len(member.models)} networks? +from {member.context} bars on$"
@@ -219,11 +231,13 @@ def test_predict_gives_the_numbers_of_the_predictor(typed, bars_csv, model):
     for one, other in zip(found, expected.summary()):
         assert one["prediction"] == pytest.approx(other["prediction"], rel=1e-9)
         assert one["interval"]["lower"] == pytest.approx(other["interval"]["lower"], rel=1e-9)
-        assert {k: one[k] for k in ("symbol", "origin", "model_used", "confidence", "warnings")} == {
-            k: other[k] for k in ("symbol", "origin", "model_used", "confidence", "warnings")
-        }
+        assert {
+            k: one[k] for k in ("symbol", "origin", "model_used", "confidence", "warnings")
+        } == {k: other[k] for k in ("symbol", "origin", "model_used", "confidence", "warnings")}
     raw = bars_csv.read_bytes()
-    done = typed("predict", "-", "--model", model, "--horizon", 2, "--level", 0.8, "--csv", stdin=raw)
+    done = typed(
+        "predict", "-", "--model", model, "--horizon", 2, "--level", 0.8, "--csv", stdin=raw
+    )
     assert (done.code, done.err) == (0, "")
     frame = pd.read_csv(io.StringIO(done.out), parse_dates=["origin", "date"])
     assert list(frame.columns) == list(expected.frame.columns)
@@ -260,9 +274,14 @@ def test_the_table_is_readable(typed, bars_csv, model):
             assert (int(step), day[1]) == (own.step, str(own.date.date()))
             cells = [float(x.replace(",", "")) for x in (median, lower, upper)]
             assert cells == pytest.approx([own.median, own.lower, own.upper], abs=0.005001)
-            assert float(change.rstrip("%")) == pytest.approx(100 * (own.median / close - 1), abs=0.005001)
+            assert float(change.rstrip("%")) == pytest.approx(
+                100 * (own.median / close - 1), abs=0.005001
+            )
         assert len({len(row) for row in [names, *rows]}) == 1
-    assert end.splitlines() == [f"model used: {forecast.model_used['AAPL']}", forecast.caption("AAPL")]
+    assert end.splitlines() == [
+        f"model used: {forecast.model_used['AAPL']}",
+        forecast.caption("AAPL"),
+    ]
 
 
 def test_a_short_history_is_answered_and_said(typed, tmp_path, bars_csv, model):
@@ -275,11 +294,14 @@ def test_a_short_history_is_answered_and_said(typed, tmp_path, bars_csv, model):
     warning = done.out.strip().splitlines()[-1]
     assert warning.startswith("warning: ") and "GOOG has 2 bars" in warning
     for form in ("--csv", "--json", "--plot"):
-        assert typed("predict", tmp_path / "short.csv", "--model", model, form).err == warning + "\n"
+        assert (
+            typed("predict", tmp_path / "short.csv", "--model", model, form).err == warning + "\n"
+        )
 
 
 @pytest.mark.parametrize(
-    ("width", "digits"), [(1.03, 2), (0.66, 2), (0.02, 4), (0.3, 2), (1e-7, 9), (1e9, 2), (0, 6), (float("nan"), 6)]
+    ("width", "digits"),
+    [(1.03, 2), (0.66, 2), (0.02, 4), (0.3, 2), (1e-7, 9), (1e9, 2), (0, 6), (float("nan"), 6)],
 )
 def test_prices_have_the_digits_that_their_interval_needs(width, digits):
     assert text._digits(width) == digits
@@ -291,14 +313,19 @@ def test_names_from_data_can_not_steer_a_terminal(typed, tmp_path, model):
     made_bars(("A",), bars=80).assign(symbol=odd).to_csv(tmp_path / "odd.csv", index=False)
     done = typed("predict", tmp_path / "odd.csv", "--model", model)
     assert done.code == 0 and done.out.startswith(r"\u202eLPAA 日本: close ")
-    assert json.loads(typed("predict", tmp_path / "odd.csv", "--model", model, "--json").out)["symbol"] == odd
+    assert (
+        json.loads(typed("predict", tmp_path / "odd.csv", "--model", model, "--json").out)["symbol"]
+        == odd
+    )
     for worse in ("a\x1b[31mb", "x" * 300):
         raw = made_bars(("A",), bars=80).assign(symbol=worse).to_csv(index=False).encode()
         refused(typed("predict", "-", "--model", model, stdin=raw), "symbol")
 
 
 def test_bars_without_dates_are_counted(typed, tmp_path, model):
-    made_bars(("A",), bars=80, freq=None).drop(columns=["symbol", "date"]).to_csv(tmp_path / "bare.csv", index=False)
+    made_bars(("A",), bars=80, freq=None).drop(columns=["symbol", "date"]).to_csv(
+        tmp_path / "bare.csv", index=False
+    )
     done = typed("predict", tmp_path / "bare.csv", "--model", model)
     assert done.code == 0 and "no dates" in done.err
     head, names, *_ = done.out.splitlines()
@@ -321,7 +348,9 @@ def test_symbols_of_the_bundled_set_say_where_they_end(typed, bars_csv, model):
 def test_files_and_symbols_are_one_panel(typed, tmp_path, bars_csv, one_csv, model):
     done = typed("predict", bars_csv, "META", one_csv, "--model", model, "--csv")
     assert done.code == 0
-    bars = pd.concat([tn.load_bars(bars_csv), tn.load_bars("stocks", symbol="META"), tn.load_bars(one_csv)])
+    bars = pd.concat(
+        [tn.load_bars(bars_csv), tn.load_bars("stocks", symbol="META"), tn.load_bars(one_csv)]
+    )
     expected = tn.Predictor.load(model).predict(bars).frame
     found = pd.read_csv(io.StringIO(done.out), parse_dates=["origin", "date"])
     pd.testing.assert_frame_equal(found, expected, check_dtype=False, rtol=1e-9)
@@ -349,7 +378,9 @@ def test_one_symbol_from_two_sources_is_refused(typed, tmp_path, bars_csv, one_c
 
 
 def test_bars_with_and_without_dates_do_not_mix(typed, tmp_path, bars_csv):
-    made_bars(("A",), bars=80, freq=None).drop(columns=["symbol", "date"]).to_csv(tmp_path / "bare.csv", index=False)
+    made_bars(("A",), bars=80, freq=None).drop(columns=["symbol", "date"]).to_csv(
+        tmp_path / "bare.csv", index=False
+    )
     refused(typed("predict", bars_csv, tmp_path / "bare.csv"), "bare.csv", "no dates")
 
 
@@ -360,7 +391,9 @@ def test_what_is_repaired_is_said(typed, tmp_path, model):
     done = typed("predict", tmp_path / "hole.csv", "--model", model, "--csv")
     day = bars["date"][40].date()
     assert done.code == 0
-    assert done.err == f"note: {tmp_path / 'hole.csv'}, A: missing close filled (1 x, first {day})\n"
+    assert (
+        done.err == f"note: {tmp_path / 'hole.csv'}, A: missing close filled (1 x, first {day})\n"
+    )
 
 
 def test_unknown_names_and_folders_get_an_offer(typed, tmp_path, bars_csv):
@@ -468,16 +501,55 @@ def test_figures_of_odd_symbols_stay_in_the_folder(typed, tmp_path, model):
     assert {path.name for path in made} == set(done.out.split())
 
 
-HOSTILE = ("../../x", "/etc/passwd", "a\0b", "x" * 300, "", ".", "..", "-rf", "~", "CON", "nul.txt", "a\\b", "C:x")
-LOOK_ALIKE = ("..∕x", "․․／x", "АAPL", "a\u202egnp.exe", "a\u0301", "\udcff", "AAPL\u200b", "aapl\n")
+HOSTILE = (
+    "../../x",
+    "/etc/passwd",
+    "a\0b",
+    "x" * 300,
+    "",
+    ".",
+    "..",
+    "-rf",
+    "~",
+    "CON",
+    "nul.txt",
+    "a\\b",
+    "C:x",
+)
+LOOK_ALIKE = (
+    "..∕x",
+    "․․／x",
+    "АAPL",
+    "a\u202egnp.exe",
+    "a\u0301",
+    "\udcff",
+    "AAPL\u200b",
+    "aapl\n",
+)
 
 
 def test_usual_symbols_keep_their_names():
-    for name in ("AAPL", "BRK.B", "BRK-B", "^GSPC", "EURUSD=X", "BTC-USD", "005930.KS", "my bars", "X"):
+    for name in (
+        "AAPL",
+        "BRK.B",
+        "BRK-B",
+        "^GSPC",
+        "EURUSD=X",
+        "BTC-USD",
+        "005930.KS",
+        "my bars",
+        "X",
+    ):
         assert safe_name(name) == name
 
 
-@given(st.one_of(st.text(max_size=300), st.text('./\\~-:*?"<>|\0\n ab', max_size=20), st.sampled_from(HOSTILE)))
+@given(
+    st.one_of(
+        st.text(max_size=300),
+        st.text('./\\~-:*?"<>|\0\n ab', max_size=20),
+        st.sampled_from(HOSTILE),
+    )
+)
 @example("AAPL-0123abcd")
 def test_safe_names_stay_in_their_folder(name):
     found = safe_name(name)
@@ -491,14 +563,18 @@ def test_safe_names_stay_in_their_folder(name):
 @given(st.lists(st.text(max_size=12), unique=True, max_size=8))
 def test_different_texts_have_different_names(names):
     assert len({safe_name(name) for name in names}) == len(names)
-    assert all(safe_name(safe_name(name)) != safe_name(name) for name in names if safe_name(name) != name)
+    assert all(
+        safe_name(safe_name(name)) != safe_name(name) for name in names if safe_name(name) != name
+    )
 
 
 def test_hostile_and_look_alike_names_become_plain_files(tmp_path):
     names = (*HOSTILE, *LOOK_ALIKE)
     for name in names:
         assert safe_name(name) != name and safe_name(name).isascii()
-        (tmp_path / f"{safe_name(name)}.png").write_text(name, encoding="utf-8", errors="surrogatepass")
+        (tmp_path / f"{safe_name(name)}.png").write_text(
+            name, encoding="utf-8", errors="surrogatepass"
+        )
     assert len(os.listdir(tmp_path)) == len(names)
 
 
@@ -512,11 +588,19 @@ def test_train_leaves_the_predictor_that_python_trains(typed, bars_csv):
     done = typed(*command)
     assert (done.code, done.out) == (0, "m\n"), done.err
     for name in ("tft", "nhits"):
-        assert re.search(rf"^{name}: best validation loss \d\.\d{{4}}, 1 epochs trained$", done.err, re.MULTILINE)
-    assert re.search(r"^ensemble: \d+\.\d% of outcomes inside the 93% interval", done.err, re.MULTILINE)
+        assert re.search(
+            rf"^{name}: best validation loss \d\.\d{{4}}, 1 epochs trained$", done.err, re.MULTILINE
+        )
+    assert re.search(
+        r"^ensemble: \d+\.\d% of outcomes inside the 93% interval", done.err, re.MULTILINE
+    )
     panel = tn.make_panel(tn.load_bars(bars_csv), tn.PanelConfig(horizon=3, **ends))
     training = replace(tn.preset("tiny")[3], seed=5)
-    expected = tn.train_predictor(panel, "tiny", training, progress=False).predict(tn.load_bars(bars_csv)).frame
+    expected = (
+        tn.train_predictor(panel, "tiny", training, progress=False)
+        .predict(tn.load_bars(bars_csv))
+        .frame
+    )
     found = tn.Predictor.load("m").predict(tn.load_bars(bars_csv)).frame
     pd.testing.assert_frame_equal(found, expected, rtol=1e-6)
     again = typed(*command)
@@ -550,7 +634,18 @@ def early_csv(tmp_path_factory) -> Path:
 
 def test_backtest_prints_the_leaderboard(typed, early_csv):
     pytest.importorskip("arch")
-    command = ("backtest", early_csv, "--out", "walk", "--preset", "tiny", "--start", "2013-01-01", "--months", 6)
+    command = (
+        "backtest",
+        early_csv,
+        "--out",
+        "walk",
+        "--preset",
+        "tiny",
+        "--start",
+        "2013-01-01",
+        "--months",
+        6,
+    )
     command += ("--members", "HAR, EWMA,random walk", "--horizon", 2)
     done = typed(*command)
     assert done.code == 0 and "backtest:" in done.err, done.err
@@ -558,7 +653,9 @@ def test_backtest_prints_the_leaderboard(typed, early_csv):
     head, *rows = done.out.split("\n\n")[0].splitlines()
     assert [row[: len(name)] for row, name in zip(rows, expected.index)] == list(expected.index)
     assert head.split()[:2] == ["forecaster", "loss"] and "p: beats HAR" in head
-    assert [float(row.split()[-6]) for row in rows] == pytest.approx(expected["pinball"].tolist(), abs=0.00501)
+    assert [float(row.split()[-6]) for row in rows] == pytest.approx(
+        expected["pinball"].tolist(), abs=0.00501
+    )
     stamp = Path("walk/manifest.json").stat().st_mtime_ns
     parts = {path: path.stat().st_mtime_ns for path in Path("walk/parts").glob("*.parquet")}
     found = pd.read_csv(io.StringIO(typed(*command, "--csv").out), index_col="forecaster")
@@ -566,7 +663,9 @@ def test_backtest_prints_the_leaderboard(typed, early_csv):
     rows = json.loads(typed(*command, "--json").out)
     assert [row["forecaster"] for row in rows] == list(expected.index)
     assert [row["dm_p"] for row in rows if row["forecaster"] == "HAR"] == [None]
-    assert parts == {path: path.stat().st_mtime_ns for path in parts}  # resumed: nothing was made again
+    assert parts == {
+        path: path.stat().st_mtime_ns for path in parts
+    }  # resumed: nothing was made again
     assert Path("walk/manifest.json").stat().st_mtime_ns > stamp
     refused(typed(*command, "--months", 12), "walk", "months")
 
@@ -579,13 +678,17 @@ def test_backtest_refuses_before_it_walks(typed, early_csv):
     misused(typed(*common, "--months", "1000000000"), "1000")
     misused(typed(*common, "--seeds", "0,x"), "'x'")
     refused(typed(*common, "--seeds", "1,1"), "seeds")
-    refused(typed(*common, "--start", "2013-01-01", "--end", "2012-01-01"), "2013-01-01", "2012-01-01")
+    refused(
+        typed(*common, "--start", "2013-01-01", "--end", "2012-01-01"), "2013-01-01", "2012-01-01"
+    )
     refused(typed(*common, "--preset", "huge"), "huge")
     assert os.listdir() == []
     refused(typed(*common, "--members", "HAR,Prophet"), "Prophet", "HAR")
 
 
-def test_publish_prints_what_went_up_and_the_id_predicts(typed, tmp_path, monkeypatch, bars_csv, model):
+def test_publish_prints_what_went_up_and_the_id_predicts(
+    typed, tmp_path, monkeypatch, bars_csv, model
+):
     pytest.importorskip("modelscope_hub")
     refused(typed("publish", model, "not-an-id"), "'not-an-id'", "owner/name")
     for name in ("CACHE", "HOME"):
@@ -618,7 +721,9 @@ def test_unknown_preset_and_notebook_are_refused(typed, tmp_path, make_notebook)
     refused(typed("run", "--notebooks", tmp_path / "none"), "none")
     assert not (tmp_path / "out").exists()
     (tmp_path / "file").write_text("")
-    refused(typed("run", "--notebooks", folder, "--out", tmp_path / "file" / "out"), "file/out", "--out")
+    refused(
+        typed("run", "--notebooks", folder, "--out", tmp_path / "file" / "out"), "file/out", "--out"
+    )
 
 
 def test_run_executes_and_ends_with_the_report(typed, tmp_path, make_notebook):
@@ -652,20 +757,33 @@ def test_it_pipes(bars_csv, model):
     with open(bars_csv) as stdin, open("/dev/full", "w") as full:
         whole = process("predict", "-", *args, "--json", stdin=stdin)
         tool = subprocess.Popen(
-            [sys.executable, "-m", "json.tool"], stdin=whole.stdout, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", "json.tool"],
+            stdin=whole.stdout,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         headless = process("predict", bars_csv, *args, "--csv")
         headless.stdout.close()  # `| head` that is gone
         disk = process("predict", bars_csv, *args, "--csv", stdout=full)
-        mute = process("predict", bars_csv, *args, "--csv", stdout=None, preexec_fn=lambda: os.close(1))
-        blind = process("predict", "META", *args, "--csv", stderr=None, preexec_fn=lambda: os.close(2))
+        mute = process(
+            "predict", bars_csv, *args, "--csv", stdout=None, preexec_fn=lambda: os.close(1)
+        )
+        blind = process(
+            "predict", "META", *args, "--csv", stderr=None, preexec_fn=lambda: os.close(2)
+        )
         whole.stdout.close()
         assert len(json.loads(tool.communicate(timeout=60)[0])) == 2
-    ends = {name: (p.wait(60), p.stderr.read()) for name, p in
-            {"whole": whole, "headless": headless, "disk": disk, "mute": mute}.items()}  # fmt: skip
+    ends = {
+        name: (p.wait(60), p.stderr.read())
+        for name, p in {"whole": whole, "headless": headless, "disk": disk, "mute": mute}.items()
+    }
     assert ends["whole"] == ends["headless"] == (0, "")
-    assert ends["disk"][0] == 2 and re.fullmatch("error: [^\n]*No space left on device[^\n]*\n", ends["disk"][1])
-    assert ends["mute"][0] == 2 and re.fullmatch("error: Standard output is closed[^\n]*\n", ends["mute"][1])
+    assert ends["disk"][0] == 2 and re.fullmatch(
+        "error: [^\n]*No space left on device[^\n]*\n", ends["disk"][1]
+    )
+    assert ends["mute"][0] == 2 and re.fullmatch(
+        "error: Standard output is closed[^\n]*\n", ends["mute"][1]
+    )
     out, _ = blind.communicate(timeout=60)
     assert blind.returncode == 0 and out.startswith("symbol,origin") and "bundled" not in out
 
@@ -674,7 +792,9 @@ def test_it_pipes(bars_csv, model):
 def test_ctrl_c_in_a_process(tmp_path):
     os.mkfifo(tmp_path / "pipe.csv")
     waiting = process("predict", tmp_path / "pipe.csv")
-    with open(tmp_path / "pipe.csv", "w"):  # it opens when the command does, which then waits for bars
+    with open(
+        tmp_path / "pipe.csv", "w"
+    ):  # it opens when the command does, which then waits for bars
         waiting.send_signal(signal.SIGINT)
         out, err = waiting.communicate(timeout=60)
     assert (waiting.returncode, out, err) == (130, "", "interrupted\n")
@@ -682,7 +802,13 @@ def test_ctrl_c_in_a_process(tmp_path):
 
 def test_a_terminal_that_lacks_letters_gets_escapes(tmp_path, model):
     made_bars(("Größe",), bars=70).to_csv(tmp_path / "a.csv", index=False)
-    done = process("predict", tmp_path / "a.csv", "--model", model, env=environment() | {"PYTHONIOENCODING": "ascii"})
+    done = process(
+        "predict",
+        tmp_path / "a.csv",
+        "--model",
+        model,
+        env=environment() | {"PYTHONIOENCODING": "ascii"},
+    )
     out, err = done.communicate(timeout=60)
     assert (done.returncode, err) == (0, "") and out.startswith(r"Gr\xf6\xdfe: close ")
 
@@ -695,11 +821,17 @@ def test_sources_are_named_in_one_place():
 def test_how_a_file_is_read_can_be_told(tmp_path, capsys):
     path = tmp_path / "odd.csv"
     rows = [f"0{day}/02/2020;A;1,474;1,480;1,470;1,47{day}" for day in range(1, 8)]
-    path.write_text("\n".join(["when;symbol;o;h;l;c", *rows, "01/02/2020;B;1,474;1,480;1,470;-1,474"]))
+    path.write_text(
+        "\n".join(["when;symbol;o;h;l;c", *rows, "01/02/2020;B;1,474;1,480;1,470;-1,474"])
+    )
     given = ["predict", str(path), "--column", "date=when", "--dayfirst", "--decimal", ","]
     assert cli.main(given) == 0
     told = capsys.readouterr()
-    assert "close 1.4770 on Fri 2020-02-07" in told.out and "B: left out" in told.out and "B, row 8" in told.out
+    assert (
+        "close 1.4770 on Fri 2020-02-07" in told.out
+        and "B: left out" in told.out
+        and "B, row 8" in told.out
+    )
     assert cli.main([*given, "--strict"]) == 2
     assert "B, row 8" in capsys.readouterr().err
     assert cli.main([*given[:-2], "--decimal", ".", "--monthfirst"]) == 0

@@ -13,7 +13,8 @@ from tftnhits.data.names import COLUMNS, PRICES
 
 
 @pytest.mark.parametrize(
-    "label", ["trade_date", "open_time", "Gmt time", "Local time", "<DATE>", "ds", "交易日期", "Дата"]
+    "label",
+    ["trade_date", "open_time", "Gmt time", "Local time", "<DATE>", "ds", "交易日期", "Дата"],
 )
 def test_a_date_is_known_by_many_names(label):
     bars = bars_of()
@@ -23,7 +24,8 @@ def test_a_date_is_known_by_many_names(label):
 
 
 @pytest.mark.parametrize(
-    "label", ["ts_code", "code", "secid", "<TICKER>", "asset", "instrument", "unique_id", "whatever"]
+    "label",
+    ["ts_code", "code", "secid", "<TICKER>", "asset", "instrument", "unique_id", "whatever"],
 )
 def test_several_symbols_are_several_series_whatever_their_column_is_called(label):
     bars = bars_of(("600036.SH", "600519.SH"))
@@ -46,15 +48,22 @@ def test_a_column_that_holds_dates_in_order_is_the_date():
     text = bars.rename(columns={"date": "when"}).to_csv(index=False)
     same(load_bars(io.StringIO(text)), bars)
     refuses(text.replace("2015-03-02", "soon"), "'when'", "'soon'")
-    refuses(bars.assign(date=bars["date"].astype(str), other=bars["date"].astype(str)).rename(columns={"date": "one"}),
-            "'one'", "'other'")  # fmt: skip
+    refuses(
+        bars.assign(date=bars["date"].astype(str), other=bars["date"].astype(str)).rename(
+            columns={"date": "one"}
+        ),
+        "'one'",
+        "'other'",
+    )
     undated = load_bars(bars.drop(columns=["date", "symbol"]).assign(count=np.arange(80)))
     assert undated["date"].isna().all() and "no dates" in undated.attrs["doubts"]["all"][0]
 
 
 def test_what_a_user_says_goes_before_all_guesses():
     bars = bars_of()
-    other = bars.assign(later=bars["date"] + pd.Timedelta("1D"), last=bars["close"] + 0.01, high=bars["high"] + 1)
+    other = bars.assign(
+        later=bars["date"] + pd.Timedelta("1D"), last=bars["close"] + 0.01, high=bars["high"] + 1
+    )
     read = load_bars(other, columns={"date": "later", "close": "last"})
     assert read["date"][0] == other["later"][0] and read["close"][0] == other["last"][0]
     refuses(other, "no column", "nope", columns={"date": "nope"})
@@ -69,7 +78,12 @@ def test_what_a_user_says_goes_before_all_guesses():
 
 def test_date_and_time_in_two_columns_are_joined():
     bars = bars_of(freq="h")
-    for day, clock in (("%Y.%m.%d", "%H:%M:%S"), ("%Y%m%d", "%H%M%S"), ("%d.%m.%Y", "%H:%M"), ("%m/%d/%Y", "%I:%M %p")):
+    for day, clock in (
+        ("%Y.%m.%d", "%H:%M:%S"),
+        ("%Y%m%d", "%H%M%S"),
+        ("%d.%m.%Y", "%H:%M"),
+        ("%m/%d/%Y", "%I:%M %p"),
+    ):
         text = "<DATE>,<TIME>,<OPEN>,<HIGH>,<LOW>,<CLOSE>,<TICKVOL>,<VOL>\n"
         text += lines(bars, lambda r: f"{r.date:{day}},{r.date:{clock}},{prices(r)},{r.volume},0")  # noqa: B023
         read = load_bars(io.StringIO(text))
@@ -86,11 +100,18 @@ def test_a_word_that_all_prices_share_is_no_part_of_their_names():
 
 def test_hours_are_no_symbols():
     bars = bars_of(freq="h")
-    table = bars.assign(hour=bars["date"].dt.hour, date=bars["date"].dt.normalize()).drop(columns="symbol")
+    table = bars.assign(hour=bars["date"].dt.hour, date=bars["date"].dt.normalize()).drop(
+        columns="symbol"
+    )
     refuses(table, "second bar for one date")
-    both = pd.concat([bars_of().assign(whose=name, symbol="X") for name in ("mine", "yours")]).drop(columns="symbol")
+    both = pd.concat([bars_of().assign(whose=name, symbol="X") for name in ("mine", "yours")]).drop(
+        columns="symbol"
+    )
     read = load_bars(both)
-    assert read["symbol"].unique().tolist() == ["mine", "yours"] and "'whose'" in read.attrs["doubts"]["all"][0]
+    assert (
+        read["symbol"].unique().tolist() == ["mine", "yours"]
+        and "'whose'" in read.attrs["doubts"]["all"][0]
+    )
 
 
 def test_one_column_is_not_two():
@@ -100,7 +121,9 @@ def test_one_column_is_not_two():
 def test_columns_of_crypto_exchanges():
     bars = bars_of(("BTC/USDT",))
     head = "Unix,Date,Symbol,Open,High,Low,Close,Volume USDT,Volume BTC,tradecount\n"
-    row = lambda r: f"{int(r.date.timestamp())}000,{r.date},BTC/USDT,{prices(r)},{r.volume * 9},{r.volume},7"  # noqa: E731
+    row = lambda r: (
+        f"{int(r.date.timestamp())}000,{r.date},BTC/USDT,{prices(r)},{r.volume * 9},{r.volume},7"
+    )
     same(load_bars(io.StringIO(head + lines(bars[::-1], row))), bars)
 
 
@@ -135,8 +158,12 @@ def test_one_day_of_a_market_is_no_history():
 def made_section(size):
     rng = np.random.default_rng(0)
     close = np.exp(rng.normal(3, 1, size))
-    frame = pd.DataFrame({"SC_CODE": 500_000 + np.arange(size), "SC_NAME": [f"NAME {i}" for i in range(size)]})
-    return frame.assign(OPEN=close, HIGH=close * 1.02, LOW=close * 0.98, CLOSE=close, NO_OF_SHRS=1000)
+    frame = pd.DataFrame(
+        {"SC_CODE": 500_000 + np.arange(size), "SC_NAME": [f"NAME {i}" for i in range(size)]}
+    )
+    return frame.assign(
+        OPEN=close, HIGH=close * 1.02, LOW=close * 0.98, CLOSE=close, NO_OF_SHRS=1000
+    )
 
 
 def test_ticks_options_and_a_column_a_symbol():
@@ -148,7 +175,9 @@ def test_ticks_options_and_a_column_a_symbol():
     refuses(pd.DataFrame({"time": times, "bid": 100.0, "ask": 101.0}), "quotes", "Resample")
     wide = pd.DataFrame({"Date": times, **{name: 1.0 for name in ("AAA", "BBB", "CCC")}})
     refuses(wide, "a column a symbol", "open")
-    chain = pd.DataFrame({"strike": [90.0, 100.0], "expiration": "2020-01-17", "bid": 1.0, "ask": 1.1, "last": 1.0})
+    chain = pd.DataFrame(
+        {"strike": [90.0, 100.0], "expiration": "2020-01-17", "bid": 1.0, "ask": 1.1, "last": 1.0}
+    )
     refuses(chain, "option chain")
     refuses(bars_of().assign(strike=100.0), "option chain")
     refuses(bars_of().drop(columns=["open", "low"]), "Missing column open, low")
@@ -156,7 +185,9 @@ def test_ticks_options_and_a_column_a_symbol():
 
 def test_mislabelled_columns_are_refused_not_repaired_row_by_row():
     bars = bars_of()
-    refuses(bars.rename(columns={"high": "low", "low": "high"}), "high", "low", "100%", "mislabelled")
+    refuses(
+        bars.rename(columns={"high": "low", "low": "high"}), "high", "low", "100%", "mislabelled"
+    )
     refuses(bars.rename(columns={"high": "close", "close": "high"}), "outside", "mislabelled")
     some = bars.copy()
     some.loc[::15, ["high", "low"]] = bars.loc[::15, ["low", "high"]].to_numpy()  # 6 of 80
@@ -171,7 +202,9 @@ def test_blank_rows_without_a_header_warn_of_nothing():
     """Between blank rows no open follows a close: the median of nothing warned."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        bars = load_bars(io.StringIO("2020-01-01,1,3,0.5,2\n2020-01-02,,,,\n2020-01-03,1,3,0.5,2\n"))
+        bars = load_bars(
+            io.StringIO("2020-01-01,1,3,0.5,2\n2020-01-02,,,,\n2020-01-03,1,3,0.5,2\n")
+        )
     assert bars["high"].tolist() == [3.0, 3.0] and bars["close"].tolist() == [2.0, 2.0]
 
 

@@ -6,7 +6,16 @@ from dataclasses import FrozenInstanceError, fields
 import pytest
 from helpers import one_sentence
 
-from tftnhits import BacktestConfig, BoostingConfig, NHITSConfig, PanelConfig, TFTConfig, TrainConfig, config, preset
+from tftnhits import (
+    BacktestConfig,
+    BoostingConfig,
+    NHITSConfig,
+    PanelConfig,
+    TFTConfig,
+    TrainConfig,
+    config,
+    preset,
+)
 from tftnhits.errors import ConfigError
 
 CONFIGS = (PanelConfig, TFTConfig, NHITSConfig, BoostingConfig, TrainConfig, BacktestConfig)
@@ -27,15 +36,24 @@ def test_json_round_trip(kind):
 
 
 def test_every_config_of_the_module_is_tested():
-    found = {v for v in vars(config).values() if isinstance(v, type) and issubclass(v, config._Config)}
+    found = {
+        v for v in vars(config).values() if isinstance(v, type) and issubclass(v, config._Config)
+    }
     assert found - {config._Config} == set(CONFIGS)
 
 
 def test_presets_hold_one_config_of_each_kind():
     for name in config.PRESETS:
-        assert tuple(map(type, preset(name))) == (TFTConfig, NHITSConfig, BoostingConfig, TrainConfig)
+        assert tuple(map(type, preset(name))) == (
+            TFTConfig,
+            NHITSConfig,
+            BoostingConfig,
+            TrainConfig,
+        )
     tft, nhits, _, train = preset("cloud")
-    assert (tft, nhits, train) == (*preset("quick")[:2], preset("quick")[3]) and config.SEEDS["cloud"] > 1
+    assert (tft, nhits, train) == (*preset("quick")[:2], preset("quick")[3]) and config.SEEDS[
+        "cloud"
+    ] > 1
 
 
 def test_versions_are_presets():
@@ -84,7 +102,12 @@ def test_bad_values_are_refused(kind, values):
 def test_classic_variants_switch_every_enhancement_off():
     tft, nhits = TFTConfig.classic(hidden=8), NHITSConfig.classic(hidden=8)
     assert (tft.lstm_layers, tft.deep_selection, tft.extra_gate, tft.hidden) == (1, False, False, 8)
-    switches = (nhits.learned_pooling, nhits.neural_interpolation, nhits.scale_attention, nhits.learned_residual)
+    switches = (
+        nhits.learned_pooling,
+        nhits.neural_interpolation,
+        nhits.scale_attention,
+        nhits.learned_residual,
+    )
     assert not any(switches) and nhits.hidden == 8
     assert TFTConfig().lstm_layers > 1 and TFTConfig().deep_selection and TFTConfig().extra_gate
 

@@ -11,7 +11,15 @@ from scipy.stats import norm
 
 from tftnhits.config import QUANTILES
 from tftnhits.errors import CheckpointError, ConfigError
-from tftnhits.forecast.conformal import FAR, GRID, MEASURED, YEAR, Calibration, Conformal, outcome_scores
+from tftnhits.forecast.conformal import (
+    FAR,
+    GRID,
+    MEASURED,
+    YEAR,
+    Calibration,
+    Conformal,
+    outcome_scores,
+)
 
 SCORES = norm.ppf(QUANTILES)
 
@@ -29,13 +37,17 @@ def series(dates=60, symbols=4, horizon=3, seed=0, scale=1.0):
 
 
 def covered(out, actual, levels=QUANTILES, level=0.93):
-    low, high = (int(np.argmin(np.abs(np.array(levels) - q))) for q in ((1 - level) / 2, (1 + level) / 2))
+    low, high = (
+        int(np.argmin(np.abs(np.array(levels) - q))) for q in ((1 - level) / 2, (1 + level) / 2)
+    )
     return (out[..., low] <= actual) & (actual <= out[..., high])
 
 
 def test_the_first_state_changes_nothing():
     quantiles = np.sort(np.random.default_rng(0).normal(size=(6, 3, len(QUANTILES))), -1)
-    np.testing.assert_allclose(Conformal.start(3).calibrate(quantiles, QUANTILES), quantiles, atol=1e-12)
+    np.testing.assert_allclose(
+        Conformal.start(3).calibrate(quantiles, QUANTILES), quantiles, atol=1e-12
+    )
 
 
 def test_any_level_is_interpolated_in_normal_scores_with_gaussian_tails():
@@ -43,10 +55,18 @@ def test_any_level_is_interpolated_in_normal_scores_with_gaussian_tails():
     wanted = (0.0001, 0.01, 0.0333, 0.4, 0.5, 0.87, 0.999)
     found = Conformal.start(2).calibrate(gaussian(spread), QUANTILES, wanted)
     np.testing.assert_allclose(found, gaussian(spread, wanted), rtol=1e-9, atol=1e-12)
-    kinked = np.array([[[-2.0, 0.0, 1.0]]])  # each half has its own slope, and keeps it beyond its end
+    kinked = np.array(
+        [[[-2.0, 0.0, 1.0]]]
+    )  # each half has its own slope, and keeps it beyond its end
     found = Conformal.start(1).calibrate(kinked, (0.1, 0.5, 0.9), (0.01, 0.3, 0.5, 0.7, 0.99))
     unit = norm.ppf(0.9)
-    expected = [2 * norm.ppf(0.01) / unit, 2 * norm.ppf(0.3) / unit, 0, norm.ppf(0.7) / unit, norm.ppf(0.99) / unit]
+    expected = [
+        2 * norm.ppf(0.01) / unit,
+        2 * norm.ppf(0.3) / unit,
+        0,
+        norm.ppf(0.7) / unit,
+        norm.ppf(0.99) / unit,
+    ]
     np.testing.assert_allclose(found[0, 0], expected, atol=1e-12)
 
 
@@ -58,21 +78,28 @@ def test_one_update_by_hand(symmetric):
     out, state = start.run(gaussian(np.ones((4, 2))), QUANTILES, actual, np.zeros(4))
     np.testing.assert_allclose(out, gaussian(np.ones((4, 2))), atol=1e-12)  # nothing was known yet
     before = norm.ppf(GRID)
-    below = np.stack([before >= 1.5, ((before >= -3.5) * 1 + (before >= 0.2) + (before >= 0.3)) / 3])
+    below = np.stack(
+        [before >= 1.5, ((before >= -3.5) * 1 + (before >= 0.2) + (before >= 0.3)) / 3]
+    )
     error = GRID - below
     if symmetric:
         error = (error - error[:, ::-1]) / 2
     np.testing.assert_allclose(state.score, np.sort(before + 0.1 * error, axis=1), rtol=1e-12)
     at = GRID.index(0.9)
     # by numbers: none lay below it, nor inside the central 80%, of which each end makes good a half
-    assert state.score[0, at] - before[at] == pytest.approx(0.1 * 0.8 / 2 if symmetric else 0.1 * 0.9)
+    assert state.score[0, at] - before[at] == pytest.approx(
+        0.1 * 0.8 / 2 if symmetric else 0.1 * 0.9
+    )
     assert (start.score == before).all()
 
 
 def test_symmetric_moves_both_tails_alike_and_keeps_the_median():
     quantiles, actual, date = series(300)
     actual = 1.3 * actual + 0.8  # forecasts too narrow and too low
-    states = {kind: Conformal.start(3, 0.05, kind).run(quantiles, QUANTILES, actual, date)[1] for kind in (True, False)}
+    states = {
+        kind: Conformal.start(3, 0.05, kind).run(quantiles, QUANTILES, actual, date)[1]
+        for kind in (True, False)
+    }
     score = states[True].score
     np.testing.assert_allclose(score, -score[:, ::-1], atol=1e-12)
     np.testing.assert_allclose(score[:, GRID.index(0.5)], 0, atol=1e-12)
@@ -101,7 +128,11 @@ def test_long_run_coverage_under_a_shift(symmetric):
 
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(
-    cut=st.integers(0, 29), seed=st.integers(0, 99), symmetric=st.booleans(), gaps=st.booleans(), given=st.booleans()
+    cut=st.integers(0, 29),
+    seed=st.integers(0, 99),
+    symmetric=st.booleans(),
+    gaps=st.booleans(),
+    given=st.booleans(),
 )
 def test_no_forecast_knows_a_later_outcome(cut, seed, symmetric, gaps, given):
     """Outcomes that are not known by date `cut` are changed; forecasts made at or before it stay."""
@@ -111,7 +142,9 @@ def test_no_forecast_knows_a_later_outcome(cut, seed, symmetric, gaps, given):
     date = np.datetime64("2020-01-01") + date.astype("timedelta64[D]")
     due = date[:, None] + np.arange(1, 4).astype("timedelta64[D]")
     if given:  # some symbols' steps take longer than a date
-        due = date[:, None] + (np.arange(1, 4) * (1 + np.arange(len(date))[:, None] % 3)).astype("timedelta64[D]")
+        due = date[:, None] + (np.arange(1, 4) * (1 + np.arange(len(date))[:, None] % 3)).astype(
+            "timedelta64[D]"
+        )
     late = due > np.datetime64("2020-01-01") + np.timedelta64(cut, "D")
     changed = np.where(late, 50.0, actual)
     start = Conformal.start(3, 0.1, symmetric)
@@ -145,7 +178,9 @@ def test_the_order_of_rows_does_not_matter():
 def test_symbols_of_a_date_are_one_update():
     """A date of forty equal symbols moves the state as far as one symbol does."""
     _, one = Conformal.start(1).run(gaussian([[1]]), QUANTILES, np.array([[9.0]]), np.zeros(1))
-    _, forty = Conformal.start(1).run(gaussian(np.ones((40, 1))), QUANTILES, np.full((40, 1), 9.0), np.zeros(40))
+    _, forty = Conformal.start(1).run(
+        gaussian(np.ones((40, 1))), QUANTILES, np.full((40, 1), 9.0), np.zeros(40)
+    )
     np.testing.assert_allclose(forty.score, one.score, atol=1e-12)
 
 
@@ -162,9 +197,12 @@ def test_going_on_equals_going_through_at_once():
 
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(
-    seed=st.integers(0, 500), rate=st.floats(0, 3), symmetric=st.booleans(), ties=st.booleans(),
+    seed=st.integers(0, 500),
+    rate=st.floats(0, 3),
+    symmetric=st.booleans(),
+    ties=st.booleans(),
     wanted=st.lists(st.floats(1e-4, 1 - 1e-4), min_size=1, max_size=8, unique=True),
-)  # fmt: skip
+)
 def test_quantiles_never_cross(seed, rate, symmetric, ties, wanted):
     rng = np.random.default_rng(seed)
     quantiles = np.sort(rng.normal(size=(24, 2, len(QUANTILES))), -1)
@@ -173,7 +211,11 @@ def test_quantiles_never_cross(seed, rate, symmetric, ties, wanted):
     actual = rng.normal(size=(24, 2)).round(0) * 3
     start = Conformal.start(2, rate, symmetric)
     out, state = start.run(quantiles, QUANTILES, actual, np.arange(24) // 2, sorted(wanted))
-    assert out.shape == (24, 2, len(wanted)) and np.isfinite(out).all() and np.isfinite(state.score).all()
+    assert (
+        out.shape == (24, 2, len(wanted))
+        and np.isfinite(out).all()
+        and np.isfinite(state.score).all()
+    )
     assert (np.diff(out, axis=-1) >= -1e-9).all() and (np.diff(state.score) >= 0).all()
 
 
@@ -252,7 +294,9 @@ def test_a_rate_that_means_nothing_is_refused(rate):
 
 def moved(quantiles, actual, date, start=None):
     due = date[:, None] + 1 + np.arange(actual.shape[1])
-    return (start or Calibration(Conformal.start(actual.shape[1]))).moved(quantiles, QUANTILES, actual, date, due)
+    return (start or Calibration(Conformal.start(actual.shape[1]))).moved(
+        quantiles, QUANTILES, actual, date, due
+    )
 
 
 def test_json_round_trip():
@@ -284,7 +328,11 @@ def test_json_round_trip():
 )
 def test_json_that_makes_no_sense_is_refused(change):
     good = moved(*series(5)).to_dict()
-    for bad in ({**good, "state": {**good["state"], **change}}, {**good, "coverage": {}}, {**good, "dates": None}):
+    for bad in (
+        {**good, "state": {**good["state"], **change}},
+        {**good, "coverage": {}},
+        {**good, "dates": None},
+    ):
         with pytest.raises(CheckpointError, match="calibration") as caught:
             Calibration.from_dict(bad)
         assert one_sentence(str(caught.value))

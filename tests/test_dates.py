@@ -24,8 +24,27 @@ def read(cells, **options):
 @pytest.mark.parametrize(
     "form",
     [
-        *("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%Y%m%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%y", "%y-%m-%d"),
-        *("%d-%b-%y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d %Y", "%a, %d %b %Y", "%Y-%b-%d", "%Y年%m月%d日"),
+        *(
+            "%Y-%m-%d",
+            "%Y/%m/%d",
+            "%Y.%m.%d",
+            "%Y%m%d",
+            "%d.%m.%Y",
+            "%d/%m/%Y",
+            "%m/%d/%Y",
+            "%d-%m-%y",
+            "%y-%m-%d",
+        ),
+        *(
+            "%d-%b-%y",
+            "%d %b %Y",
+            "%d %B %Y",
+            "%b %d, %Y",
+            "%B %d %Y",
+            "%a, %d %b %Y",
+            "%Y-%b-%d",
+            "%Y年%m月%d日",
+        ),
         *("%Y년 %m월 %d일", "%Y-%m-%d 00:00:00", "%Y-%m-%dT00:00:00.000", "%d-%m-%Y 12:00 AM"),
     ],
 )
@@ -37,9 +56,19 @@ def test_days_in_many_notations(form):
 
 @pytest.mark.parametrize(
     "form",
-    ["%Y%m%d%H%M", "%Y%m%d%H%M%S", "%Y%m%d%H%M%S000", "%Y%m%d %H%M%S", "%Y%m%d %H:%M", "%d.%m.%Y %H:%M:%S.000",
-     "%m/%d/%Y %I:%M %p", "%d-%b-%Y %H:%M", "%Y%m%d%H", "%Y-%m-%d, %H:%M:%S"],
-)  # fmt: skip
+    [
+        "%Y%m%d%H%M",
+        "%Y%m%d%H%M%S",
+        "%Y%m%d%H%M%S000",
+        "%Y%m%d %H%M%S",
+        "%Y%m%d %H:%M",
+        "%d.%m.%Y %H:%M:%S.000",
+        "%m/%d/%Y %I:%M %p",
+        "%d-%b-%Y %H:%M",
+        "%Y%m%d%H",
+        "%Y-%m-%d, %H:%M:%S",
+    ],
+)
 def test_times_in_many_notations(form):
     hours = pd.date_range("2020-03-02 10:00", periods=60, freq="h")
     assert (read(hours.strftime(form)).local == hours.to_numpy()).all()
@@ -76,7 +105,10 @@ def test_the_whole_column_decides_which_number_is_the_month():
 
 def test_where_both_readings_are_regular_the_result_says_so():
     days = pd.date_range("2020-01-01", periods=12)
-    for dates in (days.strftime("%m/%d/%Y"), pd.date_range("2020-01-01", periods=12, freq="MS").strftime("%d/%m/%Y")):
+    for dates in (
+        days.strftime("%m/%d/%Y"),
+        pd.date_range("2020-01-01", periods=12, freq="MS").strftime("%d/%m/%Y"),
+    ):
         column = read(dates)
         assert (column.local == days.to_numpy()).all() and "dayfirst=True" in column.doubt
         assert "day first" in column.doubt and column.notes[0][0] == "ambiguous dates"
@@ -98,7 +130,11 @@ def test_hours_of_few_days_tell_the_month():
     hours = pd.date_range("2020-03-02", periods=240, freq="h")  # days 2 to 11
     for form in ("%d/%m/%Y %H:%M", "%m/%d/%Y %H:%M"):
         assert (read(hours.strftime(form)).local == hours.to_numpy()).all()
-    days = parse_dates(pd.Series(hours.strftime("%d/%m/%y")), np.zeros(240, int), pd.Series(hours.strftime("%H:%M")))
+    days = parse_dates(
+        pd.Series(hours.strftime("%d/%m/%y")),
+        np.zeros(240, int),
+        pd.Series(hours.strftime("%H:%M")),
+    )
     assert (days.local == hours.to_numpy()).all()
 
 
@@ -110,7 +146,9 @@ def test_zones_at_the_end_of_a_text():
         ("%Y-%m-%dT%H:%M+0100", ""),
     ):
         dates = read(hours.strftime(form))
-        assert (dates.local == hours.to_numpy()).all() and dates.utc is not None and dates.zone == zone
+        assert (
+            (dates.local == hours.to_numpy()).all() and dates.utc is not None and dates.zone == zone
+        )
 
 
 def test_a_reading_that_is_asked_for_and_impossible_is_refused():
@@ -118,7 +156,9 @@ def test_a_reading_that_is_asked_for_and_impossible_is_refused():
         read(["13/01/2020", "14/01/2020"], dayfirst=False)
 
 
-@pytest.mark.parametrize("cell", ["soon", "5", "2020-13-45", "0001-01-01", "9999-12-31", "2020-01-02 25:61"])
+@pytest.mark.parametrize(
+    "cell", ["soon", "5", "2020-13-45", "0001-01-01", "9999-12-31", "2020-01-02 25:61"]
+)
 def test_a_cell_that_is_no_date_is_told(cell):
     dates = read([*DAYS[:5].astype(str), cell])
     assert dates.bad.tolist() == [False] * 5 + [True]
@@ -149,12 +189,19 @@ def test_offsets_that_change_with_the_season_are_a_zone():
     days = pd.bdate_range("2024-02-01", periods=60)
     for zone in ("America/New_York", "Europe/Berlin", "Asia/Tokyo", "Asia/Kolkata"):
         index = (days + pd.Timedelta("10h")).tz_localize(zone)
-        frame, csv = load_bars(walk(index)), load_bars(io.StringIO(walk(index).rename_axis("Time").to_csv()))
+        frame, csv = (
+            load_bars(walk(index)),
+            load_bars(io.StringIO(walk(index).rename_axis("Time").to_csv())),
+        )
         pd.testing.assert_frame_equal(frame, csv)
-        assert frame["date"][0] == index[0].tz_localize(None) and frame.attrs["zones"] == {"series": zone}
+        assert frame["date"][0] == index[0].tz_localize(None) and frame.attrs["zones"] == {
+            "series": zone
+        }
         offset = index[0].strftime("UTC%z")
         fixed = f"{offset[:6]}:{offset[6:]}"
-        assert csv.attrs["zones"]["series"] == (zone if zone[0] in "AE" and zone[:4] != "Asia" else fixed)
+        assert csv.attrs["zones"]["series"] == (
+            zone if zone[0] in "AE" and zone[:4] != "Asia" else fixed
+        )
 
 
 def test_local_time_of_a_fixed_offset_is_kept():
@@ -181,7 +228,9 @@ def test_a_zone_stays_known_when_bars_are_read_again():
 
 def test_times_of_a_clock_that_are_none_are_refused():
     bars = bars_of()
-    text = "Date,Time,Open,High,Low,Close\n" + lines(bars, lambda r: f"{r.date:%Y-%m-%d},noon,{prices(r)}")
+    text = "Date,Time,Open,High,Low,Close\n" + lines(
+        bars, lambda r: f"{r.date:%Y-%m-%d},noon,{prices(r)}"
+    )
     out = load_bars(io.StringIO(text))  # all at midnight, and the column is none of times
     same(out, bars, symbol=False, volume=False)
     refuses(text.replace("2015-03-02", "2015-13-02"), "column date", "2015-13-02")
@@ -191,8 +240,12 @@ def test_a_frame_its_csv_and_its_utc_twin_give_one_forecast():
     """Of New York's hours over a clock change, which only the calendar knows to come."""
     predictor = tn.Predictor.load()
     days = pd.bdate_range("2023-11-13", "2024-03-08")
-    days = days.difference(pd.to_datetime(["2023-11-23", "2023-12-25", "2024-01-01", "2024-01-15", "2024-02-19"]))
-    hours = [day + pd.Timedelta("9h30min") + i * pd.Timedelta("1h") for day in days for i in range(7)]
+    days = days.difference(
+        pd.to_datetime(["2023-11-23", "2023-12-25", "2024-01-01", "2024-01-15", "2024-02-19"])
+    )
+    hours = [
+        day + pd.Timedelta("9h30min") + i * pd.Timedelta("1h") for day in days for i in range(7)
+    ]
     frame = walk(pd.DatetimeIndex(hours).tz_localize("America/New_York").rename("Datetime"))
     forecast = predictor.predict(frame)
     ahead = pd.date_range("2024-03-11 09:30", periods=5, freq="h")
@@ -207,7 +260,9 @@ def test_a_frame_its_csv_and_its_utc_twin_give_one_forecast():
 def test_a_fall_in_new_york_is_no_news_in_tokyo_before_it_happens():
     predictor = tn.Predictor.load()
     bars = made_bars(("AAPL", "7203.T"), 300)
-    bars = pd.concat([bars, *(bars[bars["symbol"] == "AAPL"].assign(symbol=name) for name in ("KO", "IBM"))])
+    bars = pd.concat(
+        [bars, *(bars[bars["symbol"] == "AAPL"].assign(symbol=name) for name in ("KO", "IBM"))]
+    )
     fallen = bars.copy()
     last = (fallen["date"] == fallen["date"].max()) & (fallen["symbol"] != "7203.T")
     fallen.loc[last, ["low", "close"]] *= 0.92

@@ -12,13 +12,18 @@ from tftnhits.config import ENSEMBLE_WEIGHTS
 from tftnhits.errors import ConfigError
 from tftnhits.forecast.ensemble import check_weights, combine, coverage
 
-QUANTILES = {"tft": np.sort(np.random.default_rng(0).normal(size=(4, 3, 5)), -1), "nhits": np.ones((4, 3, 5))}
+QUANTILES = {
+    "tft": np.sort(np.random.default_rng(0).normal(size=(4, 3, 5)), -1),
+    "nhits": np.ones((4, 3, 5)),
+}
 
 
 def test_default_weights_are_65_to_35():
     assert ENSEMBLE_WEIGHTS == {"tft": 0.65, "nhits": 0.35}
     found = combine(QUANTILES, check_weights(ENSEMBLE_WEIGHTS))
-    np.testing.assert_allclose(found, 0.65 * QUANTILES["tft"] + 0.35 * QUANTILES["nhits"], rtol=1e-12)
+    np.testing.assert_allclose(
+        found, 0.65 * QUANTILES["tft"] + 0.35 * QUANTILES["nhits"], rtol=1e-12
+    )
 
 
 def test_weights_are_scaled_to_sum_one():
@@ -70,7 +75,7 @@ def test_seeds_are_averaged_and_must_be_alike():
     from helpers import NHITS_TINY, TFT_TINY, made_panel, stir
 
     from tftnhits.forecast.ensemble import Network
-    from tftnhits.training.checkpoint import build
+    from tftnhits.models.store import build
     from tftnhits.training.loop import forecast_rows
 
     panel = made_panel(60)
@@ -86,7 +91,12 @@ def test_seeds_are_averaged_and_must_be_alike():
     assert Network(models).models == tuple(models) and Network(models).model is models[0]
     wider = build(replace(NHITS_TINY, hidden=8), panel.inputs)
     other_inputs = build(NHITS_TINY, {**panel.inputs, "known": panel.inputs["known"][:2]})
-    for wrong in ([], [models[0], wider], [models[0], build(TFT_TINY, panel.inputs)], [models[0], other_inputs]):
+    for wrong in (
+        [],
+        [models[0], wider],
+        [models[0], build(TFT_TINY, panel.inputs)],
+        [models[0], other_inputs],
+    ):
         with pytest.raises(ConfigError) as caught:
             Network(wrong)
         assert one_sentence(str(caught.value))

@@ -9,7 +9,13 @@ import pytest
 
 import tftnhits as tn
 from tftnhits.data import features as F
-from tftnhits.viz.explain import BASELINE, FAMILIES, explain_forecast, explain_rows, permutation_importance
+from tftnhits.forecast.explain import (
+    BASELINE,
+    FAMILIES,
+    explain_forecast,
+    explain_rows,
+    permutation_importance,
+)
 
 torch = pytest.importorskip("torch")
 
@@ -17,7 +23,10 @@ torch = pytest.importorskip("torch")
 @pytest.fixture(scope="module")
 def bars() -> pd.DataFrame:
     every = tn.load_bars("stocks")
-    recent = every[every["symbol"].isin(["AAPL", "GOOG", "META"]) & every["date"].between("2013-06-01", "2017-12-31")]
+    recent = every[
+        every["symbol"].isin(["AAPL", "GOOG", "META"])
+        & every["date"].between("2013-06-01", "2017-12-31")
+    ]
     return recent.reset_index(drop=True)
 
 
@@ -44,15 +53,19 @@ def single(model, panel, row):
 
     starts, place = blocks(panel, np.array([row]), model.config.context, ORIGINS)
     with torch.inference_mode():
-        return model(gather(panel.with_tensors(), starts, model.config.context, ORIGINS)), int(place[0])
+        return model(gather(panel.with_tensors(), starts, model.config.context, ORIGINS)), int(
+            place[0]
+        )
 
 
 def test_weights_sum_to_one_for_each_symbol_and_step(forecast):
     found = forecast.explain()
     for table, by in (
-        (found.attention, ["symbol", "step"]), (found.past, ["symbol", "date"]), (found.future, ["symbol", "step"]),
+        (found.attention, ["symbol", "step"]),
+        (found.past, ["symbol", "date"]),
+        (found.future, ["symbol", "step"]),
         (found.static, ["symbol"]),
-    ):  # fmt: skip
+    ):
         total = table.groupby(by)["weight"].sum()
         assert len(total) and np.allclose(total, 1, atol=1e-5)
         assert set(table["symbol"]) == {"AAPL", "GOOG", "META"}
@@ -74,7 +87,9 @@ def test_tables_repeat_the_networks_output_for_that_origin(forecast, predictor, 
     assert np.allclose(past["weight"], out.past_weights[0, n : n + 20].flatten().numpy(), atol=1e-5)
     assert past["date"].iloc[-1] == panel.date[row] and past["lag"].iloc[0] == 19
     future = found.future[found.future["symbol"] == "GOOG"]
-    assert np.allclose(future["weight"], out.future_weights[0, n : n + 5].flatten().numpy(), atol=1e-5)
+    assert np.allclose(
+        future["weight"], out.future_weights[0, n : n + 5].flatten().numpy(), atol=1e-5
+    )
 
 
 def test_the_parts_of_nhits_add_up_to_its_median_and_width(forecast, predictor, panel):
@@ -83,10 +98,14 @@ def test_the_parts_of_nhits_add_up_to_its_median_and_width(forecast, predictor, 
     quantiles = member.quantiles(panel, panel.last_origins())
     middle, low, high = (member.levels.index(q) for q in (0.5, 0.035, 0.965))
     assert np.allclose(total["median"], quantiles[..., middle].ravel(), atol=1e-6)
-    assert np.allclose(total["width"], (quantiles[..., high] - quantiles[..., low]).ravel(), atol=1e-6)
+    assert np.allclose(
+        total["width"], (quantiles[..., high] - quantiles[..., low]).ravel(), atol=1e-6
+    )
 
 
-@pytest.mark.parametrize("name, table, column", [("tft", "attention", "weight"), ("nhits", "parts", "width")])
+@pytest.mark.parametrize(
+    "name, table, column", [("tft", "attention", "weight"), ("nhits", "parts", "width")]
+)
 def test_seeds_are_averaged(predictor, panel, bars, name, table, column):
     from copy import deepcopy
 
@@ -96,12 +115,17 @@ def test_seeds_are_averaged(predictor, panel, bars, name, table, column):
     stir(models[1], 1)
     both = tn.Predictor({name: models}, tn.make_panel(bars))
     found = getattr(both.predict(bars).explain(), table)
-    each = [getattr(tn.Predictor({name: m}, tn.make_panel(bars)).predict(bars).explain(), table) for m in models]
+    each = [
+        getattr(tn.Predictor({name: m}, tn.make_panel(bars)).predict(bars).explain(), table)
+        for m in models
+    ]
     assert abs(each[0][column] - each[1][column]).max() > 1e-3
     assert np.allclose(found[column], (each[0][column] + each[1][column]) / 2, atol=1e-6)
     rows = panel.origins("valid", 20)[::40]
     sd = "sd" if name == "tft" else "width_sd"
-    assert np.allclose(found[sd], np.std([t[column] for t in each], 0, ddof=1), atol=1e-6), "over the seeds"
+    assert np.allclose(found[sd], np.std([t[column] for t in each], 0, ddof=1), atol=1e-6), (
+        "over the seeds"
+    )
     over = [explain_rows(m, panel, rows) for m in (both.members[name], *models)]
     many, *means = (getattr(o, table)[column] for o in over)
     assert np.allclose(many, np.mean(means, 0), atol=1e-6)
@@ -127,10 +151,15 @@ def test_a_mean_over_origins_is_over_all_of_them(name, predictor, panel, monkeyp
     assert whole.origins == len(rows) == split.origins
     table, column = ("attention", "weight") if name == "tft" else ("parts", "width")
     assert np.allclose(getattr(whole, table)[column], getattr(split, table)[column], atol=1e-6)
-    each = [getattr(explain_rows(member, panel, rows[i : i + 1]), table)[column] for i in range(len(rows))]
+    each = [
+        getattr(explain_rows(member, panel, rows[i : i + 1]), table)[column]
+        for i in range(len(rows))
+    ]
     assert np.allclose(getattr(whole, table)[column], np.mean(each, 0), atol=1e-5)
     sd = "sd" if name == "tft" else "width_sd"
-    assert np.allclose(getattr(whole, table)[sd], np.std(each, 0), rtol=1e-3, atol=1e-7), "over the origins"
+    assert np.allclose(getattr(whole, table)[sd], np.std(each, 0), rtol=1e-3, atol=1e-7), (
+        "over the origins"
+    )
     assert getattr(explain_rows(member, panel, rows[:1]), table)[sd].isna().all()
     last = explain_rows(member, panel, rows[-1:])
     assert not np.allclose(getattr(whole, table)[column], getattr(last, table)[column], atol=1e-5)
@@ -146,7 +175,9 @@ def test_selection_over_time_is_the_mean_of_the_symbols_at_a_date(predictor, pan
     by_hand = np.mean([out.past_weights[0, n + 19].numpy() for out, n in outs], 0)
     assert np.allclose(found[found["date"] == date]["weight"], by_hand, atol=1e-5)
     spread = np.std([out.past_weights[0, n + 19].numpy() for out, n in outs], 0)
-    assert np.allclose(found[found["date"] == date]["sd"], spread, atol=1e-5), "over the symbols of the date"
+    assert np.allclose(found[found["date"] == date]["sd"], spread, atol=1e-5), (
+        "over the symbols of the date"
+    )
     assert found["date"].nunique() == len(np.unique(panel.date[rows]))
 
 
@@ -160,17 +191,26 @@ def test_future_and_static_weights_stand_at_their_dates(predictor, panel):
     by_hand = np.mean([out.future_weights[0, n].numpy() for out, n in outs], 0)
     assert np.allclose(future["weight"], by_hand, atol=1e-5)
     static = found.static[found.static["date"] == panel.date[row]]
-    assert np.allclose(static["weight"], np.mean([out.static_weights[0].numpy() for out, _ in outs], 0), atol=1e-5)
+    assert np.allclose(
+        static["weight"], np.mean([out.static_weights[0].numpy() for out, _ in outs], 0), atol=1e-5
+    )
     chosen = found.selection.set_index(["kind", "input"])["weight"]
     assert np.allclose(chosen.groupby("kind").sum(), 1, atol=1e-5)
     counts = pd.Series(panel.date[rows]).value_counts()
     past = found.past.pivot(index="date", columns="input", values="weight")
     mean = past.mul(counts, axis=0).sum() / counts.sum()
-    assert np.allclose(chosen["past"][mean.index], mean, atol=1e-6), "the mean over origins, not over dates"
+    assert np.allclose(chosen["past"][mean.index], mean, atol=1e-6), (
+        "the mean over origins, not over dates"
+    )
 
 
 def test_bars_without_dates_count(predictor, bars):
-    rows = bars[bars["symbol"] == "META"].tail(90)[["open", "high", "low", "close", "volume"]].to_numpy().tolist()
+    rows = (
+        bars[bars["symbol"] == "META"]
+        .tail(90)[["open", "high", "low", "close", "volume"]]
+        .to_numpy()
+        .tolist()
+    )
     fc = predictor.predict(rows)
     panel, last = fc.source[1], fc.source[2][-1]
     found = explain_rows(predictor.members["tft"], panel, np.arange(last - 9, last + 1))
@@ -185,7 +225,9 @@ def test_memory_does_not_grow_with_the_origins(predictor, panel, monkeypatch):
     from tftnhits.training import loop
 
     monkeypatch.setattr(loop, "CHUNKS", 1)
-    rows = panel.origins("train", 20)  # of three symbols on the same dates: a table by date has its rows for one
+    rows = panel.origins(
+        "train", 20
+    )  # of three symbols on the same dates: a table by date has its rows for one
     one, peaks = rows[panel.symbol_of(rows) == 0], []
     for some in (one, rows):
         tracemalloc.start()
@@ -231,7 +273,9 @@ def test_importance_follows_the_seed_and_leaves_the_panel_alone(panel):
     known, member = oracle(panel)
     before, rows = known.observed.copy(), known.origins("valid", 2)
     groups = {"used": known.inputs["observed"][:1]}
-    one, same, other = (permutation_importance(member, known, rows, s, groups=groups) for s in (1, 1, 2))
+    one, same, other = (
+        permutation_importance(member, known, rows, s, groups=groups) for s in (1, 1, 2)
+    )
     pd.testing.assert_frame_equal(one, same)
     assert one["rise"].iloc[0] != other["rise"].iloc[0]
     assert np.array_equal(known.observed, before, equal_nan=True)
@@ -242,7 +286,9 @@ def test_families_cover_every_input_once():
     assert sorted(every) == sorted({*F.OBSERVED, *F.KNOWN})
 
 
-@pytest.mark.parametrize("weights, there", [({"tft": 1, "nhits": 0}, "tft"), ({"tft": 0, "nhits": 1}, "nhits")])
+@pytest.mark.parametrize(
+    "weights, there", [({"tft": 1, "nhits": 0}, "tft"), ({"tft": 0, "nhits": 1}, "nhits")]
+)
 def test_only_the_networks_that_took_part_are_explained(predictor, bars, weights, there):
     found = predictor.predict(bars, weights=weights).explain()
     assert (len(found.attention) > 0, len(found.parts) > 0) == (there == "tft", there == "nhits")
@@ -299,7 +345,11 @@ def test_the_summary_repeats_the_tables(forecast):
     assert own["bars"][0]["date"] == str(first["date"].iloc[0].date())
     last = found.parts[(found.parts["symbol"] == "META") & (found.parts["step"] == 5)]
     assert sum(s["width"] for s in own["stacks"].values()) == pytest.approx(last["width"].sum())
-    assert [s for s in own["stacks"]] == last["stack"].tolist() and last["scale"].tolist() == [0, 4, 1]
+    assert [s for s in own["stacks"]] == last["stack"].tolist() and last["scale"].tolist() == [
+        0,
+        4,
+        1,
+    ]
     json.dumps(every)
 
 
@@ -319,11 +369,13 @@ def test_what_cannot_be_explained_is_refused(predictor, bars, panel):
     with pytest.raises(tn.ConfigError, match="no origins"):
         explain_rows(predictor.members["tft"], panel, np.array([], int))
     with pytest.raises(tn.ConfigError, match="'moon'"):
-        permutation_importance(OneInput(0), panel, panel.origins("valid", 2), groups={"sky": ("moon",)})
+        permutation_importance(
+            OneInput(0), panel, panel.origins("valid", 2), groups={"sky": ("moon",)}
+        )
 
 
 def test_the_baseline_alone_is_what_an_untrained_nhits_forecasts(panel):
-    from tftnhits.training.checkpoint import build
+    from tftnhits.models.store import build
 
     model = build(tn.preset("tiny")[1], panel.inputs).eval()
     model.base.copy_(torch.linspace(-1, 1, 11).expand(5, -1))

@@ -67,7 +67,9 @@ def test_the_past_is_unchanged_to_the_bit_whatever_comes_after(bars, panel, t, s
 def test_the_past_is_the_same_if_the_future_is_not_there(bars, panel, t):
     short = make_panel(bars[bars.groupby("symbol").cumcount() <= t], panel.config, panel.fitted)
     for name in ("observed", "scale"):
-        assert same_bits(getattr(panel, name)[past(panel, t)], getattr(short, name)[past(short, t)]), name
+        assert same_bits(
+            getattr(panel, name)[past(panel, t)], getattr(short, name)[past(short, t)]
+        ), name
     np.testing.assert_array_equal(panel.known[past(panel, t)], short.known[past(short, t)])
 
 
@@ -84,7 +86,9 @@ def test_the_past_of_real_bars_is_the_same_if_the_future_is_not_there():
 @given(price=st.sampled_from([1e-6, 0.01, 7.3, 1e6]), volume=st.sampled_from([1e-3, 12.0, 1e6]))
 def test_scale_free(bars, panel, price, volume):
     factor = bars["symbol"].map({"A": 1.0, "B": price, "C": 1 / price, "D": price}).to_numpy()
-    scaled = bars.assign(**{name: bars[name] * factor for name in PRICES}, volume=bars["volume"] * volume)
+    scaled = bars.assign(
+        **{name: bars[name] * factor for name in PRICES}, volume=bars["volume"] * volume
+    )
     other = make_panel(scaled, panel.config, panel.fitted)
     np.testing.assert_allclose(other.observed, panel.observed, atol=1e-5)
     np.testing.assert_allclose(other.scale, panel.scale, rtol=1e-5)
@@ -107,9 +111,16 @@ def test_what_is_fitted_depends_on_the_training_split_alone():
 
 def test_all_features_are_there_bounded_and_finite(panel):
     assert panel.observed.shape[1] == len(F.OBSERVED) == len(set(F.OBSERVED))
-    assert panel.known.shape[1] == len(panel.inputs["known"]) and panel.static.shape == (4, len(F.STATIC))
+    assert panel.known.shape[1] == len(panel.inputs["known"]) and panel.static.shape == (
+        4,
+        len(F.STATIC),
+    )
     for values in (panel.observed, panel.known, panel.static):
-        assert values.dtype == np.float32 and np.isfinite(values).all() and np.abs(values).max() <= F.CLIP
+        assert (
+            values.dtype == np.float32
+            and np.isfinite(values).all()
+            and np.abs(values).max() <= F.CLIP
+        )
     assert (feature(panel, "has_volume")[past(panel, 200)] == 1).mean() > 0.98
     assert set(np.unique(feature(panel, "has_year"))) == {0.0, 1.0}
 
@@ -129,7 +140,9 @@ def test_return_is_the_log_return_over_the_scale_known_before(bars, panel):
     close = bars.loc[bars["symbol"] == "B", "close"].to_numpy()
     start = panel.start[1]
     expected = np.log(close[1:] / close[:-1]) / panel.scale[start : start + BARS - 1]
-    np.testing.assert_allclose(feature(panel, "return")[start + 1 : start + BARS], expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        feature(panel, "return")[start + 1 : start + BARS], expected, rtol=1e-4, atol=1e-5
+    )
 
 
 def test_target_is_the_cumulative_log_return_over_scale_and_root_of_step(bars, panel):
@@ -169,9 +182,14 @@ def test_ewma_against_a_loop(x, alpha):
 
 
 def test_variance_of_a_bar_by_hand():
-    price = {k: np.log(np.array([v])) for k, v in zip(PRICES, ([10.0, 11], [12.0, 12], [9.0, 10], [10.5, 11]))}
+    price = {
+        k: np.log(np.array([v]))
+        for k, v in zip(PRICES, ([10.0, 11], [12.0, 12], [9.0, 10], [10.5, 11]))
+    }
     parts = F.bar_parts(price)
-    second = 0.5 * np.log(1.2) ** 2 + np.log(11 / 10.5) ** 2  # Garman-Klass of an unmoved close, and the gap
+    second = (
+        0.5 * np.log(1.2) ** 2 + np.log(11 / 10.5) ** 2
+    )  # Garman-Klass of an unmoved close, and the gap
     np.testing.assert_allclose(parts["variance"][0, 1], second)
     np.testing.assert_allclose(parts["return"][0], [np.nan, np.log(11 / 10.5)])
     np.testing.assert_allclose(parts["overnight"][0, 1], np.log(11 / 10.5))
@@ -186,7 +204,9 @@ def test_har_fit_recovers_known_coefficients():
     x = np.concatenate([np.ones((2, 400, 1)), rng.normal(size=(2, 400, 5))], axis=-1)
     ahead = np.full((2, 400), np.nan)
     for t in range(395):
-        ahead[:, t] = 0.5 * np.log(variance[:, t + 1 : t + 6].mean(1))  # log volatility of the next five bars
+        ahead[:, t] = 0.5 * np.log(
+            variance[:, t + 1 : t + 6].mean(1)
+        )  # log volatility of the next five bars
     x[..., 5] = (ahead - x[..., :5] @ truth[:5]) / truth[5]
     x[~train] = 1e6  # no such row may be used
     np.testing.assert_allclose(F.fit_har(x, variance, train), truth, rtol=1e-8)
@@ -234,19 +254,31 @@ def test_sessions_of_other_markets_count_too():
     seen = [2, 4, 8], [2, 4, -10]  # clipped
     np.testing.assert_allclose(found["market_return"][::2, 1], [np.mean(x) for x in seen])
     np.testing.assert_allclose(found["market_volatility"][::2, 1], [np.mean([0.2, 0.4, 0.8]), 0.2])
-    np.testing.assert_allclose(found["market_dispersion"][::2, 1], [np.log(np.std(x) + 0.05) for x in seen])
+    np.testing.assert_allclose(
+        found["market_dispersion"][::2, 1], [np.log(np.std(x) + 0.05) for x in seen]
+    )
     assert np.isnan(found["market_return"][:, 0]).all()
 
 
 def test_known_features_by_hand():
-    date = pd.DatetimeIndex(["2024-02-29 09:00", "2024-03-01 09:00", "2024-03-04 15:00"]).to_numpy("datetime64[ns]")
+    date = pd.DatetimeIndex(["2024-02-29 09:00", "2024-03-01 09:00", "2024-03-04 15:00"]).to_numpy(
+        "datetime64[ns]"
+    )
     found = {name: column for name, column in zip(F.KNOWN, F.known_features(date, 1440.0).T)}
-    np.testing.assert_allclose(found["weekday_sin"], np.sin(2 * np.pi * np.array([3, 4, 0]) / 7), atol=1e-12)
-    np.testing.assert_allclose(found["weekday_cos"], np.cos(2 * np.pi * np.array([3, 4, 0]) / 7), atol=1e-12)
+    np.testing.assert_allclose(
+        found["weekday_sin"], np.sin(2 * np.pi * np.array([3, 4, 0]) / 7), atol=1e-12
+    )
+    np.testing.assert_allclose(
+        found["weekday_cos"], np.cos(2 * np.pi * np.array([3, 4, 0]) / 7), atol=1e-12
+    )
     np.testing.assert_allclose(found["month_day"], np.array([28, 0, 3]) / 31 - 0.5)
     np.testing.assert_allclose(found["gap"], np.log([1, 1, 3.25]))
-    np.testing.assert_allclose(found["hour_cos"], np.cos(2 * np.pi * np.array([9, 9, 15]) / 24), atol=1e-12)
-    np.testing.assert_allclose(found["year_sin"], np.sin(2 * np.pi * np.array([59, 60, 63]) / 365.25))
+    np.testing.assert_allclose(
+        found["hour_cos"], np.cos(2 * np.pi * np.array([9, 9, 15]) / 24), atol=1e-12
+    )
+    np.testing.assert_allclose(
+        found["year_sin"], np.sin(2 * np.pi * np.array([59, 60, 63]) / 365.25)
+    )
     assert (found["has_calendar"] == 1).all()
     assert not found["session"].any()  # no calendar
     short = F.known_features(date, 1440.0, np.array([0, -0.6, 0]))[:, F.KNOWN.index("session")]
@@ -259,7 +291,10 @@ def flags(panel):
     """Whether volume, market and calendar are known anywhere, from the inputs and from the static inputs."""
     static = dict(zip(F.STATIC, panel.static.T))
     return (
-        *(bool(feature(panel, f"has_{name}")[: panel.length[0]].max()) for name in ("volume", "market")),
+        *(
+            bool(feature(panel, f"has_{name}")[: panel.length[0]].max())
+            for name in ("volume", "market")
+        ),
         bool(panel.known[:, panel.inputs["known"].index("has_calendar")].max()),
         bool(static["has_volume"].max()),
         bool(static["has_calendar"].max()),
@@ -283,7 +318,12 @@ def flags(panel):
 def test_what_is_unknown_is_masked_and_all_is_finite(bars, expected):
     panel = make_panel(bars)
     assert flags(panel) == expected
-    for values in (panel.observed, panel.known, panel.static, panel.scale[np.isfinite(panel.close)]):
+    for values in (
+        panel.observed,
+        panel.known,
+        panel.static,
+        panel.scale[np.isfinite(panel.close)],
+    ):
         assert np.isfinite(values).all()
     for name, members in (("has_volume", F.VOLUME), ("has_market", F.MARKET)):
         off = feature(panel, name) == 0

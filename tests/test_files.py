@@ -71,7 +71,9 @@ def test_a_missing_json_is_a_checkpoint_error(tmp_path):
         read_json(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["../x", "a/b", "/etc/passwd", "", ".", "..", "a\0b", None, 3, ["x"]])
+@pytest.mark.parametrize(
+    "name", ["../x", "a/b", "/etc/passwd", "", ".", "..", "a\0b", None, 3, ["x"]]
+)
 def test_names_that_would_leave_the_folder_are_refused(tmp_path, name):
     with pytest.raises(CheckpointError, match="plain file name"):
         data_file(tmp_path, name)
@@ -88,5 +90,8 @@ def test_sha256_of_known_texts():
 
 def test_versions_name_what_is_missing():
     found = versions("numpy", "no-such-package")
-    assert list(found) == ["python", "numpy", "no-such-package"] and found["no-such-package"] == "not installed"
+    assert (
+        list(found) == ["python", "numpy", "no-such-package"]
+        and found["no-such-package"] == "not installed"
+    )
     assert found["numpy"] == importlib.metadata.version("numpy")

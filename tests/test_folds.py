@@ -29,16 +29,20 @@ def plans(draw):
     """Business days with holes, and settings that are sometimes too much for them."""
     size = draw(st.integers(500, 2_500))
     days = pd.bdate_range(
-        draw(st.dates(pd.Timestamp("2001-01-01").date(), pd.Timestamp("2012-12-31").date())), periods=size
+        draw(st.dates(pd.Timestamp("2001-01-01").date(), pd.Timestamp("2012-12-31").date())),
+        periods=size,
     )
     rng = np.random.default_rng(draw(st.integers(0, 99)))
     days = days[rng.random(size) > draw(st.sampled_from([0, 0.05, 0.3]))]
     start = draw(st.none() | st.integers(0, size))
     config = BacktestConfig(
         start=None if start is None else str((days[0] + pd.Timedelta(days=start)).date()),
-        months=draw(st.integers(1, 18)), valid_months=draw(st.integers(1, 14)), embargo=draw(st.integers(0, 15)),
-        train_years=draw(st.none() | st.integers(1, 3)), horizon=draw(st.integers(1, 10)),
-    )  # fmt: skip
+        months=draw(st.integers(1, 18)),
+        valid_months=draw(st.integers(1, 14)),
+        embargo=draw(st.integers(0, 15)),
+        train_years=draw(st.none() | st.integers(1, 3)),
+        horizon=draw(st.integers(1, 10)),
+    )
     return dates_only(days), config
 
 
@@ -68,8 +72,14 @@ def test_tests_tile_the_span_and_nothing_reaches_over_a_border(drawn):
         months = pd.DateOffset(months=config.valid_months)
         assert days[v - 1] < (pd.Timestamp(fold.test_begin) - months).to_datetime64() <= days[v]
         if config.train_years:
-            edge = pd.Timestamp(fold.train_end) + pd.Timedelta(days=1) - pd.DateOffset(years=config.train_years)
-            assert days[b] >= edge.to_datetime64() and (b == 0 or days[b - 1] < edge.to_datetime64())
+            edge = (
+                pd.Timestamp(fold.train_end)
+                + pd.Timedelta(days=1)
+                - pd.DateOffset(years=config.train_years)
+            )
+            assert days[b] >= edge.to_datetime64() and (
+                b == 0 or days[b - 1] < edge.to_datetime64()
+            )
         else:
             assert b == 0
     # each refit comes `months` after the one before
@@ -89,7 +99,9 @@ def test_a_too_short_history_says_what_would_fit(drawn):
         assume("earliest possible start is" in str(error))
         start = str(error).split("earliest possible start is ")[1].split(",")[0]
         count = int(str(error).split("makes ")[1].split()[0])
-    assume(config.valid_months * 15 > config.embargo + config.horizon + 10)  # else some fold lacks a validation
+    assume(
+        config.valid_months * 15 > config.embargo + config.horizon + 10
+    )  # else some fold lacks a validation
     changed = {**config.to_dict(), "start": start}
     assert len(plan(bars, BacktestConfig(**changed))) == count
     days = np.unique(bars["date"].to_numpy("datetime64[D]"))
@@ -101,9 +113,13 @@ def test_a_too_short_history_says_what_would_fit(drawn):
 @pytest.mark.parametrize("embargo", [0, 4])
 @pytest.mark.parametrize("train_years", [None, 1])
 def test_a_folds_panel_splits_at_its_dates(embargo, train_years):
-    config = BacktestConfig(months=3, valid_months=4, embargo=embargo, train_years=train_years, horizon=3)
+    config = BacktestConfig(
+        months=3, valid_months=4, embargo=embargo, train_years=train_years, horizon=3
+    )
     bars = made_bars(("A", "B"), 700)
-    bars = bars[(bars["symbol"] == "A") | (bars.index % 7 > 0)].reset_index(drop=True)  # B trades on fewer days
+    bars = bars[(bars["symbol"] == "A") | (bars.index % 7 > 0)].reset_index(
+        drop=True
+    )  # B trades on fewer days
     folds = plan(bars, config)
     assert len(folds) >= 3
     for fold in folds:
@@ -122,14 +138,18 @@ def test_a_folds_panel_splits_at_its_dates(embargo, train_years):
             # all that could be there is there
             symbol_a = bars[bars["symbol"] == "A"]["date"].to_numpy("datetime64[D]")
             last = fold.test_end if last is None else symbol_a[np.searchsorted(symbol_a, last) - 3]
-            assert set(symbol_a[(symbol_a >= first) & (symbol_a <= last)]) == set(day[panel.symbol_of(rows) == 0])
+            assert set(symbol_a[(symbol_a >= first) & (symbol_a <= last)]) == set(
+                day[panel.symbol_of(rows) == 0]
+            )
 
 
 def test_a_fold_sees_its_own_bars_and_the_outcomes_of_its_test():
     config = BacktestConfig(months=2, valid_months=3, train_years=1, horizon=4)
     bars = made_bars(("A", "B", "C", "D"), 700)
     bars = bars[(bars["symbol"] != "C") | (bars["date"] < "2016-11-15")]  # ends early
-    bars = bars[(bars["symbol"] != "D") | (bars["date"] > "2017-04-15")].reset_index(drop=True)  # begins late
+    bars = bars[(bars["symbol"] != "D") | (bars["date"] > "2017-04-15")].reset_index(
+        drop=True
+    )  # begins late
     folds = plan(bars, config)
     for fold in folds:
         own = fold_bars(bars, fold, 4)
@@ -137,10 +157,17 @@ def test_a_fold_sees_its_own_bars_and_the_outcomes_of_its_test():
         assert day.min() >= fold.begin
         for symbol, part in own.groupby("symbol"):
             later = part["date"].to_numpy("datetime64[D]") > fold.test_end
-            everything = bars[(bars["symbol"] == symbol) & (bars["date"] > pd.Timestamp(fold.test_end))]
+            everything = bars[
+                (bars["symbol"] == symbol) & (bars["date"] > pd.Timestamp(fold.test_end))
+            ]
             assert later.sum() == min(4, len(everything)) and not later.all()
-            np.testing.assert_array_equal(part["date"][later], everything["date"].iloc[: later.sum()])
-        before = bars[(bars["date"] <= pd.Timestamp(fold.test_end)) & (bars["date"] >= pd.Timestamp(fold.begin))]
+            np.testing.assert_array_equal(
+                part["date"][later], everything["date"].iloc[: later.sum()]
+            )
+        before = bars[
+            (bars["date"] <= pd.Timestamp(fold.test_end))
+            & (bars["date"] >= pd.Timestamp(fold.begin))
+        ]
         assert len(before) == (day <= fold.test_end).sum()
 
 
@@ -152,7 +179,9 @@ def test_intraday_bars_fold_by_whole_days():
     panel = make_panel(fold_bars(bars, folds[0], 30), folds[0].panel_config(config))
     assert panel.date[panel.origins("test")].min() == folds[0].test_begin
     assert panel.date[panel.origins("valid")].min() == folds[0].valid_begin
-    assert panel.date[panel.origins("valid") + 30].max() == folds[0].valid_end + np.timedelta64(23, "h")
+    assert panel.date[panel.origins("valid") + 30].max() == folds[0].valid_end + np.timedelta64(
+        23, "h"
+    )
 
 
 def test_by_default_whole_folds_of_the_last_part_of_the_history():
@@ -203,7 +232,9 @@ def test_a_fold_without_outcomes_is_named():
     last = str(bars["date"].max().date())
     config = BacktestConfig(start=last, end=last, valid_months=3, months=1)
     (fold,) = plan(bars, config)
-    with pytest.raises(DataError, match=rf"Fold 0 \(test {last} to {last}\) has no outcomes in its test") as caught:
+    with pytest.raises(
+        DataError, match=rf"Fold 0 \(test {last} to {last}\) has no outcomes in its test"
+    ) as caught:
         check_fold(fold_bars(bars, fold, 5), fold, config, 20)
     assert one_sentence(str(caught.value))
     # one more session, and there is one
@@ -220,12 +251,19 @@ def test_symbols_whose_closes_never_change_in_training_are_named():
 
     def check(symbols, first=None, last=None):
         flat = bars.copy()
-        chosen = flat["symbol"].isin(symbols) & flat["date"].between(first or "2000", last or "2100")
+        chosen = flat["symbol"].isin(symbols) & flat["date"].between(
+            first or "2000", last or "2100"
+        )
         flat.loc[chosen, "close"] = 7.0
         check_fold(fold_bars(flat, fold, 5), fold, config, 20)
 
-    for symbols, words in ((["B"], "The close of B never"), (["A", "C"], r"The close of A \(and of 1 more: C\) never")):
-        with pytest.raises(DataError, match=rf"^{words} changes in the training of fold 0 .*leave it out") as caught:
+    for symbols, words in (
+        (["B"], "The close of B never"),
+        (["A", "C"], r"The close of A \(and of 1 more: C\) never"),
+    ):
+        with pytest.raises(
+            DataError, match=rf"^{words} changes in the training of fold 0 .*leave it out"
+        ) as caught:
             check(symbols)
         assert one_sentence(str(caught.value))
     with pytest.raises(DataError, match="close of B"):
@@ -233,6 +271,8 @@ def test_symbols_whose_closes_never_change_in_training_are_named():
     check(["B"], first=str(fold.valid_begin))  # nor does standing still later hurt
     check(["B"], first=str(fold.begin + 3 * DAY))
     # a symbol of so few bars that it isn't trained on may stand still: it has hardly begun
-    late = (bars["symbol"] != "B") | (bars["date"] > pd.Timestamp(fold.train_end) - pd.offsets.BDay(15))
+    late = (bars["symbol"] != "B") | (
+        bars["date"] > pd.Timestamp(fold.train_end) - pd.offsets.BDay(15)
+    )
     bars = bars[late].reset_index(drop=True)
     check(["B"], last=str(fold.train_end))

@@ -47,7 +47,9 @@ def bare(tmp_path_factory) -> Path:
 def clone(tmp_path) -> Path:
     """A clone with all that an installation reads."""
     folder = tmp_path / "tftnhits-main"
-    shutil.copytree(ROOT / "tftnhits", folder / "tftnhits", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        ROOT / "tftnhits", folder / "tftnhits", ignore=shutil.ignore_patterns("__pycache__")
+    )
     for name in ("pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, folder)
     (folder / "notebooks").mkdir()
@@ -64,9 +66,16 @@ def execute(python, code, cwd, tmp_path, **variables) -> subprocess.CompletedPro
             (tools / name).symlink_to(setuptools / name)
     kept = ("COLAB_RELEASE_TAG", "MODELSCOPE_ENVIRONMENT", "PYTHONPATH")
     env = {name: value for name, value in environment().items() if name not in kept}
-    env |= {"PIP_NO_INDEX": "1", "PIP_NO_DEPS": "1", "PIP_NO_BUILD_ISOLATION": "0", "PYTHONPATH": str(tools)}
+    env |= {
+        "PIP_NO_INDEX": "1",
+        "PIP_NO_DEPS": "1",
+        "PIP_NO_BUILD_ISOLATION": "0",
+        "PYTHONPATH": str(tools),
+    }
     script = f"{WATCH}\n{code}\n{SEE}"
-    run = subprocess.run([python, "-c", script], cwd=cwd, env=env | variables, capture_output=True, text=True)
+    run = subprocess.run(
+        [python, "-c", script], cwd=cwd, env=env | variables, capture_output=True, text=True
+    )
     assert not run.returncode or "Error" in run.stderr
     return run
 
@@ -79,9 +88,9 @@ def started(run) -> list[str]:
 @each
 def test_each_notebook_has_the_cells_of_the_one_place(hosted, path):
     badges, setup = nbformat.read(path, 4).cells[1:3]
-    assert (badges.source, setup.source) == hosted.cells(path.name, hosted.repository(ROOT / "pyproject.toml")), (
-        "run: python bench/hosted.py"
-    )
+    assert (badges.source, setup.source) == hosted.cells(
+        path.name, hosted.repository(ROOT / "pyproject.toml")
+    ), "run: python bench/hosted.py"
     assert badges.metadata["tags"] == ["setup"]  # the page leaves it out
 
 
@@ -99,7 +108,11 @@ def test_the_cells_are_the_same_but_for_the_notebooks_name(hosted):
 
 def test_without_an_address_no_badge_names_a_repository(hosted):
     badges, setup = hosted.cells("00_quickstart.ipynb", "")
-    assert f"]({hosted.COLAB})" in badges and f"]({hosted.MODELSCOPE})" in badges and hosted.CLONE in badges
+    assert (
+        f"]({hosted.COLAB})" in badges
+        and f"]({hosted.MODELSCOPE})" in badges
+        and hosted.CLONE in badges
+    )
     assert "git" not in setup and "://" not in setup
 
 
@@ -107,17 +120,23 @@ def test_the_address_is_the_projects(hosted, tmp_path):
     project = tmp_path / "pyproject.toml"
     project.write_text('[project]\nname = "x"\n')
     assert hosted.repository(project) == ""
-    project.write_text('[project]\nname = "x"\n[project.urls]\nRepository = "https://github.com/a/b.git"\n')
+    project.write_text(
+        '[project]\nname = "x"\n[project.urls]\nRepository = "https://github.com/a/b.git"\n'
+    )
     assert hosted.repository(project) == "https://github.com/a/b"
 
 
 @pytest.mark.slow
 def test_it_installs_what_is_missing_and_nothing_that_is_there(hosted, bare, clone, tmp_path):
-    pytest.importorskip("setuptools", minversion="70.1", reason="builds the package without a download")
+    pytest.importorskip(
+        "setuptools", minversion="70.1", reason="builds the package without a download"
+    )
     _, setup = hosted.cells("00_quickstart.ipynb", "")
     first = execute(bare, setup, clone / "notebooks", tmp_path)
     assert "pip install -q -e ..[all]" in started(first)[0], first.stderr
-    assert f"FOUND {clone / 'tftnhits' / '__init__.py'}" in first.stdout and "VERSION" in first.stdout
+    assert (
+        f"FOUND {clone / 'tftnhits' / '__init__.py'}" in first.stdout and "VERSION" in first.stdout
+    )
     again = execute(bare, setup, clone / "notebooks", tmp_path)
     assert not started(again) and f"FOUND {clone}" in again.stdout, again.stderr
     elsewhere = execute(bare, setup, tmp_path, tmp_path)
@@ -128,7 +147,9 @@ def test_it_installs_what_is_missing_and_nothing_that_is_there(hosted, bare, clo
 @pytest.mark.slow
 @pytest.mark.parametrize("host", ["COLAB_RELEASE_TAG", "MODELSCOPE_ENVIRONMENT"])
 def test_a_hosted_session_keeps_its_own_jupyter(hosted, bare, clone, tmp_path, host):
-    pytest.importorskip("setuptools", minversion="70.1", reason="builds the package without a download")
+    pytest.importorskip(
+        "setuptools", minversion="70.1", reason="builds the package without a download"
+    )
     colab = tmp_path / "google" / "colab"
     colab.mkdir(parents=True)  # the one thing that exists in Colab only
     (colab / "__init__.py").touch()
@@ -147,12 +168,16 @@ def test_alone_it_says_what_to_put_beside_it(hosted, bare, tmp_path):
     _, setup = hosted.cells("00_quickstart.ipynb", "")
     run = execute(bare, setup, tmp_path, tmp_path)
     assert run.returncode and not started(run)
-    assert run.stderr.rstrip().endswith("FileNotFoundError: Put a clone of tftnhits here, as ./tftnhits-main.")
+    assert run.stderr.rstrip().endswith(
+        "FileNotFoundError: Put a clone of tftnhits here, as ./tftnhits-main."
+    )
 
 
 @pytest.mark.slow
 def test_alone_it_clones_a_named_repository(hosted, bare, clone, tmp_path):
-    pytest.importorskip("setuptools", minversion="70.1", reason="builds the package without a download")
+    pytest.importorskip(
+        "setuptools", minversion="70.1", reason="builds the package without a download"
+    )
     origin, here = tmp_path / "origin", tmp_path / "here"
     clone.rename(origin)
     here.mkdir()

@@ -20,7 +20,19 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers import ROOT, one_sentence
-from hostile import CALENDARS, COLUMNS, HORIZONS, INF, JSON, LEVELS, ORIGINS, WEIGHTS, hostile, options, rows
+from hostile import (
+    CALENDARS,
+    COLUMNS,
+    HORIZONS,
+    INF,
+    JSON,
+    LEVELS,
+    ORIGINS,
+    WEIGHTS,
+    hostile,
+    options,
+    rows,
+)
 
 import tftnhits as tn
 from tftnhits.errors import shown
@@ -37,10 +49,22 @@ def picture(value: Any) -> str:
     try:
         if isinstance(value, pd.DataFrame):
             cells = [value.iloc[:, i].tolist() for i in range(value.shape[1])]
-            return repr((value.columns.tolist(), value.index.tolist(), value.dtypes.tolist(), value.attrs, cells))
+            return repr(
+                (
+                    value.columns.tolist(),
+                    value.index.tolist(),
+                    value.dtypes.tolist(),
+                    value.attrs,
+                    cells,
+                )
+            )
         if isinstance(value, np.ndarray):
             return repr((value.dtype, value.shape, value.flags.writeable, value.tolist()))
-        if isinstance(value, dict) and value and all(isinstance(part, pd.DataFrame) for part in value.values()):
+        if (
+            isinstance(value, dict)
+            and value
+            and all(isinstance(part, pd.DataFrame) for part in value.values())
+        ):
             return repr([(name, picture(part)) for name, part in value.items()])
         return repr(value) if not hasattr(value, "read") else ""
     except RecursionError:
@@ -80,10 +104,14 @@ def check_forecast(found: tn.Forecast, chosen: bool) -> None:
     found.summary()
 
 
-def check(call: Callable[[], Any], source: Any, sentence: Callable[[str], bool] = short_sentence) -> str:
+def check(
+    call: Callable[[], Any], source: Any, sentence: Callable[[str], bool] = short_sentence
+) -> str:
     """Runs `call`, which reads `source`; what it came to: "answered", or the error's name."""
     before, began = picture(source), time.process_time()
-    faulthandler.dump_traceback_later(10 * SECONDS, exit=True)  # what never comes back ends with its place
+    faulthandler.dump_traceback_later(
+        10 * SECONDS, exit=True
+    )  # what never comes back ends with its place
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         try:
@@ -100,7 +128,9 @@ def check(call: Callable[[], Any], source: Any, sentence: Callable[[str], bool] 
     return outcome
 
 
-def check_chunk(chunk: int, call: Callable[[int, Any], Any], capfd: pytest.CaptureFixture[str]) -> None:
+def check_chunk(
+    chunk: int, call: Callable[[int, Any], Any], capfd: pytest.CaptureFixture[str]
+) -> None:
     """Seeds of one chunk; a failure names its seed and kind."""
     outcomes: collections.Counter[str] = collections.Counter()
     capfd.readouterr()
@@ -111,8 +141,12 @@ def check_chunk(chunk: int, call: Callable[[int, Any], Any], capfd: pytest.Captu
         try:
             outcomes[check(lambda: call(seed, source), source)] += 1  # noqa: B023
         except Exception as error:
-            raise AssertionError(f"hostile({seed}), {kind}: {type(error).__name__}: {str(error)[:1000]}") from error
-    assert outcomes["answered"] >= 3 and outcomes["DataError"] >= 10, outcomes  # neither all hopeless nor all sound
+            raise AssertionError(
+                f"hostile({seed}), {kind}: {type(error).__name__}: {str(error)[:1000]}"
+            ) from error
+    assert outcomes["answered"] >= 3 and outcomes["DataError"] >= 10, (
+        outcomes
+    )  # neither all hopeless nor all sound
     assert not capfd.readouterr().err
 
 
@@ -133,7 +167,9 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def predictor() -> tn.Predictor:
     found = tn.Predictor.load()
-    found.predict(rows(random.Random(0), 5))  # what is imported late is no part of the first case's time
+    found.predict(
+        rows(random.Random(0), 5)
+    )  # what is imported late is no part of the first case's time
     return found
 
 
@@ -152,7 +188,9 @@ def pipe() -> Any:
     modelscope = pytest.importorskip("modelscope", reason="needs the extra 'modelscope'")
     pytest.importorskip("torch", reason="modelscope's pipelines import torch")
     logging.getLogger("modelscope").setLevel(logging.ERROR)
-    return modelscope.pipeline(task="time-series-forecasting", model=str(ROOT / "data" / "pretrained"))
+    return modelscope.pipeline(
+        task="time-series-forecasting", model=str(ROOT / "data" / "pretrained")
+    )
 
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))
@@ -168,10 +206,22 @@ def test_the_pipeline_ends_in_a_sound_answer_or_a_typed_sentence(pipe, chunk, ca
 
 
 def check_answer(found: dict[str, Any]) -> None:
-    assert set(found) == {"prediction", "model_used", "confidence", "interval", "quantiles", "warnings"}
+    assert set(found) == {
+        "prediction",
+        "model_used",
+        "confidence",
+        "interval",
+        "quantiles",
+        "warnings",
+    }
     lower, upper = found["interval"]["lower"], found["interval"]["upper"]
     table = np.array([lower, found["prediction"], upper])
-    assert table.size and np.isfinite(table).all() and (table > 0).all() and (np.diff(table, axis=0) >= 0).all()
+    assert (
+        table.size
+        and np.isfinite(table).all()
+        and (table > 0).all()
+        and (np.diff(table, axis=0) >= 0).all()
+    )
     assert (np.diff(list(found["quantiles"].values()), axis=0) >= 0).all()
     said = found["warnings"]  # repairs among them, which are no sentences
     assert found["model_used"].startswith("ensemble") or any(map(short_sentence, said)), said
@@ -180,7 +230,13 @@ def check_answer(found: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     ("name", "values"),
-    [("horizon", HORIZONS), ("level", LEVELS), ("origins", ORIGINS), ("weights", WEIGHTS), ("calendar", CALENDARS)],
+    [
+        ("horizon", HORIZONS),
+        ("level", LEVELS),
+        ("origins", ORIGINS),
+        ("weights", WEIGHTS),
+        ("calendar", CALENDARS),
+    ],
 )
 def test_options_of_any_type_are_taken_or_refused_in_a_sentence(predictor, name, values):
     bars, outcomes = rows(random.Random(0), 5), collections.Counter()
@@ -188,7 +244,12 @@ def test_options_of_any_type_are_taken_or_refused_in_a_sentence(predictor, name,
     for value in values:
         given = {name: value}
         try:
-            outcomes[check(lambda: check_forecast(predictor.predict(bars, **given), name == "weights"), bars)] += 1  # noqa: B023
+            outcomes[
+                check(
+                    lambda: check_forecast(predictor.predict(bars, **given), name == "weights"),
+                    bars,
+                )
+            ] += 1
         except Exception as error:
             raise AssertionError(f"{shown(value)}: {type(error).__name__}: {error}") from error
     assert {*outcomes} <= {"answered", "ConfigError", "MissingDependency"}, outcomes
@@ -200,7 +261,13 @@ def test_options_of_any_type_are_taken_or_refused_in_a_sentence(predictor, name,
 
 def paths(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """The place of everything in a JSON value, of long lists of the first three."""
-    inside = value.items() if isinstance(value, dict) else enumerate(value[:3]) if isinstance(value, list) else ()
+    inside = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value[:3])
+        if isinstance(value, list)
+        else ()
+    )
     for key, part in inside:
         yield (*at, key)
         yield from paths(part, (*at, key))
@@ -219,7 +286,9 @@ def broken(r: random.Random, record: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    return shutil.copytree(ROOT / "data" / "pretrained", tmp_path_factory.mktemp("hostile") / "model")
+    return shutil.copytree(
+        ROOT / "data" / "pretrained", tmp_path_factory.mktemp("hostile") / "model"
+    )
 
 
 def check_loaded(folder: Path, bars: list[Any]) -> None:
@@ -231,7 +300,9 @@ def test_whatever_a_models_json_says_ends_in_an_answer_or_a_typed_sentence(folde
     bars, outcomes = rows(random.Random(0), 80), collections.Counter()
     for seed in range(chunk * 30, (chunk + 1) * 30):
         r = random.Random(seed)
-        path = folder / r.choice(["predictor.json", "predictor.json", "tft.json", "nhits.json", "boosting.json"])
+        path = folder / r.choice(
+            ["predictor.json", "predictor.json", "tft.json", "nhits.json", "boosting.json"]
+        )
         good = path.read_bytes()
         path.write_text(json.dumps(broken(r, json.loads(good))))
         try:
@@ -247,7 +318,11 @@ def test_whatever_a_models_json_says_ends_in_an_answer_or_a_typed_sentence(folde
     ("name", "change"),
     [
         *(("tft", {"lstm_layers": 10**6}), ("tft", {"hidden": 10**6}), ("tft", {"context": 10**9})),
-        *(("nhits", {"hidden": 10**6}), ("nhits", {"horizon": 10**9}), ("nhits", {"pools": [10**9, 1]})),
+        *(
+            ("nhits", {"hidden": 10**6}),
+            ("nhits", {"horizon": 10**9}),
+            ("nhits", {"pools": [10**9, 1]}),
+        ),
     ],
 )
 def test_a_network_of_a_size_that_its_file_can_not_have_is_not_built(folder, name, change):
@@ -266,10 +341,16 @@ def test_a_network_of_a_size_that_its_file_can_not_have_is_not_built(folder, nam
 
 def test_prices_beyond_what_a_float_holds_are_its_bounds(predictor):
     """A tail of bars that leap, of a model that looks far ahead."""
-    panel = tn.make_panel(tn.load_bars(rows(random.Random(0), 5)), predictor.panel_config, predictor.fitted)
+    panel = tn.make_panel(
+        tn.load_bars(rows(random.Random(0), 5)), predictor.panel_config, predictor.fitted
+    )
     levels = (0.1, 0.5, 0.9)
     quantiles = np.broadcast_to([-2000.0, 0.0, 2000.0], (1, predictor.horizon, 3))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = tidy(panel, panel.last_origins(), quantiles, levels, 0.8)
-    assert (found["lower"] > 0).all() and (found["upper"] < INF).all() and (found["lower"] < found["median"]).all()
+    assert (
+        (found["lower"] > 0).all()
+        and (found["upper"] < INF).all()
+        and (found["lower"] < found["median"]).all()
+    )

@@ -31,7 +31,9 @@ ROWS = made_bars(("A",), 300)[COLUMNS].to_numpy().tolist()
 
 def needs_pipelines():
     for name in ("torch", "modelscope", "datasets", "addict", "simplejson", "sortedcontainers"):
-        pytest.importorskip(name, reason="modelscope's pipelines need the extras 'modelscope' and 'torch'")
+        pytest.importorskip(
+            name, reason="modelscope's pipelines need the extras 'modelscope' and 'torch'"
+        )
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +64,10 @@ def same(result: dict, summary: dict) -> None:
     tail = f"{(1 - result['confidence']) / 2:.12g}"
     assert result["quantiles"][tail] == result["interval"]["lower"]
     table = np.array(list(result["quantiles"].values()))
-    assert list(result["quantiles"]) == sorted(result["quantiles"], key=float) and (np.diff(table, axis=0) >= 0).all()
+    assert (
+        list(result["quantiles"]) == sorted(result["quantiles"], key=float)
+        and (np.diff(table, axis=0) >= 0).all()
+    )
 
 
 @pytest.mark.parametrize("bars", [2, 30, 59, 60, 300, 3000])
@@ -79,7 +84,10 @@ def test_rows_without_dates(pipe, shipped, bars):
 def test_frames_and_dicts_with_dates(pipe, shipped):
     frame = stocks(("META",))
     expected = shipped.predict(frame).summary()
-    columns = {name: frame[name].astype(str if name == "date" else float).tolist() for name in ["date", *COLUMNS]}
+    columns = {
+        name: frame[name].astype(str if name == "date" else float).tolist()
+        for name in ["date", *COLUMNS]
+    }
     for bars in (frame, frame.drop(columns="symbol"), frame.set_index("date"), columns):
         same(pipe(bars), expected)
 
@@ -127,17 +135,32 @@ def test_a_broken_folder_is_our_own_error(pipe, tmp_path):
 
 def test_a_file_is_not_read(pipe, tmp_path):
     stocks(("META",)).to_csv(tmp_path / "bars.csv")
-    for bars in ("stocks", str(tmp_path / "bars.csv"), tmp_path / "bars.csv", b"stocks", open(tmp_path / "bars.csv")):  # noqa: SIM115
+    for bars in (
+        "stocks",
+        str(tmp_path / "bars.csv"),
+        tmp_path / "bars.csv",
+        b"stocks",
+        open(tmp_path / "bars.csv"),
+    ):
         with pytest.raises(tn.DataError, match="no file"):
             pipe(bars)
 
 
 JUNK = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.binary(max_size=5),
-    lambda inner: st.lists(inner, max_size=6) | st.dictionaries(st.text(max_size=6), inner, max_size=6),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=5)
+    | st.binary(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=6) | st.dictionaries(st.text(max_size=6), inner, max_size=6)
+    ),
     max_leaves=30,
 )
-NUMBERS = st.lists(st.lists(st.floats() | st.sampled_from([0, -1, 1e308, 5, "x", None]), min_size=3, max_size=6))
+NUMBERS = st.lists(
+    st.lists(st.floats() | st.sampled_from([0, -1, 1e308, 5, "x", None]), min_size=3, max_size=6)
+)
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
@@ -153,14 +176,18 @@ def test_junk_ends_in_a_result_or_a_sentence(pipe, bars):
 
 def test_importing_the_kit_imports_nothing_large():
     done = python("import sys, tftnhits; print(*sys.modules)")
-    assert not {"modelscope", "modelscope_hub", "torch", "numpy", "requests"} & set(done.stdout.split())
+    assert not {"modelscope", "modelscope_hub", "torch", "numpy", "requests"} & set(
+        done.stdout.split()
+    )
 
 
 def test_no_key_of_the_configuration_makes_modelscope_look_for_its_own_model(tmp_path):
     add_modelscope_files(tmp_path)
     assert json.loads((tmp_path / "configuration.json").read_text()) == CONFIGURATION
     assert "model" not in CONFIGURATION and CONFIGURATION["task"] == TASK
-    assert (tmp_path / "ms_wrapper.py").read_bytes() == (ROOT / "tftnhits" / "apps" / "ms_wrapper.py").read_bytes()
+    assert (tmp_path / "ms_wrapper.py").read_bytes() == (
+        ROOT / "tftnhits" / "apps" / "ms_wrapper.py"
+    ).read_bytes()
 
 
 def fresh(code: str, *args: object, **variables: str) -> dict:
@@ -207,7 +234,14 @@ def test_no_code_of_a_folder_runs_unless_trusted_and_then_the_wrapper_is_enough(
         (hostile / name).write_text(f"open({str(mark)!r}, 'w').write('ran')")
     (hostile / "requirements.txt").write_text("tftnhits-has-no-such-package\n")
     (hostile / "configuration.json").write_text(json.dumps(CONFIGURATION | {"plugins": ["evil"]}))
-    found = fresh(MODELSCOPE_FIRST, SHIPPED, hostile, mark, json.dumps(ROWS), MODELSCOPE_CACHE=str(tmp_path / "cache"))
+    found = fresh(
+        MODELSCOPE_FIRST,
+        SHIPPED,
+        hostile,
+        mark,
+        json.dumps(ROWS),
+        MODELSCOPE_CACHE=str(tmp_path / "cache"),
+    )
     assert all("trust_remote_code" in found[str(folder)] for folder in (SHIPPED, hostile))
     for result in (found["wrapped"], *found["hostile"]):
         same(result, shipped.predict(ROWS).summary())
@@ -263,23 +297,37 @@ def folder(tmp_path) -> Path:
 
 def parts(folder: Path) -> dict[str, bytes]:
     """What of the folder is the model."""
-    return {name: (folder / name).read_bytes() for name in os.listdir(GOLDEN) if name != "expected.json"}
+    return {
+        name: (folder / name).read_bytes() for name in os.listdir(GOLDEN) if name != "expected.json"
+    }
 
 
-STAYS = (*("expected.json", "notes.txt", ".env", "tft.state"), *("requirements.txt", "evil.pkl", "__pycache__"))
+STAYS = (
+    *("expected.json", "notes.txt", ".env", "tft.state"),
+    *("requirements.txt", "evil.pkl", "__pycache__"),
+)
 
 
-def test_only_the_model_is_published_and_the_token_is_seen_by_the_hub_alone(hub, folder, tmp_path, caplog, capfd):
+def test_only_the_model_is_published_and_the_token_is_seen_by_the_hub_alone(
+    hub, folder, tmp_path, caplog, capfd
+):
     caplog.set_level(logging.DEBUG)
     before = parts(folder)
     names = tn.publish(folder, "me/model", private=True)
     there = hub.models["me/model"]
-    assert names == sorted(there) == sorted([*before, "README.md", "configuration.json", "ms_wrapper.py"])
+    assert (
+        names
+        == sorted(there)
+        == sorted([*before, "README.md", "configuration.json", "ms_wrapper.py"])
+    )
     assert before.items() <= there.items() and not any(b"SECRET" in data for data in there.values())
     assert json.loads(there["configuration.json"]) == CONFIGURATION and hub.private == {"me/model"}
     assert there["ms_wrapper.py"] == (ROOT / "tftnhits" / "apps" / "ms_wrapper.py").read_bytes()
     assert all(name in caplog.text for name in (*STAYS, "nhits-9.json")) and parts(folder) == before
-    assert all(TOKEN in headers.get("Authorization", "") and TOKEN not in path for _, path, headers in hub.seen)
+    assert all(
+        TOKEN in headers.get("Authorization", "") and TOKEN not in path
+        for _, path, headers in hub.seen
+    )
     written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     printed = "".join(capfd.readouterr())
     assert TOKEN not in caplog.text + printed and TOKEN.encode() not in written
@@ -314,7 +362,11 @@ def test_published_listed_downloaded_and_the_same_again(hub, folder, tmp_path):
 
 
 def test_publishing_again_removes_what_an_older_version_left(hub, folder):
-    hub.models["me/model"] = {"tft-7.json": b"{}", "boosting-01234567.skops": b"old", "picture.png": b"theirs"}
+    hub.models["me/model"] = {
+        "tft-7.json": b"{}",
+        "boosting-01234567.skops": b"old",
+        "picture.png": b"theirs",
+    }
     names = tn.publish(folder, "me/model")
     assert sorted(hub.models["me/model"]) == sorted([*names, "picture.png"])
 
@@ -337,7 +389,9 @@ def no_publishing(error: type[Exception], *args, words=(), **options) -> None:
         tn.publish(*args, **options)
     assert time.monotonic() - begin < 12
     message = str(caught.value)
-    assert one_sentence(message) and all(word in message for word in words) and TOKEN not in message, message
+    assert (
+        one_sentence(message) and all(word in message for word in words) and TOKEN not in message
+    ), message
 
 
 @pytest.mark.parametrize(
@@ -354,13 +408,17 @@ def no_publishing(error: type[Exception], *args, words=(), **options) -> None:
 def test_each_fault_in_publishing_is_one_sentence_in_time(hub, folder, fault, where, words):
     hub.fail(fault, where)
     limit = 2.0 if fault == "hang" else 30.0
-    no_publishing(tn.HubError, folder, "me/model", words=("127.0.0.1", "me/model", *words), seconds=limit)
+    no_publishing(
+        tn.HubError, folder, "me/model", words=("127.0.0.1", "me/model", *words), seconds=limit
+    )
     assert "predictor.json" not in hub.models.get("me/model", {})
 
 
 def test_publishing_where_no_hub_is(hub, folder, monkeypatch):
     monkeypatch.setenv("MODELSCOPE_ENDPOINT", "http://127.0.0.1:9")
-    no_publishing(tn.HubError, folder, "me/model", words=("127.0.0.1:9", "me/model", "can't be reached"))
+    no_publishing(
+        tn.HubError, folder, "me/model", words=("127.0.0.1:9", "me/model", "can't be reached")
+    )
 
 
 def test_a_folder_that_is_not_whole_is_not_published(hub, folder, tmp_path):

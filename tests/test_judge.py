@@ -30,7 +30,9 @@ def test_other_moves_are_no_splits():
     for table in (moved(0.7), moved(1.4), moved(0.1, until=151), moved(0.4)):
         assert not load_bars(table).attrs["doubts"]
     crash = moved(0.5)
-    crash.loc[150, "volume"] *= 100  # so many trade on news, not since there are twice as many shares
+    crash.loc[150, "volume"] *= (
+        100  # so many trade on news, not since there are twice as many shares
+    )
     assert not load_bars(crash).attrs["doubts"]
     wild = made_bars(("A",), 300)
     wild[list(PRICES)] *= np.exp(np.cumsum(np.random.default_rng(1).normal(0, 0.5, 300)))[:, None]
@@ -38,7 +40,12 @@ def test_other_moves_are_no_splits():
 
 
 def test_doubts_go_with_the_bars_and_their_symbol():
-    bars = load_bars({"GOOD": made_bars(("A",)).drop(columns="symbol"), "SPLIT": moved(0.1).drop(columns="symbol")})
+    bars = load_bars(
+        {
+            "GOOD": made_bars(("A",)).drop(columns="symbol"),
+            "SPLIT": moved(0.1).drop(columns="symbol"),
+        }
+    )
     assert [*bars.attrs["doubts"]] == ["SPLIT"]
     again = load_bars(bars)
     assert again.attrs["doubts"] == bars.attrs["doubts"]
@@ -46,7 +53,9 @@ def test_doubts_go_with_the_bars_and_their_symbol():
 
 def test_todays_bar_twice_is_one_bar():
     table = made_bars(("A",), 60)
-    last = table.iloc[[-1]].assign(date=table["date"].iloc[-1] + pd.Timedelta("16h"), close=table["low"].iloc[-1])
+    last = table.iloc[[-1]].assign(
+        date=table["date"].iloc[-1] + pd.Timedelta("16h"), close=table["low"].iloc[-1]
+    )
     bars = load_bars(pd.concat([table, last]))
     assert len(bars) == 60 and bars["close"].iloc[-1] == table["low"].iloc[-1]
     assert bars["date"].iloc[-1] == table["date"].iloc[-1]

@@ -39,7 +39,9 @@ def test_arrays_are_log_returns_in_one_order(frame):
     rows = frame[(frame["forecaster"] == "HAR") & (frame["step"] == 3)]
     rows = rows.sort_values(["symbol", "origin"], kind="stable")
     np.testing.assert_array_equal(har.symbol, rows["symbol"].astype(str))
-    np.testing.assert_allclose(har.quantiles[:, 2, 3], np.log(rows["0.1"] / rows["close"]), atol=1e-7)
+    np.testing.assert_allclose(
+        har.quantiles[:, 2, 3], np.log(rows["0.1"] / rows["close"]), atol=1e-7
+    )
     np.testing.assert_allclose(har.actual[:, 2], np.log(rows["actual"] / rows["close"]), atol=1e-12)
     lower, upper = har.calibrated[0.93]
     np.testing.assert_allclose(lower[:, 2], np.log(rows["lower_93"] / rows["close"]), atol=1e-7)
@@ -51,7 +53,9 @@ def test_seeds_are_averaged_unless_one_is_named(frame):
     np.testing.assert_allclose(two.quantiles, 1.1 * one.quantiles, atol=1e-6)
     np.testing.assert_allclose(mean.quantiles, 1.05 * one.quantiles, atol=1e-6)
     for level in (0.8, 0.93):
-        np.testing.assert_allclose(mean.calibrated[level][0], 1.05 * one.calibrated[level][0], atol=1e-6)
+        np.testing.assert_allclose(
+            mean.calibrated[level][0], 1.05 * one.calibrated[level][0], atol=1e-6
+        )
     np.testing.assert_array_equal(mean.actual, one.actual)
 
 
@@ -64,20 +68,28 @@ def test_the_summary_agrees_with_the_scores(frame):
         for column in ("pinball", "coverage_80", "coverage_93", "width_80", "width_93", "outcomes"):
             assert table.loc[name, column] == pytest.approx(expected[column], rel=1e-9)
         loss = 1e4 * pinball_loss(
-            found.quantiles[:, 0][..., [q in SCORE_LEVELS for q in QUANTILES]], found.actual[:, 0], SCORE_LEVELS
+            found.quantiles[:, 0][..., [q in SCORE_LEVELS for q in QUANTILES]],
+            found.actual[:, 0],
+            SCORE_LEVELS,
         )
         assert table.loc[name, "pinball_1"] == pytest.approx(np.nanmean(loss))
         lower, upper = found.calibrated[0.8]
         known = np.isfinite(found.actual)
         inside = ((found.actual >= lower) & (found.actual <= upper))[known].mean()
         assert table.loc[name, "calibrated_coverage_80"] == pytest.approx(inside)
-        assert table.loc[name, "calibrated_width_80"] == pytest.approx(1e4 * (upper - lower)[known].mean())
+        assert table.loc[name, "calibrated_width_80"] == pytest.approx(
+            1e4 * (upper - lower)[known].mean()
+        )
         assert table.loc[name, "pinball_sd"] == 0
 
 
 def test_seeds_count_by_their_mean_and_spread(frame):
     losses = [
-        float(summary(frame[(frame["seed"] == s) | (frame["forecaster"] == "HAR")]).loc["EWMA", "pinball"])
+        float(
+            summary(frame[(frame["seed"] == s) | (frame["forecaster"] == "HAR")]).loc[
+                "EWMA", "pinball"
+            ]
+        )
         for s in (0, 1)
     ]
     row = summary(frame).loc["EWMA"]
@@ -91,7 +103,10 @@ def test_verdicts_are_those_of_the_losses_by_date(frame):
     table = summary(frame[frame["seed"] == 0])
     pick = [q in SCORE_LEVELS for q in QUANTILES]
     found = {name: arrays(frame, name, 0) for name in NAMES}
-    losses = {k: 1e4 * pinball_loss(v.quantiles[..., pick], v.actual, SCORE_LEVELS) for k, v in found.items()}
+    losses = {
+        k: 1e4 * pinball_loss(v.quantiles[..., pick], v.actual, SCORE_LEVELS)
+        for k, v in found.items()
+    }
     date = found["HAR"].date
     sets = confidence_set(losses, date, block=10, seed=0)
     for name in NAMES:
@@ -110,7 +125,9 @@ def test_groups_add_up_to_the_whole(frame, by):
         own = parts[parts["forecaster"] == name]
         assert own["outcomes"].sum() == whole.loc[name, "outcomes"] and own[by].is_unique
         for column in ("coverage_80", "calibrated_coverage_93", "width_93"):
-            assert np.average(own[column], weights=own["outcomes"]) == pytest.approx(whole.loc[name, column])
+            assert np.average(own[column], weights=own["outcomes"]) == pytest.approx(
+                whole.loc[name, column]
+            )
     sizes = {"fold": 2, "tercile": 3, "month": 6, "quarter": 2, "year": 1, "symbol": 3}
     assert parts[by].nunique() == sizes[by]
 
@@ -120,7 +137,9 @@ def test_verdicts_of_groups_on_demand(frame):
     first = summary(frame[frame["fold"] == 0])
     own = parts[parts["fold"] == 0].set_index("forecaster")
     for column in ("dm_p", "mcs_p", "pinball"):
-        pd.testing.assert_series_equal(own[column], first[column].reindex(own.index), check_names=False)
+        pd.testing.assert_series_equal(
+            own[column], first[column].reindex(own.index), check_names=False
+        )
 
 
 @pytest.mark.parametrize("lost", ["a fold of a seed", "a fold of a baseline", "a symbol of a seed"])
@@ -129,9 +148,15 @@ def test_a_backtest_that_is_not_complete_is_refused(frame, lost):
     gone = (frame["forecaster"] == name) & (frame["seed"] == seed)
     gone &= frame["symbol"] == "GOOG" if "symbol" in lost else frame["fold"] == 1
     cut = frame[~gone]
-    asks = [lambda: summary(cut), lambda: summary(cut, by="month"), lambda: summary(cut, by="symbol", verdicts=True)]
+    asks = [
+        lambda: summary(cut),
+        lambda: summary(cut, by="month"),
+        lambda: summary(cut, by="symbol", verdicts=True),
+    ]
     for ask in asks + [lambda: arrays(cut, name)] * (seed == 1):
-        with pytest.raises(ConfigError, match=rf"{name} .*not from the same origins; finish the backtest") as caught:
+        with pytest.raises(
+            ConfigError, match=rf"{name} .*not from the same origins; finish the backtest"
+        ) as caught:
             ask()
         assert one_sentence(str(caught.value))
     one = arrays(cut, name, seed)  # alone it can be had
@@ -139,7 +164,9 @@ def test_a_backtest_that_is_not_complete_is_refused(frame, lost):
 
 
 def test_origins_of_other_symbols_are_not_the_same(frame):
-    other = frame["symbol"].astype(str).replace({"AAPL": "AAA"})  # as many, on the same dates, in the same order
+    other = (
+        frame["symbol"].astype(str).replace({"AAPL": "AAA"})
+    )  # as many, on the same dates, in the same order
     swapped = frame.assign(symbol=other.where(frame["seed"] == 1, frame["symbol"].astype(str)))
     for ask in (lambda: summary(swapped), lambda: arrays(swapped, "EWMA")):
         with pytest.raises(ConfigError, match=r"EWMA .*not from the same origins"):

@@ -22,7 +22,7 @@ from tftnhits.data.windows import gather, training_starts  # noqa: E402
 from tftnhits.errors import CheckpointError, ConfigError, HistoryTooShort  # noqa: E402
 from tftnhits.evaluation.metrics import pinball_loss  # noqa: E402
 from tftnhits.models.baselines import baseline_quantiles  # noqa: E402
-from tftnhits.training.checkpoint import build, load_state  # noqa: E402
+from tftnhits.models.store import build, load_state  # noqa: E402
 from tftnhits.training.loop import _masked, _Run, forecast_rows, outputs, split_loss  # noqa: E402
 
 models = pytest.mark.parametrize("config", [TFT_TINY, NHITS_TINY], ids=["TFT", "NHITS"])
@@ -54,7 +54,9 @@ def test_a_seed_gives_the_same_bits_and_another_does_not(config, panel):
     again, other = trained(config, panel), trained(config, panel, replace(TRAIN_TINY, seed=1))
     assert weights(first.model) == weights(again.model) and curve(first) == curve(again)
     assert weights(first.model) != weights(other.model) and curve(first) != curve(other)
-    assert len(first.history) == 2 and {"epoch", "train", "valid", "rate", "seconds"} <= set(first.history[0])
+    assert len(first.history) == 2 and {"epoch", "train", "valid", "rate", "seconds"} <= set(
+        first.history[0]
+    )
     assert not first.model.training and first.seconds > 0
 
 
@@ -134,7 +136,9 @@ def test_learns_what_there_is_to_learn():
     bars["open"] = bars["close"] * 1.001
     bars["high"], bars["low"] = bars["close"] * 1.01, bars["close"] * 0.99
     panel = make_panel(bars, PanelConfig(horizon=2))
-    train = TrainConfig(epochs=12, patience=12, batch=4, origins=16, learning_rate=2e-2, averaging=0.9)
+    train = TrainConfig(
+        epochs=12, patience=12, batch=4, origins=16, learning_rate=2e-2, averaging=0.9
+    )
     for config in (replace(TFT_TINY, horizon=2), replace(NHITS_TINY, horizon=2)):
         found = trained(config, panel, train)
         assert found.history[-1]["train"] < 0.6 * found.history[0]["train"]
@@ -181,11 +185,17 @@ def test_the_result_is_the_average_not_the_last_step(panel, tmp_path):
 
 
 def test_learning_rate_warms_up_and_anneals_to_zero(panel):
-    run = _Run(build(NHITS_TINY, panel.inputs), replace(TRAIN_TINY, epochs=10, learning_rate=1e-2), 20)
+    run = _Run(
+        build(NHITS_TINY, panel.inputs), replace(TRAIN_TINY, epochs=10, learning_rate=1e-2), 20
+    )
     rates = [run.rate(i) for i in range(200)]
     peak = int(np.argmax(rates))
     assert 5 <= peak <= 12 and rates[0] == pytest.approx(1e-3, rel=0.05) and max(rates) <= 1e-2
-    assert (np.diff(rates[: peak + 1]) > 0).all() and (np.diff(rates[peak:]) < 0).all() and rates[-1] < 1e-5
+    assert (
+        (np.diff(rates[: peak + 1]) > 0).all()
+        and (np.diff(rates[peak:]) < 0).all()
+        and rates[-1] < 1e-5
+    )
     assert rates[100] == pytest.approx(5e-3, rel=0.01)
     group = run.optimizer.param_groups[0]
     assert type(run.optimizer) is torch.optim.AdamW and group["weight_decay"] == 0.01
@@ -196,7 +206,9 @@ def test_gradients_are_clipped(panel):
     starts = training_starts(panel, NHITS_TINY.context, 16, 0)[:2]
     batch = gather(panel.with_tensors(), starts, NHITS_TINY.context, 16, "train")
     run.step(batch._replace(target=batch.target * 1e3), torch.tensor(NHITS_TINY.quantiles), 0)
-    norm = math.sqrt(sum(float((p.grad**2).sum()) for p in run.model.parameters() if p.grad is not None))
+    norm = math.sqrt(
+        sum(float((p.grad**2).sum()) for p in run.model.parameters() if p.grad is not None)
+    )
     assert norm <= 1.01e-3
 
 
@@ -241,7 +253,13 @@ def test_a_hidden_group_looks_like_a_panel_that_lacks_it():
 
 @pytest.mark.parametrize(
     "changed, word",
-    [("train", "train"), ("config", "config"), ("volume", "data"), ("bars", "data"), ("panel", "panel")],
+    [
+        ("train", "train"),
+        ("config", "config"),
+        ("volume", "data"),
+        ("bars", "data"),
+        ("panel", "panel"),
+    ],
 )
 def test_a_state_of_another_run_is_refused(panel, tmp_path, changed, word):
     path = tmp_path / "run.state"
@@ -254,7 +272,11 @@ def test_a_state_of_another_run_is_refused(panel, tmp_path, changed, word):
         "config": (replace(NHITS_TINY, hidden=8), panel, TRAIN_TINY),
         "volume": (NHITS_TINY, make_panel(bars), TRAIN_TINY),
         "bars": (NHITS_TINY, make_panel(bars.iloc[:-1]), TRAIN_TINY),
-        "panel": (NHITS_TINY, make_panel(bars, PanelConfig(known=("gap", "has_calendar"))), TRAIN_TINY),
+        "panel": (
+            NHITS_TINY,
+            make_panel(bars, PanelConfig(known=("gap", "has_calendar"))),
+            TRAIN_TINY,
+        ),
     }[changed]
     with pytest.raises(CheckpointError, match=f"made with another .*{word}") as caught:
         trained(*other, checkpoint=path)
@@ -272,7 +294,9 @@ def test_a_broken_state_is_refused(panel, tmp_path, kind):
         path.mkdir()
     else:
         content = path.read_bytes()
-        path.write_bytes({"noise": b"\x80\x04" + content, "empty": b"", "truncated": content[:-100]}[kind])
+        path.write_bytes(
+            {"noise": b"\x80\x04" + content, "empty": b"", "truncated": content[:-100]}[kind]
+        )
     with pytest.raises(CheckpointError, match=r"run\.state") as caught:
         trained(NHITS_TINY, panel, checkpoint=path)
     assert one_sentence(str(caught.value))
@@ -284,7 +308,9 @@ def test_too_few_bars_say_so(config):
     with pytest.raises(HistoryTooShort) as caught:
         trained(replace(config, context=24), small)
     assert "24 bars" in str(caught.value) and "25 bars" in str(caught.value)
-    with pytest.raises(HistoryTooShort):  # enough for the context, too few for the baseline it starts from
+    with pytest.raises(
+        HistoryTooShort
+    ):  # enough for the context, too few for the baseline it starts from
         trained(replace(config, context=5), small)
 
 
@@ -318,7 +344,11 @@ def test_without_validation_the_last_average_is_kept(tmp_path):
     path = tmp_path / "run.state"
     found = trained(NHITS_TINY, panel, TRAIN_TINY, path)
     tensors, record = load_state(path)
-    assert len(found.history) == 2 and math.isnan(found.history[0]["valid"]) and record["best_loss"] is None
+    assert (
+        len(found.history) == 2
+        and math.isnan(found.history[0]["valid"])
+        and record["best_loss"] is None
+    )
     for k, v in found.model.state_dict().items():
         assert torch.equal(v, tensors["average." + k])
     assert weights(trained(NHITS_TINY, panel, TRAIN_TINY, path).model) == weights(found.model)
@@ -388,7 +418,9 @@ def test_watch_can_stop_a_run_that_then_goes_on_elsewhere(panel, tmp_path):
     with pytest.raises(Enough):
         fit(NHITS_TINY, panel, LONG, path, progress=False, watch=watch)
     assert load_state(path)[1]["epoch"] == 3  # the epoch is on disk before anyone sees it
-    assert weights(trained(NHITS_TINY, panel, LONG, path).model) == weights(trained(NHITS_TINY, panel, LONG).model)
+    assert weights(trained(NHITS_TINY, panel, LONG, path).model) == weights(
+        trained(NHITS_TINY, panel, LONG).model
+    )
 
 
 def random_network(config, panel, seed=0):
@@ -427,7 +459,9 @@ def test_an_origin_alone_is_decoded_as_in_its_chunk(config, panel):
     rows = panel.origins("valid", config.context)
     every = forecast_rows(model, panel, rows)
     for row in rows[:: len(rows) // 7]:
-        np.testing.assert_allclose(forecast_rows(model, panel, rows[rows == row])[0], every[rows == row][0], atol=1e-7)
+        np.testing.assert_allclose(
+            forecast_rows(model, panel, rows[rows == row])[0], every[rows == row][0], atol=1e-7
+        )
     last = panel.last_origins()
     alone = np.concatenate([forecast_rows(model, panel, last[i : i + 1]) for i in range(len(last))])
     np.testing.assert_allclose(forecast_rows(model, panel, last), alone, atol=1e-7)

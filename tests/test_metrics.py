@@ -29,7 +29,11 @@ def made_scores(seed=0, days=40, symbols=5, horizon=3):
     scale = 0.01 * np.exp(rng.normal(size=(days * symbols, horizon, 1)))
     quantiles = scale * (stats.norm.ppf(QUANTILES) + 0.05 * rng.normal(size=(days * symbols, 1, 1)))
     actual = scale[..., 0] * rng.normal(size=(days * symbols, horizon))
-    return quantiles, actual, np.repeat(pd.bdate_range("2020-01-01", periods=days).to_numpy(), symbols)
+    return (
+        quantiles,
+        actual,
+        np.repeat(pd.bdate_range("2020-01-01", periods=days).to_numpy(), symbols),
+    )
 
 
 def test_pinball_against_a_loop():
@@ -85,7 +89,9 @@ def test_crps_of_even_levels_is_scoringrules(scoringrules):
 def test_crps_tends_to_the_normal_distributions_closed_form(scoringrules):
     actual = np.linspace(-3, 3, 9)
     expected = scoringrules.crps_normal(actual, 0.0, 1.0)
-    fine = np.sort(np.r_[np.arange(1, 1000) / 1000, 0.0301, 0.0302, 0.0303])  # crowded levels don't count twice
+    fine = np.sort(
+        np.r_[np.arange(1, 1000) / 1000, 0.0301, 0.0302, 0.0303]
+    )  # crowded levels don't count twice
     found = M.crps(np.broadcast_to(stats.norm.ppf(fine), (9, len(fine))), actual, fine)
     np.testing.assert_allclose(found, expected, rtol=2e-3)
     few = M.crps(np.broadcast_to(stats.norm.ppf(QUANTILES), (9, len(QUANTILES))), actual, QUANTILES)
@@ -93,13 +99,17 @@ def test_crps_tends_to_the_normal_distributions_closed_form(scoringrules):
 
 
 def test_crps_of_one_level_by_hand(scoringrules):
-    assert M.crps(np.array([[1.0]]), np.array([4.0]), (0.5,))[0] == pytest.approx(3.0)  # the absolute error
+    assert M.crps(np.array([[1.0]]), np.array([4.0]), (0.5,))[0] == pytest.approx(
+        3.0
+    )  # the absolute error
 
 
 def test_winkler_by_hand(scoringrules):
     lower, upper = np.array([0.0, 0.0, 0.0]), np.array([2.0, 2.0, 2.0])
     # inside: the width; outside: 2 / 0.2 = 10 times the distance more
-    np.testing.assert_allclose(M.winkler(lower, upper, np.array([1.0, 2.5, -0.1]), 0.8), [2.0, 7.0, 3.0])
+    np.testing.assert_allclose(
+        M.winkler(lower, upper, np.array([1.0, 2.5, -0.1]), 0.8), [2.0, 7.0, 3.0]
+    )
 
 
 def test_interval_finds_its_levels_or_says_what_there_is():
@@ -147,7 +157,9 @@ def test_pesaran_timmermann_by_hand():
     actual = np.r_[np.ones(30), -np.ones(15), np.ones(10), -np.ones(45)]
     expected = 0.45 * 0.40 + 0.55 * 0.60  # 0.51
     v = 0.51 * 0.49 / 100
-    v_star = 0.2**2 * 0.45 * 0.55 / 100 + 0.1**2 * 0.4 * 0.6 / 100 + 4 * 0.4 * 0.45 * 0.6 * 0.55 / 100**2
+    v_star = (
+        0.2**2 * 0.45 * 0.55 / 100 + 0.1**2 * 0.4 * 0.6 / 100 + 4 * 0.4 * 0.45 * 0.6 * 0.55 / 100**2
+    )
     found = M.pesaran_timmermann(forecast, actual)
     assert found.hit_rate == pytest.approx(0.75) and found.expected == pytest.approx(expected)
     assert found.statistic == pytest.approx(0.24 / math.sqrt(v - v_star))
@@ -169,7 +181,9 @@ def test_clustering_by_date_counts_copies_of_a_symbol_once():
     actual = actual + 0.5 * forecast
     one = M.pesaran_timmermann(forecast, actual, date)
     ten = M.pesaran_timmermann(np.tile(forecast, 10), np.tile(actual, 10), np.tile(date, 10))
-    assert ten.statistic == pytest.approx(one.statistic) and ten.hit_rate == pytest.approx(one.hit_rate)
+    assert ten.statistic == pytest.approx(one.statistic) and ten.hit_rate == pytest.approx(
+        one.hit_rate
+    )
     naive = M.pesaran_timmermann(np.tile(forecast, 10), np.tile(actual, 10))
     assert naive.statistic > 2.5 * one.statistic
     # with one symbol and independent days both tests say the same
@@ -185,7 +199,10 @@ def test_information_coefficient_against_pandas():
         daily = []
         for day in np.unique(date):
             on = date == day
-            cells = [pd.Series(forecast[on, h]).corr(pd.Series(actual[on, h]), method=method) for h in range(3)]
+            cells = [
+                pd.Series(forecast[on, h]).corr(pd.Series(actual[on, h]), method=method)
+                for h in range(3)
+            ]
             daily.append(np.mean(cells))
         assert found == pytest.approx(np.mean(daily)) and days == 40
         assert t == pytest.approx(np.mean(daily) / (np.std(daily) / math.sqrt(40)))
@@ -198,7 +215,9 @@ def test_information_coefficient_where_there_is_no_cross_section():
     equal = np.full(310, 0.1) + np.zeros(310)  # whose mean by date is not 0.1 to the last bit
     found = M.information_coefficient(equal, np.arange(310.0), np.repeat(np.arange(10), 31))
     assert math.isnan(found[0]) and found[2] == 0
-    perfect = M.information_coefficient(np.arange(30.0), np.arange(30.0) ** 3, np.repeat(np.arange(10), 3), rank=True)
+    perfect = M.information_coefficient(
+        np.arange(30.0), np.arange(30.0) ** 3, np.repeat(np.arange(10), 3), rank=True
+    )
     assert perfect[0] == pytest.approx(1) and math.isnan(perfect[1])  # no variation: no t
 
 
@@ -237,7 +256,9 @@ def test_by_group_by_hand(scoringrules):
     assert found["coverage_80"].tolist() == [0.5, 1.0]
     assert found["width_80"].tolist() == [20_000.0, 40_000.0]
     assert found["winkler_80"].tolist() == pytest.approx([1e4 * (2 + 22) / 2, 40_000.0])
-    by_step = M.by_group(quantiles, levels, actual, np.arange(1)[None] + np.zeros((4, 1), int), (0.8,))
+    by_step = M.by_group(
+        quantiles, levels, actual, np.arange(1)[None] + np.zeros((4, 1), int), (0.8,)
+    )
     assert by_step["outcomes"].tolist() == [3] and "pinball" not in found
 
 
@@ -264,8 +285,14 @@ def test_scores_by_hand(scoringrules):
     found = M.scores(quantiles, levels, actual, naive=np.array([0.001, 0.001]))
     assert [found[k] for k in ("mae", "mse", "mase")] == pytest.approx([20, 400, 2])
     assert "pinball" not in found  # three levels are not the protocol's nine
-    assert found["crps"] == pytest.approx(2e4 * (0.3 * 0.1 * 0.013 + 0.4 * 0.5 * 0.002 + 0.3 * 0.1 * 0.007))
-    assert found["coverage_80"] == 1 and found["width_80"] == pytest.approx(200) and "coverage_93" not in found
+    assert found["crps"] == pytest.approx(
+        2e4 * (0.3 * 0.1 * 0.013 + 0.4 * 0.5 * 0.002 + 0.3 * 0.1 * 0.007)
+    )
+    assert (
+        found["coverage_80"] == 1
+        and found["width_80"] == pytest.approx(200)
+        and "coverage_93" not in found
+    )
     assert (found["origins"], found["outcomes"], found["missing"]) == (2, 1, 1)
     assert found["hit_rate"] == 1 and math.isnan(found["pt"]) and math.isnan(found["ic"])
 
@@ -275,7 +302,9 @@ def test_scores_are_plain_and_in_the_protocols_unit(scoringrules):
     found = M.scores(quantiles, QUANTILES, actual, date, np.full(len(date), 0.01))
     assert all(type(v) is float and math.isfinite(v) for v in found.values())
     pick = [QUANTILES.index(v) for v in SCORE_LEVELS]
-    assert found["pinball"] == pytest.approx(1e4 * pinball_loss(quantiles[..., pick], actual, SCORE_LEVELS).mean())
+    assert found["pinball"] == pytest.approx(
+        1e4 * pinball_loss(quantiles[..., pick], actual, SCORE_LEVELS).mean()
+    )
     assert 0.85 < found["coverage_93"] < 1 and 0.7 < found["coverage_80"] < 0.9
     assert found["width_93"] > found["width_80"] and found["winkler_93"] > found["width_93"]
 
@@ -297,12 +326,16 @@ def test_scores_scale_with_the_unit_and_know_neither_order_nor_gaps(seed, factor
     pytest.importorskip("scoringrules")
     quantiles, actual, date = made_scores(seed, days=8)
     one = M.scores(quantiles, QUANTILES, actual, date, np.full(len(date), 0.01))
-    scaled = M.scores(factor * quantiles, QUANTILES, factor * actual, date, np.full(len(date), factor * 0.01))
+    scaled = M.scores(
+        factor * quantiles, QUANTILES, factor * actual, date, np.full(len(date), factor * 0.01)
+    )
     for name, value in one.items():
         power = 1 if name in LENGTHS else 2 if name == "mse" else 0
         assert scaled[name] == pytest.approx(value * factor**power, rel=1e-6, nan_ok=True), name
     order = np.random.default_rng(seed).permutation(len(date))
-    mixed = M.scores(quantiles[order], QUANTILES, actual[order], date[order], np.full(len(date), 0.01))
+    mixed = M.scores(
+        quantiles[order], QUANTILES, actual[order], date[order], np.full(len(date), 0.01)
+    )
     assert mixed == pytest.approx(one, nan_ok=True)
     # origins without an outcome are counted and change nothing else
     more = [np.concatenate([x, x[:gaps]]) for x in (quantiles, actual, date)]

@@ -66,7 +66,9 @@ def test_cells_are_short_and_stand_between_prose(path):
         run = run + 1 if cell.cell_type == "code" else 0
         longest = max(longest, run)
     assert longest <= MAX_RUN
-    wide = [line for cell in code(path) for line in cell.source.splitlines() if len(line) > MAX_WIDTH]
+    wide = [
+        line for cell in code(path) for line in cell.source.splitlines() if len(line) > MAX_WIDTH
+    ]
     assert not wide
 
 
@@ -75,7 +77,9 @@ def test_code_belongs_to_the_package(path):
     nodes = list(ast.walk(tree(path)))
     assert not [n for n in nodes if isinstance(n, ast.ClassDef)]
     assert sum(isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef)) for n in nodes) <= 1
-    assert not [n for n in nodes if isinstance(n, ast.ImportFrom) and any(a.name == "*" for a in n.names)]
+    assert not [
+        n for n in nodes if isinstance(n, ast.ImportFrom) and any(a.name == "*" for a in n.names)
+    ]
     assert not [n for n in nodes if isinstance(n, ast.Attribute) and ast.unparse(n) == "sys.path"]
 
 
@@ -91,7 +95,9 @@ def executed(tmp_path_factory) -> batch.RunResult:
 def test_every_code_cell_completes(executed, path):
     run = next(run for run in executed.notebooks if run.source == path)
     cells = [c for c in code(run.executed) if c.source.strip()]
-    assert run.cells == len(cells) > len([c for c in code(path) if c.source.strip()])  # and the one injected
+    assert (
+        run.cells == len(cells) > len([c for c in code(path) if c.source.strip()])
+    )  # and the one injected
     assert all(c.execution_count is not None for c in cells)
     assert not [o for c in cells for o in c.outputs if o.output_type == "error"]
     assert run.parameters["preset"] == "tiny" and run.parameters["run_dir"] == str(executed.folder)
@@ -101,7 +107,9 @@ def test_every_code_cell_completes(executed, path):
 @each
 def test_no_executed_copy_is_over_a_megabyte(executed, path):
     run = next(run for run in executed.notebooks if run.source == path)
-    assert run.executed.stat().st_size < 1_000_000  # saving the state of one live figure would take five
+    assert (
+        run.executed.stat().st_size < 1_000_000
+    )  # saving the state of one live figure would take five
 
 
 @pytest.mark.slow
@@ -119,5 +127,7 @@ def test_a_run_leaves_report_and_forecasts(executed):
 def test_the_backtest_leaves_a_page_to_print_and_the_ablation_its_figure(executed):
     figures = executed.folder / "figures"
     assert (figures / "06_page.pdf").read_bytes().startswith(b"%PDF")
-    assert {"06_page.png", "06_coverage.png", "06_skill.png", "07_live.png"} <= {f.name for f in figures.iterdir()}
+    assert {"06_page.png", "06_coverage.png", "06_skill.png", "07_live.png"} <= {
+        f.name for f in figures.iterdir()
+    }
     assert len(list(executed.folder.glob("backtest/*/parts/*.parquet"))) == 2  # two yearly folds

@@ -17,8 +17,12 @@ RIVAL = "filtered historical simulation"  # a long name: panels and findings tak
 @pytest.fixture(scope="module")
 def result(tmp_path_factory) -> Backtest:
     bars = tn.load_bars("stocks")
-    span = bars["date"].between("2012-01-01", "2015-12-31") & bars["symbol"].isin(["AAPL", "GOOG", "META"])
-    config = tn.BacktestConfig(start="2015-01-01", months=6, preset="tiny", members=("random walk", "HAR", RIVAL))
+    span = bars["date"].between("2012-01-01", "2015-12-31") & bars["symbol"].isin(
+        ["AAPL", "GOOG", "META"]
+    )
+    config = tn.BacktestConfig(
+        start="2015-01-01", months=6, preset="tiny", members=("random walk", "HAR", RIVAL)
+    )
     return tn.backtest(bars[span], config, tmp_path_factory.mktemp("backtest"), progress=False)
 
 
@@ -36,9 +40,13 @@ def test_the_page_holds_the_leaderboard_and_the_caveats(result):
     assert small.startswith("Only three stocks. Loss: mean pinball")
     head = next(t for t in said if t.startswith(f"{RIVAL}: number"))
     change = 100 * (board.loc[RIVAL, "pinball"] / board.loc["HAR", "pinball"] - 1)
-    found = re.search(r"number (\d) of 3 over 2 .*loss (\S+)% (below|above)", head.replace("\n", " "))
+    found = re.search(
+        r"number (\d) of 3 over 2 .*loss (\S+)% (below|above)", head.replace("\n", " ")
+    )
     assert int(found[1]) == board.index.get_loc(RIVAL) + 1
-    assert float(found[2]) == pytest.approx(abs(change), abs=0.0051) and (found[3] == "below") == (change < 0)
+    assert float(found[2]) == pytest.approx(abs(change), abs=0.0051) and (found[3] == "below") == (
+        change < 0
+    )
 
 
 def test_nothing_falls_off_the_sheet_or_into_the_small_print(result):
@@ -47,7 +55,9 @@ def test_nothing_falls_off_the_sheet_or_into_the_small_print(result):
     figure.canvas.draw()
     width, height = figure.canvas.get_width_height()
     boxes = {t.get_text(): t.get_window_extent() for t in figure.texts}
-    assert all(b.x0 >= 0 and b.y0 >= 0 and b.x1 <= 0.97 * width and b.y1 <= height for b in boxes.values())
+    assert all(
+        b.x0 >= 0 and b.y0 >= 0 and b.x1 <= 0.97 * width and b.y1 <= height for b in boxes.values()
+    )
     small = min(boxes.values(), key=lambda b: b.y0)
     assert all(ax.get_tightbbox().y0 > small.y1 for ax in figure.axes)
 

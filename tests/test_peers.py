@@ -18,7 +18,10 @@ from tftnhits import NHITSConfig  # noqa: E402
 from tftnhits.models.layers import GRN, ForkedAttention, VariableSelection  # noqa: E402
 from tftnhits.models.nhits import NHITS  # noqa: E402
 
-pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("ignore")]  # their warnings aren't ours to mend
+pytestmark = [
+    pytest.mark.peers,
+    pytest.mark.filterwarnings("ignore"),
+]  # their warnings aren't ours to mend
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 WIDTH, CHUNKS, FORKS = 24, 3, 4
@@ -28,7 +31,9 @@ D, V = 6, 8
 @pytest.fixture(scope="module")
 def nf():
     """neuralforecast's network and loss."""
-    pytest.importorskip("neuralforecast", reason="the extra 'peers' (neuralforecast) is not installed")
+    pytest.importorskip(
+        "neuralforecast", reason="the extra 'peers' (neuralforecast) is not installed"
+    )
     from neuralforecast.losses.pytorch import MQLoss
     from neuralforecast.models import NHITS
 
@@ -38,7 +43,9 @@ def nf():
 @pytest.fixture(scope="module")
 def pf():
     """pytorch-forecasting's parts of the TFT."""
-    pytest.importorskip("pytorch_forecasting", reason="the extra 'peers' (pytorch-forecasting) is not installed")
+    pytest.importorskip(
+        "pytorch_forecasting", reason="the extra 'peers' (pytorch-forecasting) is not installed"
+    )
     from pytorch_forecasting.models.temporal_fusion_transformer import sub_modules
 
     return sub_modules
@@ -68,11 +75,16 @@ def their_nhits(nf, config: NHITSConfig, **names):
     """Their N-HITS of the sizes of ours: one block a stack, max pooling, linear interpolation."""
     stacks = len(config.pools)
     model = nf.NHITS(
-        h=config.horizon, input_size=config.context, stack_types=["identity"] * stacks, n_blocks=[1] * stacks,
-        mlp_units=[[config.hidden, config.hidden]] * 2, n_pool_kernel_size=list(config.pools),
+        h=config.horizon,
+        input_size=config.context,
+        stack_types=["identity"] * stacks,
+        n_blocks=[1] * stacks,
+        mlp_units=[[config.hidden, config.hidden]] * 2,
+        n_pool_kernel_size=list(config.pools),
         n_freq_downsample=[share_of(config.horizon, k) for k in config.pools],
-        loss=nf.MQLoss(quantiles=list(config.quantiles)), **names,
-    )  # fmt: skip
+        loss=nf.MQLoss(quantiles=list(config.quantiles)),
+        **names,
+    )
     return model.eval()
 
 
@@ -83,14 +95,19 @@ def copy_nhits(theirs, ours: NHITS, other=lambda stack: ()) -> None:
         first, second, _, third, _, head = block.layers
         last = stack.backcast is None  # theirs has a backcast that nobody reads; ours has none
         backcast = nn.Linear(config.hidden, config.context) if last else stack.backcast
-        copy([
-            # two linear layers without an activation between them: ours, then the identity
-            (first.weight, torch.cat([stack.path.weight, *other(stack)], 1)), (first.bias, stack.path.bias),
-            (second.weight, torch.eye(config.hidden)), (second.bias, torch.zeros(config.hidden)),
-            (third.weight, stack.hidden.weight), (third.bias, stack.hidden.bias),
-            (head.weight, torch.cat([backcast.weight, stack.forecast.weight])),
-            (head.bias, torch.cat([backcast.bias, stack.forecast.bias])),
-        ])  # fmt: skip
+        copy(
+            [
+                # two linear layers without an activation between them: ours, then the identity
+                (first.weight, torch.cat([stack.path.weight, *other(stack)], 1)),
+                (first.bias, stack.path.bias),
+                (second.weight, torch.eye(config.hidden)),
+                (second.bias, torch.zeros(config.hidden)),
+                (third.weight, stack.hidden.weight),
+                (third.bias, stack.hidden.bias),
+                (head.weight, torch.cat([backcast.weight, stack.forecast.weight])),
+                (head.bias, torch.cat([backcast.bias, stack.forecast.bias])),
+            ]
+        )
 
 
 def windows(ours: NHITS, batch) -> dict:
@@ -116,11 +133,15 @@ SIZES = {
 
 @pytest.mark.parametrize("context, horizon, pools", SIZES.values(), ids=SIZES)
 def test_nhits_is_neuralforecasts(nf, context, horizon, pools):
-    config = NHITSConfig.classic(context=context, horizon=horizon, hidden=WIDTH, pools=pools, quantiles=LEVELS)
+    config = NHITSConfig.classic(
+        context=context, horizon=horizon, hidden=WIDTH, pools=pools, quantiles=LEVELS
+    )
     names = {"observed": ("return",), "known": (), "static": ("a", "b")}
     ours, theirs = made(NHITS, config, names), their_nhits(nf, config, stat_exog_list=["a", "b"])
     ours.base.normal_()
-    for stack in ours.stacks:  # ours sees the last return beside the path; theirs pools a window of such inputs
+    for stack in (
+        ours.stacks
+    ):  # ours sees the last return beside the path; theirs pools a window of such inputs
         nn.init.zeros_(stack.observed.weight)
     copy_nhits(theirs, ours, lambda stack: [stack.static.weight])
     batch = random_batch(names, context, FORKS, horizon, CHUNKS)
@@ -136,10 +157,16 @@ def test_nhits_is_neuralforecasts(nf, context, horizon, pools):
 def test_nhits_with_other_inputs_is_neuralforecasts(nf):
     """Where nothing is pooled, all inputs map: theirs reads whole windows, of which ours takes the origin and after."""
     length, horizon = 9, 4
-    config = NHITSConfig.classic(context=length, horizon=horizon, hidden=WIDTH, pools=(1, 1), quantiles=LEVELS)
+    config = NHITSConfig.classic(
+        context=length, horizon=horizon, hidden=WIDTH, pools=(1, 1), quantiles=LEVELS
+    )
     names = {"observed": ("x", "return"), "known": ("k", "l", "m"), "static": ("a",)}
     theirs = their_nhits(
-        nf, config, hist_exog_list=["x", "return"], futr_exog_list=["k", "l", "m"], stat_exog_list=["a"]
+        nf,
+        config,
+        hist_exog_list=["x", "return"],
+        futr_exog_list=["k", "l", "m"],
+        stat_exog_list=["a"],
     )
     ours = made(NHITS, config, names)
 
@@ -162,27 +189,35 @@ def test_nhits_with_other_inputs_is_neuralforecasts(nf):
 
 
 def copy_grn(theirs, ours: GRN) -> None:
-    copy([
-        (theirs.fc1.weight, ours.input.weight), (theirs.fc1.bias, ours.input.bias),
-        (theirs.fc2.weight, ours.hidden.weight), (theirs.fc2.bias, ours.hidden.bias),
-        *([(theirs.context.weight, ours.context.weight)] if ours.context is not None else []),
-        *gate_pairs(theirs, ours.gate),
-    ])  # fmt: skip
+    copy(
+        [
+            (theirs.fc1.weight, ours.input.weight),
+            (theirs.fc1.bias, ours.input.bias),
+            (theirs.fc2.weight, ours.hidden.weight),
+            (theirs.fc2.bias, ours.hidden.bias),
+            *([(theirs.context.weight, ours.context.weight)] if ours.context is not None else []),
+            *gate_pairs(theirs, ours.gate),
+        ]
+    )
 
 
 def gate_pairs(theirs, gate) -> list:
     """Their GateAddNorm and our AddNorm."""
     linear, norm = theirs.gate_norm.glu.fc, theirs.gate_norm.add_norm.norm
     return [
-        (linear.weight, gate.glu.linear.weight), (linear.bias, gate.glu.linear.bias),
-        (norm.weight, gate.norm.weight), (norm.bias, gate.norm.bias),
-    ]  # fmt: skip
+        (linear.weight, gate.glu.linear.weight),
+        (linear.bias, gate.glu.linear.bias),
+        (norm.weight, gate.norm.weight),
+        (norm.bias, gate.norm.bias),
+    ]
 
 
 @pytest.mark.parametrize("context", [False, True])
 def test_grn_is_pytorch_forecastings(pf, context):
     ours = made(GRN, D, 0.3, context)
-    theirs = pf.GatedResidualNetwork(D, D, D, dropout=0.3, context_size=D if context else None).eval()
+    theirs = pf.GatedResidualNetwork(
+        D, D, D, dropout=0.3, context_size=D if context else None
+    ).eval()
     copy_grn(theirs, ours)
     x, c = torch.randn(5, 7, D), torch.randn(5, D) if context else None
     # they broadcast over time at the caller's
@@ -206,24 +241,38 @@ def test_variable_selection_is_pytorch_forecastings(pf, context):
     for i, name in enumerate(names):
         one, embed = theirs.single_variable_grns[name], theirs.prescalers[name]
         linear, norm = one.gate_norm.glu.fc, one.gate_norm.add_norm.norm
-        copy([
-            (embed.weight, ours.weight[i][:, None]), (embed.bias, ours.bias[i]),
-            (one.fc1.weight, grns.w2[i].T), (one.fc1.bias, grns.b2[i, 0]),
-            (one.fc2.weight, grns.w1[i].T), (one.fc2.bias, grns.b1[i, 0]),
-            (linear.weight, grns.wg[i].T), (linear.bias, grns.bg[i, 0]),
-            (norm.weight, grns.norm_weight[i, 0]), (norm.bias, grns.norm_bias[i, 0]),
-        ])  # fmt: skip
+        copy(
+            [
+                (embed.weight, ours.weight[i][:, None]),
+                (embed.bias, ours.bias[i]),
+                (one.fc1.weight, grns.w2[i].T),
+                (one.fc1.bias, grns.b2[i, 0]),
+                (one.fc2.weight, grns.w1[i].T),
+                (one.fc2.bias, grns.b1[i, 0]),
+                (linear.weight, grns.wg[i].T),
+                (linear.bias, grns.bg[i, 0]),
+                (norm.weight, grns.norm_weight[i, 0]),
+                (norm.bias, grns.norm_bias[i, 0]),
+            ]
+        )
     chooser.resample_norm = nn.Linear(V * D, V)
-    copy([
-        (chooser.resample_norm.weight, selector.skip.flatten(0, 1).T), (chooser.resample_norm.bias, selector.skip_bias),
-        (chooser.fc1.weight, selector.input.flatten(0, 1).T), (chooser.fc1.bias, selector.bias),
-        (chooser.fc2.weight, selector.hidden[0].weight), (chooser.fc2.bias, selector.hidden[0].bias),
-        *([(chooser.context.weight, selector.context.weight)] if context else []),
-        *gate_pairs(chooser, selector.gate),
-    ])  # fmt: skip
+    copy(
+        [
+            (chooser.resample_norm.weight, selector.skip.flatten(0, 1).T),
+            (chooser.resample_norm.bias, selector.skip_bias),
+            (chooser.fc1.weight, selector.input.flatten(0, 1).T),
+            (chooser.fc1.bias, selector.bias),
+            (chooser.fc2.weight, selector.hidden[0].weight),
+            (chooser.fc2.bias, selector.hidden[0].bias),
+            *([(chooser.context.weight, selector.context.weight)] if context else []),
+            *gate_pairs(chooser, selector.gate),
+        ]
+    )
     x, c = torch.randn(3, 5, V), torch.randn(3, D) if context else None
     found = ours(x, c)
-    value, weights = theirs({n: x[..., i : i + 1] for i, n in enumerate(names)}, None if c is None else c[:, None])
+    value, weights = theirs(
+        {n: x[..., i : i + 1] for i, n in enumerate(names)}, None if c is None else c[:, None]
+    )
     assert found.weights.std() > 0.02  # the variables aren't weighed alike
     assert_close(found.weights, weights.squeeze(-2), **CLOSE)
     assert_close(found.value, value, **CLOSE)
@@ -233,23 +282,37 @@ def test_variable_selection_is_pytorch_forecastings(pf, context):
 def test_attention_is_pytorch_forecastings(pf, context, forks, before):
     """Fork by fork: their queries are the fork's decoder steps, their keys and values its context and those steps."""
     heads, steps, size = 2, 3, D // 2
-    ours, theirs = made(ForkedAttention, D, heads, context), pf.InterpretableMultiHeadAttention(heads, D).eval()
+    ours, theirs = (
+        made(ForkedAttention, D, heads, context),
+        pf.InterpretableMultiHeadAttention(heads, D).eval(),
+    )
     for i, (query, key) in enumerate(zip(theirs.q_layers, theirs.k_layers)):
         part = slice(i * size, (i + 1) * size)
-        copy([
-            (query.weight, ours.query.weight[part]), (query.bias, ours.query.bias[part]),
-            # their keys have a bias, whatever its value: it adds the same to all scores of a query
-            (key.weight, ours.key.weight[part]), (key.bias, torch.randn(size)),
-        ])  # fmt: skip
-    copy([
-        (theirs.v_layer.weight, ours.value.weight), (theirs.v_layer.bias, ours.value.bias),
-        (theirs.w_h.weight, ours.output.weight),
-    ])  # fmt: skip
+        copy(
+            [
+                (query.weight, ours.query.weight[part]),
+                (query.bias, ours.query.bias[part]),
+                # their keys have a bias, whatever its value: it adds the same to all scores of a query
+                (key.weight, ours.key.weight[part]),
+                (key.bias, torch.randn(size)),
+            ]
+        )
+    copy(
+        [
+            (theirs.v_layer.weight, ours.value.weight),
+            (theirs.v_layer.bias, ours.value.bias),
+            (theirs.w_h.weight, ours.output.weight),
+        ]
+    )
     bars = context + forks - 1 + before
     encoder, decoder = torch.randn(CHUNKS, bars, D), torch.randn(CHUNKS, forks, steps, D)
     output, attention = ours(encoder, decoder)
     # a step sees itself and those before it (eq. 12); their TFT, which makes its own mask, hides the step itself too
-    mask = torch.cat([torch.zeros(steps, context), torch.ones(steps, steps).triu(1)], 1).bool().expand(CHUNKS, -1, -1)
+    mask = (
+        torch.cat([torch.zeros(steps, context), torch.ones(steps, steps).triu(1)], 1)
+        .bool()
+        .expand(CHUNKS, -1, -1)
+    )
     for fork in range(forks):
         origin = bars - forks + fork
         seen = torch.cat([encoder[:, origin - context + 1 : origin + 1], decoder[:, fork]], 1)

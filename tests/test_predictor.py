@@ -11,7 +11,17 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from helpers import BOOSTING_TINY, NHITS_TINY, ROOT, TFT_TINY, TRAIN_TINY, made_bars, one_sentence, stir, stocks  # noqa: E402
+from helpers import (
+    BOOSTING_TINY,
+    NHITS_TINY,
+    ROOT,
+    TFT_TINY,
+    TRAIN_TINY,
+    made_bars,
+    one_sentence,
+    stir,
+    stocks,
+)
 
 import tftnhits as tn  # noqa: E402
 from tftnhits.config import SEEDS  # noqa: E402
@@ -38,7 +48,10 @@ def panel(bars):
 @pytest.fixture(scope="module")
 def members(panel):
     networks = {"tft": TFT_TINY, "nhits": NHITS_TINY}
-    trained = {name: tn.fit(config, panel, TRAIN_TINY, progress=False).model for name, config in networks.items()}
+    trained = {
+        name: tn.fit(config, panel, TRAIN_TINY, progress=False).model
+        for name, config in networks.items()
+    }
     return {"boosting": Boosting(BOOSTING_TINY).fit(panel), **trained}
 
 
@@ -64,12 +77,22 @@ def values(frame):
 def test_summary_of_one_symbol_and_of_several(predictor, bars):
     one = predictor.predict(bars[bars["symbol"] == "GOOG"]).summary()
     assert set(one) == KEYS and one["symbol"] == "GOOG" and one["origin"] == "2017-12-29"
-    assert len(one["prediction"]) == 5 and set(one["interval"]) == {"level", "lower", "upper", "coverage"}
+    assert len(one["prediction"]) == 5 and set(one["interval"]) == {
+        "level",
+        "lower",
+        "upper",
+        "coverage",
+    }
     assert one["interval"]["level"] == one["confidence"] == 0.93 and one["warnings"] == []
-    assert one["model_used"] == "ensemble (0.65 TFT + 0.35 N-HITS)" and 0.5 < one["interval"]["coverage"] < 1
+    assert (
+        one["model_used"] == "ensemble (0.65 TFT + 0.35 N-HITS)"
+        and 0.5 < one["interval"]["coverage"] < 1
+    )
     json.dumps(one)
     several = predictor.predict(bars).summary()
-    assert [s["symbol"] for s in several] == ["AAPL", "GOOG", "META"] and all(set(s) == KEYS for s in several)
+    assert [s["symbol"] for s in several] == ["AAPL", "GOOG", "META"] and all(
+        set(s) == KEYS for s in several
+    )
 
 
 def test_frame_is_tidy_prices_with_dates_ahead(predictor, bars):
@@ -92,20 +115,36 @@ def test_dates_ahead_are_those_of_the_calendar_given(predictor, bars):
     first = inferred.frame.loc[inferred.frame["step"] == 1, "date"]
     assert (first == pd.Timestamp("2018-01-02")).all()  # the day after New Year's
     pd.testing.assert_frame_equal(predictor.predict(bars, calendar="XNYS").frame, inferred.frame)
-    found = predictor.predict(bars, horizon=1, calendar={"META": "XTKS", "GOOG": "24/7"}).frame.set_index("symbol")[
-        "date"
-    ]
-    assert found.dt.strftime("%Y-%m-%d").to_dict() == {"AAPL": "2018-01-02", "GOOG": "2017-12-30", "META": "2018-01-04"}
+    found = predictor.predict(
+        bars, horizon=1, calendar={"META": "XTKS", "GOOG": "24/7"}
+    ).frame.set_index("symbol")["date"]
+    assert found.dt.strftime("%Y-%m-%d").to_dict() == {
+        "AAPL": "2018-01-02",
+        "GOOG": "2017-12-30",
+        "META": "2018-01-04",
+    }
     undated = predictor.predict(bars.drop(columns="date"), calendar="XNYS").frame
     assert undated["date"].isna().all()
-    days = sessions._sessions("XBOM", 2020, 2029).day[-61:-1]  # Bombay's is drawn up a year at a time
+    days = sessions._sessions("XBOM", 2020, 2029).day[
+        -61:-1
+    ]  # Bombay's is drawn up a year at a time
     late = bars[bars["symbol"] == "META"].tail(60).assign(date=days)
     found = predictor.predict(late, calendar="XBOM")
-    assert [text for text in found.warnings["META"] if "XBOM tells 1 of the 5" in text and one_sentence(text)]
-    assert not [text for text in predictor.predict(late, 1, calendar="XBOM").warnings["META"] if "XBOM" in text]
+    assert [
+        text
+        for text in found.warnings["META"]
+        if "XBOM tells 1 of the 5" in text and one_sentence(text)
+    ]
+    assert not [
+        text
+        for text in predictor.predict(late, 1, calendar="XBOM").warnings["META"]
+        if "XBOM" in text
+    ]
     every = predictor.predict(bars, origins="all", calendar={"META": "XTKS"}).frame
     last = every[every["origin"] == pd.Timestamp("2017-12-28")]
-    assert (last[last["step"] == 1]["date"] == pd.Timestamp("2017-12-29")).all()  # what came is no forecast
+    assert (
+        last[last["step"] == 1]["date"] == pd.Timestamp("2017-12-29")
+    ).all()  # what came is no forecast
     with pytest.raises(ConfigError, match="no calendar 'NYSX'"):
         predictor.predict(bars, calendar="NYSX")
     predictor.calibrated(bars, calendar="XNYS")
@@ -117,13 +156,19 @@ def test_ensemble_is_the_calibrated_hand_made_average(predictor, members, bars, 
     state = predictor.calibration["ensemble"].state
     for weights, (a, b) in ((None, (0.65, 0.35)), ({"tft": 1, "nhits": 3}, (0.25, 0.75))):
         returns = state.calibrate(a * own["tft"] + b * own["nhits"], predictor.levels)
-        found = predictor.predict(bars, weights=weights).frame[[f"{q:g}" for q in predictor.levels]].to_numpy()
+        found = (
+            predictor.predict(bars, weights=weights)
+            .frame[[f"{q:g}" for q in predictor.levels]]
+            .to_numpy()
+        )
         expected = panel.close[rows, None, None] * np.exp(returns)
         np.testing.assert_allclose(found.reshape(expected.shape), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name, label", [("tft", "TFT"), ("nhits", "N-HITS")])
-def test_all_the_weight_on_one_network_is_that_network(predictor, members, bars, panel, name, label):
+def test_all_the_weight_on_one_network_is_that_network(
+    predictor, members, bars, panel, name, label
+):
     other = {"tft": "nhits", "nhits": "tft"}[name]
     alone = tn.Predictor({name: members[name]}, panel)
     for weights in ({name: 1.0, other: 0.0}, {name: 7}):
@@ -138,7 +183,9 @@ def walked(predictor, panel, link):
     rows = np.concatenate([panel.origins(split, CONTEXT) for split in ("valid", "test")])
     own = {k: m.quantiles(panel, rows) for k, m in predictor.members.items()}
     quantiles = combine(own, predictor.weights) if link == "ensemble" else own[link]
-    actual = np.log(np.stack([panel.close[rows + h] for h in range(1, 6)], 1) / panel.close[rows, None])
+    actual = np.log(
+        np.stack([panel.close[rows + h] for h in range(1, 6)], 1) / panel.close[rows, None]
+    )
     tails = [q for level in (0.8, 0.93) for q in ((1 - level) / 2, (1 + level) / 2)]
     out, state = Conformal.start(5).run(
         quantiles,
@@ -155,7 +202,9 @@ def walked(predictor, panel, link):
 def test_states_and_coverage_come_from_a_walk_through_validation_and_test(predictor, panel, link):
     rows, actual, out, state = walked(predictor, panel, link)
     found = predictor.calibration[link]
-    np.testing.assert_allclose(found.state.score, state.score, atol=0.01)  # float32 outcomes at an edge
+    np.testing.assert_allclose(
+        found.state.score, state.score, atol=0.01
+    )  # float32 outcomes at an edge
     assert (found.state.score != Conformal.start(5).score).any()
     dates = np.unique(panel.date[rows])
     assert found.dates == min(len(dates), YEAR) and len(found.coverage) == len(MEASURED)
@@ -168,20 +217,29 @@ def test_states_and_coverage_come_from_a_walk_through_validation_and_test(predic
 def test_confidence_is_nominal_and_coverage_is_of_who_answers(predictor, bars):
     found = predictor.predict(bars, level=0.8)
     assert found.level == found.confidence == 0.8
-    assert found.coverage == dict.fromkeys(("AAPL", "GOOG", "META"), predictor.calibration["ensemble"].realised(0.8))
+    assert found.coverage == dict.fromkeys(
+        ("AAPL", "GOOG", "META"), predictor.calibration["ensemble"].realised(0.8)
+    )
     other = predictor.predict(bars, level=0.8, weights={"tft": 0.2, "nhits": 0.8})
-    assert set(other.coverage.values()) == {None}  # calibrated as the ensemble is, but never measured with such weights
+    assert set(other.coverage.values()) == {
+        None
+    }  # calibrated as the ensemble is, but never measured with such weights
     alone = predictor.predict(bars, level=0.8, weights={"tft": 1, "nhits": 0})
     assert set(alone.coverage.values()) == {predictor.calibration["tft"].realised(0.8)}
     assert set(predictor.predict(bars, level=0.999).coverage.values()) == {None}
     short = predictor.predict(bars[bars["symbol"] == "META"].tail(5))
-    assert short.coverage["META"] is None  # measured on origins with the networks' context, not on such short ones
+    assert (
+        short.coverage["META"] is None
+    )  # measured on origins with the networks' context, not on such short ones
     share = predictor.calibration["ensemble"].realised(0.8)
     dates, until = predictor.calibration["ensemble"].dates, predictor.seen["META"][:10]
     assert (
-        found.caption("META") == f"80% interval (held {share:.0%} over {dates} dates to {until}, all symbols together)"
+        found.caption("META")
+        == f"80% interval (held {share:.0%} over {dates} dates to {until}, all symbols together)"
     )
-    assert repr(found).splitlines()[1:2] == [f"  AAPL: {found.model_used['AAPL']}, {found.caption('AAPL')}"]
+    assert repr(found).splitlines()[1:2] == [
+        f"  AAPL: {found.model_used['AAPL']}, {found.caption('AAPL')}"
+    ]
     assert len(repr(found).splitlines()) == 4
 
 
@@ -198,7 +256,9 @@ def test_coverage_is_not_claimed_for_bars_of_another_length(predictor, bars, tmp
     own.save(tmp_path)
     for weekly in (own, tn.Predictor.load(tmp_path)):
         found = weekly.predict(weeks)
-        assert not found.warnings["META"] and found.coverage["META"] == weekly.calibration["ensemble"].realised(0.93)
+        assert not found.warnings["META"] and found.coverage["META"] == weekly.calibration[
+            "ensemble"
+        ].realised(0.93)
         dates = len(weeks) - CONTEXT - predictor.horizon + 1  # of weeks alone
         assert found.measured == f"over {dates} dates to {weekly.seen['META'][:10]}"
         assert weekly.predict(meta).coverage["META"] is None
@@ -213,9 +273,13 @@ def test_any_level_inside_0_and_1(predictor, bars):
         share = one["interval"]["coverage"]
         assert 0 < share < 1 if MEASURED[0] <= level <= MEASURED[-1] else share is None
         columns = [c for c in frame if c.replace(".", "").isdigit()]
-        assert {f"{q:g}" for q in predictor.levels} <= set(columns) and columns == sorted(columns, key=float)
+        assert {f"{q:g}" for q in predictor.levels} <= set(columns) and columns == sorted(
+            columns, key=float
+        )
         assert (np.diff(frame[columns].to_numpy(), axis=1) >= 0).all()
-        assert (frame["lower"] <= frame["median"]).all() and (frame["median"] <= frame["upper"]).all()
+        assert (frame["lower"] <= frame["median"]).all() and (
+            frame["median"] <= frame["upper"]
+        ).all()
         for name, level_of in (("lower", (1 - level) / 2), ("upper", (1 + level) / 2)):
             np.testing.assert_array_equal(frame[name], frame[f"{round(float(level_of), 12):.12g}"])
         widths.append(float((frame["upper"] - frame["lower"]).mean()))
@@ -256,7 +320,8 @@ def test_calibration_by_bars_without_dates_and_too_few(predictor, bars):
     assert (found.calibration["tft"].state.score != predictor.calibration["tft"].state.score).any()
     assert found.seen == predictor.seen
     with pytest.raises(
-        HistoryTooShort, match=f"META has 24 bars but an origin with its outcome takes {CONTEXT + 5}"
+        HistoryTooShort,
+        match=f"META has 24 bars but an origin with its outcome takes {CONTEXT + 5}",
     ) as e:
         predictor.calibrated(bars[bars["symbol"] == "META"].tail(24))
     assert one_sentence(str(e.value))
@@ -280,7 +345,9 @@ def test_the_past_of_all_origins_does_not_know_the_future(predictor, every, bars
     upto = bars["date"] <= "2016-12-30"
     known = predictor.predict(bars[upto]).frame
     found = every.frame[every.frame["origin"] == pd.Timestamp("2016-12-30")]
-    pd.testing.assert_frame_equal(known, found.reset_index(drop=True), rtol=1e-5)  # its dates over New Year too
+    pd.testing.assert_frame_equal(
+        known, found.reset_index(drop=True), rtol=1e-5
+    )  # its dates over New Year too
 
 
 def test_short_history_is_answered_by_boosting_with_a_warning(predictor, bars):
@@ -296,7 +363,10 @@ def test_short_history_is_answered_by_boosting_with_a_warning(predictor, bars):
 def test_long_and_short_symbols_together(predictor, bars):
     mixed = pd.concat([bars[bars["symbol"] == "AAPL"], bars[bars["symbol"] == "META"].tail(7)])
     found = predictor.predict(mixed)
-    assert found.model_used == {"AAPL": "ensemble (0.65 TFT + 0.35 N-HITS)", "META": "gradient boosting"}
+    assert found.model_used == {
+        "AAPL": "ensemble (0.65 TFT + 0.35 N-HITS)",
+        "META": "gradient boosting",
+    }
     assert found.warnings["AAPL"] == [] and "7 bars" in found.warnings["META"][0]
     alone = predictor.predict(bars[bars["symbol"] == "META"].tail(7))
     together = found.frame[found.frame["symbol"] == "META"]
@@ -311,7 +381,10 @@ def test_too_short_for_anyone_says_how_many(predictor, members, panel, bars):
     assert one_sentence(str(caught.value))
     networks = tn.Predictor({k: members[k] for k in ("tft", "nhits")}, panel)
     found = networks.predict(bars[bars["symbol"] == "META"].tail(10)).summary()
-    assert found["model_used"] == "volatility-scaled random walk" and f"need {CONTEXT}" in found["warnings"][0]
+    assert (
+        found["model_used"] == "volatility-scaled random walk"
+        and f"need {CONTEXT}" in found["warnings"][0]
+    )
 
 
 @pytest.mark.parametrize(
@@ -367,7 +440,9 @@ KINDS = {
     "minutes": made_bars(("X",), 90, freq="min"),
     "weekly": made_bars(("X",), 90, freq="W-FRI"),
     "short rows": made_bars(("X",), 3)[["open", "high", "low", "close"]].to_numpy().tolist(),
-    "cheap": made_bars(("X",), 90).assign(**{c: lambda f, c=c: f[c] * 1e-6 for c in ("open", "high", "low", "close")}),
+    "cheap": made_bars(("X",), 90).assign(
+        **{c: lambda f, c=c: f[c] * 1e-6 for c in ("open", "high", "low", "close")}
+    ),
 }
 
 
@@ -389,7 +464,9 @@ def test_all_kinds_of_bars_give_finite_forecasts(predictor, kind):
 
 def test_prices_and_volumes_of_another_scale_give_the_same_relative_forecast(predictor):
     bars = made_bars(("X",), 90)
-    scaled = bars.assign(**{c: bars[c] * 300 for c in ("open", "high", "low", "close")}, volume=bars["volume"] * 7)
+    scaled = bars.assign(
+        **{c: bars[c] * 300 for c in ("open", "high", "low", "close")}, volume=bars["volume"] * 7
+    )
     one, other = predictor.predict(bars).frame, predictor.predict(scaled).frame
     np.testing.assert_allclose(other["median"], 300 * one["median"], rtol=1e-5)
     np.testing.assert_allclose(other["lower"], 300 * one["lower"], rtol=1e-5)
@@ -397,18 +474,29 @@ def test_prices_and_volumes_of_another_scale_give_the_same_relative_forecast(pre
 
 def test_round_trip_is_equal_to_the_bit(predictor, folder, bars):
     found = tn.Predictor.load(folder)
-    pd.testing.assert_frame_equal(found.predict(bars).frame, predictor.predict(bars).frame, check_exact=True)
+    pd.testing.assert_frame_equal(
+        found.predict(bars).frame, predictor.predict(bars).frame, check_exact=True
+    )
     short = bars[bars["symbol"] == "META"].tail(9)
-    pd.testing.assert_frame_equal(found.predict(short).frame, predictor.predict(short).frame, check_exact=True)
+    pd.testing.assert_frame_equal(
+        found.predict(short).frame, predictor.predict(short).frame, check_exact=True
+    )
     for link, calibration in predictor.calibration.items():
         assert found.calibration[link].to_dict() == calibration.to_dict()
     assert found.seen == predictor.seen and found.weights == predictor.weights
     assert found.predict(bars).summary() == predictor.predict(bars).summary()
-    assert found.manifest["data"] and found.manifest["symbols"] == 3 and found.manifest["versions"]["torch"]
+    assert (
+        found.manifest["data"]
+        and found.manifest["symbols"] == 3
+        and found.manifest["versions"]["torch"]
+    )
     found.save(folder)
     assert sorted(p.name for p in folder.iterdir() if "-" not in p.name) == [
-        "boosting.json", "nhits.json", "predictor.json", "tft.json",
-    ]  # fmt: skip
+        "boosting.json",
+        "nhits.json",
+        "predictor.json",
+        "tft.json",
+    ]
     assert len(list(folder.iterdir())) == 7  # and one file of weights each
     assert not [p for p in folder.iterdir() if p.suffix in (".pkl", ".pt", ".joblib")]
 
@@ -421,18 +509,28 @@ def test_seeds_are_averaged_saved_and_read(members, panel, bars, tmp_path):
     rows = panel.origins("test", CONTEXT)
     each = [Network(m).quantiles(panel, rows) for m in three]
     assert abs(each[0] - each[1]).max() > 1e-5
-    np.testing.assert_allclose(predictor.members["nhits"].quantiles(panel, rows), np.mean(each, 0), rtol=1e-9)
+    np.testing.assert_allclose(
+        predictor.members["nhits"].quantiles(panel, rows), np.mean(each, 0), rtol=1e-9
+    )
     folder = predictor.save(tmp_path)
     assert {p.name for p in folder.glob("*.json")} == {
-        "nhits.json", "nhits-1.json", "nhits-2.json", "predictor.json", "tft.json",
-    }  # fmt: skip
+        "nhits.json",
+        "nhits-1.json",
+        "nhits-2.json",
+        "predictor.json",
+        "tft.json",
+    }
     assert len(list(folder.glob("*.safetensors"))) == 4
     found = tn.Predictor.load(folder)
-    pd.testing.assert_frame_equal(found.predict(bars).frame, predictor.predict(bars).frame, check_exact=True)
+    pd.testing.assert_frame_equal(
+        found.predict(bars).frame, predictor.predict(bars).frame, check_exact=True
+    )
     (folder / "nhits-1.json").rename(folder / "away")
     assert "nhits-1.json" in tn.Predictor.load(folder).missing["nhits"].detail
     (folder / "away").rename(folder / "nhits-1.json")
-    tn.Predictor({"nhits": three[1:], "tft": members["tft"]}, panel).save(folder)  # with fewer, none is left over
+    tn.Predictor({"nhits": three[1:], "tft": members["tft"]}, panel).save(
+        folder
+    )  # with fewer, none is left over
     assert {p.name for p in folder.glob("nhits*.json")} == {"nhits.json", "nhits-1.json"}
     assert len(list(folder.glob("*.safetensors"))) == 3
     tn.Predictor.load(folder)
@@ -449,18 +547,24 @@ def test_a_folder_of_format_1_is_read_with_nothing_calibrated(predictor, folder,
     assert forecast.coverage["META"] is None and found.seen == {}
     own = {k: predictor.members[k].quantiles(panel, panel.last_origins()) for k in ("tft", "nhits")}
     raw = panel.close[panel.last_origins(), None, None] * np.exp(combine(own, predictor.weights))
-    np.testing.assert_allclose(forecast.frame[[f"{q:g}" for q in found.levels]].to_numpy().reshape(raw.shape), raw)
+    np.testing.assert_allclose(
+        forecast.frame[[f"{q:g}" for q in found.levels]].to_numpy().reshape(raw.shape), raw
+    )
     assert found.calibrated(bars).predict(bars).coverage["META"] > 0.5
     assert tn.Predictor.load(found.save(folder)).predict(bars).coverage["META"] is None
 
 
 @pytest.mark.parametrize("name", ["format-1", "format-2"])
 def test_folders_that_older_versions_saved_forecast_as_they_did(name, tmp_path):
-    bars = stocks(("GOOG", "META"), "2014-01-01", "2017-12-08")  # no holiday ahead: older versions knew none
+    bars = stocks(
+        ("GOOG", "META"), "2014-01-01", "2017-12-08"
+    )  # no holiday ahead: older versions knew none
     old = tn.Predictor.load(ROOT / "tests" / "golden" / name)
     assert not old.missing and old.walk.horizon == 3
     frame = old.predict(bars).frame
-    told = pd.DataFrame(json.loads((ROOT / "tests" / "golden" / name / "expected.json").read_text()))
+    told = pd.DataFrame(
+        json.loads((ROOT / "tests" / "golden" / name / "expected.json").read_text())
+    )
     pd.testing.assert_frame_equal(frame[list(told)], told, rtol=1e-7)
     again = tn.Predictor.load(old.save(tmp_path))  # in today's format
     pd.testing.assert_frame_equal(again.predict(bars).frame, frame, check_exact=True)
@@ -474,7 +578,9 @@ def test_a_folder_with_all_known_inputs_keeps_those_that_it_was_trained_with(bar
     old = tn.Predictor({"boosting": Boosting(BOOSTING_TINY).fit(panel), "nhits": network}, panel)
     folder = old.save(tmp_path)
     assert json.loads((folder / "predictor.json").read_text())["panel"]["known"] is None
-    pd.testing.assert_frame_equal(tn.Predictor.load(folder).predict(bars).frame, old.predict(bars).frame)
+    pd.testing.assert_frame_equal(
+        tn.Predictor.load(folder).predict(bars).frame, old.predict(bars).frame
+    )
 
 
 def test_a_folder_of_a_newer_version_is_refused_with_a_sentence(folder):
@@ -491,8 +597,12 @@ def test_presets_of_all_versions_train_save_and_load(bars, tmp_path, name):
     trained = tn.train_predictor(panel, name, short, tmp_path, progress=False)
     loaded = tn.Predictor.load(tmp_path)
     config = loaded.members["tft"].model.config
-    assert (config == tn.TFTConfig()) == (name == "v2.1") and (config == tn.TFTConfig.classic()) == (name != "v2.1")
-    pd.testing.assert_frame_equal(loaded.predict(bars).frame, trained.predict(bars).frame, check_exact=True)
+    assert (config == tn.TFTConfig()) == (name == "v2.1") and (
+        config == tn.TFTConfig.classic()
+    ) == (name != "v2.1")
+    pd.testing.assert_frame_equal(
+        loaded.predict(bars).frame, trained.predict(bars).frame, check_exact=True
+    )
 
 
 def test_own_weights_are_saved(members, panel, tmp_path, bars):
@@ -545,7 +655,11 @@ def test_broken_folders(predictor, folder, tmp_path):
         {"weights": [1, 2]},
         {"calibration": None},
         {"calibration": {"ensemble": {"dates": 3}}},
-        {"calibration": {"tft": {"dates": 0, "coverage": {}, "state": Conformal.start(3).to_dict()}}},
+        {
+            "calibration": {
+                "tft": {"dates": 0, "coverage": {}, "state": Conformal.start(3).to_dict()}
+            }
+        },
         {"seen": None},
         {"seen": {"META": "yesterday"}},
         {"seeds": None},
@@ -596,7 +710,9 @@ def test_train_predictor_goes_on_from_its_folder(bars, tmp_path):
     first = tn.train_predictor(panel, "tiny", folder=tmp_path, progress=False)
     assert {"tft.state", "nhits.state", "predictor.json"} <= set(os.listdir(tmp_path))
     again = tn.train_predictor(panel, "tiny", folder=tmp_path, progress=False)
-    pd.testing.assert_frame_equal(first.predict(bars).frame, again.predict(bars).frame, check_exact=True)
+    pd.testing.assert_frame_equal(
+        first.predict(bars).frame, again.predict(bars).frame, check_exact=True
+    )
     pd.testing.assert_frame_equal(
         first.predict(bars).frame, tn.Predictor.load(tmp_path).predict(bars).frame, check_exact=True
     )
@@ -607,15 +723,23 @@ def test_train_predictor_goes_on_from_its_folder(bars, tmp_path):
 def test_a_preset_may_distil_several_seeds_into_one(bars, tmp_path, monkeypatch):
     monkeypatch.setitem(SEEDS, "tiny", 2)
     panel = tn.make_panel(bars[bars["symbol"] != "GOOG"])
-    found = tn.train_predictor(panel, "tiny", replace(TRAIN_TINY, epochs=4), tmp_path, progress=False)
-    states = {f"{name}{seed}.state" for name in ("tft", "nhits") for seed in ("", "-1", "-distilled")}
+    found = tn.train_predictor(
+        panel, "tiny", replace(TRAIN_TINY, epochs=4), tmp_path, progress=False
+    )
+    states = {
+        f"{name}{seed}.state" for name in ("tft", "nhits") for seed in ("", "-1", "-distilled")
+    }
     assert states <= set(os.listdir(tmp_path))
     assert [len(found.members[name].models) for name in ("tft", "nhits")] == [1, 1]
     assert found.members["tft"].model.config.dropout == 0
-    pd.testing.assert_frame_equal(tn.Predictor.load(tmp_path).predict(bars).frame, found.predict(bars).frame)
+    pd.testing.assert_frame_equal(
+        tn.Predictor.load(tmp_path).predict(bars).frame, found.predict(bars).frame
+    )
 
 
 def test_other_horizons_train_too(bars):
     panel = tn.make_panel(bars[bars["symbol"] == "META"], tn.PanelConfig(horizon=1))
-    found = tn.train_predictor(panel, "tiny", progress=False).predict(bars[bars["symbol"] == "META"])
+    found = tn.train_predictor(panel, "tiny", progress=False).predict(
+        bars[bars["symbol"] == "META"]
+    )
     assert found.frame["step"].tolist() == [1] and found.summary()["confidence"] is not None

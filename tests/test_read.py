@@ -109,7 +109,12 @@ WORDS = {
 @pytest.mark.parametrize("encoding", WORDS)
 def test_encodings(encoding):
     bars, (header, name) = bars_of(("600000",)), WORDS[encoding]
-    rows = lines(bars, lambda r: f"{r.date:%Y-%m-%d},'600000,{name},{r.close},{r.high},{r.low},{r.open},{r.volume}")
+    rows = lines(
+        bars,
+        lambda r: (
+            f"{r.date:%Y-%m-%d},'600000,{name},{r.close},{r.high},{r.low},{r.open},{r.volume}"
+        ),
+    )
     for known in (encoding, "utf-8", "utf-8-sig", "utf-16"):
         read = load_bars(io.BytesIO(f"{header}\n{rows}".encode(known)))
         same(read, bars)
@@ -132,7 +137,14 @@ def test_lines_around_the_table_are_skipped_and_noted():
     bars = bars_of()
     plain = bars.drop(columns="symbol").to_csv(index=False).splitlines()
     text = "\n".join(
-        ["https://www.example.com/data", "Daily prices", *plain[:40], plain[0], *plain[40:], '"Downloaded today, 10pm"']
+        [
+            "https://www.example.com/data",
+            "Daily prices",
+            *plain[:40],
+            plain[0],
+            *plain[40:],
+            '"Downloaded today, 10pm"',
+        ]
     )
     read = load_bars(io.StringIO(text))
     same(read, bars, symbol=False)
@@ -158,7 +170,9 @@ def test_rows_without_prices_between_units_and_dividends():
     ]
     read = load_bars(io.StringIO("\n".join([*text, "Total,,,,,123456"])))
     same(read, bars, symbol=False)
-    assert {"dividend or split between the rows skipped", "row without prices removed"} <= {*inferred(read)}
+    assert {"dividend or split between the rows skipped", "row without prices removed"} <= {
+        *inferred(read)
+    }
     spaced = "\n".join(" ".join(line.split(",")) for line in rows)
     same(load_bars(io.StringIO(spaced)), bars, symbol=False)
     refuses("<!DOCTYPE html><html><body>404</body></html>", "web page")
@@ -178,7 +192,9 @@ def test_a_long_file_is_read_within_a_second_or_so():
     text = bars.to_csv(index=False)
     begin = time.process_time()
     same(load_bars(io.StringIO(text)), bars)
-    assert time.process_time() - begin < 10  # about 0.4 s on an idle core; ten times as long is a fault
+    assert (
+        time.process_time() - begin < 10
+    )  # about 0.4 s on an idle core; ten times as long is a fault
 
 
 # -- no header
@@ -189,9 +205,16 @@ def test_no_header_time_and_prices(unit):
     bars = continuous(bars_of(freq="h"))
     stamps = bars["date"].astype("datetime64[s]").astype("int64") * unit
     kraken = lines(bars.assign(at=stamps), lambda r: f"{r.at},{prices(r)},{r.volume},512")
-    coinbase = lines(bars.assign(at=stamps), lambda r: f"{r.at},{r.low},{r.high},{r.open},{r.close},{r.volume}")
-    closes = lines(bars.assign(at=stamps), lambda r: f"{r.at},{r.close},{r.open},{r.high},{r.low},{r.volume}")
-    binance = lines(bars.assign(at=stamps), lambda r: f"{r.at},{prices(r)},{r.volume},{r.at + 3599},1.0,9,1.0,1.0,0")
+    coinbase = lines(
+        bars.assign(at=stamps), lambda r: f"{r.at},{r.low},{r.high},{r.open},{r.close},{r.volume}"
+    )
+    closes = lines(
+        bars.assign(at=stamps), lambda r: f"{r.at},{r.close},{r.open},{r.high},{r.low},{r.volume}"
+    )
+    binance = lines(
+        bars.assign(at=stamps),
+        lambda r: f"{r.at},{prices(r)},{r.volume},{r.at + 3599},1.0,9,1.0,1.0,0",
+    )
     for text in (kraken, coinbase, closes, binance):
         for shown in (text, "".join(reversed(text.splitlines(keepends=True)))):
             read = load_bars(io.StringIO(shown))
@@ -204,17 +227,28 @@ def test_no_header_prices_are_told_by_their_size():
     stamp = lambda r: f"{r.date:%Y-%m-%d %H:%M:%S}"  # noqa: E731
     forms = {
         "volume first": lambda r: f"{stamp(r)},{r.volume},{prices(r)}",
-        "mean price": lambda r: f"{stamp(r)},{prices(r)},{(r.high + r.low) / 2 + 0.01 * (r.Index % 7)},{r.volume},12",
-        "two volumes": lambda r: f"{stamp(r)},{r.volume * 50},{r.close},{r.high},{r.low},{r.open},{r.volume}",
+        "mean price": lambda r: (
+            f"{stamp(r)},{prices(r)},{(r.high + r.low) / 2 + 0.01 * (r.Index % 7)},{r.volume},12"
+        ),
+        "two volumes": lambda r: (
+            f"{stamp(r)},{r.volume * 50},{r.close},{r.high},{r.low},{r.open},{r.volume}"
+        ),
     }
     for name, form in forms.items():
         read = load_bars(io.StringIO(lines(bars, form)))
         same(read, bars, symbol=False, volume=name != "two volumes")
     ratio = np.where(np.arange(80) < 50, 1 / 7, 1.0)
     raw = bars.assign(**{name: bars[name] / ratio for name in PRICES}, adjusted=bars["close"])
-    read = load_bars(io.StringIO(lines(raw, lambda r: f"{stamp(r)},{prices(r)},{r.adjusted},{r.volume}")))
+    read = load_bars(
+        io.StringIO(lines(raw, lambda r: f"{stamp(r)},{prices(r)},{r.adjusted},{r.volume}"))
+    )
     np.testing.assert_allclose(read[list(PRICES)], bars[list(PRICES)], rtol=1e-9)
-    wide = lines(bars, lambda r: f"{r.date:%Y-%m-%d %H:%M},{r.close},{r.close * 1.5},{r.close * 2},{r.close * 1.2}")
+    wide = lines(
+        bars,
+        lambda r: (
+            f"{r.date:%Y-%m-%d %H:%M},{r.close},{r.close * 1.5},{r.close * 2},{r.close * 1.2}"
+        ),
+    )
     refuses(wide, "no header", "several symbols")
 
 
@@ -232,7 +266,10 @@ def test_no_header_dates_and_times_in_columns():
 
 def test_rows_of_a_list_with_their_time():
     bars = bars_of(freq="h")
-    rows = [[int(r.date.timestamp() * 1000), r.open, r.high, r.low, r.close, r.volume] for r in bars.itertuples()]
+    rows = [
+        [int(r.date.timestamp() * 1000), r.open, r.high, r.low, r.close, r.volume]
+        for r in bars.itertuples()
+    ]
     same(load_bars(rows), bars, symbol=False)
     same(load_bars(np.array(rows)), bars, symbol=False)
     same(load_bars([row[:5] for row in rows]), bars.assign(volume=np.nan), symbol=False)
@@ -246,11 +283,16 @@ def test_rows_of_a_list_with_their_time():
 def test_json_in_many_shapes(tmp_path):
     bars = bars_of()
     stamps = [int(date.timestamp() * 1000) for date in bars["date"]]
-    rows = [[s, *row] for s, row in zip(stamps, bars[list(COLUMNS[2:])].to_numpy().tolist(), strict=True)]
+    rows = [
+        [s, *row]
+        for s, row in zip(stamps, bars[list(COLUMNS[2:])].to_numpy().tolist(), strict=True)
+    ]
     records = bars.drop(columns="symbol").assign(date=bars["date"].astype(str)).to_dict("records")
     short = [dict(zip("tohlcv", row, strict=True)) for row in rows]
     columns = {key: [record[key] for record in short] for key in "tohlcv"}
-    by_date = {r["date"]: {f"{i}. {k}": str(r[k]) for i, k in enumerate(COLUMNS[2:], 1)} for r in records}
+    by_date = {
+        r["date"]: {f"{i}. {k}": str(r[k]) for i, k in enumerate(COLUMNS[2:], 1)} for r in records
+    }
     quote = {k: [r[k] for r in records] for k in COLUMNS[2:]}
     shapes = {
         "rows": rows,
@@ -263,7 +305,10 @@ def test_json_in_many_shapes(tmp_path):
         "results": {"ticker": "ACME", "queryCount": 80, "results": short},
         "nested": {"error": [], "result": {"ACME": rows, "last": 1}},
         "pair": {"data": {"pair": "ACME", "ohlc": short}},
-        "by date": {"Meta Data": {"1. Information": "Daily", "2. Symbol": "ACME"}, "Time Series (Daily)": by_date},
+        "by date": {
+            "Meta Data": {"1. Information": "Daily", "2. Symbol": "ACME"},
+            "Time Series (Daily)": by_date,
+        },
         "chart": {
             "chart": {
                 "result": [
@@ -294,11 +339,22 @@ def test_json_of_several_symbols():
     bars = bars_of(("AAA", "BBB"))
     parts = {}
     for name, part in bars.groupby("symbol"):
-        parts[name] = part.drop(columns="symbol").assign(date=part["date"].astype(str)).to_dict("records")
+        parts[name] = (
+            part.drop(columns="symbol").assign(date=part["date"].astype(str)).to_dict("records")
+        )
     listed = [{"symbol": name, "bars": rows} for name, rows in parts.items()]
-    for shape in (parts, {"bars": parts}, {"data": parts, "next": None}, {"result": listed, "status": "ok"}):
+    for shape in (
+        parts,
+        {"bars": parts},
+        {"data": parts, "next": None},
+        {"result": listed, "status": "ok"},
+    ):
         same(load_bars(io.StringIO(json.dumps(shape))), bars)
-    for nothing in ({"s": "no_data"}, {"code": -1121, "msg": "Invalid symbol."}, {"Note": "Call us less often."}):
+    for nothing in (
+        {"s": "no_data"},
+        {"code": -1121, "msg": "Invalid symbol."},
+        {"Note": "Call us less often."},
+    ):
         refuses(json.dumps(nothing), "no table of bars")
 
 
@@ -314,22 +370,48 @@ def test_frames_of_other_libraries():
 
 
 ENCODED = {
-    "utf-8": 0, "utf-8-sig": 0, "gb18030": 3, "cp932": 4, "cp1252": 6,
-}  # fmt: skip
+    "utf-8": 0,
+    "utf-8-sig": 0,
+    "gb18030": 3,
+    "cp932": 4,
+    "cp1252": 6,
+}
 DATED = {
-    "%Y-%m-%d": False, "%Y%m%d": False, "%d.%m.%Y": False, "%d/%m/%Y": True, "%m/%d/%Y": True,
-    "%d-%b-%y": False, "%b %d, %Y": False, "%d %b %Y": False, "%Y年%m月%d日": False, "%Y-%m-%dT00:00:00": False,
-}  # fmt: skip
+    "%Y-%m-%d": False,
+    "%Y%m%d": False,
+    "%d.%m.%Y": False,
+    "%d/%m/%Y": True,
+    "%m/%d/%Y": True,
+    "%d-%b-%y": False,
+    "%b %d, %Y": False,
+    "%d %b %Y": False,
+    "%Y年%m月%d日": False,
+    "%Y-%m-%dT00:00:00": False,
+}
 LABELS = {
     "utf-8": {role: [name for name in names if name.isascii()] for role, names in SYNONYMS.items()},
-    "gb18030": dict(zip(COLUMNS, (["股票代码"], ["日期"], ["开盘价"], ["最高价"], ["最低价"], ["收盘"], ["成交量"]))),
-    "cp932": dict(zip(COLUMNS, (["コード"], ["日付"], ["始値"], ["高値"], ["安値"], ["終値"], ["出来高"]))),
-    "cp1252": dict(zip(COLUMNS, (["Symbol"], ["Datum"], ["Eröffnung"], ["Höchst"], ["Tief"], ["Schluss"], ["Stück"]))),
+    "gb18030": dict(
+        zip(
+            COLUMNS,
+            (["股票代码"], ["日期"], ["开盘价"], ["最高价"], ["最低价"], ["收盘"], ["成交量"]),
+        )
+    ),
+    "cp932": dict(
+        zip(COLUMNS, (["コード"], ["日付"], ["始値"], ["高値"], ["安値"], ["終値"], ["出来高"]))
+    ),
+    "cp1252": dict(
+        zip(
+            COLUMNS,
+            (["Symbol"], ["Datum"], ["Eröffnung"], ["Höchst"], ["Tief"], ["Schluss"], ["Stück"]),
+        )
+    ),
 }
 MIXED = made_bars(("AAA", "BBB"), 60)
 
 
-@settings(max_examples=120, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=120, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+)
 @given(st.data())
 def test_order_names_encoding_separator_and_dates_change_nothing(data):
     encoding, form = data.draw(st.sampled_from([*ENCODED])), data.draw(st.sampled_from([*DATED]))
@@ -339,7 +421,8 @@ def test_order_names_encoding_separator_and_dates_change_nothing(data):
     labels = {role: data.draw(st.sampled_from(names[role])) for role in COLUMNS}
     if encoding.startswith("utf") and data.draw(st.booleans()):
         labels = {
-            role: data.draw(st.sampled_from([str.title, str.upper, "<{}>".format]))(n) for role, n in labels.items()
+            role: data.draw(st.sampled_from([str.title, str.upper, "<{}>".format]))(n)
+            for role, n in labels.items()
         }
     comma = data.draw(st.booleans())
     separator = data.draw(st.sampled_from(";\t|" if comma else ",;\t|"))

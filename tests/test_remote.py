@@ -13,7 +13,7 @@ from helpers import one_sentence
 from hub_server import FAULTS, FILE, LIST, Handler, hub_server
 
 import tftnhits as tn
-from tftnhits.forecast.remote import fetch, is_id, is_predictor_file, model_folder
+from tftnhits.models.hub import fetch, is_id, is_predictor_file, model_folder
 
 pytest.importorskip("modelscope_hub", reason="needs the extra 'modelscope'")
 
@@ -109,7 +109,11 @@ def test_a_broken_download_keeps_what_is_whole_and_nothing_else(hub, tmp_path):
 
 def test_a_changed_cache_is_seen_and_mended(hub, monkeypatch):
     folder = fetch("me/model")
-    for harm in (Path.unlink, lambda path: path.write_bytes(b""), lambda path: path.write_bytes(b"{2}")):
+    for harm in (
+        Path.unlink,
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(b"{2}"),
+    ):
         harm(folder / "tft.json")
         monkeypatch.setenv("MODELSCOPE_ENDPOINT", "http://127.0.0.1:9")
         refused(tn.HubError, "me/model", words=("can't be reached", "not whole in the cache"))
@@ -118,7 +122,13 @@ def test_a_changed_cache_is_seen_and_mended(hub, monkeypatch):
         assert content(fetch("me/model")) == MODEL and asked(hub) == ["tft.json"]
 
 
-RECORDS = ["", "[]", '{"files": 3}', '{"files": {}}', '{"files": {"../x": [1, "a"], "predictor.json": [2, "b"]}}']
+RECORDS = [
+    "",
+    "[]",
+    '{"files": 3}',
+    '{"files": {}}',
+    '{"files": {"../x": [1, "a"], "predictor.json": [2, "b"]}}',
+]
 
 
 @pytest.mark.parametrize("record", [*RECORDS, "[" * 9999])
@@ -142,7 +152,15 @@ def test_refresh_brings_a_newer_version_and_spares_the_old_one(hub):
     assert fetch("me/model") == new
 
 
-FOREIGN = ("evil.pkl", "weights.bin", "ms_wrapper.py", "requirements.txt", ".env", "sub/tft.json", "tft.json.py")
+FOREIGN = (
+    "evil.pkl",
+    "weights.bin",
+    "ms_wrapper.py",
+    "requirements.txt",
+    ".env",
+    "sub/tft.json",
+    "tft.json.py",
+)
 LEADING_OUT = ("../tft.json", "a/../../tft.json", "/etc/tft.json", "..\\tft.json", "tft.json\0")
 
 
@@ -166,12 +184,16 @@ def test_a_list_with_a_path_that_leads_out_or_twice_the_same_is_refused(hub, tmp
         ({"Path": "nhits.json", "Size": 3}, tn.HubError, "can't be verified"),
         ({"Path": "nhits.json", "Size": 3, "Sha256": ""}, tn.HubError, "can't be verified"),
         ({"Path": "nhits.json", "Size": -3, "Sha256": "0" * 64}, tn.HubError, "can't be verified"),
-        ({"Path": "nhits.json", "Size": 1 << 40, "Sha256": "0" * 64}, tn.CheckpointError, "more than any"),
+        (
+            {"Path": "nhits.json", "Size": 1 << 40, "Sha256": "0" * 64},
+            tn.CheckpointError,
+            "more than any",
+        ),
         ({"Path": None}, None, ""),
         ({"Type": "blob"}, tn.HubError, "doesn't list"),
         ("nhits.json", tn.HubError, "doesn't list"),
     ],
-)  # fmt: skip
+)
 def test_a_list_that_cant_be_verified_is_refused(hub, entry, error, word):
     hub.extra = [entry]
     if error is None:
@@ -194,7 +216,17 @@ BAD_IDS = [
         "",
         "owner/",
     ),
-    *("/name", "./x", "owner/..", ".owner/name", "owner/.name", "ow ner/name", "owner/name\n", "owner\\name", "ö/name"),
+    *(
+        "/name",
+        "./x",
+        "owner/..",
+        ".owner/name",
+        "owner/.name",
+        "ow ner/name",
+        "owner/name\n",
+        "owner\\name",
+        "ö/name",
+    ),
     *("owner/name?x=1", "owner/name#1", "https://host/x", "~/model", "c:/model", "owner/%2e%2e"),
 ]
 
@@ -202,7 +234,9 @@ BAD_IDS = [
 @pytest.mark.parametrize("text", BAD_IDS)
 def test_what_is_no_id_is_refused_without_asking_anyone(hub, text, tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")  # nothing is beside it that could be a folder of such a name
+    monkeypatch.chdir(
+        tmp_path / "here"
+    )  # nothing is beside it that could be a folder of such a name
     assert not is_id(text)
     refused(tn.ConfigError, text, words=("owner/name",))
     with pytest.raises(tn.CheckpointError, match="owner/name") as caught:
@@ -218,8 +252,15 @@ def test_an_id_is_text(value):
 
 def test_ids_and_names_that_are_fine():
     assert all(map(is_id, ("me/model", "My-Org_1/tft.n-hits_v2.1", "a/b", "0/0")))
-    assert all(map(is_predictor_file, (*MODEL, "nhits-12.json", "tft-fa0212b3.safetensors", "boosting.json")))
-    assert not any(map(is_predictor_file, (*FOREIGN, "tft-3.jsonx", "tft-XYZ.safetensors", "Predictor.json")))
+    assert all(
+        map(
+            is_predictor_file,
+            (*MODEL, "nhits-12.json", "tft-fa0212b3.safetensors", "boosting.json"),
+        )
+    )
+    assert not any(
+        map(is_predictor_file, (*FOREIGN, "tft-3.jsonx", "tft-XYZ.safetensors", "Predictor.json"))
+    )
 
 
 def test_a_folder_that_is_there_wins_over_an_id(hub, tmp_path, monkeypatch):
@@ -239,11 +280,15 @@ def test_the_token_goes_to_the_hub_and_nowhere_else(hub, tmp_path, monkeypatch, 
     monkeypatch.setenv("MODELSCOPE_API_TOKEN", TOKEN)
     with hub_server() as other:
         other.models["me/model"] = dict(MODEL)
-        hub.elsewhere = other.address.replace("127.0.0.1", "localhost")  # as a hub's storage is another host
+        hub.elsewhere = other.address.replace(
+            "127.0.0.1", "localhost"
+        )  # as a hub's storage is another host
         assert content(fetch("me/model")) == MODEL
         assert len(other.seen) == len(MODEL)
         assert not any(TOKEN in f"{path} {headers}" for _, path, headers in other.seen)
-    assert all(TOKEN in headers["Authorization"] and TOKEN not in path for _, path, headers in hub.seen[1:])
+    assert all(
+        TOKEN in headers["Authorization"] and TOKEN not in path for _, path, headers in hub.seen[1:]
+    )
     for fault in (401, 500, "hang"):
         hub.fail(fault)
         messages.append(refused(tn.HubError, "me/model", refresh=True, seconds=0.5))
@@ -253,10 +298,15 @@ def test_the_token_goes_to_the_hub_and_nowhere_else(hub, tmp_path, monkeypatch, 
     assert TOKEN not in caplog.text + printed + "".join(messages) and TOKEN.encode() not in written
 
 
-@pytest.mark.parametrize("token", [f"{TOKEN}\nX-Other: 1", f"{TOKEN} x", f"{TOKEN}é", f"{TOKEN}\x7f"])
+@pytest.mark.parametrize(
+    "token", [f"{TOKEN}\nX-Other: 1", f"{TOKEN} x", f"{TOKEN}é", f"{TOKEN}\x7f"]
+)
 def test_a_token_that_is_none_is_refused_without_being_shown(hub, monkeypatch, token):
     monkeypatch.setenv("MODELSCOPE_API_TOKEN", token)
-    assert TOKEN not in refused(tn.ConfigError, "me/model", words=("MODELSCOPE_API_TOKEN",)) and not hub.seen
+    assert (
+        TOKEN not in refused(tn.ConfigError, "me/model", words=("MODELSCOPE_API_TOKEN",))
+        and not hub.seen
+    )
 
 
 def test_an_address_with_a_password_is_not_shown(hub, monkeypatch):
@@ -278,7 +328,9 @@ def test_the_limit_can_come_from_the_environment(hub, monkeypatch):
     refused(tn.HubError, "me/model", words=("more than 0.3 s",))
 
 
-@pytest.mark.parametrize("endpoint", ["http://127.0.0.1:9", "http://no-such-host.invalid", "ftp://x y"])
+@pytest.mark.parametrize(
+    "endpoint", ["http://127.0.0.1:9", "http://no-such-host.invalid", "ftp://x y"]
+)
 def test_an_address_where_no_hub_is(hub, monkeypatch, endpoint):
     monkeypatch.setenv("MODELSCOPE_ENDPOINT", endpoint)
     monkeypatch.setattr(socket, "getaddrinfo", unresolved(socket.getaddrinfo))

@@ -32,18 +32,77 @@ ANSWERS = {  # by the members whose weights are none
 }
 ROWS = made_bars(("series",), 80)
 NAMES = (  # that would leave their folder, or are no names of files
-    *("../x", "../../x.safetensors", "/etc/passwd", "a/b", "..", ".", "", "a\0b", "x" * 300, "\u2025/x", "..\u2215x"),
-    *("..\uff0fx", "\u2024\u2024", "..\\x", "C:\\x", "C:x", "x:y", "CON", "nul.safetensors", "COM1", "-rf", ".hidden"),
+    *(
+        "../x",
+        "../../x.safetensors",
+        "/etc/passwd",
+        "a/b",
+        "..",
+        ".",
+        "",
+        "a\0b",
+        "x" * 300,
+        "\u2025/x",
+        "..\u2215x",
+    ),
+    *(
+        "..\uff0fx",
+        "\u2024\u2024",
+        "..\\x",
+        "C:\\x",
+        "C:x",
+        "x:y",
+        "CON",
+        "nul.safetensors",
+        "COM1",
+        "-rf",
+        ".hidden",
+    ),
     *("x\n", "a b", "~", "$HOME", "\udc80", "é", None, 3, ["x"], {"x": 1}, True),
 )
 
 # -- nothing that could run what it reads is called
 
-MODULES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "shelve", "marshal", "jsonpickle", "runpy", "code"}
+MODULES = {
+    "pickle",
+    "cPickle",
+    "_pickle",
+    "dill",
+    "cloudpickle",
+    "shelve",
+    "marshal",
+    "jsonpickle",
+    "runpy",
+    "code",
+}
 CALLS = {
-    *("eval", "exec", "compile", "__import__", "execfile", "torch.load", "torch.hub.load", "torch.jit.load"),
-    *("joblib.load", "joblib.dump", "pandas.read_pickle", "pandas.eval", "yaml.load", "yaml.unsafe_load", "os.system"),
-    *("yaml.full_load", "os.popen", "os.execv", "os.execvp", "subprocess.getoutput", "subprocess.getstatusoutput"),
+    *(
+        "eval",
+        "exec",
+        "compile",
+        "__import__",
+        "execfile",
+        "torch.load",
+        "torch.hub.load",
+        "torch.jit.load",
+    ),
+    *(
+        "joblib.load",
+        "joblib.dump",
+        "pandas.read_pickle",
+        "pandas.eval",
+        "yaml.load",
+        "yaml.unsafe_load",
+        "os.system",
+    ),
+    *(
+        "yaml.full_load",
+        "os.popen",
+        "os.execv",
+        "os.execvp",
+        "subprocess.getoutput",
+        "subprocess.getstatusoutput",
+    ),
     *("numpy.core.records.load", "skops.io.load", "importlib.util.spec_from_file_location"),
 }
 METHODS = {"read_pickle", "to_pickle", "eval"}  # of frames; a network's eval() takes nothing
@@ -57,7 +116,9 @@ def dangers(code: str) -> Iterator[str]:
             module = getattr(node, "module", None) or ""
             for alias in node.names:
                 full = f"{module}.{alias.name}" if isinstance(node, ast.ImportFrom) else alias.name
-                known[alias.asname or alias.name.split(".")[0]] = full if alias.asname or module else full.split(".")[0]
+                known[alias.asname or alias.name.split(".")[0]] = (
+                    full if alias.asname or module else full.split(".")[0]
+                )
                 if full.split(".")[0] in MODULES:
                     yield f"import {full}"
                 if full in CALLS:
@@ -130,7 +191,9 @@ def test_the_search_leaves_what_is_harmless(code):
 
 
 def test_nothing_in_the_package_can_run_what_it_reads():
-    files = sorted(path for folder in ("tftnhits", "bench", "data") for path in (ROOT / folder).rglob("*.py"))
+    files = sorted(
+        path for folder in ("tftnhits", "bench", "data") for path in (ROOT / folder).rglob("*.py")
+    )
     assert len(files) > 60
     found = {str(path): list(dangers(path.read_text(encoding="utf-8"))) for path in files}
     assert not {path: names for path, names in found.items() if names}
@@ -212,7 +275,13 @@ IDS = itertools.count(1)  # nodes of one would be taken for the same object
 
 
 def node(loader: str, module: str, name: str, **rest: Any) -> dict[str, Any]:
-    return {"__class__": name, "__module__": module, "__loader__": loader, "__id__": next(IDS), **rest}
+    return {
+        "__class__": name,
+        "__module__": module,
+        "__loader__": loader,
+        "__id__": next(IDS),
+        **rest,
+    }
 
 
 def archives(mark: Path) -> dict[str, dict[str, Any]]:
@@ -220,9 +289,16 @@ def archives(mark: Path) -> dict[str, dict[str, Any]]:
     text = node("JsonNode", "builtins", "str", content=json.dumps(f"touch {mark}"), is_json=True)
     arguments = node("TupleNode", "builtins", "tuple", content=[text])
     nothing = node(
-        "DictNode", "builtins", "dict", content={}, key_types=node("ListNode", "builtins", "list", content=[])
+        "DictNode",
+        "builtins",
+        "dict",
+        content={},
+        key_types=node("ListNode", "builtins", "list", content=[]),
     )
-    system, kind = node("FunctionNode", "os", "system", content="os.system"), node("TypeNode", "os", "system")
+    system, kind = (
+        node("FunctionNode", "os", "system", content="os.system"),
+        node("TypeNode", "os", "system"),
+    )
     partial = {"func": system, "args": arguments, "kwds": nothing, "namespace": nothing}
     return {
         "type": kind,
@@ -244,7 +320,9 @@ def test_foreign_types_in_a_skops_archive_are_refused(tmp_path, mark, bomb, kind
     with zipfile.ZipFile(data, "w") as archive:
         if kind in archives(mark):
             content = node("ListNode", "builtins", "list", content=[archives(mark)[kind]])
-            archive.writestr("schema.json", json.dumps(content | {"protocol": 2, "_skops_version": "0.16.0"}))
+            archive.writestr(
+                "schema.json", json.dumps(content | {"protocol": 2, "_skops_version": "0.16.0"})
+            )
         else:
             archive.writestr("schema.json", bomb)
             archive.writestr("data.pkl", bomb)
@@ -259,7 +337,9 @@ def test_a_pickle_named_as_a_training_state_is_not_read(tmp_path, bomb):
     pytest.importorskip("torch")
     (tmp_path / "tft.state").write_bytes(bomb)
     with pytest.raises(tn.CheckpointError, match=r"tft\.state") as caught:
-        tn.fit(TFT_TINY, made_panel(100), TRAIN_TINY, checkpoint=tmp_path / "tft.state", progress=False)
+        tn.fit(
+            TFT_TINY, made_panel(100), TRAIN_TINY, checkpoint=tmp_path / "tft.state", progress=False
+        )
     assert one_sentence(str(caught.value))
 
 
@@ -280,10 +360,15 @@ def test_a_pickle_in_the_types_of_a_parquet_file_is_not_read(tmp_path, bomb):
     import pyarrow as pa
     from pyarrow import parquet
 
-    hidden = {b"ARROW:extension:name": b"arrow.py_extension_type", b"ARROW:extension:metadata": bomb}
+    hidden = {
+        b"ARROW:extension:name": b"arrow.py_extension_type",
+        b"ARROW:extension:metadata": bomb,
+    }
     names = ("open", "high", "low", "close")
     schema = pa.schema([pa.field(name, pa.float64(), metadata=hidden) for name in names])
-    parquet.write_table(pa.table({name: [1.0, 2.0] for name in names}, schema=schema), tmp_path / "bars.parquet")
+    parquet.write_table(
+        pa.table({name: [1.0, 2.0] for name in names}, schema=schema), tmp_path / "bars.parquet"
+    )
     assert len(tn.load_bars(tmp_path / "bars.parquet")) == 2
 
 
@@ -300,7 +385,15 @@ def test_a_pickle_in_a_backtest_is_not_read(tmp_path, bomb):
 # -- no code from a model folder
 
 
-STRAY = ("__init__.py", "conftest.py", "sitecustomize.py", "usercustomize.py", "torch.py", "numpy.py", "tft.py")
+STRAY = (
+    "__init__.py",
+    "conftest.py",
+    "sitecustomize.py",
+    "usercustomize.py",
+    "torch.py",
+    "numpy.py",
+    "tft.py",
+)
 STRAY += ("boosting.so", "predictor.so", "tft.pyc", "ms_wrapper.py", "setup.py")
 USE = """
 import sys
@@ -318,7 +411,11 @@ assert not any(str(folder) in place for place in sys.path), sys.path
 
 
 def test_the_shipped_folder_holds_data_alone():
-    files = {path.name for path in SHIPPED.rglob("*") if path.suffix not in (".json", ".safetensors", ".md")}
+    files = {
+        path.name
+        for path in SHIPPED.rglob("*")
+        if path.suffix not in (".json", ".safetensors", ".md")
+    }
     assert files == {"ms_wrapper.py"}  # for trust_remote_code; test_pretrained says what is in it
     assert not any(os.access(path, os.X_OK) for path in SHIPPED.iterdir())
 
@@ -345,10 +442,14 @@ def test_names_of_weights_that_leave_the_folder_are_refused(tmp_path, name):
     assert one_sentence(str(caught.value)) and "\0" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["../secret.safetensors", "/etc/hostname", "x" * 300, "..\u2215secret.safetensors"])
+@pytest.mark.parametrize(
+    "name", ["../secret.safetensors", "/etc/hostname", "x" * 300, "..\u2215secret.safetensors"]
+)
 def test_a_model_that_names_such_weights_answers_by_the_next_link(folder, name):
     pytest.importorskip("torch")
-    shutil.copyfile(folder / read_json(folder / "tft.json")["weights"], folder.parent / "secret.safetensors")
+    shutil.copyfile(
+        folder / read_json(folder / "tft.json")["weights"], folder.parent / "secret.safetensors"
+    )
     write_json(folder / "tft.json", read_json(folder / "tft.json") | {"weights": name})
     used, said = answer(folder)
     assert used == "N-HITS" and "plain file name" in said[0]
@@ -394,7 +495,9 @@ SYMBOLS = ("../../x", "/etc/passwd", "a/b", "..", "~", "CON", "$(touch x)", "..\
 
 
 def test_symbols_are_no_part_of_a_backtests_files(tmp_path):
-    config = tn.BacktestConfig(preset="tiny", members=("random walk",), start="2016-03-01", valid_months=3)
+    config = tn.BacktestConfig(
+        preset="tiny", members=("random walk",), start="2016-03-01", valid_months=3
+    )
     folder = tmp_path / "in" / "here"
     found = tn.backtest(made_bars(SYMBOLS, 400), config, folder, jobs=1, progress=False)
     assert {*found.frame["symbol"]} == {*SYMBOLS}
@@ -408,7 +511,9 @@ def test_symbols_are_no_part_of_a_models_files(tmp_path):
     bars = made_bars(SYMBOLS, 80)
     predictor.calibrated(bars).save(tmp_path / "in" / "here")
     assert {*tn.Predictor.load(tmp_path / "in" / "here").seen} >= {*SYMBOLS}
-    assert all(path.parent == tmp_path / "in" / "here" for path in tmp_path.rglob("*") if path.is_file())
+    assert all(
+        path.parent == tmp_path / "in" / "here" for path in tmp_path.rglob("*") if path.is_file()
+    )
 
 
 def test_control_characters_and_endless_names_are_no_symbols():
@@ -431,8 +536,19 @@ def test_parameters_arrive_as_values_and_never_as_code(make_notebook, tmp_path, 
         f'"""\n{code}\n"""',
         f"!touch {mark}",
     ]
-    texts += [f"%%bash\ntouch {mark}", f"{{{code}}}", "\u2028" + code, "\r" + code, "\\N{QUOTATION MARK}" + code, "\0"]
-    given = {"text": texts[1], "items": texts, "table": {text: [text, {text: None}] for text in texts}}
+    texts += [
+        f"%%bash\ntouch {mark}",
+        f"{{{code}}}",
+        "\u2028" + code,
+        "\r" + code,
+        "\\N{QUOTATION MARK}" + code,
+        "\0",
+    ]
+    given = {
+        "text": texts[1],
+        "items": texts,
+        "table": {text: [text, {text: None}] for text in texts},
+    }
     folder = make_notebook(
         "00_say",
         "import json, pathlib\nvalues = {'text': text, 'items': items, 'table': table}\n"

@@ -49,9 +49,13 @@ def environment() -> tuple[dict[str, Requirement], list[str]]:
     """Name -> requirement of both sections of environment.yml, and pip's lines that are options."""
     lines = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     pip = next(line["pip"] for line in lines if isinstance(line, dict))
-    names = [line for line in lines if isinstance(line, str)] + [line for line in pip if not line.startswith("-")]
+    names = [line for line in lines if isinstance(line, str)] + [
+        line for line in pip if not line.startswith("-")
+    ]
     requirements = map(Requirement, names)
-    return {canonicalize_name(r.name): r for r in requirements}, [line for line in pip if line.startswith("-")]
+    return {canonicalize_name(r.name): r for r in requirements}, [
+        line for line in pip if line.startswith("-")
+    ]
 
 
 def constraints() -> dict[str, list[Requirement]]:
@@ -66,16 +70,23 @@ def constraints() -> dict[str, list[Requirement]]:
 def test_environment_has_the_bounds_of_pyproject():
     ours = expand(PROJECT["dependencies"] + EXTRAS["all"])
     theirs, options = environment()
-    assert theirs.pop("python").specifier == Requirement("python" + PROJECT["requires-python"]).specifier
+    assert (
+        theirs.pop("python").specifier
+        == Requirement("python" + PROJECT["requires-python"]).specifier
+    )
     assert not theirs.pop("pip").specifier
     assert set(theirs) == CARD
-    assert {n: str(r.specifier) for n, r in theirs.items()} == {n: str(ours[n].specifier) for n in theirs}
+    assert {n: str(r.specifier) for n, r in theirs.items()} == {
+        n: str(ours[n].specifier) for n in theirs
+    }
     assert options == ["-e .[all]"]
 
 
 def test_every_bound_is_a_lower_one():
     for name, requirement in expand(TESTED).items():
-        bounds = [">=", "<="] if name == "datasets" else [">="]  # modelscope works with no later one
+        bounds = (
+            [">=", "<="] if name == "datasets" else [">="]
+        )  # modelscope works with no later one
         assert sorted((s.operator for s in requirement.specifier), reverse=True) == bounds, name
 
 
@@ -89,30 +100,57 @@ def test_constraints_pin_each_dependency_once_within_its_bounds(python):
         assert len(fitting) == 1, f"{name} has {len(fitting)} pins for Python {python}"
         (pin,) = fitting[0].specifier
         assert pin.operator == "==" and requirement.specifier.contains(pin.version), fitting[0]
-        assert Version(pin.version).local is None, "a local build such as +cpu can't be had everywhere"
+        assert Version(pin.version).local is None, (
+            "a local build such as +cpu can't be had everywhere"
+        )
 
 
 def test_extras_keep_torch_and_peers_out_of_the_core():
     core, everything = expand(PROJECT["dependencies"]), expand(EXTRAS["all"])
     assert "torch" not in core and "torch" in everything
     assert not set(expand(EXTRAS["peers"])) & set(everything) and "dask" not in everything
-    extras = {"torch", "widgets", "notebook", "live-data", "modelscope", "evaluation", "tuning", "cluster", "peers"}
+    extras = {
+        "torch",
+        "widgets",
+        "notebook",
+        "live-data",
+        "modelscope",
+        "evaluation",
+        "tuning",
+        "cluster",
+        "peers",
+    }
     assert set(EXTRAS) == {*extras, "hosted", "app", "browser", "all", "dev"}
 
 
 def test_a_hosted_session_keeps_the_hosts_jupyter():
     core, hosted = expand(PROJECT["dependencies"]), expand(EXTRAS["hosted"])
-    assert {"torch", "plotly", "ipywidgets"} <= set(hosted) and set(hosted) < set(expand(EXTRAS["all"]))
-    assert not set(core | hosted) & {"jupyterlab", "ipykernel", "nbconvert", "papermill", "voila", "playwright"}
+    assert {"torch", "plotly", "ipywidgets"} <= set(hosted) and set(hosted) < set(
+        expand(EXTRAS["all"])
+    )
+    assert not set(core | hosted) & {
+        "jupyterlab",
+        "ipykernel",
+        "nbconvert",
+        "papermill",
+        "voila",
+        "playwright",
+    }
 
 
 def test_old_pins_lie_within_the_bounds():
     ours = expand(PROJECT["dependencies"] + EXTRAS["hosted"])
-    pins = [Requirement(line) for line in (ROOT / "tests" / "old.txt").read_text().splitlines() if line[0] != "#"]
+    pins = [
+        Requirement(line)
+        for line in (ROOT / "tests" / "old.txt").read_text().splitlines()
+        if line[0] != "#"
+    ]
     assert {pin.name for pin in pins} >= {"pandas", "plotly", "ipywidgets", "numpy"}
     for pin in pins:
         (version,) = pin.specifier
-        assert version.operator == "==" and ours[canonicalize_name(pin.name)].specifier.contains(version.version), pin
+        assert version.operator == "==" and ours[canonicalize_name(pin.name)].specifier.contains(
+            version.version
+        ), pin
 
 
 def test_readme_names_only_targets_that_the_makefile_has():
@@ -123,12 +161,16 @@ def test_readme_names_only_targets_that_the_makefile_has():
 
 def _code(markdown: str) -> list[str]:
     """Fenced blocks and `spans`: "make sense" in prose is no target."""
-    return re.findall(r"^```.*?^```", markdown, re.MULTILINE | re.DOTALL) + re.findall(r"`[^`\n]+`", markdown)
+    return re.findall(r"^```.*?^```", markdown, re.MULTILINE | re.DOTALL) + re.findall(
+        r"`[^`\n]+`", markdown
+    )
 
 
 def test_readme_installs_the_clone_so_that_it_finds_its_data():
     """Weights and bundled bars are no part of the package: only an editable install has them beside it."""
-    own = re.findall(r"pip install (.*?['\"]?\.(?:\[\w+\])?['\"]?)`", (ROOT / "README.md").read_text())
+    own = re.findall(
+        r"pip install (.*?['\"]?\.(?:\[\w+\])?['\"]?)`", (ROOT / "README.md").read_text()
+    )
     assert own and all(command.startswith("-e ") for command in own)
     assert any(line.startswith("-e ") for line in environment()[1])
 
@@ -150,7 +192,11 @@ def test_makefile_refuses_an_old_python(tmp_path):
         ("no-such", "There is no 'no-such' here"),
     ):
         made = subprocess.run(
-            ["make", "setup", f"PYTHON={python}"], cwd=tmp_path, capture_output=True, text=True, timeout=60
+            ["make", "setup", f"PYTHON={python}"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
         )
         assert made.returncode and said in made.stdout + made.stderr
         assert "Traceback" not in made.stderr and not (tmp_path / ".venv").exists()

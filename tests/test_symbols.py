@@ -28,7 +28,9 @@ def spoiled(kind):
         bars.loc[150, "low"] = -5.0
         return bars, "column low is -5"
     if kind == "text":
-        return bars.astype({"close": object}).replace({"close": {bars["close"][150]: "cheap"}}), "'cheap'"
+        return bars.astype({"close": object}).replace(
+            {"close": {bars["close"][150]: "cheap"}}
+        ), "'cheap'"
     return pd.concat([bars, bars.iloc[[9]].assign(close=bars["low"][9])]), "second bar"
 
 
@@ -38,7 +40,11 @@ def test_it_is_left_out_with_its_reason_and_the_rest_is_answered(predictor, kind
     bars = pd.concat([made_bars(GOOD, 300), bad], ignore_index=True)
     forecast = predictor.predict(bars)
     assert [*forecast.model_used] == [*GOOD] == forecast.frame["symbol"].unique().tolist()
-    assert [*forecast.skipped] == ["Z"] and word in forecast.skipped["Z"] and one_sentence(forecast.skipped["Z"])
+    assert (
+        [*forecast.skipped] == ["Z"]
+        and word in forecast.skipped["Z"]
+        and one_sentence(forecast.skipped["Z"])
+    )
     assert forecast.warnings["Z"] == [forecast.skipped["Z"]]
     assert all(one["warnings"] == [forecast.skipped["Z"]] for one in forecast.summary())
     alone = predictor.predict(made_bars(GOOD, 300))
@@ -79,7 +85,11 @@ def test_a_stale_last_bar_is_named_beside_newer_ones(predictor):
     gone["date"] -= pd.Timedelta("3000D")
     (only,) = predictor.predict(pd.concat([gone, old])).warnings["GONE"]
     assert "last bar" in only  # and of its market there is nothing to say
-    assert str(old["date"].iloc[-1].date()) in text and one_sentence(text) and not forecast.warnings["NEW"]
+    assert (
+        str(old["date"].iloc[-1].date()) in text
+        and one_sentence(text)
+        and not forecast.warnings["NEW"]
+    )
 
 
 def test_bars_without_dates_claim_no_coverage_and_say_so(predictor):

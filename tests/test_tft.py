@@ -18,7 +18,14 @@ from tftnhits.models.tft import TFT  # noqa: E402
 INPUTS = random_inputs()
 LEVELS = (0.1, 0.5, 0.9)
 CONTEXT, HORIZON, N = 8, 3, 4
-SMALL = {"context": CONTEXT, "horizon": HORIZON, "hidden": 8, "heads": 2, "dropout": 0.3, "quantiles": LEVELS}
+SMALL = {
+    "context": CONTEXT,
+    "horizon": HORIZON,
+    "hidden": 8,
+    "heads": 2,
+    "dropout": 0.3,
+    "quantiles": LEVELS,
+}
 CONFIGS = {
     "enhanced": TFTConfig(**SMALL),
     "classic": TFTConfig.classic(**SMALL),
@@ -89,11 +96,15 @@ def test_a_fork_does_not_see_known_inputs_beyond_its_horizon(config):
 @variants
 def test_a_known_input_changes_the_step_of_its_date(config):
     model = made(config)
-    base = run(model).quantiles[:, -1]  # the last fork: the dates after its origin are in no encoder
+    base = run(model).quantiles[
+        :, -1
+    ]  # the last fork: the dates after its origin are in no encoder
     for step in range(HORIZON):
         known = BATCH.known.clone()
         known[:, BARS + step] += 5
-        change = (run(model, BATCH._replace(known=known)).quantiles[:, -1] - base).abs().amax((0, 2))
+        change = (
+            (run(model, BATCH._replace(known=known)).quantiles[:, -1] - base).abs().amax((0, 2))
+        )
         assert change[step] > 1e-4
         assert (change[:step] < 1e-6).all()  # and no step before it
 
@@ -149,7 +160,9 @@ def test_gradients_reach_every_parameter(config):
 
 
 def test_each_enhancement_has_parameters_of_its_own():
-    sets = {name: set(dict(TFT(config, INPUTS).named_parameters())) for name, config in CONFIGS.items()}
+    sets = {
+        name: set(dict(TFT(config, INPUTS).named_parameters())) for name, config in CONFIGS.items()
+    }
     assert len({frozenset(s) for s in sets.values()}) == len(CONFIGS)
     singles = ("one layer", "paper's selection", "paper's GRN")
     for name in singles:
@@ -189,7 +202,9 @@ def test_one_fork_alone_is_as_among_all(config):
         alone = model(BATCH, fork)
     chunk = torch.arange(2)
     for name in ("quantiles", "attention"):
-        torch.testing.assert_close(getattr(alone, name), getattr(every, name)[chunk, fork][:, None], msg=name)
+        torch.testing.assert_close(
+            getattr(alone, name), getattr(every, name)[chunk, fork][:, None], msg=name
+        )
     for name, size in (("past_weights", CONTEXT), ("future_weights", HORIZON)):
         wanted = torch.stack([getattr(every, name)[b, f : f + size] for b, f in zip(chunk, fork)])
         torch.testing.assert_close(getattr(alone, name), wanted, msg=name)

@@ -22,7 +22,9 @@ FREE = TradingConfig(cost=0.0, cap=9.0, gross=99.0, strength=1.0)
 def made_forecasts(days=60, symbols=4, seed=0):
     """Medians and widths [D, S] of five-step log returns."""
     rng = np.random.default_rng(seed)
-    return 0.01 * rng.normal(size=(days, symbols)), 0.05 * np.exp(0.3 * rng.normal(size=(days, symbols)))
+    return 0.01 * rng.normal(size=(days, symbols)), 0.05 * np.exp(
+        0.3 * rng.normal(size=(days, symbols))
+    )
 
 
 # --- positions
@@ -35,7 +37,9 @@ def test_position_by_hand():
     assert found[0, 0] == pytest.approx(0.10 / (0.02 * math.sqrt(252)))
     half = T.positions(np.array([[-0.01]]), width, 1, FREE)
     assert half[0, 0] == pytest.approx(-found[0, 0] / 2)
-    assert T.positions(np.array([[0.09]]), width, 1, FREE)[0, 0] == pytest.approx(found[0, 0])  # clipped
+    assert T.positions(np.array([[0.09]]), width, 1, FREE)[0, 0] == pytest.approx(
+        found[0, 0]
+    )  # clipped
 
 
 def test_an_edge_below_its_costs_is_no_position():
@@ -108,7 +112,9 @@ def test_buy_and_hold_of_one_symbol_is_its_return_and_trades_once():
 def test_buy_and_hold_of_many_is_the_mean_of_their_growth():
     returns = np.random.default_rng(0).normal(0, 0.01, (50, 3))
     found = T.trade(T.holding(returns), returns, cost=0.0)
-    np.testing.assert_allclose(np.cumprod(1 + found["net"]), np.cumprod(1 + returns, axis=0).mean(1))
+    np.testing.assert_allclose(
+        np.cumprod(1 + found["net"]), np.cumprod(1 + returns, axis=0).mean(1)
+    )
     assert found["turnover"].iloc[1:].max() < 1e-12
     returns[20:, 2] = np.nan  # one leaves: its share goes to the others, at a cost
     found, weights = T.trade(T.holding(returns), returns, cost=0.0), T.holding(returns)
@@ -120,12 +126,19 @@ def long_form(seed=0, days=80, symbols=3, skill=0.0):
     """symbol, date [K], quantiles [K, 5, Q], actual [K, 5] of independent daily returns."""
     rng = np.random.default_rng(seed)
     daily = rng.normal(0, 0.01, (days + 5, symbols))
-    ahead = np.stack([sum(daily[i : days + i] for i in range(h)) for h in range(1, 6)], axis=-1)  # [D, S, H]
+    ahead = np.stack(
+        [sum(daily[i : days + i] for i in range(h)) for h in range(1, 6)], axis=-1
+    )  # [D, S, H]
     root = 0.01 * np.sqrt(np.arange(1, 6))
     middle = skill * ahead + (1 - skill) * 0.3 * root * rng.normal(size=(days, symbols, 1))
     quantiles = middle[..., None] + root[:, None] * stats.norm.ppf(QUANTILES)
     date = np.repeat(pd.bdate_range("2020-01-01", periods=days).to_numpy(), symbols)
-    return np.tile(list("abc")[:symbols], days), date, quantiles.reshape(-1, 5, 11), ahead.reshape(-1, 5)
+    return (
+        np.tile(list("abc")[:symbols], days),
+        date,
+        quantiles.reshape(-1, 5, 11),
+        ahead.reshape(-1, 5),
+    )
 
 
 def test_the_rule_earns_the_next_days_return_whatever_the_order_of_rows():
@@ -145,7 +158,9 @@ def test_foresight_pays_and_noise_does_not():
     seer = T.summary(T.run_rule(*_args(long_form(skill=1.0, days=500)))["rule"])
     blind = T.summary(T.run_rule(*_args(long_form(skill=0.0, days=500)))["rule"])
     assert seer["sharpe"] > 5 and blind["sharpe"] < 1.5
-    assert blind["sharpe"] < blind["sharpe_gross"] and blind["costs"] > 0 and 0 < blind["drawdown"] < 1
+    assert (
+        blind["sharpe"] < blind["sharpe_gross"] and blind["costs"] > 0 and 0 < blind["drawdown"] < 1
+    )
 
 
 def _args(parts):
@@ -157,7 +172,9 @@ def test_unknown_outcomes_earn_nothing():
     symbol, date, quantiles, actual = long_form()
     actual[(symbol == "c") & (date > date[90])] = np.nan
     found = T.run_rule(symbol, date, quantiles, QUANTILES, actual)
-    assert np.isfinite(found["rule"]).all(axis=None) and np.isfinite(found["buy and hold"]).all(axis=None)
+    assert np.isfinite(found["rule"]).all(axis=None) and np.isfinite(found["buy and hold"]).all(
+        axis=None
+    )
 
 
 def test_typed_errors():
@@ -173,9 +190,15 @@ def test_typed_errors():
 
 
 def test_summary_by_hand():
-    trades = pd.DataFrame({"gross": [0.02, 0.0], "turnover": [1.0, 0.5], "cost": [0.01, 0.0], "net": [0.01, -0.02]})
+    trades = pd.DataFrame(
+        {"gross": [0.02, 0.0], "turnover": [1.0, 0.5], "cost": [0.01, 0.0], "net": [0.01, -0.02]}
+    )
     found = T.summary(trades, periods=4)
-    assert found["return"] == pytest.approx(-0.02) and found["turnover"] == 3 and found["costs"] == pytest.approx(0.02)
+    assert (
+        found["return"] == pytest.approx(-0.02)
+        and found["turnover"] == 3
+        and found["costs"] == pytest.approx(0.02)
+    )
     assert found["volatility"] == pytest.approx(2 * 0.03 / math.sqrt(2))
     assert found["sharpe"] == pytest.approx(-0.02 / found["volatility"])
     assert found["drawdown"] == pytest.approx(0.02)
@@ -208,12 +231,18 @@ def test_deflated_sharpe_of_a_series():
     z = (returns - returns.mean()) / returns.std()
     skew, kurtosis = (z**3).mean(), (z**4).mean()
     best = T.expected_best(30, 0.002)
-    expected = (ratio - best) * math.sqrt(499) / math.sqrt(1 - skew * ratio + (kurtosis - 1) / 4 * ratio**2)
+    expected = (
+        (ratio - best)
+        * math.sqrt(499)
+        / math.sqrt(1 - skew * ratio + (kurtosis - 1) / 4 * ratio**2)
+    )
     assert T.deflated_sharpe(returns, 30, 0.002) == pytest.approx(stats.norm.cdf(expected))
     assert T.deflated_sharpe(returns, 30) == pytest.approx(T.deflated_sharpe(returns, 30, 1 / 499))
     luck = [T.deflated_sharpe(returns, n) for n in (1, 2, 10, 100, 1000)]
     assert luck == sorted(luck, reverse=True) and luck[0] > luck[-1]
-    assert T.deflated_sharpe(3 * returns, 30, 0.002) == pytest.approx(T.deflated_sharpe(returns, 30, 0.002))
+    assert T.deflated_sharpe(3 * returns, 30, 0.002) == pytest.approx(
+        T.deflated_sharpe(returns, 30, 0.002)
+    )
 
 
 def test_expected_best_against_simulation():
@@ -232,4 +261,6 @@ def test_nothing_here_needs_the_extra(monkeypatch):
     for name in ("arch", "scoringrules"):
         monkeypatch.setitem(sys.modules, name, None)
     symbol, date, quantiles, actual = long_form()
-    assert math.isfinite(T.summary(T.run_rule(symbol, date, quantiles, QUANTILES, actual)["rule"])["sharpe"])
+    assert math.isfinite(
+        T.summary(T.run_rule(symbol, date, quantiles, QUANTILES, actual)["rule"])["sharpe"]
+    )

@@ -13,8 +13,16 @@ def grown(seed, rows=400, columns=3, trees=7, leaves=6, levels=(0.1, 0.5)):
     generator = np.random.default_rng(seed)
     x = np.round(generator.normal(size=(rows, columns)), 1)  # ties with thresholds
     y = x[:, 0] * x[:, 1] + generator.standard_t(3, rows)
-    settings = {"loss": "quantile", "max_iter": trees, "max_leaf_nodes": leaves, "min_samples_leaf": 5}
-    return x, [HistGradientBoostingRegressor(**settings, quantile=q, early_stopping=False).fit(x, y) for q in levels]
+    settings = {
+        "loss": "quantile",
+        "max_iter": trees,
+        "max_leaf_nodes": leaves,
+        "min_samples_leaf": 5,
+    }
+    return x, [
+        HistGradientBoostingRegressor(**settings, quantile=q, early_stopping=False).fit(x, y)
+        for q in levels
+    ]
 
 
 @settings(max_examples=15, deadline=None)
@@ -28,7 +36,9 @@ def test_predictions_are_scikit_learns(seed, leaves, rows):
 
 
 def test_a_target_without_anything_to_learn():
-    model = HistGradientBoostingRegressor(loss="quantile", quantile=0.5, max_iter=3, early_stopping=False)
+    model = HistGradientBoostingRegressor(
+        loss="quantile", quantile=0.5, max_iter=3, early_stopping=False
+    )
     trees = Trees.of([model.fit(np.zeros((40, 2)), np.full(40, 2.5))])
     assert trees.predict(np.ones((3, 2))).tolist() == [[2.5]] * 3
 
@@ -38,6 +48,8 @@ def test_round_trip_of_the_arrays():
     trees = Trees.of(models)
     again = Trees.from_arrays(trees.arrays(), len(models))
     np.testing.assert_array_equal(again.predict(x), trees.predict(x))
-    assert {k: v.dtype for k, v in again.arrays().items()} == {k: v.dtype for k, v in trees.arrays().items()}
+    assert {k: v.dtype for k, v in again.arrays().items()} == {
+        k: v.dtype for k, v in trees.arrays().items()
+    }
     with pytest.raises(Exception, match="don't fit"):
         Trees.from_arrays(trees.arrays(), 3)

@@ -72,7 +72,9 @@ for i in range(lines):
 
 
 def writer(path, name, lines):
-    return subprocess.Popen([sys.executable, "-c", APPEND, str(path), name, str(lines)], env=environment())
+    return subprocess.Popen(
+        [sys.executable, "-c", APPEND, str(path), name, str(lines)], env=environment()
+    )
 
 
 def test_many_processes_write_whole_lines(tmp_path):
@@ -100,7 +102,11 @@ def test_kill_9_leaves_a_log_to_go_on_with(tmp_path):
         os.kill(process.pid, signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
     before = read_trials(path)
-    assert len(before) >= 20 and before["valid"].tolist() == list(range(len(before))) and before.attrs["cut"] <= 1
+    assert (
+        len(before) >= 20
+        and before["valid"].tolist() == list(range(len(before)))
+        and before.attrs["cut"] <= 1
+    )
     log(path)  # the dead process holds no lock
     after = read_trials(path)
     assert len(after) == len(before) + 1 and after.attrs["cut"] == before.attrs["cut"]
@@ -128,10 +134,14 @@ def test_a_line_cut_anywhere_counts_and_spoils_nothing(tmp_path):
 def test_an_empty_log_has_no_rows(tmp_path):
     (tmp_path / "trials.jsonl").touch()
     frame = read_trials(tmp_path / "trials.jsonl")
-    assert list(frame.columns) == list(FIELDS) and len(frame) == 0 == count_trials(tmp_path / "trials.jsonl")
+    assert list(frame.columns) == list(FIELDS) and len(frame) == 0 == count_trials(
+        tmp_path / "trials.jsonl"
+    )
 
 
-@pytest.mark.parametrize("more", [{"count": 0}, {"count": True}, {"count": 1.5}, {"x": object()}, {"x": float("nan")}])
+@pytest.mark.parametrize(
+    "more", [{"count": 0}, {"count": True}, {"count": 1.5}, {"x": object()}, {"x": float("nan")}]
+)
 def test_what_is_no_plain_data_is_refused(tmp_path, more):
     with pytest.raises(ConfigError) as caught:
         log(tmp_path / "trials.jsonl", **more)

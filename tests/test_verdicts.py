@@ -35,7 +35,10 @@ def made_losses(seed=0, **shift):
 
 def test_by_hand():
     # date means of the differences: -2, 0, -1, -5; deviations 0, 2, 1, -3
-    loss_a, date = np.array([[0.0, 2.0], [1.0, 1.0], [4.0, 4.0], [1.0, 1.0]]), np.array([1, 2, 3, 4])
+    loss_a, date = (
+        np.array([[0.0, 2.0], [1.0, 1.0], [4.0, 4.0], [1.0, 1.0]]),
+        np.array([1, 2, 3, 4]),
+    )
     loss_b = np.array([[3.0, 3.0], [1.0, 1.0], [5.0, 5.0], [6.0, 6.0]])
     mean = -2.0
     gamma = [14 / 4, (0 + 2 - 3) / 4]
@@ -43,7 +46,9 @@ def test_by_hand():
     correction = math.sqrt((4 + 1 - 2 * 2 + 2 * 1 / 4) / 4)  # n = 4, h = 2
     expected = correction * mean / math.sqrt(variance / 4)
     found = V.diebold_mariano(loss_a, loss_b, date, lags=1)
-    assert found.statistic == pytest.approx(expected) and found.difference == mean and found.dates == 4
+    assert (
+        found.statistic == pytest.approx(expected) and found.difference == mean and found.dates == 4
+    )
     assert found.p_value == pytest.approx(stats.t.cdf(expected, 3))
 
 
@@ -53,14 +58,18 @@ def test_without_lags_it_is_the_t_test():
     expected = stats.ttest_rel(a, b, alternative="less")
     found = V.diebold_mariano(a, b, date, lags=0)
     # the correction makes the variance's n an n − 1
-    assert found.statistic == pytest.approx(expected.statistic) and found.p_value == pytest.approx(expected.pvalue)
+    assert found.statistic == pytest.approx(expected.statistic) and found.p_value == pytest.approx(
+        expected.pvalue
+    )
 
 
 def test_a_is_better_and_b_is_the_mirror():
     losses = made_losses(a=0.0, b=0.05)
     one, other = (V.diebold_mariano(losses[i], losses[j], DATE, 5) for i, j in ("ab", "ba"))
     assert one.p_value < 0.01 and one.difference < 0
-    assert other.statistic == pytest.approx(-one.statistic) and other.p_value == pytest.approx(1 - one.p_value)
+    assert other.statistic == pytest.approx(-one.statistic) and other.p_value == pytest.approx(
+        1 - one.p_value
+    )
 
 
 def test_copies_of_a_symbol_add_no_evidence():
@@ -89,7 +98,9 @@ def test_unit_order_and_gaps_do_not_matter(seed, factor, gaps):
     scaled = V.diebold_mariano(factor * losses["a"], factor * losses["b"], DATE, 5)
     assert scaled.statistic == pytest.approx(one.statistic, rel=1e-6)
     order = np.random.default_rng(seed).permutation(len(DATE))
-    assert V.diebold_mariano(losses["a"][order], losses["b"][order], DATE[order], 5) == pytest.approx(one)
+    assert V.diebold_mariano(
+        losses["a"][order], losses["b"][order], DATE[order], 5
+    ) == pytest.approx(one)
     holes = [np.vstack([losses[k], losses[k][:gaps]]) for k in "ab"]
     holes[0][len(DATE) :] = np.nan  # that only one of the two lacks
     assert V.diebold_mariano(*holes, np.r_[DATE, DATE[:gaps]], 5) == pytest.approx(one)
@@ -106,7 +117,9 @@ def test_ties_and_too_little():
         assert math.isnan(V.diebold_mariano(x[:1], x[1:2], date[:1], 4).p_value)
         nothing = V.diebold_mariano(x * np.nan, x, date, 4)
         assert nothing.dates == 0 and math.isnan(nothing.p_value) and math.isnan(nothing.difference)
-        assert math.isfinite(V.diebold_mariano(x[:3], x[3:6], date[:3], 40).statistic)  # more lags than dates
+        assert math.isfinite(
+            V.diebold_mariano(x[:3], x[3:6], date[:3], 40).statistic
+        )  # more lags than dates
     with pytest.raises(ConfigError, match="shapes") as error:
         V.diebold_mariano(x, x[:5], date, 4)
     assert one_sentence(str(error.value))
@@ -133,12 +146,20 @@ def test_equal_ones_stay_together(arch):
 
 def test_twins_share_a_verdict(arch):
     losses = made_losses(a=0.0, b=0.3)
-    losses |= {"a again": losses["a"].copy(), "b again": losses["b"] * (1 + 1e-15)}  # but for rounding
+    losses |= {
+        "a again": losses["a"].copy(),
+        "b again": losses["b"] * (1 + 1e-15),
+    }  # but for rounding
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = V.confidence_set(losses, DATE, reps=200)
-        assert V.confidence_set({"a": losses["a"], "b": losses["a"]}, DATE)["p_value"].tolist() == [1, 1]
-        assert V.confidence_set({"a": losses["a"] * 0, "b": losses["a"] * 0}, DATE)["included"].all()
+        assert V.confidence_set({"a": losses["a"], "b": losses["a"]}, DATE)["p_value"].tolist() == [
+            1,
+            1,
+        ]
+        assert V.confidence_set({"a": losses["a"] * 0, "b": losses["a"] * 0}, DATE)[
+            "included"
+        ].all()
     assert found["p_value"]["a"] == found["p_value"]["a again"] == 1
     assert found["p_value"]["b"] == found["p_value"]["b again"] < 0.1
 
@@ -172,13 +193,17 @@ def test_few_dates_do_not_crash(arch):
 
 def test_superior_ability_of_a_known_winner(arch):
     losses = made_losses(random=0.3, good=0.0, bad=0.6)
-    assert V.superior_ability(losses, "random", DATE, reps=300) == 1 / 301  # no draw can tell of less
+    assert (
+        V.superior_ability(losses, "random", DATE, reps=300) == 1 / 301
+    )  # no draw can tell of less
     assert V.superior_ability(losses, "good", DATE, reps=300) > 0.5
 
 
 def test_superior_ability_does_not_depend_on_one_noisy_rivals_unit(arch):
     losses = made_losses(random=0.1, good=0.0)
-    losses["wild"] = losses["random"] + 0.5 + 20 * np.random.default_rng(0).normal(size=(DAYS * SYMBOLS, 2))
+    losses["wild"] = (
+        losses["random"] + 0.5 + 20 * np.random.default_rng(0).normal(size=(DAYS * SYMBOLS, 2))
+    )
     assert V.superior_ability(losses, "random", DATE, reps=300) < 0.05
 
 

@@ -22,8 +22,12 @@ def members(count, origins, seed, unit=0.01):
     actual = size * rng.standard_t(5, (origins, 3))
     found = {}
     for i in range(count):
-        believed = size * np.exp(rng.normal(rng.normal(0, 0.2), 0.1 + 0.2 * rng.random(), (origins, 3)))
-        found[f"m{i}"] = believed[..., None] * norm.ppf(LEVELS) + unit * rng.normal(0, 0.2, (origins, 3, 1))
+        believed = size * np.exp(
+            rng.normal(rng.normal(0, 0.2), 0.1 + 0.2 * rng.random(), (origins, 3))
+        )
+        found[f"m{i}"] = believed[..., None] * norm.ppf(LEVELS) + unit * rng.normal(
+            0, 0.2, (origins, 3, 1)
+        )
     return found, actual
 
 
@@ -33,7 +37,9 @@ def loss(found, weights, actual):
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)
-@given(st.integers(2, 3), st.integers(2, 300), st.integers(0, 999), st.sampled_from([1e-6, 0.01, 1e4]))
+@given(
+    st.integers(2, 3), st.integers(2, 300), st.integers(0, 999), st.sampled_from([1e-6, 0.01, 1e4])
+)
 def test_no_weights_of_a_grid_are_better(count, origins, seed, unit):
     found, actual = members(count, origins, seed, unit)
     actual[0, 1] = np.nan
@@ -41,7 +47,11 @@ def test_no_weights_of_a_grid_are_better(count, origins, seed, unit):
     assert list(weights) == list(found) and min(weights.values()) >= 0
     assert sum(weights.values()) == pytest.approx(1, abs=1e-12)
     grid = np.linspace(0, 1, 21)
-    shares = [(a, 1 - a) for a in grid] if count == 2 else [(a, b, 1 - a - b) for a in grid for b in grid if a + b <= 1]
+    shares = (
+        [(a, 1 - a) for a in grid]
+        if count == 2
+        else [(a, b, 1 - a - b) for a in grid for b in grid if a + b <= 1]
+    )
     best = min(loss(found, dict(zip(found, s)), actual) for s in shares)
     assert loss(found, weights, actual) <= best * (1 + 2e-6)
 
@@ -70,13 +80,18 @@ def test_twins_and_a_single_member():
 def test_outcomes_that_are_all_zero_are_no_trouble():
     found, actual = members(2, 50, 4)
     weights = learn_weights(found, np.zeros_like(actual), LEVELS)
-    best = min(loss(found, {"m0": a, "m1": 1 - a}, np.zeros_like(actual)) for a in np.linspace(0, 1, 101))
+    best = min(
+        loss(found, {"m0": a, "m1": 1 - a}, np.zeros_like(actual)) for a in np.linspace(0, 1, 101)
+    )
     assert loss(found, weights, np.zeros_like(actual)) <= best * (1 + 2e-6)
 
 
 def test_what_cannot_be_learnt_is_refused():
     found, actual = members(2, 5, 5)
-    for arguments, error in (((found, np.full_like(actual, np.nan)), DataError), (({}, actual), ConfigError)):
+    for arguments, error in (
+        ((found, np.full_like(actual, np.nan)), DataError),
+        (({}, actual), ConfigError),
+    ):
         with pytest.raises(error) as caught:
             learn_weights(*arguments, LEVELS)
         assert one_sentence(str(caught.value))

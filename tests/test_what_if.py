@@ -11,8 +11,25 @@ from hypothesis import strategies as st
 
 import tftnhits as tn
 from tftnhits.viz.style import THEMES, caption_of, signed
-from tftnhits.viz.what_if import KEEP, MAX_BARS, NOTHING, USUAL, Comparison, Shock, WhatIf, sensitivity, shocked
-from tftnhits.viz.what_if_views import LIMITS, RESPONSE, drivers_html, plot_sensitivity, plot_what_if, table_html
+from tftnhits.whatif.shock import (
+    KEEP,
+    MAX_BARS,
+    NOTHING,
+    USUAL,
+    Comparison,
+    Shock,
+    WhatIf,
+    sensitivity,
+    shocked,
+)
+from tftnhits.whatif.views import (
+    LIMITS,
+    RESPONSE,
+    drivers_html,
+    plot_sensitivity,
+    plot_what_if,
+    table_html,
+)
 
 ORIGIN = "2015-08-21"
 CELLS = ["open", "high", "low", "close", "volume"]
@@ -73,14 +90,22 @@ def test_a_shocked_last_bar_is_exact_and_valid(change, stretch, volume, market):
         was, now = own(bars, symbol).iloc[-1], own(after, symbol).iloc[-1]
         assert now["close"] == pytest.approx(was["close"] * (1 + market / 100), rel=1e-14)
         assert now["open"] == was["open"] and now["volume"] == was["volume"]
-        assert now["high"] == max(was["high"], now["close"]) and now["low"] == min(was["low"], now["close"])
+        assert now["high"] == max(was["high"], now["close"]) and now["low"] == min(
+            was["low"], now["close"]
+        )
     earlier = after.index.difference(after.groupby("symbol").tail(1).index)
     assert after.loc[earlier].equals(bars.loc[earlier])
     assert valid(after)
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.floats(-20, 20), st.floats(0, 6), st.floats(0.05, 6), st.floats(-20, 20), st.integers(1, MAX_BARS))
+@given(
+    st.floats(-20, 20),
+    st.floats(0, 6),
+    st.floats(0.05, 6),
+    st.floats(-20, 20),
+    st.integers(1, MAX_BARS),
+)
 def test_a_path_is_exact_and_valid(change, stretch, volume, market, count):
     bars = tn.load_bars(made_bars(bars=30))
     after = shocked(bars, "B", Shock(change, stretch, volume, market, count))
@@ -104,11 +129,15 @@ def test_no_shock_changes_no_bit_and_no_forecast(bars, lab, model):
     answer = lab.ask("META", ORIGIN)
     pd.testing.assert_frame_equal(answer.after.frame, answer.before.frame, rtol=0, atol=1e-12)
     numbers = own(model.predict(shocked(cut(bars), "META", Shock(0.0, 1.0, 1.0, 0.0, 0))).frame)
-    pd.testing.assert_frame_equal(answer.after.frame, numbers, rtol=1e-6)  # of a batch of all symbols: float32
+    pd.testing.assert_frame_equal(
+        answer.after.frame, numbers, rtol=1e-6
+    )  # of a batch of all symbols: float32
     assert (answer.table["change"].abs() < 1e-10).all(axis=None)
 
 
-@pytest.mark.parametrize("shock", [Shock(-5, 2, 3, -4), Shock(1, market=-2, bars=3)], ids=["last", "path"])
+@pytest.mark.parametrize(
+    "shock", [Shock(-5, 2, 3, -4), Shock(1, market=-2, bars=3)], ids=["last", "path"]
+)
 def test_both_forecasts_are_the_predictors_own(bars, lab, model, shock):
     answer = lab.ask("META", ORIGIN, shock, horizon=3, level=0.8, weights={"tft": 1, "nhits": 3})
     asked = {"horizon": 3, "level": 0.8, "weights": {"tft": 1, "nhits": 3}}
@@ -121,14 +150,20 @@ def test_both_forecasts_are_the_predictors_own(bars, lab, model, shock):
 def test_another_question_is_not_answered_from_memory(bars, model):
     shock, before = Shock(-4), "2015-08-20"
     asked = [
-        ("META", ORIGIN, Shock(-3), {}), ("META", ORIGIN, shock, {}), ("META", ORIGIN, shock, {"level": 0.5}),
-        ("META", before, shock, {}), ("GOOG", before, shock, {}), ("GOOG", before, Shock(bars=2), {}),
+        ("META", ORIGIN, Shock(-3), {}),
+        ("META", ORIGIN, shock, {}),
+        ("META", ORIGIN, shock, {"level": 0.5}),
+        ("META", before, shock, {}),
+        ("GOOG", before, shock, {}),
+        ("GOOG", before, Shock(bars=2), {}),
         ("GOOG", before, Shock(bars=2), {"weights": {"tft": 1, "nhits": 0}}),
         ("META", ORIGIN, Shock(-3), {"horizon": 2}),
-    ]  # fmt: skip
+    ]
     lab = WhatIf(bars, model)
     for symbol, origin, shock, more in asked:
-        fresh, again = (one.ask(symbol, origin, shock, **more) for one in (WhatIf(bars, model), lab))
+        fresh, again = (
+            one.ask(symbol, origin, shock, **more) for one in (WhatIf(bars, model), lab)
+        )
         for which in ("before", "after"):
             pd.testing.assert_frame_equal(fresh.fans[which], again.fans[which], rtol=0, atol=0)
 
@@ -137,17 +172,25 @@ def test_another_question_is_not_answered_from_memory(bars, model):
 def test_bars_after_the_origin_are_never_seen(bars, lab, model, shock):
     later = bars["date"] > ORIGIN
     changed = bars.assign(**{c: bars[c].where(~later, 3 * bars[c]) for c in CELLS})
-    answer, other = lab.ask("META", ORIGIN, shock), WhatIf(changed, model).ask("META", ORIGIN, shock)
+    answer, other = (
+        lab.ask("META", ORIGIN, shock),
+        WhatIf(changed, model).ask("META", ORIGIN, shock),
+    )
     for which in ("before", "after"):
         assert answer.fans[which].equals(other.fans[which])
-    assert np.allclose(other.came["close"], 3 * answer.came["close"]) and len(answer.came) == 5 + shock.bars
+    assert (
+        np.allclose(other.came["close"], 3 * answer.came["close"])
+        and len(answer.came) == 5 + shock.bars
+    )
 
 
 def test_what_is_cut_off_hardly_matters(model):
     long = stocks(("AAPL", "GOOG", "^GSPC", "^IXIC"), "2006-01-01", ORIGIN)
     fan = WhatIf(long, model).ask("GOOG").fans["before"]
     every = own(model.predict(long).frame, "GOOG")
-    width = (fan["upper"] - fan["lower"]).iloc[1:].to_numpy() / (every["upper"] - every["lower"]).to_numpy()
+    width = (fan["upper"] - fan["lower"]).iloc[1:].to_numpy() / (
+        every["upper"] - every["lower"]
+    ).to_numpy()
     assert np.abs(width - 1).max() < 5e-4
 
 
@@ -156,8 +199,12 @@ def test_the_markets_move_needs_a_market(bars, lab, model):
     assert abs(lab.ask("META", ORIGIN, Shock(market=-8)).table["change", "width"].iloc[-1]) > 0.1
     alone = WhatIf(own(bars), model)
     assert not alone.has_market("META", ORIGIN)
-    assert (alone.ask("META", ORIGIN, Shock(market=-8)).table["change"].abs() < 1e-10).all(axis=None)
-    late = bars[(bars["symbol"] == "META") | (bars["date"] < ORIGIN)]  # the others have no bar on that date
+    assert (alone.ask("META", ORIGIN, Shock(market=-8)).table["change"].abs() < 1e-10).all(
+        axis=None
+    )
+    late = bars[
+        (bars["symbol"] == "META") | (bars["date"] < ORIGIN)
+    ]  # the others have no bar on that date
     assert not WhatIf(late, model).has_market("META", ORIGIN)
     assert shocked(cut(late), "META", Shock(market=-8)).equals(cut(late))
 
@@ -166,7 +213,10 @@ def test_a_paths_dates_are_those_of_the_forecast(lab):
     answer = lab.ask("META", ORIGIN, Shock(bars=3))
     assert answer.assumed["x"].tolist()[-3:] == answer.fans["before"]["x"].tolist()[1:4]
     assert answer.fans["after"]["x"].iloc[0] == answer.assumed["x"].iloc[-1]
-    assert answer.changed["x"].tolist() == [answer.past["x"].iloc[-1], *answer.assumed["x"].tolist()[-3:]]
+    assert answer.changed["x"].tolist() == [
+        answer.past["x"].iloc[-1],
+        *answer.assumed["x"].tolist()[-3:],
+    ]
 
 
 def test_the_table_repeats_the_forecasts_and_compares_them(shock_of):
@@ -196,11 +246,17 @@ def test_titles_state_the_numbers(lab, shock_of):
     none = lab.ask("META", ORIGIN, horizon=2, level=0.5)
     came, last = none.came["close"].iloc[1], none.before.frame.iloc[-1]
     where = "inside" if last["lower"] <= came <= last["upper"] else "outside"
-    assert none.title.startswith("META, no shock: median ") and "in 2 sessions, 50% interval" in none.title
+    assert (
+        none.title.startswith("META, no shock: median ")
+        and "in 2 sessions, 50% interval" in none.title
+    )
     assert none.title.endswith(f"; it came to {came:.2f}, {where}")
     assert "came" not in lab.ask("META").title  # the last bar: nothing has come
     assert signed(-0.001) == "+0.00" and signed(-0.06, 1) == "-0.1"
-    assert str(Shock(1, volume=3, market=-2, bars=2)) == "2 more bars +1.0% each, volume ×3, market -2.0% each"
+    assert (
+        str(Shock(1, volume=3, market=-2, bars=2))
+        == "2 more bars +1.0% each, volume ×3, market -2.0% each"
+    )
     assert str(Shock(bars=1)) == "1 more bar of no change"
 
 
@@ -212,7 +268,11 @@ def test_drivers_are_tfts_weights_before_and_after(lab):
     assert np.allclose(inputs["after"], 100 * past[inputs.index])
     assert (days[["before", "after"]].sum().between(1, 100)).all()
     made, gone = days.loc[answer.assumed["x"].iloc[-2:]], days[days["after"].isna()]
-    assert made["before"].isna().all() and np.allclose(made["assumed"], -3) and made["return"].isna().all()
+    assert (
+        made["before"].isna().all()
+        and np.allclose(made["assumed"], -3)
+        and made["return"].isna().all()
+    )
     assert len(gone) == 2 and gone.index.max() < days[days["after"].notna()].index.min()
     with pytest.raises(tn.ConfigError, match="TFT didn't answer"):
         lab.ask("META", ORIGIN, weights={"tft": 0, "nhits": 1}).drivers()
@@ -228,15 +288,23 @@ def test_an_origin_is_a_day_a_number_or_the_last(lab, bars):
     hourly = made_bars(("A",), 200, "h")
     number = WhatIf(hourly, lab.model)
     assert not number.by_day and lab.by_day
-    assert hourly["date"][number.bar_at("A", "2015-01-04")] == pd.Timestamp("2015-01-04 23:00")  # all of that day
-    assert hourly["date"][number.bar_at("A", "2015-01-04 05:30")] == pd.Timestamp("2015-01-04 05:00")
+    assert hourly["date"][number.bar_at("A", "2015-01-04")] == pd.Timestamp(
+        "2015-01-04 23:00"
+    )  # all of that day
+    assert hourly["date"][number.bar_at("A", "2015-01-04 05:30")] == pd.Timestamp(
+        "2015-01-04 05:00"
+    )
 
 
 @pytest.mark.parametrize(
     "symbol, origin, says",
     [
         ("TSLA", None, "no symbol 'TSLA'"),
-        ("META", "2001-01-01", "no bar up to 2001-01-01; choose a date from 2013-06-03 to 2015-10-30"),
+        (
+            "META",
+            "2001-01-01",
+            "no bar up to 2001-01-01; choose a date from 2013-06-03 to 2015-10-30",
+        ),
         ("META", "soon", "'soon' is no date"),
         ("META", 10_000, "has no bar 10000"),
         ("META", -1, "has no bar -1"),
@@ -252,10 +320,20 @@ def test_what_can_t_be_asked_is_said_in_a_sentence(lab, symbol, origin, says):
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"change": -100}, {"change": np.nan}, {"change": "5"}, {"range": -0.1}, {"range": np.inf}, {"volume": 0},
-        {"market": -100}, {"bars": MAX_BARS + 1}, {"bars": -1}, {"bars": 1.5}, {"bars": True}, {"change": True},
+        {"change": -100},
+        {"change": np.nan},
+        {"change": "5"},
+        {"range": -0.1},
+        {"range": np.inf},
+        {"volume": 0},
+        {"market": -100},
+        {"bars": MAX_BARS + 1},
+        {"bars": -1},
+        {"bars": 1.5},
+        {"bars": True},
+        {"change": True},
     ],
-)  # fmt: skip
+)
 def test_a_shock_that_makes_no_bar_is_refused(wrong):
     with pytest.raises(tn.ConfigError) as caught:
         Shock(**wrong)
@@ -273,7 +351,10 @@ def test_weights_of_nothing_and_absurd_prices_end_in_a_sentence(lab):
 
 def test_a_short_history_is_answered_by_the_chain_and_doesnt_stop_others(bars, lab, model):
     early = lab.ask("META", "2013-06-20", Shock(-5))
-    assert early.before.model_used["META"] == "gradient boosting" and "14 bars" in early.before.warnings["META"][0]
+    assert (
+        early.before.model_used["META"] == "gradient boosting"
+        and "14 bars" in early.before.warnings["META"][0]
+    )
     with pytest.raises(tn.ConfigError, match="No network answered"):
         early.drivers()
     new = own(bars, "GOOG").assign(symbol="NEW")
@@ -302,22 +383,35 @@ def test_bars_without_dates_stand_on_their_numbers(bars, model):
     lab = WhatIf(rows, model)
     (symbol,) = lab.symbols
     answer = lab.ask(symbol, 500, Shock(-2, bars=2))
-    assert answer.axis == "bar number" and answer.past["x"].iloc[-1] == 500 and not lab.has_market(symbol, 500)
+    assert (
+        answer.axis == "bar number"
+        and answer.past["x"].iloc[-1] == 500
+        and not lab.has_market(symbol, 500)
+    )
     assert answer.fans["before"]["x"].tolist() == [500, 501, 502, 503, 504, 505]
     assert answer.fans["after"]["x"].tolist() == [502, 503, 504, 505, 506, 507]
     assert answer.came["x"].tolist() == list(range(501, 508)) and "5 bars" in answer.title
-    assert plot_what_if(answer).axes[0].get_xlabel() == "bar number" and ">501<" in table_html(answer)
+    assert plot_what_if(answer).axes[0].get_xlabel() == "bar number" and ">501<" in table_html(
+        answer
+    )
 
 
 def test_volume_that_is_not_known_stays_so(model):
     bars = tn.load_bars(made_bars(("A", "B", "C"), 120, volume=False))
     for shock in (Shock(-2, volume=3), Shock(-2, volume=3, bars=2)):
         assert valid(shocked(bars, "A", shock)) and shocked(bars, "A", shock)["volume"].isna().all()
-        assert np.isfinite(WhatIf(bars, model).ask("A", None, shock).table.drop(columns="x", level=1)).all(axis=None)
+        assert np.isfinite(
+            WhatIf(bars, model).ask("A", None, shock).table.drop(columns="x", level=1)
+        ).all(axis=None)
 
 
 def legend_of(figure) -> list[str]:
-    return [text.get_text() for part in (figure, *figure.subfigs) for box in part.legends for text in box.get_texts()]
+    return [
+        text.get_text()
+        for part in (figure, *figure.subfigs)
+        for box in part.legends
+        for text in box.get_texts()
+    ]
 
 
 @pytest.mark.parametrize("theme", THEMES)
@@ -326,7 +420,13 @@ def test_the_picture_holds_both_fans_what_is_assumed_and_what_came(shock_of, the
     (ax,) = figure.axes
     assert figure.get_suptitle().replace("\n", " ") == shock_of.title
     assert ax.get_xlabel() == "date" and ax.get_ylabel() == "price"
-    names = ["close, low to high", "forecast, 93% interval", "shocked, 93% interval", "assumed", "what came"]
+    names = [
+        "close, low to high",
+        "forecast, 93% interval",
+        "shocked, 93% interval",
+        "assumed",
+        "what came",
+    ]
     assert legend_of(figure) == names
     drawn = [line.get_ydata().tolist() for line in ax.lines]
     for which in ("before", "after"):
@@ -362,7 +462,8 @@ def test_html_repeats_the_table(shock_of, lab):
     cells = re.findall(r"<td[^>]*>(.*?)</td>", text)
     row = shock_of.table.iloc[0]
     assert (
-        cells[2].startswith(f"{row['before', 'median']:.2f}<br>") and f"{row['before', 'median %']:+.2f}%" in cells[2]
+        cells[2].startswith(f"{row['before', 'median']:.2f}<br>")
+        and f"{row['before', 'median %']:+.2f}%" in cells[2]
     )
     assert cells[11] == f"{row['change', 'width']:+.1f}" and len(cells) == 5 * 12
     assert "shocked" not in table_html(lab.ask("META", ORIGIN))
@@ -372,8 +473,15 @@ def test_html_repeats_the_table(shock_of, lab):
 def test_html_of_the_drivers_says_what_it_does_not_prove(shock_of, lab):
     text = drivers_html(shock_of, "light")
     inputs, days = shock_of.drivers()
-    assert text.count("<tr>") == 2 * (1 + 10) and inputs.index[0] in text and str(days.index[0].date()) in text
-    assert f"{inputs['before'].iloc[0]:.1f}" in text and "not that an input or a day made the forecast" in text
+    assert (
+        text.count("<tr>") == 2 * (1 + 10)
+        and inputs.index[0] in text
+        and str(days.index[0].date()) in text
+    )
+    assert (
+        f"{inputs['before'].iloc[0]:.1f}" in text
+        and "not that an input or a day made the forecast" in text
+    )
     assert f"{days.loc[ORIGIN, 'return']:+.2f} → {days.loc[ORIGIN, 'assumed']:+.2f}" in text
     assert "shocked" not in drivers_html(lab.ask("META", ORIGIN), "dark")
 
@@ -390,15 +498,27 @@ def test_sensitivity_is_asked_shock_by_shock(lab):
     assert table["change"].tolist() == [-10, 0, 10]
     for change, median, width in table.itertuples(index=False):
         row = lab.ask("META", ORIGIN, Shock(change, volume=2), level=0.8).table.iloc[-1]["after"]
-        assert median == pytest.approx(row["median %"]) and width == pytest.approx(row["upper %"] - row["lower %"])
+        assert median == pytest.approx(row["median %"]) and width == pytest.approx(
+            row["upper %"] - row["lower %"]
+        )
     assert table["width"].iloc[0] > table["width"].iloc[1] < table["width"].iloc[2]
     figure = plot_sensitivity(table, "META")
     title = figure.get_suptitle().replace("\n", " ")
-    assert caption_of(figure) == RESPONSE and f"80% interval is {table['width'].iloc[1]:.1f}% wide as it is" in title
+    assert (
+        caption_of(figure) == RESPONSE
+        and f"80% interval is {table['width'].iloc[1]:.1f}% wide as it is" in title
+    )
     assert f"{table['width'].iloc[0]:.1f}% after -10%" in title
     assert all("%" in ax.get_xlabel() and "%" in ax.get_ylabel() for ax in figure.axes)
-    for changes, says in (((-5, 5, 10), ("wide after -5%, ", "% after +10%;")), ((2.5,), ("wide after +2.5%; the",))):
-        title = plot_sensitivity(sensitivity(lab, "META", ORIGIN, changes), "META").get_suptitle().replace("\n", " ")
+    for changes, says in (
+        ((-5, 5, 10), ("wide after -5%, ", "% after +10%;")),
+        ((2.5,), ("wide after +2.5%; the",)),
+    ):
+        title = (
+            plot_sensitivity(sensitivity(lab, "META", ORIGIN, changes), "META")
+            .get_suptitle()
+            .replace("\n", " ")
+        )
         assert "as it is" not in title and all(part in title for part in says), title
     with pytest.raises(tn.DataError, match="no shock to draw"):
         plot_sensitivity(table.head(0), "META")
@@ -408,5 +528,7 @@ def test_boosting_alone_can_be_asked(bars):
     panel = tn.make_panel(bars, tn.PanelConfig(train_end="2014-06-30", valid_end="2014-12-31"))
     model = tn.Predictor({"boosting": tn.Boosting(tn.preset("tiny")[2]).fit(panel)}, panel)
     answer = WhatIf(bars, model).ask("META", ORIGIN, Shock(-8, range=3))
-    assert isinstance(answer, Comparison) and answer.before.model_used["META"] == "gradient boosting"
+    assert (
+        isinstance(answer, Comparison) and answer.before.model_used["META"] == "gradient boosting"
+    )
     assert answer.table["change", "width"].iloc[-1] != 0

@@ -18,9 +18,10 @@ import tftnhits as tn
 pytest.importorskip("ipywidgets")
 pytest.importorskip("torch")
 
-from tftnhits.viz import what_if_views, widgets
 from tftnhits.viz.style import THEMES
-from tftnhits.viz.what_if import Shock, WhatIf
+from tftnhits.whatif import panel as widgets
+from tftnhits.whatif import views as what_if_views
+from tftnhits.whatif.shock import Shock, WhatIf
 
 ORIGIN = date(2015, 8, 21)
 SLIDERS = ("horizon", "level", "weight", "bars", "change", "range", "volume", "market")
@@ -64,7 +65,15 @@ def opened(bars, model):
 def panel(opened, request):
     """As it opens, in each backend."""
     panel = opened(request.param)
-    controls = {"symbol": "META", "origin": ORIGIN, "horizon": 5, "level": 93, "weight": 65, "mode": False, "bars": 1}
+    controls = {
+        "symbol": "META",
+        "origin": ORIGIN,
+        "horizon": 5,
+        "level": 93,
+        "weight": 65,
+        "mode": False,
+        "bars": 1,
+    }
     panel.tabs.selected_index = 0
     panel.set(**controls, change=0.0, range=1.0, volume=1.0, market=0.0)
     return panel
@@ -90,7 +99,9 @@ def shown(panel) -> tuple[str, ...]:
 def test_it_opens_with_the_forecast_as_it_is(panel, lab):
     answer = lab.ask("META", ORIGIN)
     assert text(panel.title) == answer.title and "error" not in panel.status.value
-    assert "Ensemble (0.65 TFT + 0.35 N-HITS) answers from 2015-08-21: 93% interval" in text(panel.status)
+    assert "Ensemble (0.65 TFT + 0.35 N-HITS) answers from 2015-08-21: 93% interval" in text(
+        panel.status
+    )
     assert f"{answer.before.frame['median'].iloc[-1]:.2f}" in text(panel.table)
 
 
@@ -126,7 +137,9 @@ def test_bars_that_follow_are_asked_for_once_chosen(panel, lab):
     assert text(panel.title) == lab.ask("META", ORIGIN, Shock(-1, bars=3)).title
     assert "on 2015-08-26" in text(panel.status)
     panel.controls["reset"].click()
-    assert text(panel.title) == lab.ask("META", ORIGIN).title and panel.controls["change"].value == 0
+    assert (
+        text(panel.title) == lab.ask("META", ORIGIN).title and panel.controls["change"].value == 0
+    )
 
 
 def test_earlier_and_later_go_from_bar_to_bar(panel):
@@ -134,7 +147,9 @@ def test_earlier_and_later_go_from_bar_to_bar(panel):
     assert panel.controls["origin"].value == date(2015, 8, 24)  # over a weekend
     panel.controls["earlier"].click()
     panel.controls["earlier"].click()
-    assert panel.controls["origin"].value == date(2015, 8, 20) and "from 2015-08-20" in text(panel.status)
+    assert panel.controls["origin"].value == date(2015, 8, 20) and "from 2015-08-20" in text(
+        panel.status
+    )
     panel.controls["origin"].value = date(2015, 10, 30)
     panel.controls["later"].click()
     assert panel.controls["origin"].value == date(2015, 10, 30)
@@ -150,7 +165,11 @@ def test_the_other_tab_is_made_when_it_is_open(panel):
     assert not panel.drivers.value
     panel.tabs.selected_index = 1
     first = panel.drivers.value
-    assert "past input" in text(panel.drivers) and "2015-08-21" in first and "not that an input" in first
+    assert (
+        "past input" in text(panel.drivers)
+        and "2015-08-21" in first
+        and "not that an input" in first
+    )
     panel.controls["change"].value = -6.0
     assert panel.drivers.value != first
     panel.controls["weight"].value = 0
@@ -159,11 +178,17 @@ def test_the_other_tab_is_made_when_it_is_open(panel):
 
 def test_what_can_t_be_answered_is_said_and_the_panel_goes_on(panel, monkeypatch):
     title = panel.title.value
-    for value, says in ((date(1999, 1, 4), "META has no bar up to 1999-01-04"), (None, "There is no origin"),
-                        (date(2014, 3, 3), "META has 1 bars but")):  # fmt: skip
+    for value, says in (
+        (date(1999, 1, 4), "META has no bar up to 1999-01-04"),
+        (None, "There is no origin"),
+        (date(2014, 3, 3), "META has 1 bars but"),
+    ):
         panel.controls["origin"].value = value
         assert says in text(panel.status) and 'role="alert"' in panel.status.value
-        assert text(panel.status).endswith("The picture still shows the last answer.") and panel.title.value == title
+        assert (
+            text(panel.status).endswith("The picture still shows the last answer.")
+            and panel.title.value == title
+        )
     panel.controls["origin"].value = ORIGIN
     assert "error" not in panel.status.value
     with monkeypatch.context() as patched:
@@ -176,12 +201,16 @@ def test_what_can_t_be_answered_is_said_and_the_panel_goes_on(panel, monkeypatch
 
 def test_a_day_without_a_bar_is_the_one_before(panel):
     panel.controls["origin"].value = date(2015, 8, 23)
-    assert "answers from 2015-08-21" in text(panel.status) and "2015-08-23 has no bar of META." in text(panel.status)
+    assert "answers from 2015-08-21" in text(
+        panel.status
+    ) and "2015-08-23 has no bar of META." in text(panel.status)
 
 
 def test_several_controls_are_one_question(panel, monkeypatch):
     asked = []
-    monkeypatch.setattr(panel.lab, "ask", lambda *a, ask=panel.lab.ask, **k: asked.append(a) or ask(*a, **k))
+    monkeypatch.setattr(
+        panel.lab, "ask", lambda *a, ask=panel.lab.ask, **k: asked.append(a) or ask(*a, **k)
+    )
     panel.set(symbol="GOOG", change=-5.0, range=2.0, origin="2015-07-01")
     assert len(asked) == 1 and "GOOG, last bar -5.0%, range ×2" in text(panel.title)
     with pytest.raises(tn.ConfigError, match="'colour' is none; see panel"):
@@ -209,7 +238,10 @@ def test_several_controls_are_one_question(panel, monkeypatch):
     ],
 )
 def test_what_can_t_be_set_leaves_all_as_it_was(panel, wrong, kind, says):
-    kept, before = {n: c.value for n, c in panel.controls.items() if hasattr(c, "value")}, shown(panel)
+    kept, before = (
+        {n: c.value for n, c in panel.controls.items() if hasattr(c, "value")},
+        shown(panel),
+    )
     with pytest.raises(kind, match=says) as caught:
         panel.set(**{"change": -5.0, **wrong})
     assert one_sentence(str(caught.value)) and shown(panel) == before
@@ -220,10 +252,14 @@ def test_what_can_t_be_set_leaves_all_as_it_was(panel, wrong, kind, says):
 
 def test_another_symbol_is_asked_where_it_has_bars(model):
     late = made_bars(("LATE",), 80).assign(date=pd.bdate_range("2020-01-01", periods=80))
-    panel = tn.what_if(pd.concat([late, made_bars(("OLD",), 80)]), model, "matplotlib", "OLD", "2015-03-02")
+    panel = tn.what_if(
+        pd.concat([late, made_bars(("OLD",), 80)]), model, "matplotlib", "OLD", "2015-03-02"
+    )
     panel.controls["symbol"].value = "LATE"
     assert panel.controls["origin"].value == date(2020, 1, 2) and "error" not in panel.status.value
-    assert "LATE can't be forecast from 2015-03-02, so the origin is now 2020-01-02." in text(panel.status)
+    assert "LATE can't be forecast from 2015-03-02, so the origin is now 2020-01-02." in text(
+        panel.status
+    )
     panel.controls["later"].click()
     assert panel.controls["origin"].value == date(2020, 1, 3) and "is now" not in text(panel.status)
     panel.set(symbol="OLD", origin="2015-03-02")
@@ -243,25 +279,40 @@ def test_two_models_are_both_named(bars, model):
     panel = tn.what_if(short, model, "matplotlib")
     panel.set(mode=True, bars=5)
     said = text(panel.status)
-    assert "Gradient boosting answers from 2015-08-21" in said and "part of the difference is this change" in said
+    assert (
+        "Gradient boosting answers from 2015-08-21" in said
+        and "part of the difference is this change" in said
+    )
     assert "After it ensemble (0.65 TFT + 0.35 N-HITS) answers, with a 93% interval" in said
     panel.controls["bars"].value = 1
     assert "change of model" not in text(panel.status)
-    assert "META has 58 bars" in text(panel.status) and "With the shock: META has 59 bars" in text(panel.status)
+    assert "META has 58 bars" in text(panel.status) and "With the shock: META has 59 bars" in text(
+        panel.status
+    )
     panel.close()
 
 
 def test_the_horizon_is_counted_in_the_symbols_bars(model):
     weeks = made_bars(("W",), 100, "W-FRI")
     panel = tn.what_if(pd.concat([made_bars(("D",), 100), weeks]), model, "matplotlib", "W")
-    assert panel.controls["horizon"].description == "Horizon, weeks" and "5 weeks" in text(panel.title)
+    assert panel.controls["horizon"].description == "Horizon, weeks" and "5 weeks" in text(
+        panel.title
+    )
     panel.controls["symbol"].value = "D"
     assert panel.controls["horizon"].description == "Horizon, sessions"
     panel.close()
 
 
 def test_controls_can_be_read_reached_and_found(panel):
-    assert set(panel.controls) == {*SLIDERS, "symbol", "origin", "earlier", "later", "mode", "reset"}
+    assert set(panel.controls) == {
+        *SLIDERS,
+        "symbol",
+        "origin",
+        "earlier",
+        "later",
+        "mode",
+        "reset",
+    }
     for name, control in panel.controls.items():
         assert control.description and f"tftnhits-{name}" in control._dom_classes
     for name in SLIDERS:
@@ -269,17 +320,28 @@ def test_controls_can_be_read_reached_and_found(panel):
         assert re.search(r", (%|×|bars|sessions)$", slider.description), slider.description
         assert not slider.continuous_update, "a drag would be dozens of questions"
     assert "tftnhits-what-if" in panel.root._dom_classes
-    classes = {c for widget in widgets._all(panel.root) for c in getattr(widget, "_dom_classes", ())}
+    classes = {
+        c for widget in widgets._all(panel.root) for c in getattr(widget, "_dom_classes", ())
+    }
     assert {f"tftnhits-{n}" for n in ("title", "status", "picture", "table", "drivers")} <= classes
 
 
 def lines(panel) -> dict[str, np.ndarray]:
-    return {line.name: np.asarray(line.y, float) for line in panel.picture.figure.data if line.name and line.visible}
+    return {
+        line.name: np.asarray(line.y, float)
+        for line in panel.picture.figure.data
+        if line.name and line.visible
+    }
 
 
 def test_lines_are_moved_in_place(live):
     figure, data = live.picture.figure, live.picture.figure.data
-    assert set(lines(live)) == {"close, low to high", "forecast, 93% interval", "forecast", "what came"}
+    assert set(lines(live)) == {
+        "close, low to high",
+        "forecast, 93% interval",
+        "forecast",
+        "what came",
+    }
     uids = [line.uid for line in data]
     live.set(change=-5.0)
     assert live.picture.figure is figure and [line.uid for line in figure.data] == uids
@@ -296,7 +358,11 @@ def test_lines_are_moved_in_place(live):
 
 def test_the_axis_follows_the_symbols_bars(model):
     pytest.importorskip("plotly")
-    hours = [d + pd.Timedelta(hours=9.5 + i) for d in pd.bdate_range("2015-01-05", periods=30) for i in range(7)]
+    hours = [
+        d + pd.Timedelta(hours=9.5 + i)
+        for d in pd.bdate_range("2015-01-05", periods=30)
+        for i in range(7)
+    ]
     frames = [made_bars((name,), 210) for name in ("days", "hours")]
     hourly = frames[1].assign(date=hours)
     both = tn.what_if(pd.concat([frames[0], hourly]), model, "plotly", "hours")
@@ -311,8 +377,13 @@ def test_the_axis_follows_the_symbols_bars(model):
     both.controls["symbol"].value = "hours"
     assert axis.type == "category" and not axis.rangebreaks
     both.close()
-    numbered = tn.what_if(frames[0][["open", "high", "low", "close"]].to_numpy().tolist(), model, "plotly")
-    assert numbered.picture.figure.layout.xaxis.type == "linear" and numbered.picture.figure.data[0].x[-1] == 209
+    numbered = tn.what_if(
+        frames[0][["open", "high", "low", "close"]].to_numpy().tolist(), model, "plotly"
+    )
+    assert (
+        numbered.picture.figure.layout.xaxis.type == "linear"
+        and numbered.picture.figure.data[0].x[-1] == 209
+    )
     numbered.close()
 
 
@@ -333,7 +404,9 @@ def test_a_page_that_is_loaded_again_gets_the_picture_as_it_is(live):
         pytest.skip("plotly before 6, whose figures are never chosen")
     kept = {line["name"]: line for line in figure._widget_data}
     assert kept["shocked"]["visible"]
-    assert np.array_equal(np.asarray(kept["shocked"]["y"], float), live.comparison.fans["after"]["median"])
+    assert np.array_equal(
+        np.asarray(kept["shocked"]["y"], float), live.comparison.fans["after"]["median"]
+    )
 
 
 def test_the_redrawn_picture_is_the_figure(lab):
@@ -371,14 +444,20 @@ def test_live_figures_are_chosen_where_they_can_be(monkeypatch, bars, model):
     monkeypatch.delenv("COLAB_RELEASE_TAG", raising=False)
     monkeypatch.setattr(plotly, "__version__", "6.0.0")
     panel = tn.what_if(bars, model)
-    assert isinstance(panel.picture, what_if_views.LivePicture) and panel.controls["symbol"].value == "AAPL"
+    assert (
+        isinstance(panel.picture, what_if_views.LivePicture)
+        and panel.controls["symbol"].value == "AAPL"
+    )
     assert panel.controls["origin"].value == date(2015, 10, 30)
     panel.close()
 
 
 @pytest.mark.parametrize(
     "asked, says",
-    [({"backend": "bokeh"}, "no backend 'bokeh'; choose plotly or matplotlib"), ({"theme": "pink"}, "no theme 'pink'")],
+    [
+        ({"backend": "bokeh"}, "no backend 'bokeh'; choose plotly or matplotlib"),
+        ({"theme": "pink"}, "no theme 'pink'"),
+    ],
 )
 def test_an_unknown_backend_or_theme_is_refused_at_once(monkeypatch, asked, says):
     monkeypatch.setattr(widgets, "WhatIf", lambda *_: pytest.fail("nothing is to be loaded"))
@@ -398,7 +477,9 @@ def test_what_is_missing_is_named(monkeypatch, bars, model):
         with pytest.raises(tn.MissingDependency, match="plotly 6 and anywidget"):
             tn.what_if(bars, model, "plotly")
     monkeypatch.setattr(widgets, "ipywidgets", None)
-    with pytest.raises(tn.MissingDependency, match=r"needs ipywidgets: pip install 'tftnhits\[notebook\]'"):
+    with pytest.raises(
+        tn.MissingDependency, match=r"needs ipywidgets: pip install 'tftnhits\[notebook\]'"
+    ):
         tn.what_if(bars, model)
     monkeypatch.undo()
     with pytest.raises(tn.DataError, match="no symbol 'TSLA'"):
@@ -408,15 +489,22 @@ def test_what_is_missing_is_named(monkeypatch, bars, model):
 def test_bars_without_dates_volume_or_market(bars, model):
     rows = bars[bars["symbol"] == "META"][["open", "high", "low", "close"]].to_numpy().tolist()
     panel = tn.what_if(rows, model, "matplotlib", origin=300)
-    assert panel.controls["origin"].value == 300 and panel.controls["horizon"].description == "Horizon, bars"
+    assert (
+        panel.controls["origin"].value == 300
+        and panel.controls["horizon"].description == "Horizon, bars"
+    )
     assert panel.controls["market"].disabled and panel.controls["volume"].disabled
     panel.set(change=-3.0, market=2.0, volume=2.0)
-    assert "Too few other symbols" in text(panel.status) and "The volume is not known" in text(panel.status)
+    assert "Too few other symbols" in text(panel.status) and "The volume is not known" in text(
+        panel.status
+    )
     panel.controls["later"].click()
     assert panel.controls["origin"].value == 301 and "answers from bar 301" in text(panel.status)
     panel.close()
     hourly = tn.what_if(made_bars(("A",), 200, "h"), model, "matplotlib", origin=150)
-    assert "answers from 2015-01-08 06:00:00" in text(hourly.status) and "5 bars" in text(hourly.title)
+    assert "answers from 2015-01-08 06:00:00" in text(hourly.status) and "5 bars" in text(
+        hourly.title
+    )
     hourly.close()
 
 
@@ -456,7 +544,11 @@ def test_a_slider_shows_its_picture_in_time(model):
     pytest.importorskip("plotly")
     panel = tn.what_if(None, model, "plotly", "META", ORIGIN)
     found = {}
-    for name, values in {"change": np.arange(-5, 0, 0.5), "level": range(60, 70), "weight": range(10, 20)}.items():
+    for name, values in {
+        "change": np.arange(-5, 0, 0.5),
+        "level": range(60, 70),
+        "weight": range(10, 20),
+    }.items():
         taken = []
         for value in values:
             begin = time.thread_time()
@@ -523,7 +615,10 @@ def test_random_actions_leave_no_error_and_no_memory(after_actions):
     said = [output for cell in after_actions.cells for output in cell.outputs]
     assert not [output for output in said if output.output_type in ("error", "stream")]
     for shown, done in (said[:2], said[2:]):
-        assert "application/vnd.jupyter.widget-view+json" in shown.data and "running kernel" in shown.data["text/plain"]
+        assert (
+            "application/vnd.jupyter.widget-view+json" in shown.data
+            and "running kernel" in shown.data["text/plain"]
+        )
         result = json.loads(done.data["text/plain"].strip("'"))
         print(result)
         assert result["errors"] == 0 and result["grown"] < 50e6
@@ -535,5 +630,9 @@ def test_the_page_holds_one_picture_of_each_panel(after_actions):
     states = [entry["state"] for entry in kept.values()]
     (outputs,) = (state["outputs"] for state in states if "outputs" in state)
     assert [sorted(output["data"]) for output in outputs] == [["image/png", "text/plain"]]
-    (lines,) = (state.get("_widget_data", state.get("_data")) for state in states if "_py2js_update" in state)
+    (lines,) = (
+        state.get("_widget_data", state.get("_data"))
+        for state in states
+        if "_py2js_update" in state
+    )
     assert len(lines) == len(list(what_if_views._styles(THEMES["light"])))

@@ -63,7 +63,11 @@ def known(panel, name):
 def test_dates_and_gaps_ahead_are_those_of_the_calendar():
     pytest.importorskip("exchange_calendars")
     bars = stocks(("AAPL", "META"), "2016-01-01", "2017-12-29")
-    for name, day, days in ((None, "2018-01-02", 4), ("XNYS", "2018-01-02", 4), ("24/7", "2017-12-30", 1)):
+    for name, day, days in (
+        (None, "2018-01-02", 4),
+        ("XNYS", "2018-01-02", 4),
+        ("24/7", "2017-12-30", 1),
+    ):
         panel = make_panel(bars, calendar=name)
         first = panel.start + panel.length
         assert (panel.date[first] == np.datetime64(day)).all()
@@ -78,13 +82,17 @@ def test_lengths_of_sessions_are_an_input_for_those_who_name_it():
     pytest.importorskip("exchange_calendars")
     bars = stocks(("META",), "2016-01-01", "2017-11-22")  # half a day two sessions ahead
     every = make_panel(bars, PanelConfig(known=None))
-    assert "session" not in every.inputs["known"] and "session" not in make_panel(bars).inputs["known"]
+    assert (
+        "session" not in every.inputs["known"] and "session" not in make_panel(bars).inputs["known"]
+    )
     named = make_panel(bars, PanelConfig(known=("gap", "session")))
     short = pd.DatetimeIndex(named.date[known(named, "session") < 0])
     assert short.equals(pd.DatetimeIndex(["2016-11-25", "2017-07-03", "2017-11-24"]).as_unit("ns"))
     np.testing.assert_allclose(known(named, "session").min(), np.log(3.5 / 6.5), rtol=1e-6)
     np.testing.assert_array_equal(known(named, "gap"), known(every, "gap"))
-    weeks = bars.groupby(bars["date"].dt.to_period("W")).tail(1)  # by their last sessions, half days too
+    weeks = bars.groupby(bars["date"].dt.to_period("W")).tail(
+        1
+    )  # by their last sessions, half days too
     assert "2016-11-25" in weeks["date"].astype(str).tolist()
     assert not make_panel(weeks, PanelConfig(known=("session",)), calendar="XNYS").known.any()
     undated = make_panel(bars.assign(date=pd.NaT), PanelConfig(known=("session",)))
@@ -99,7 +107,11 @@ def test_splits_are_purged_by_date(horizon):
     begins = np.array(["1900-01-01", "2015-10-31", "2016-01-01"], "datetime64[ns]")
     for name, begin, end in zip(SPLITS, begins, ends):
         rows = panel.origins(name)
-        assert len(rows) and (panel.date[rows] >= begin).all() and (panel.date[rows + horizon] < end).all()
+        assert (
+            len(rows)
+            and (panel.date[rows] >= begin).all()
+            and (panel.date[rows + horizon] < end).all()
+        )
         assert np.isfinite(panel.target[rows]).all()
         same = panel.symbol_of(rows) == panel.symbol_of(rows + horizon)
         assert same.all() and np.isfinite(panel.close[rows + horizon]).all()
@@ -108,7 +120,11 @@ def test_splits_are_purged_by_date(horizon):
     for row in lost:
         reach = row + horizon
         crosses = any(panel.date[row] < e <= panel.date[reach] for e in ends[:2])
-        assert crosses or np.isnan(panel.close[reach]) or panel.symbol_of(reach) != panel.symbol_of(row)
+        assert (
+            crosses
+            or np.isnan(panel.close[reach])
+            or panel.symbol_of(reach) != panel.symbol_of(row)
+        )
 
 
 def test_splits_without_dates_are_by_share_of_each_history():
@@ -124,13 +140,17 @@ def test_splits_without_dates_are_by_share_of_each_history():
 @given(embargo=st.integers(0, 60), horizon=st.integers(1, 8), freq=st.sampled_from(["B", "7h"]))
 def test_the_first_sessions_after_a_border_are_embargoed(embargo, horizon, freq):
     bars = made_bars(("A", "B"), 160, freq=freq)
-    bars = bars[(bars["symbol"] == "A") | (np.arange(len(bars)) % 9 > 0)]  # sessions are those of any symbol
+    bars = bars[
+        (bars["symbol"] == "A") | (np.arange(len(bars)) % 9 > 0)
+    ]  # sessions are those of any symbol
     config = PanelConfig(horizon=horizon, train_end="2015-01-20", valid_end="2015-02-09")
     free, panel = make_panel(bars, config), make_panel(bars, replace(config, embargo=embargo))
     day = panel.date.astype("datetime64[D]")
     sessions = np.unique(day[np.isfinite(panel.close)])
     banned = [
-        d for end in (config.train_end, config.valid_end) for d in sessions[sessions > np.datetime64(end)][:embargo]
+        d
+        for end in (config.train_end, config.valid_end)
+        for d in sessions[sessions > np.datetime64(end)][:embargo]
     ]
     np.testing.assert_array_equal(panel.split, np.where(np.isin(day, banned), 3, free.split))
     if embargo < 14 and freq == "B":
@@ -189,8 +209,12 @@ def test_chosen_features_come_in_the_order_asked_for():
     part = made_panel(120, observed=chosen, known=("gap", "weekday_sin"))
     assert part.inputs == {"observed": chosen, "known": ("gap", "weekday_sin"), "static": F.STATIC}
     for i, name in enumerate(chosen):
-        np.testing.assert_array_equal(part.observed[:, i], panel.observed[:, panel.inputs["observed"].index(name)])
-    np.testing.assert_array_equal(part.known[:, 0], panel.known[:, panel.inputs["known"].index("gap")])
+        np.testing.assert_array_equal(
+            part.observed[:, i], panel.observed[:, panel.inputs["observed"].index(name)]
+        )
+    np.testing.assert_array_equal(
+        part.known[:, 0], panel.known[:, panel.inputs["known"].index("gap")]
+    )
 
 
 def test_origins_have_their_context(panel):
@@ -202,7 +226,9 @@ def test_origins_have_their_context(panel):
 
 def test_last_origins_and_the_symbol_that_is_too_short(panel):
     np.testing.assert_array_equal(panel.last_origins(), panel.start + panel.length - 1)
-    with pytest.raises(HistoryTooShort, match=r"B has 40 bars but the model needs 60; give 20 more") as caught:
+    with pytest.raises(
+        HistoryTooShort, match=r"B has 40 bars but the model needs 60; give 20 more"
+    ) as caught:
         panel.last_origins(60)
     assert one_sentence(str(caught.value))
 
@@ -210,14 +236,19 @@ def test_last_origins_and_the_symbol_that_is_too_short(panel):
 @settings(max_examples=30, deadline=None, derandomize=True)
 @given(context=st.integers(1, 45), origins=st.integers(1, 70), seed=st.integers(0, 999))
 def test_every_origin_is_found_at_its_place(panel, context, origins, seed):
-    rows = np.concatenate([start + np.arange(context - 1, size) for start, size in zip(panel.start, panel.length)])
+    rows = np.concatenate(
+        [start + np.arange(context - 1, size) for start, size in zip(panel.start, panel.length)]
+    )
     rows = np.random.default_rng(seed).permutation(rows)[: 1 + seed % 50]
     starts, place = blocks(panel, rows, context, origins)
     batch = gather(panel, starts, context, origins)
     bars, horizon = context + origins - 1, 3
     assert batch.observed.shape == (len(starts), bars, len(panel.inputs["observed"]))
     assert batch.known.shape == (len(starts), bars + horizon, len(panel.inputs["known"]))
-    assert batch.target.shape == (len(starts), origins, horizon) and batch.scale.shape == (len(starts), origins)
+    assert batch.target.shape == (len(starts), origins, horizon) and batch.scale.shape == (
+        len(starts),
+        origins,
+    )
     chunk, fork = place // origins, place % origins
     bar = context - 1 + fork
     np.testing.assert_array_equal(batch.target[chunk, fork], panel.target[rows])
@@ -248,8 +279,12 @@ def test_nothing_of_the_next_symbol_enters_a_chunk(panel):
     second = panel.start[1]
     batch = gather(panel, np.array([second + 30]), 10, 64)  # far past the end of its 40 bars
     last = second + 39
-    np.testing.assert_array_equal(batch.observed[0, 10:], np.repeat(panel.observed[last][None], 63, 0))
-    np.testing.assert_array_equal(batch.known[0, 13:], np.repeat(panel.known[last + 3][None], 63, 0))
+    np.testing.assert_array_equal(
+        batch.observed[0, 10:], np.repeat(panel.observed[last][None], 63, 0)
+    )
+    np.testing.assert_array_equal(
+        batch.known[0, 13:], np.repeat(panel.known[last + 3][None], 63, 0)
+    )
     assert np.isnan(batch.target[0, 1:]).all()
 
 
@@ -272,9 +307,13 @@ def test_training_covers_every_origin(panel, context, origins, seed):
     starts = training_starts(panel, context, origins, seed)
     rows = panel.origins("train", context)
     at = starts[:, None] + context - 1 + np.arange(origins)
-    at = at[panel.symbol_of(np.minimum(at, len(panel.close) - 1)) == panel.symbol_of(starts)[:, None]]
+    at = at[
+        panel.symbol_of(np.minimum(at, len(panel.close) - 1)) == panel.symbol_of(starts)[:, None]
+    ]
     assert set(rows) <= set(at)
-    assert len(set(starts)) == len(starts) and (starts >= panel.start[panel.symbol_of(starts)]).all()
+    assert (
+        len(set(starts)) == len(starts) and (starts >= panel.start[panel.symbol_of(starts)]).all()
+    )
     # each about once: a block more a symbol at the most
     assert len(starts) <= sum(np.ceil(LENGTHS[s] / origins) + 1 for s in panel.symbols)
 

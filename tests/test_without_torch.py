@@ -85,8 +85,12 @@ def test_a_folder_with_networks_is_answered_by_its_boosting(tmp_path):
         assert "PyTorch can't be imported" in summary["warnings"][0]
     # what it says is what the same boosting says where torch is there
     here = tn.Predictor({"boosting": predictor.members["boosting"]}, tn.make_panel(bars))
-    assert found["summary"]["prediction"] == pytest.approx(here.predict(bars).summary()["prediction"], rel=1e-9)
-    assert found["summary"]["interval"]["coverage"] == predictor.calibration["boosting"].realised(0.93)
+    assert found["summary"]["prediction"] == pytest.approx(
+        here.predict(bars).summary()["prediction"], rel=1e-9
+    )
+    assert found["summary"]["interval"]["coverage"] == predictor.calibration["boosting"].realised(
+        0.93
+    )
 
 
 def test_a_folder_of_networks_alone_is_answered_by_the_random_walk(tmp_path):
@@ -96,12 +100,17 @@ def test_a_folder_of_networks_alone_is_answered_by_the_random_walk(tmp_path):
     bars = stocks(("META",), "2016-01-01", "2017-12-31")
     panel = tn.make_panel(bars)
     tft, _, _, train = tn.preset("tiny")
-    tn.Predictor({"tft": tn.fit(tft, panel, train, progress=False).model}, panel).save(tmp_path / "model")
+    tn.Predictor({"tft": tn.fit(tft, panel, train, progress=False).model}, panel).save(
+        tmp_path / "model"
+    )
     bars.to_csv(tmp_path / "bars.csv", index=False)
     (found,) = answer(LOAD, tmp_path / "model", tmp_path / "bars.csv")
     assert found["summary"]["model_used"] == "volatility-scaled random walk"
     (warning,) = found["summary"]["warnings"]
-    assert "PyTorch can't be imported, so the volatility-scaled random walk answers" in warning and "'torch'" in warning
+    assert (
+        "PyTorch can't be imported, so the volatility-scaled random walk answers" in warning
+        and "'torch'" in warning
+    )
 
 
 @pytest.mark.parametrize("error", ERRORS)
@@ -167,13 +176,18 @@ def test_the_command_says_that_torch_is_missing(tmp_path):
     done = command(tmp_path, "broken", "info")
     assert (done.returncode, done.stderr) == (0, "")
     last = done.stdout.splitlines()[-1]
-    assert last.startswith("torch can't be imported: gradient boosting answers") and "tftnhits[torch]" in last
+    assert (
+        last.startswith("torch can't be imported: gradient boosting answers")
+        and "tftnhits[torch]" in last
+    )
     stocks(("META",), "2015-01-01", "2017-12-31").to_csv(tmp_path / "bars.csv", index=False)
     args = ("train", tmp_path / "bars.csv", "--out", tmp_path / "model", "--preset", "tiny")
     done = command(tmp_path, "missing", *args)
     assert (done.returncode, done.stdout) == (0, f"{tmp_path / 'model'}\n"), done.stderr
     assert "PyTorch can't be imported, so gradient boosting alone is trained" in done.stderr
-    assert (tmp_path / "model" / "boosting.json").exists() and not list((tmp_path / "model").glob("[tn]*.safetensors"))
+    assert (tmp_path / "model" / "boosting.json").exists() and not list(
+        (tmp_path / "model").glob("[tn]*.safetensors")
+    )
 
 
 def test_every_public_name_is_there():

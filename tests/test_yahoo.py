@@ -51,7 +51,9 @@ def market(server, tmp_path, monkeypatch):
 
     def watched(session, *args, **kwargs):
         answer = ask(session, *args, **kwargs)
-        addresses.append(getattr(answer, "primary_ip", "127.0.0.1"))  # requests, of old versions, doesn't tell
+        addresses.append(
+            getattr(answer, "primary_ip", "127.0.0.1")
+        )  # requests, of old versions, doesn't tell
         return answer
 
     monkeypatch.setattr(backend.Session, "request", watched)
@@ -65,7 +67,9 @@ def expected(listing: Listing, name: str) -> pd.DataFrame:
     table = listing.daily()
     scale = table["adj"] / table["close"]
     prices = {column: (table[column] * scale).to_numpy() for column in PRICES}
-    return pd.DataFrame({"symbol": name, "date": table.index, **prices, "volume": table["volume"].to_numpy()})
+    return pd.DataFrame(
+        {"symbol": name, "date": table.index, **prices, "volume": table["volume"].to_numpy()}
+    )
 
 
 def same(bars: pd.DataFrame, other: pd.DataFrame) -> None:
@@ -83,7 +87,11 @@ def failing(*args, **kwargs) -> str:
     with pytest.raises(tn.DownloadError) as caught:
         tn.download_bars(*args, **kwargs)
     text = str(caught.value)
-    assert one_sentence(text) and text.startswith("Yahoo Finance ") and "tn.load_bars('stocks')" in text
+    assert (
+        one_sentence(text)
+        and text.startswith("Yahoo Finance ")
+        and "tn.load_bars('stocks')" in text
+    )
     assert isinstance(caught.value, OSError) and caught.value.code == 2
     return text
 
@@ -114,15 +122,24 @@ def test_one_symbol_is_a_validated_frame(market):
     }
     zones = {"AAPL": "America/New_York"}
     noted = {"repairs": [], "actions": [], "warnings": []}
-    assert bars.attrs == {"listings": [listing], "zones": zones, "doubts": {}, "skipped": {}, **noted}
+    assert bars.attrs == {
+        "listings": [listing],
+        "zones": zones,
+        "doubts": {},
+        "skipped": {},
+        **noted,
+    }
     (chart,) = market.charts()
     assert chart.query["crumb"] == CRUMB and chart.query["interval"] == "1d"
     assert abs(chart.days - 3 * 365.25) < 4
-    assert {"fc.yahoo.com", "query1.finance.yahoo.com"} <= {asked.host for asked in market.seen}  # cookie and crumb
+    assert {"fc.yahoo.com", "query1.finance.yahoo.com"} <= {
+        asked.host for asked in market.seen
+    }  # cookie and crumb
 
 
 @pytest.mark.parametrize(
-    "symbols", ["ko aapl", "KO,AAPL", ["KO", " aapl", "KO"], ("AAPL", "KO"), pd.Index(["ko", "aapl"])]
+    "symbols",
+    ["ko aapl", "KO,AAPL", ["KO", " aapl", "KO"], ("AAPL", "KO"), pd.Index(["ko", "aapl"])],
 )
 def test_many_symbols_are_one_frame(market, symbols):
     bars = tn.download_bars(symbols)
@@ -175,7 +192,9 @@ def test_the_frame_can_be_saved_with_what_is_noted(market, tmp_path):
 
 
 def test_days_are_the_exchanges_own(market):
-    tokyo = Listing(walk(seed=2)[:-1], zone="Asia/Tokyo", hours=("09:00:00", "15:30:00"))  # it opens at 0:00 UTC
+    tokyo = Listing(
+        walk(seed=2)[:-1], zone="Asia/Tokyo", hours=("09:00:00", "15:30:00")
+    )  # it opens at 0:00 UTC
     market.listings["7203.T"] = tokyo
     bars = tn.download_bars(["7203.T", "AAPL"])
     own = bars[bars["symbol"] == "7203.T"]
@@ -183,13 +202,20 @@ def test_days_are_the_exchanges_own(market):
     zones = {"7203.T": "Asia/Tokyo", "AAPL": "America/New_York"}
     assert {one["symbol"]: one["time_zone"] for one in bars.attrs["listings"]} == zones
     assert bars.attrs["zones"] == zones
-    same(tn.download_bars(["7203.T", "AAPL"], end=bars["date"].iloc[20]), bars[bars["date"] <= bars["date"].iloc[20]])
+    same(
+        tn.download_bars(["7203.T", "AAPL"], end=bars["date"].iloc[20]),
+        bars[bars["date"] <= bars["date"].iloc[20]],
+    )
 
 
 def test_bars_within_a_day_have_local_times(market):
-    market.listings["7203.T"] = Listing(walk(seed=2)[:-1], zone="Asia/Tokyo", hours=("09:00:00", "15:00:00"))
+    market.listings["7203.T"] = Listing(
+        walk(seed=2)[:-1], zone="Asia/Tokyo", hours=("09:00:00", "15:00:00")
+    )
     bars = tn.download_bars(["AAPL", "7203.T"], interval="1h")
-    hours = bars.groupby("symbol")["date"].agg(lambda dates: sorted({f"{when:%H:%M}" for when in dates}))
+    hours = bars.groupby("symbol")["date"].agg(
+        lambda dates: sorted({f"{when:%H:%M}" for when in dates})
+    )
     assert hours["AAPL"] == ["09:30", "10:30", "11:30", "12:30", "13:30", "14:30", "15:30"]
     assert hours["7203.T"] == ["09:00", "10:00", "11:00", "12:00", "13:00", "14:00"]
     assert (bars[bars["symbol"] == "AAPL"].groupby(bars["date"].dt.date).size() == 7).all()
@@ -201,7 +227,9 @@ def test_an_hour_that_is_there_twice_is_told_apart(market):
     october = pd.Timestamp(f"{pd.Timestamp.now('UTC').year - 1}-10-31")
     sunday = october - pd.Timedelta(days=(october.weekday() + 1) % 7)
     days = pd.date_range(sunday - pd.Timedelta("1D"), periods=3)
-    market.listings["X=X"] = Listing(pd.Series(100.0, days), zone="Europe/London", hours=("00:00:00", "23:59:00"))
+    market.listings["X=X"] = Listing(
+        pd.Series(100.0, days), zone="Europe/London", hours=("00:00:00", "23:59:00")
+    )
     bars = tn.download_bars("X=X", days[0] - pd.Timedelta("1D"), days[-1], interval="1h")
     assert len(bars) == 3 * 24 + 1 and (bars["date"].diff()[1:] == pd.Timedelta("1h")).all()
     assert bars.attrs["listings"][0]["time_zone"] == "UTC" and bars.attrs["zones"] == {"X=X": "UTC"}
@@ -214,7 +242,9 @@ def test_bars_in_utc_and_in_local_hours_are_not_joined(market):
     october = pd.Timestamp(f"{pd.Timestamp.now('UTC').year - 1}-10-31")
     sunday = october - pd.Timedelta(days=(october.weekday() + 1) % 7)
     days = pd.date_range(sunday - pd.Timedelta("1D"), periods=12)
-    market.listings["X=X"] = Listing(pd.Series(100.0, days), zone="Europe/London", hours=("00:00:00", "23:59:00"))
+    market.listings["X=X"] = Listing(
+        pd.Series(100.0, days), zone="Europe/London", hours=("00:00:00", "23:59:00")
+    )
     since = days[0] - pd.Timedelta("1D")
     tn.download_bars("X=X", since, days[8], interval="1h")
     bars = tn.download_bars("X=X", since, days[-1], interval="1h")
@@ -228,10 +258,18 @@ def test_weeks_and_months_are_made_of_days(market, interval):
     daily = expected(listing, "AAPL")
     starts = daily["date"].dt.to_period("W" if interval == "1wk" else "M").dt.start_time
     groups = daily.groupby(starts)
-    wanted = groups.agg(
-        symbol=("symbol", "first"), open=("open", "first"), high=("high", "max"), low=("low", "min"),
-        close=("close", "last"), volume=("volume", "sum"),
-    ).rename_axis("date").reset_index()[list(daily.columns)]  # fmt: skip
+    wanted = (
+        groups.agg(
+            symbol=("symbol", "first"),
+            open=("open", "first"),
+            high=("high", "max"),
+            low=("low", "min"),
+            close=("close", "last"),
+            volume=("volume", "sum"),
+        )
+        .rename_axis("date")
+        .reset_index()[list(daily.columns)]
+    )
     since, until = wanted["date"].iloc[2], wanted["date"].iloc[-3]
     bars = tn.download_bars("AAPL", since + pd.Timedelta(days=2), until, interval=interval)
     same(bars, wanted[2:-2])
@@ -240,7 +278,10 @@ def test_weeks_and_months_are_made_of_days(market, interval):
     if interval == "1wk" and last.weekday() < 4:  # the week goes on
         same(full, wanted[2:-1])
         (cut,) = tn.repairs(full).to_dict("records")
-        assert (cut["repair"], cut["first"]) == ("unfinished bar left out", str(wanted["date"].iloc[-1].date()))
+        assert (cut["repair"], cut["first"]) == (
+            "unfinished bar left out",
+            str(wanted["date"].iloc[-1].date()),
+        )
     elif interval == "1wk":
         same(full, wanted[2:])
     assert friday is not None
@@ -281,21 +322,27 @@ def test_a_session_that_goes_on_is_left_out(market, until, delay, kept):
 
 def test_what_is_paid_in_a_session_that_goes_on_is_noted(market):
     zone = noon_zone()
-    market.listings["AAPL"] = listing = Listing(walk(today=zone), zone=zone, until=pd.Timedelta("2h"))
+    market.listings["AAPL"] = listing = Listing(
+        walk(today=zone), zone=zone, until=pd.Timedelta("2h")
+    )
     day = str(listing.closes.index[-1].date())
     listing.dividends = {day: 1.0}
     for kept, until in ((-1, "2h"), (-1, "2h"), (None, "-2h")):
         listing.until = pd.Timedelta(until)
         bars = tn.download_bars("AAPL")
         same(bars, expected(listing, "AAPL")[:kept])
-        assert bars.attrs["actions"] == [{"symbol": "AAPL", "date": day, "action": "dividend", "value": 1.0}]
+        assert bars.attrs["actions"] == [
+            {"symbol": "AAPL", "date": day, "action": "dividend", "value": 1.0}
+        ]
         assert list(tn.repairs(bars)["first"]) == ([day] if kept else [])
     assert [chart.days < 20 for chart in market.charts()] == [False, True, True]
 
 
 def test_bars_within_a_day_end_before_now(market):
     zone = noon_zone()
-    market.listings["AAPL"] = listing = Listing(walk(today=zone), zone=zone, until=pd.Timedelta("2h"))
+    market.listings["AAPL"] = listing = Listing(
+        walk(today=zone), zone=zone, until=pd.Timedelta("2h")
+    )
     bars = tn.download_bars("AAPL", interval="5m")
     now = pd.Timestamp.now(zone).tz_localize(None)
     assert now - pd.Timedelta("11min") < bars["date"].iloc[-1] <= now - pd.Timedelta("5min")
@@ -318,7 +365,9 @@ def test_what_is_cached_is_not_asked_for(market, tmp_path):
     part = tn.download_bars("AAPL", days[12], days[20])
     assert len(market.charts()) == 1
     same(part, whole[2:11])
-    assert [path.name for path in (tmp_path / "cache" / "yahoo" / "1d").iterdir()] == ["AAPL.parquet"]
+    assert [path.name for path in (tmp_path / "cache" / "yahoo" / "1d").iterdir()] == [
+        "AAPL.parquet"
+    ]
 
 
 def test_only_missing_days_are_asked_for(market):
@@ -329,12 +378,17 @@ def test_only_missing_days_are_asked_for(market):
     same(tn.download_bars("AAPL", days[0], days[25]), whole[:26])
     same(tn.download_bars("AAPL", days[0]), whole)
     spans = [
-        [pd.Timestamp(int(chart.query[end]), unit="s").normalize() for end in ("period1", "period2")]
+        [
+            pd.Timestamp(int(chart.query[end]), unit="s").normalize()
+            for end in ("period1", "period2")
+        ]
         for chart in market.charts()
     ]
     assert len(spans) == 4
     assert spans[1][0] == days[25 - yahoo.OVERLAP + 1] and spans[1][1] > days[-1]
-    assert spans[2][0] == days[0] and spans[2][1] == days[15 + yahoo.OVERLAP - 1] + pd.Timedelta("1D")
+    assert spans[2][0] == days[0] and spans[2][1] == days[15 + yahoo.OVERLAP - 1] + pd.Timedelta(
+        "1D"
+    )
     assert spans[3][0] == days[-yahoo.OVERLAP]
 
 
@@ -412,7 +466,9 @@ def test_a_damaged_cache_is_no_cache(market, tmp_path, content):
     elif content == "other columns":
         frame.drop(columns="close").to_parquet(path)
     elif content == "other format":
-        frame.attrs["tftnhits"] = frame.attrs["tftnhits"].replace(f'"format": {yahoo.FORMAT}', '"format": 0')
+        frame.attrs["tftnhits"] = frame.attrs["tftnhits"].replace(
+            f'"format": {yahoo.FORMAT}', '"format": 0'
+        )
         frame.to_parquet(path)
     elif content == "no record":
         frame.attrs = {}
@@ -457,7 +513,9 @@ def test_without_a_place_for_the_cache_bars_come_all_the_same(market, tmp_path, 
     with pytest.warns(UserWarning, match="not cached") as caught:
         bars = tn.download_bars(["AAPL", "KO"])
     assert (
-        len(caught) == 1 and bars.attrs["warnings"] == [str(caught[0].message)] and one_sentence(str(caught[0].message))
+        len(caught) == 1
+        and bars.attrs["warnings"] == [str(caught[0].message)]
+        and one_sentence(str(caught[0].message))
     )
     same(bars, pd.concat([expected(market.listings[name], name) for name in ("AAPL", "KO")]))
 
@@ -489,15 +547,25 @@ def test_processes_at_once_share_a_cache(market, tmp_path):
     home = tmp_path / "home"
     home.mkdir()
     code = "import sys, tftnhits as tn; print(tn.download_bars(sys.argv[1:])['close'].sum())"
-    own = environment() | market.environment | {"HOME": str(home), "TFTNHITS_CACHE": str(tmp_path / "cache")}
+    own = (
+        environment()
+        | market.environment
+        | {"HOME": str(home), "TFTNHITS_CACHE": str(tmp_path / "cache")}
+    )
     own.pop("XDG_CACHE_HOME", None)
-    command, pipes = [sys.executable, "-c", code, *names], {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    command, pipes = (
+        [sys.executable, "-c", code, *names],
+        {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE},
+    )
     running = [subprocess.Popen(command, text=True, cwd=ROOT, env=own, **pipes) for _ in range(3)]
     done = [process.communicate(timeout=100) for process in running]
     wanted = sum(expected(market.listings[name], name)["close"].sum() for name in names)
     assert [err for _, err in done] == [""] * 3
     assert [float(out) for out, _ in done] == pytest.approx([wanted] * 3, rel=1e-6)
-    assert not list(home.rglob("*")) and {path.name for path in (tmp_path / "cache").iterdir()} == {"yahoo", "yfinance"}
+    assert not list(home.rglob("*")) and {path.name for path in (tmp_path / "cache").iterdir()} == {
+        "yahoo",
+        "yfinance",
+    }
     found = sorted(path.name for path in (tmp_path / "cache" / "yahoo" / "1d").iterdir())
     assert found == [f"{name}.parquet" for name in names]
     assert all(yahoo.load(tmp_path / "cache" / "yahoo" / "1d" / name) for name in found)
@@ -508,7 +576,10 @@ def test_processes_at_once_share_a_cache(market, tmp_path):
 
 @pytest.mark.parametrize("fault", [429, 500, 502, 401, "cut", "html"])
 def test_what_passes_is_waited_for(market, fault):
-    for name in (f"NEW{fault}".upper(), "AAPL"):  # of a new one yfinance asks the time zone first, and keeps any answer
+    for name in (
+        f"NEW{fault}".upper(),
+        "AAPL",
+    ):  # of a new one yfinance asks the time zone first, and keeps any answer
         market.listings[name] = market.listings["KO"]
         market.fail(name, fault, 2)
         same(tn.download_bars(name), expected(market.listings["KO"], name))
@@ -516,14 +587,22 @@ def test_what_passes_is_waited_for(market, fault):
 
 @pytest.mark.parametrize(
     ("fault", "why"),
-    [(429, "HTTP 429"), (500, "HTTP 500"), ("cut", "can read"), ("html", "can read"), ("drop", "can't be reached")],
+    [
+        (429, "HTTP 429"),
+        (500, "HTTP 500"),
+        ("cut", "can read"),
+        ("html", "can read"),
+        ("drop", "can't be reached"),
+    ],
 )
 def test_what_lasts_is_told_in_a_sentence(market, capfd, caplog, fault, why):
     market.fail("", fault)
     text = failing(["AAPL", "KO"])
     assert why in text and "AAPL" in text and "KO" in text
     assert capfd.readouterr() == ("", "")
-    assert not [record for record in caplog.records if record.name != "tftnhits"]  # nothing of yfinance's
+    assert not [
+        record for record in caplog.records if record.name != "tftnhits"
+    ]  # nothing of yfinance's
 
 
 @pytest.mark.parametrize("fault", [429, 500, "cut", "drop", "hang"])
@@ -578,7 +657,9 @@ def test_attempts_are_counted_and_too_many_requests_stop_the_others(market):
     market.fail("", 429)
     failing(names)
     asked = sum("/v8/finance/chart/" in asked.path for asked in market.seen)
-    assert asked <= 2 * 3  # three attempts for the first, each asked twice by yfinance; no more for the others
+    assert (
+        asked <= 2 * 3
+    )  # three attempts for the first, each asked twice by yfinance; no more for the others
 
 
 @pytest.mark.skipif(os.name == "nt", reason="sends SIGINT")
@@ -617,7 +698,10 @@ def test_one_symbol_that_fails_among_many(market):
     market.fail("S3", 500)
     with pytest.warns(UserWarning, match=r"S3 \("):
         bars = tn.download_bars(names)
-    same(bars[bars["symbol"] != "S3"], pd.concat([expected(market.listings[n], n) for n in names if n != "S3"]))
+    same(
+        bars[bars["symbol"] != "S3"],
+        pd.concat([expected(market.listings[n], n) for n in names if n != "S3"]),
+    )
     assert len(bars[bars["symbol"] == "S3"]) > 30
 
 
@@ -629,7 +713,9 @@ def test_offline_it_is_quick_to_say_so(market, monkeypatch):
     yahoo_client.client.cache_clear()
     started = time.monotonic()
     assert "can't be reached" in failing(["KO", *(f"S{i}" for i in range(20))])
-    with pytest.warns(UserWarning, match=r"can't be reached \(\w+\), so cached bars stand in: AAPL"):
+    with pytest.warns(
+        UserWarning, match=r"can't be reached \(\w+\), so cached bars stand in: AAPL"
+    ):
         same(tn.download_bars("AAPL"), whole)
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # what the cache has whole needs no network
@@ -675,7 +761,9 @@ def test_an_old_cache_of_parts_of_a_day_is_left(market, tmp_path):
     path = tmp_path / "cache" / "yahoo" / "5m" / "AAPL.parquet"
     dates = pd.date_range(days_ago(90), periods=50, freq="5min", name="date")
     old = pd.DataFrame(1.0, dates, CELLS)
-    yahoo.save(path, History(old, days_ago(90), days_ago(90), {"time_zone": "America/New_York"}, []))
+    yahoo.save(
+        path, History(old, days_ago(90), days_ago(90), {"time_zone": "America/New_York"}, [])
+    )
     assert yahoo.load(path) is not None
     bars = tn.download_bars("AAPL", interval="5m")
     assert bars["date"].iloc[0] > pd.Timestamp(days_ago(60)) and not bars.attrs["warnings"]
@@ -685,7 +773,9 @@ def test_an_old_cache_of_parts_of_a_day_is_left(market, tmp_path):
 def test_after_the_connection_broke_nothing_else_is_asked(market, monkeypatch):
     import yfinance.base
 
-    monkeypatch.setattr(yfinance.base, "_tz_info_fetch_ctr", 0, raising=False)  # it looks for a time zone elsewhere
+    monkeypatch.setattr(
+        yfinance.base, "_tz_info_fetch_ctr", 0, raising=False
+    )  # it looks for a time zone elsewhere
     market.fail("FRESH", "drop")
     failing("FRESH")
     assert not any("quoteSummary" in asked.path for asked in market.seen)
@@ -695,7 +785,9 @@ def test_others_may_use_yfinance_beside_us(market, caplog):
     import yfinance
 
     tn.download_bars("AAPL")
-    frame = yfinance.Ticker("KO").history(start=days_ago(30).isoformat())  # our session, and no deadline
+    frame = yfinance.Ticker("KO").history(
+        start=days_ago(30).isoformat()
+    )  # our session, and no deadline
     assert len(frame) > 10
     logging.getLogger("yfinance").warning("theirs")
     assert "theirs" in caplog.messages
@@ -715,7 +807,10 @@ def test_a_symbol_that_is_no_file_is_live(market, monkeypatch, tmp_path):
     assert notes == [f"ko: unfinished bar left out (1 x, first {day})"]
     market.fail("", 500)
     again, notes = read_sources(["AAPL", "ko"])
-    assert set(again["symbol"]) == {"AAPL", "KO"} and "fails (HTTP 500), so cached bars stand in" in notes[-1]
+    assert (
+        set(again["symbol"]) == {"AAPL", "KO"}
+        and "fails (HTTP 500), so cached bars stand in" in notes[-1]
+    )
     (tmp_path / "AAPL").write_text("open,high,low,close\n1,2,1,2\n")
     asked = len(market.seen)
     assert len(read_sources(["AAPL"])[0]) == 1 and len(market.seen) == asked
@@ -726,9 +821,13 @@ def test_bundled_bars_are_taken_where_live_ones_fail(market, tmp_path):
     bars, notes = read_sources(["META"])
     same(bars, tn.load_bars("stocks", symbol="META"))
     (note,) = notes
-    assert note.startswith("META: bundled bars, which end on 2023-09-21") and "Yahoo Finance can't be reached" in note
+    assert (
+        note.startswith("META: bundled bars, which end on 2023-09-21")
+        and "Yahoo Finance can't be reached" in note
+    )
     with pytest.raises(
-        tn.DownloadError, match=r"'KOX' is neither a file nor a bundled symbol.*can't be reached.*'stocks'"
+        tn.DownloadError,
+        match=r"'KOX' is neither a file nor a bundled symbol.*can't be reached.*'stocks'",
     ):
         read_sources(["META", "KOX"])
     market.faults = {}
@@ -755,11 +854,23 @@ def test_nothing_is_asked_for_what_is_a_file_or_nothing(market, monkeypatch, tmp
 @pytest.mark.parametrize(
     ("symbols", "word"),
     [
-        ("", "no symbols"), ([], "no symbols"), (None, "None"), (5, "5"), ([None], "None"), (b"AAPL", "AAPL"),
-        ("../x", "'../X'"), (["A B"], "'A B'"), ("a?b=c", "A?B=C"), ("US0378331005", "US0378331005"), ("x" * 99, "XX"),
-        ([f"S{i}" for i in range(501)], "501"), ([["AAPL"]], "AAPL"), ({"AAPL": 1, "a/b": 2}, "A/B"), ("日本", "日本"),
+        ("", "no symbols"),
+        ([], "no symbols"),
+        (None, "None"),
+        (5, "5"),
+        ([None], "None"),
+        (b"AAPL", "AAPL"),
+        ("../x", "'../X'"),
+        (["A B"], "'A B'"),
+        ("a?b=c", "A?B=C"),
+        ("US0378331005", "US0378331005"),
+        ("x" * 99, "XX"),
+        ([f"S{i}" for i in range(501)], "501"),
+        ([["AAPL"]], "AAPL"),
+        ({"AAPL": 1, "a/b": 2}, "A/B"),
+        ("日本", "日本"),
     ],
-)  # fmt: skip
+)
 def test_symbols_that_are_none(market, symbols, word):
     assert word in refused(symbols)
     assert not market.seen
@@ -768,12 +879,21 @@ def test_symbols_that_are_none(market, symbols, word):
 @pytest.mark.parametrize(
     ("start", "end", "word"),
     [
-        ("yesterday", None, "start is 'yesterday'"), (None, "31.1.2020", "end is '31.1.2020'"), (5, None, "start is 5"),
-        ("2020-02-30", None, "2020-02-30"), (pd.NaT, None, "NaT"), ("", None, "''"), ("1066-10-14", None, "1066"),
-        ("2020-01-02", "2020-01-01", "2020-01-02 comes after end 2020-01-01"), ("2999-01-01", None, "after today"),
-        (np.datetime64("NaT"), None, "NaT"), (True, None, "True"), (float("nan"), None, "nan"), ([], None, "[]"),
+        ("yesterday", None, "start is 'yesterday'"),
+        (None, "31.1.2020", "end is '31.1.2020'"),
+        (5, None, "start is 5"),
+        ("2020-02-30", None, "2020-02-30"),
+        (pd.NaT, None, "NaT"),
+        ("", None, "''"),
+        ("1066-10-14", None, "1066"),
+        ("2020-01-02", "2020-01-01", "2020-01-02 comes after end 2020-01-01"),
+        ("2999-01-01", None, "after today"),
+        (np.datetime64("NaT"), None, "NaT"),
+        (True, None, "True"),
+        (float("nan"), None, "nan"),
+        ([], None, "[]"),
     ],
-)  # fmt: skip
+)
 def test_dates_that_are_none(market, start, end, word):
     assert word in refused("AAPL", start, end)
     assert not market.seen

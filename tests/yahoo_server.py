@@ -76,7 +76,9 @@ class Listing:
 
     def session(self, day: pd.Timestamp) -> tuple[pd.Timestamp, pd.Timestamp]:
         """Open and close."""
-        opens, closes = (pd.Timestamp(f"{day:%Y-%m-%d} {hour}", tz=self.zone) for hour in self.hours)
+        opens, closes = (
+            pd.Timestamp(f"{day:%Y-%m-%d} {hour}", tz=self.zone) for hour in self.hours
+        )
         if self.until is not None and day == self.closes.index[-1]:
             closes = pd.Timestamp.now(self.zone).floor("s") + self.until
             opens = min(opens, (closes - pd.Timedelta("6h")).floor("h"))
@@ -86,7 +88,9 @@ class Listing:
         """open .. volume by day, for splits as Yahoo gives them, and adj for dividends, too."""
         day = self.closes.index
         scale = np.prod(
-            [np.where(day < on, ratio, 1.0) for on, ratio in self.splits.items()] or [np.ones(len(day))], axis=0
+            [np.where(day < on, ratio, 1.0) for on, ratio in self.splits.items()]
+            or [np.ones(len(day))],
+            axis=0,
         )
         close = self.closes / scale
         rng = np.random.default_rng(7)
@@ -118,9 +122,13 @@ class Listing:
             start, end = self.session(day)
             times = pd.date_range(start, min(end, now), freq=step, inclusive="left")
             if start < now < end:
-                times = times.append(pd.DatetimeIndex([now]))  # the last trade comes as a bar of its own
+                times = times.append(
+                    pd.DatetimeIndex([now])
+                )  # the last trade comes as a bar of its own
             wave = 1 + 0.001 * np.sin(np.arange(len(times)))
-            part = pd.DataFrame({name: row[name] * wave for name in ("open", "close", "adj")}, times)
+            part = pd.DataFrame(
+                {name: row[name] * wave for name in ("open", "close", "adj")}, times
+            )
             parts.append(part.assign(high=part.max(axis=1), low=part.min(axis=1), volume=1000.0))
         return pd.concat(parts)
 
@@ -173,8 +181,16 @@ class Yahoo(ThreadingHTTPServer):
     @property
     def environment(self) -> dict[str, str]:
         """What sends any client here."""
-        bundles = dict.fromkeys(("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"), self.pair)
-        return {"HTTPS_PROXY": self.address, "https_proxy": self.address, "NO_PROXY": "", "no_proxy": "", **bundles}
+        bundles = dict.fromkeys(
+            ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"), self.pair
+        )
+        return {
+            "HTTPS_PROXY": self.address,
+            "https_proxy": self.address,
+            "NO_PROXY": "",
+            "no_proxy": "",
+            **bundles,
+        }
 
     def fail(self, symbol: str, fault: str | int, times: int = 1_000_000) -> None:
         """The next `times` charts of `symbol` ("" for all) go wrong."""
@@ -196,7 +212,9 @@ class Yahoo(ThreadingHTTPServer):
         """Requests for the bars of some days; not those by which yfinance learns a time zone."""
         ends = f"/{symbol}" if symbol else ""
         return [
-            a for a in self.seen if "/v8/finance/chart/" in a.path and a.path.endswith(ends) and "period1" in a.query
+            a
+            for a in self.seen
+            if "/v8/finance/chart/" in a.path and a.path.endswith(ends) and "period1" in a.query
         ]
 
 
@@ -228,7 +246,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         url = urlsplit(self.path)
-        asked = Asked(self.host, unquote(url.path), {k: v[0] for k, v in parse_qs(url.query).items()})
+        asked = Asked(
+            self.host, unquote(url.path), {k: v[0] for k, v in parse_qs(url.query).items()}
+        )
         self.server.seen.append(asked)
         if asked.host == "fc.yahoo.com":
             cookie = f"A3={COOKIE}; Domain=.yahoo.com; Path=/; Max-Age=31557600; Secure"
@@ -240,7 +260,13 @@ class Handler(BaseHTTPRequestHandler):
             self.chart(asked)
         else:  # the consent page among them
             self.json(
-                {"finance": {"result": None, "error": {"code": "Not Found", "description": "no such thing"}}}, 404
+                {
+                    "finance": {
+                        "result": None,
+                        "error": {"code": "Not Found", "description": "no such thing"},
+                    }
+                },
+                404,
             )
 
     def chart(self, asked: Asked):
@@ -257,7 +283,15 @@ class Handler(BaseHTTPRequestHandler):
         elif fault == 429:
             self.send(b"Too Many Requests\r\n", 429, "text/html")
         elif isinstance(fault, int):
-            self.json({"finance": {"result": None, "error": {"code": "internal-error", "description": ""}}}, fault)
+            self.json(
+                {
+                    "finance": {
+                        "result": None,
+                        "error": {"code": "internal-error", "description": ""},
+                    }
+                },
+                fault,
+            )
         elif listing is None:
             self.refuse(404, "Not Found", "No data found, symbol may be delisted")
         else:
@@ -269,7 +303,8 @@ class Handler(BaseHTTPRequestHandler):
             since, until = bars.index[-1], bars.index[-1]
         else:
             since, until = (
-                pd.Timestamp(int(asked.query[p]), unit="s", tz=listing.zone) for p in ("period1", "period2")
+                pd.Timestamp(int(asked.query[p]), unit="s", tz=listing.zone)
+                for p in ("period1", "period2")
             )
         days = {"1m": 8, "5m": 60, "15m": 60, "1h": 730}.get(interval, 10**5)
         if (pd.Timestamp.now(listing.zone) - since).days > days:
@@ -280,7 +315,10 @@ class Handler(BaseHTTPRequestHandler):
         if not len(bars):
             words = f"Data doesn't exist for startDate = {since.timestamp():.0f}, endDate = {until.timestamp():.0f}"
             return self.refuse(400, "Bad Request", words)
-        result = {"meta": self.meta(symbol, listing, interval), "timestamp": [int(t.timestamp()) for t in bars.index]}
+        result = {
+            "meta": self.meta(symbol, listing, interval),
+            "timestamp": [int(t.timestamp()) for t in bars.index],
+        }
         names = ("open", "high", "low", "close", "volume")
         result["indicators"] = {"quote": [{name: plain(bars[name]) for name in names}]}
         if interval == "1d":
@@ -315,13 +353,19 @@ class Handler(BaseHTTPRequestHandler):
             "timezone": regular["timezone"],
             "exchangeTimezoneName": listing.zone,
             "priceHint": 2,
-            "currentTradingPeriod": {"pre": period(opens, opens), "regular": regular, "post": period(closes, closes)},
+            "currentTradingPeriod": {
+                "pre": period(opens, opens),
+                "regular": regular,
+                "post": period(closes, closes),
+            },
             "dataGranularity": interval,
             "range": "",
             "validRanges": ["1d", "5d", "1mo", "3mo", "6mo", "1y", "2y", "5y", "10y", "ytd", "max"],
         }
         if interval != "1d":
-            meta["tradingPeriods"] = [[period(*listing.session(day))] for day in listing.closes.index]
+            meta["tradingPeriods"] = [
+                [period(*listing.session(day))] for day in listing.closes.index
+            ]
         return meta
 
     @staticmethod
@@ -346,15 +390,27 @@ class Handler(BaseHTTPRequestHandler):
         return found
 
     def refuse(self, status: int, code: str, words: str):
-        self.json({"chart": {"result": None, "error": {"code": code, "description": words}}}, status)
+        self.json(
+            {"chart": {"result": None, "error": {"code": code, "description": words}}}, status
+        )
 
     def json(self, value: dict, status: int = 200, cut: bool = False):
         body = json.dumps(value).encode()
         self.send(body[: len(body) // 2] if cut else body, status, "application/json")
 
-    def send(self, data: bytes, status: int = 200, kind: str = "text/html", headers: dict[str, str] | None = None):
+    def send(
+        self,
+        data: bytes,
+        status: int = 200,
+        kind: str = "text/html",
+        headers: dict[str, str] | None = None,
+    ):
         self.send_response(status)
-        for name, value in {"Content-Type": kind, "Content-Length": str(len(data)), **(headers or {})}.items():
+        for name, value in {
+            "Content-Type": kind,
+            "Content-Length": str(len(data)),
+            **(headers or {}),
+        }.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(data)
@@ -372,7 +428,9 @@ def yahoo_server() -> Iterator[Yahoo]:
         pair = Path(folder) / "pair.pem"
         pair.write_text(PAIR.lstrip())
         with Yahoo(str(pair)) as yahoo:
-            thread = threading.Thread(target=yahoo.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+            thread = threading.Thread(
+                target=yahoo.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+            )
             thread.start()
             try:
                 yield yahoo
@@ -385,5 +443,8 @@ def yahoo_server() -> Iterator[Yahoo]:
 if __name__ == "__main__":  # to try by hand: export what it prints
     with yahoo_server() as served:
         served.listings = {"AAPL": Listing(walk(800)), "KO": Listing(walk(800, seed=1))}
-        print("\n".join(f"export {name}={value!r}" for name, value in served.environment.items()), flush=True)
+        print(
+            "\n".join(f"export {name}={value!r}" for name, value in served.environment.items()),
+            flush=True,
+        )
         time.sleep(3600)

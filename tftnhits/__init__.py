@@ -11,9 +11,24 @@ from .errors import MissingDependency
 __version__ = "2.1.0"
 
 _HOME = {
-    "config": ("BacktestConfig", "BoostingConfig", "NHITSConfig", "PanelConfig", "TFTConfig", "TrainConfig", "preset"),
+    "config": (
+        "BacktestConfig",
+        "BoostingConfig",
+        "NHITSConfig",
+        "PanelConfig",
+        "TFTConfig",
+        "TrainConfig",
+        "preset",
+    ),
     "errors": (
-        *("TftnhitsError", "DataError", "HistoryTooShort", "ConfigError", "CheckpointError", "OutputError"),
+        *(
+            "TftnhitsError",
+            "DataError",
+            "HistoryTooShort",
+            "ConfigError",
+            "CheckpointError",
+            "OutputError",
+        ),
         *("NotebookError", "BacktestIncomplete", "HubError", "DownloadError"),
     ),
     "data.bars": ("load_bars", "repairs", "validate_bars"),
@@ -23,9 +38,9 @@ _HOME = {
     "training.loop": ("Fit", "fit"),
     "forecast.result": ("Forecast",),
     "forecast.predictor": ("Predictor", "train_predictor"),
-    "forecast.remote": ("fetch",),
+    "models.hub": ("fetch",),
     "evaluation.backtest": ("Backtest", "backtest"),
-    "viz.widgets": ("what_if",),
+    "whatif.panel": ("what_if",),
     "apps.batch": ("run_notebooks",),
     "apps.hub": ("publish",),
 }
@@ -41,7 +56,9 @@ def __getattr__(name: str):
     try:
         return getattr(import_module(f".{_NAMES[name]}", __name__), name)
     except (ImportError, OSError) as error:  # OSError: a broken library
-        if "torch" in f"{getattr(error, 'name', '')} {error}" and not isinstance(error, MissingDependency):
+        if "torch" in f"{getattr(error, 'name', '')} {error}" and not isinstance(
+            error, MissingDependency
+        ):
             raise MissingDependency(
                 f"tftnhits.{name} needs PyTorch; install it with pip install 'tftnhits[torch]'."
             ) from error

@@ -18,7 +18,9 @@ ENSEMBLE_WEIGHTS = {"tft": 0.65, "nhits": 0.35}
 
 
 _WHOLE = {
-    **dict.fromkeys(("context", "horizon", "hidden", "heads", "lstm_layers", "epochs", "batch", "origins"), 1),
+    **dict.fromkeys(
+        ("context", "horizon", "hidden", "heads", "lstm_layers", "epochs", "batch", "origins"), 1
+    ),
     **dict.fromkeys(("patience", "trees", "min_leaf", "rows", "months", "valid_months"), 1),
     **{"leaves": 2, "seed": 0, "embargo": 0},
 }
@@ -38,20 +40,37 @@ class _Config:
         for name, value in vars(self).items():
             whole, least = name in _WHOLE, _WHOLE.get(name, 0)
             if whole and not _whole(value, least):
-                raise ConfigError(f"{here}.{name} is {value!r}; give a whole number of at least {least}.")
+                raise ConfigError(
+                    f"{here}.{name} is {value!r}; give a whole number of at least {least}."
+                )
             if name in _POSITIVE and not (isinstance(value, int | float) and 0 < value < math.inf):
                 raise ConfigError(f"{here}.{name} is {value!r}; give a number above 0.")
             if name in _SHARES and not (isinstance(value, int | float) and 0 <= value < 1):
-                raise ConfigError(f"{here}.{name} is {value!r}; give a number from 0 up to below 1.")
+                raise ConfigError(
+                    f"{here}.{name} is {value!r}; give a number from 0 up to below 1."
+                )
         levels = getattr(self, "quantiles", QUANTILES)
         inside = all(isinstance(q, int | float) and 0 < q < 1 for q in levels)
-        symmetric = inside and all(math.isclose(a + b, 1) for a, b in zip(levels, levels[::-1], strict=True))
-        if not symmetric or list(levels) != sorted(set(levels)) or 0.5 not in levels or not levels[0] < 0.5:
-            raise ConfigError(f"{here}.quantiles are {levels}; give ascending levels, symmetric around 0.5.")
-        if not (pools := getattr(self, "pools", (1,))) or not all(isinstance(k, int) and k > 0 for k in pools):
+        symmetric = inside and all(
+            math.isclose(a + b, 1) for a, b in zip(levels, levels[::-1], strict=True)
+        )
+        if (
+            not symmetric
+            or list(levels) != sorted(set(levels))
+            or 0.5 not in levels
+            or not levels[0] < 0.5
+        ):
+            raise ConfigError(
+                f"{here}.quantiles are {levels}; give ascending levels, symmetric around 0.5."
+            )
+        if not (pools := getattr(self, "pools", (1,))) or not all(
+            isinstance(k, int) and k > 0 for k in pools
+        ):
             raise ConfigError(f"{here}.pools are {pools}; give at least one whole number above 0.")
         if getattr(self, "hidden", 1) % getattr(self, "heads", 1):
-            raise ConfigError(f"{here}: hidden {self.hidden} can't be split over {self.heads} heads.")
+            raise ConfigError(
+                f"{here}: hidden {self.hidden} can't be split over {self.heads} heads."
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; tuples become lists there."""
@@ -62,7 +81,9 @@ class _Config:
         """Inverse of `to_dict`; raises ConfigError on a field that this version doesn't know."""
         known = {f.name for f in fields(cls)}
         if unknown := sorted(set(values) - known):
-            raise ConfigError(f"{cls.__name__} has no field {unknown[0]!r}; its fields are {', '.join(sorted(known))}.")
+            raise ConfigError(
+                f"{cls.__name__} has no field {unknown[0]!r}; its fields are {', '.join(sorted(known))}."
+            )
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
@@ -83,7 +104,14 @@ class PanelConfig(_Config):
     train_end: str | None = None
     valid_end: str | None = None
     observed: tuple[str, ...] | None = None
-    known: tuple[str, ...] | None = ("weekday_sin", "weekday_cos", "gap", "hour_sin", "hour_cos", "has_calendar")
+    known: tuple[str, ...] | None = (
+        "weekday_sin",
+        "weekday_cos",
+        "gap",
+        "hour_sin",
+        "hour_cos",
+        "has_calendar",
+    )
     embargo: int = 0
 
 
@@ -129,7 +157,10 @@ class NHITSConfig(_Config):
     @classmethod
     def classic(cls, **changes: Any) -> NHITSConfig:
         """The paper's network."""
-        off = dict.fromkeys(("learned_pooling", "neural_interpolation", "scale_attention", "learned_residual"), False)
+        off = dict.fromkeys(
+            ("learned_pooling", "neural_interpolation", "scale_attention", "learned_residual"),
+            False,
+        )
         return cls(**{**off, **changes})
 
 
@@ -191,26 +222,45 @@ class BacktestConfig(_Config):
         for name in ("start", "end"):
             given = getattr(self, name)
             try:
-                plain = given is None or date.fromisoformat(given).isoformat() == given  # newer Pythons read more
+                plain = (
+                    given is None or date.fromisoformat(given).isoformat() == given
+                )  # newer Pythons read more
             except (TypeError, ValueError):
                 plain = False
             if not plain:
-                raise ConfigError(f"BacktestConfig.{name} is {given!r}; write a date as 2012-01-31.")
-        if self.start and self.end and date.fromisoformat(self.start) > date.fromisoformat(self.end):
-            raise ConfigError(f"BacktestConfig.start {self.start} comes after end {self.end}; give them in order.")
+                raise ConfigError(
+                    f"BacktestConfig.{name} is {given!r}; write a date as 2012-01-31."
+                )
+        if (
+            self.start
+            and self.end
+            and date.fromisoformat(self.start) > date.fromisoformat(self.end)
+        ):
+            raise ConfigError(
+                f"BacktestConfig.start {self.start} comes after end {self.end}; give them in order."
+            )
         if not (self.train_years is None or _whole(self.train_years, 1)):
             raise ConfigError(
                 f"BacktestConfig.train_years is {self.train_years!r}; give a whole number of at least 1, or None."
             )
         seeds = self.seeds
-        if not isinstance(seeds, tuple) or not seeds or not all(map(_whole, seeds)) or len({*seeds}) < len(seeds):
-            raise ConfigError(f"BacktestConfig.seeds are {seeds!r}; give at least one whole number, each once.")
+        if (
+            not isinstance(seeds, tuple)
+            or not seeds
+            or not all(map(_whole, seeds))
+            or len({*seeds}) < len(seeds)
+        ):
+            raise ConfigError(
+                f"BacktestConfig.seeds are {seeds!r}; give at least one whole number, each once."
+            )
         if (names := self.members) is not None and (
             not isinstance(names, tuple)
             or not all(isinstance(n, str) for n in names)
             or not 0 < len({*names}) == len(names)
         ):
-            raise ConfigError(f"BacktestConfig.members are {names!r}; name at least one, each once, or give None.")
+            raise ConfigError(
+                f"BacktestConfig.members are {names!r}; name at least one, each once, or give None."
+            )
         preset(self.preset)
 
 
@@ -226,7 +276,12 @@ PRESETS: dict[str, tuple[TFTConfig, NHITSConfig, BoostingConfig, TrainConfig]] =
     ),
     "quick": _ENHANCED,
     # hidden 128 was worse on validation than quick's 16 (39.53; 39.44 over seeds): "cloud" has more seeds instead
-    "cloud": (TFTConfig(), NHITSConfig(), BoostingConfig(rows=300_000, min_leaf=1_000), TrainConfig()),
+    "cloud": (
+        TFTConfig(),
+        NHITSConfig(),
+        BoostingConfig(rows=300_000, min_leaf=1_000),
+        TrainConfig(),
+    ),
     # by version: the papers' networks, and those with the enhancements
     **{"v1.0": _CLASSIC, "v2.0": _CLASSIC, "v2.1": _ENHANCED},
 }

@@ -51,10 +51,14 @@ class BacktestIncomplete(TftnhitsError, RuntimeError):
 
 
 # They move the cursor, end the line, or can't be printed: what came from a file is not to act on a terminal.
-_CONTROL = dict.fromkeys([*range(32), *range(127, 160), 0x2028, 0x2029, *range(0xD800, 0xE000)], "?")
+_CONTROL = dict.fromkeys(
+    [*range(32), *range(127, 160), 0x2028, 0x2029, *range(0xD800, 0xE000)], "?"
+)
 
 
-LONGEST = 490  # characters of a message: beyond, its middle goes, since what to do stands at its end
+LONGEST = (
+    490  # characters of a message: beyond, its middle goes, since what to do stands at its end
+)
 
 
 def _quiet(text: str) -> str:
@@ -74,6 +78,8 @@ def shown(value: object, limit: int = 60) -> str:
         # numpy's numbers as Python's: nobody typed np.int64(5)
         scalar = type(value).__module__ == "numpy" and getattr(value, "ndim", 1) == 0
         text = str(value) if scalar and not isinstance(value, str) else repr(value)
-    except Exception:  # an integer of 5,000 digits, lists in lists for ever; other people's classes raise anything
+    except (
+        Exception
+    ):  # an integer of 5,000 digits, lists in lists for ever; other people's classes raise anything
         text = f"<{type(value).__name__}>"
     return one_line(text, limit)

@@ -54,7 +54,9 @@ def read_json(path: str | Path) -> dict[str, Any]:
     except CheckpointError:
         raise
     except OSError as error:
-        raise CheckpointError(f"Can't read {path}: {error.strerror or error}; is this a model folder?") from error
+        raise CheckpointError(
+            f"Can't read {path}: {error.strerror or error}; is this a model folder?"
+        ) from error
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is not JSON ({error}); save the model again.") from error
     if not isinstance(value, dict):
@@ -91,7 +93,9 @@ def data_file(folder: Path, name: Any) -> Path:
         )
     path = folder / name
     if os.path.dirname(os.path.realpath(path)) != os.path.realpath(folder):
-        raise CheckpointError(f"{path} is a link out of its folder; put a copy of the file itself there.")
+        raise CheckpointError(
+            f"{path} is a link out of its folder; put a copy of the file itself there."
+        )
     if path.exists() and not path.is_file():
         raise CheckpointError(f"{path} is no regular file; fetch or save the model again.")
     return path
@@ -100,7 +104,9 @@ def data_file(folder: Path, name: Any) -> Path:
 _DATA = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 # Symbols come from data. Plain ones keep their name: ASCII letters, digits and the signs that symbols have, 80 at most.
 _PLAIN = re.compile(r"[A-Za-z0-9^_]([A-Za-z0-9^_=+. -]{0,78}[A-Za-z0-9^_=+-])?")
-_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # Windows' devices, whatever the ending
+_RESERVED = re.compile(
+    r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE
+)  # Windows' devices, whatever the ending
 _HASHED = re.compile(r".*-[0-9a-f]{8}")
 
 

@@ -34,7 +34,11 @@ class Visit:
 
     def foreign(self) -> list[str]:
         """Requests to other hosts."""
-        hosts = {url: urlsplit(url).hostname for url in self.requests if not url.startswith(("data:", "blob:"))}
+        hosts = {
+            url: urlsplit(url).hostname
+            for url in self.requests
+            if not url.startswith(("data:", "blob:"))
+        }
         return [url for url, host in hosts.items() if host != "127.0.0.1"]
 
     def picture(self, name: str) -> Path:
@@ -47,7 +51,9 @@ class Visit:
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Any]:
     """The browser; skips where there is none."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make browser-setup")
+    sync_api = pytest.importorskip(
+        "playwright.sync_api", reason="playwright is not installed: make browser-setup"
+    )
     path = chromium_path()
     if path is None:
         pytest.skip("there is no Chromium here: apt-get install chromium")
@@ -78,25 +84,51 @@ def measure(chromium: Any) -> Iterator[Callable[..., None]]:
     found: dict[str, Any] = {}
 
     def keep(name: str, values: list[float], limit: float, unit: str = "s") -> None:
-        found[name] = {"median": statistics.median(values), "limit": limit, "unit": unit, "values": values}
+        found[name] = {
+            "median": statistics.median(values),
+            "limit": limit,
+            "unit": unit,
+            "values": values,
+        }
         assert found[name]["median"] < limit * SLACK, f"{name}: {found[name]}"
 
     yield keep
     if found:
         LEFT.mkdir(parents=True, exist_ok=True)
-        machine = {"cores": os.cpu_count(), "python": platform.python_version(), "chromium": chromium.version}
-        (LEFT / "measures.json").write_text(json.dumps(machine | {"measures": found}, indent=1) + "\n")
+        machine = {
+            "cores": os.cpu_count(),
+            "python": platform.python_version(),
+            "chromium": chromium.version,
+        }
+        (LEFT / "measures.json").write_text(
+            json.dumps(machine | {"measures": found}, indent=1) + "\n"
+        )
 
 
 @pytest.fixture
 def lab(chromium: Any, tmp_path: Path) -> Iterator[Server]:
     """JupyterLab without kernels, on a copy of the notebooks: it saves what it shows."""
     folder = tmp_path
-    shutil.copytree(ROOT / "notebooks", folder / "notebooks", ignore=shutil.ignore_patterns("runs", ".*"))
-    quiet = folder / "settings" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
+    shutil.copytree(
+        ROOT / "notebooks", folder / "notebooks", ignore=shutil.ignore_patterns("runs", ".*")
+    )
+    quiet = (
+        folder
+        / "settings"
+        / "@jupyterlab"
+        / "apputils-extension"
+        / "notification.jupyterlab-settings"
+    )
     quiet.parent.mkdir(parents=True)
     quiet.write_text('{"fetchNews": "false", "checkForUpdates": false}')
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={free_port()}"]
+    command = [
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        "--no-browser",
+        "--ip=127.0.0.1",
+        f"--port={free_port()}",
+    ]
     command += ["--ServerApp.port_retries=0", f"--ServerApp.root_dir={folder / 'notebooks'}"]
     command += ["--ServerApp.allow_root=True", "--ServerApp.open_browser=False"]
     with serving(command, r"http://127\.0\.0\.1:\S+token=\w+", folder) as server:

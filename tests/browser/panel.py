@@ -40,7 +40,9 @@ class WhatIf:
 
     def lines(self) -> list[str]:
         """The lines and bands of the picture."""
-        return self.page.eval_on_selector_all(LINES, "found => found.map(path => path.getAttribute('d'))")
+        return self.page.eval_on_selector_all(
+            LINES, "found => found.map(path => path.getAttribute('d'))"
+        )
 
     def title(self) -> str:
         return self.page.inner_text(f"{ROOT} .tftnhits-title")
@@ -72,7 +74,9 @@ class WhatIf:
 
     def prices(self) -> list[float]:
         """The lowest and the highest price on the picture's axis."""
-        return self.page.eval_on_selector(f"{ROOT} .js-plotly-plot", "plot => plot._fullLayout.yaxis.range")
+        return self.page.eval_on_selector(
+            f"{ROOT} .js-plotly-plot", "plot => plot._fullLayout.yaxis.range"
+        )
 
     def choose(self, symbol: str) -> None:
         self.page.locator(f"{ROOT} .tftnhits-symbol select").select_option(label=symbol)

@@ -20,7 +20,11 @@ import psutil
 ROOT = Path(__file__).parents[2]
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
-FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage"]
+FLAGS += [
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-dev-shm-usage",
+]
 FLAGS += ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
 
 
@@ -53,21 +57,35 @@ class Server:
 
 def kernels(process: psutil.Process) -> list[psutil.Process]:
     """The kernels that a process started."""
-    return [p for p in process.children(recursive=True) if "ipykernel_launcher" in " ".join(p.cmdline())]
+    return [
+        p for p in process.children(recursive=True) if "ipykernel_launcher" in " ".join(p.cmdline())
+    ]
 
 
 @contextmanager
-def serving(command: list[str], pattern: str, folder: Path, cwd: Path = ROOT, wait: float = 60) -> Iterator[Server]:
+def serving(
+    command: list[str], pattern: str, folder: Path, cwd: Path = ROOT, wait: float = 60
+) -> Iterator[Server]:
     """Run a server until the end of the block; its URL is what `pattern` finds in its output."""
     names = ("CONFIG_DIR", "DATA_DIR", "RUNTIME_DIR")
     env = {**os.environ, **{f"JUPYTER_{name}": str(folder / name.lower()) for name in names}}
-    env |= {f"JUPYTERLAB_{name}_DIR": str(folder / name.lower()) for name in ("SETTINGS", "WORKSPACES")}
+    env |= {
+        f"JUPYTERLAB_{name}_DIR": str(folder / name.lower()) for name in ("SETTINGS", "WORKSPACES")
+    }
     env |= {"IPYTHONDIR": str(folder / "ipython"), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
-        command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        command,
+        cwd=cwd,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     )
     said: list[str] = []
-    reader = threading.Thread(target=lambda: said.extend(iter(process.stdout.readline, "")), daemon=True)
+    reader = threading.Thread(
+        target=lambda: said.extend(iter(process.stdout.readline, "")), daemon=True
+    )
     reader.start()
     begin = time.monotonic()
     try:
@@ -86,5 +104,7 @@ def serving_app(folder: Path) -> Iterator[Server]:
     """make app, as typed, on a port that was asked for."""
     subprocess.run(["make", "setup"], cwd=ROOT, check=True, capture_output=True)
     port = free_port()
-    with serving(["make", "app", f"PORT={port}"], rf"http://127\.0\.0\.1:{port}/\?token=\w+", folder) as server:
+    with serving(
+        ["make", "app", f"PORT={port}"], rf"http://127\.0\.0\.1:{port}/\?token=\w+", folder
+    ) as server:
         yield server

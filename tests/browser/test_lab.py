@@ -17,7 +17,9 @@ def run_all(server, visit, name):
     """Opens a notebook in a workspace of its own and has the menu run it, which does nothing before Lab is idle."""
     parts = urlsplit(server.url)
     token = parse_qs(parts.query)["token"][0]
-    visit.page.goto(f"http://{parts.netloc}/lab/workspaces/t/tree/{name}?reset&token={token}", timeout=90_000)
+    visit.page.goto(
+        f"http://{parts.netloc}/lab/workspaces/t/tree/{name}?reset&token={token}", timeout=90_000
+    )
     visit.page.locator("#jp-main-statusbar", has_text="| Idle").wait_for(timeout=90_000)
     visit.page.click('li.lm-MenuBar-item:has-text("Run")')
     visit.page.click('[data-command="runmenu:run-all"]')
@@ -45,12 +47,18 @@ def test_the_panel_answers_sliders_and_another_symbol(lab, visit, measure):
     run_all(lab, visit, NOTEBOOK)
     panel = WhatIf(visit.page)
     panel.wait()
-    panel.seconds(lambda: panel.press("volume", "ArrowRight"))  # the kernel is still busy with the cells below
+    panel.seconds(
+        lambda: panel.press("volume", "ArrowRight")
+    )  # the kernel is still busy with the cells below
     opened = time.monotonic() - begin
     panel.settle()
 
     took = []
-    for control, key in [("change", "ArrowLeft"), ("range", "ArrowRight"), ("market", "ArrowLeft")] * 3:
+    for control, key in [
+        ("change", "ArrowLeft"),
+        ("range", "ArrowRight"),
+        ("market", "ArrowLeft"),
+    ] * 3:
         lines, title, table = panel.shown()
         took.append(panel.seconds(lambda control=control, key=key: panel.press(control, key)))
         panel.settle()
@@ -72,11 +80,21 @@ def test_the_panel_answers_sliders_and_another_symbol(lab, visit, measure):
 
 
 ACTIONS = [
-    ("press", name, key) for name in ("change", "range", "volume", "market") for key in ("ArrowLeft", "ArrowRight")
+    ("press", name, key)
+    for name in ("change", "range", "volume", "market")
+    for key in ("ArrowLeft", "ArrowRight")
 ]
-ACTIONS += [("press", name, key) for name in ("horizon", "level", "weight") for key in ("ArrowLeft", "Home", "End")]
+ACTIONS += [
+    ("press", name, key)
+    for name in ("horizon", "level", "weight")
+    for key in ("ArrowLeft", "Home", "End")
+]
 ACTIONS += [("click", name) for name in ("earlier", "later", "reset")]
-ACTIONS += [("assume", "the last bar"), ("assume", "bars that follow"), ("press", "bars", "ArrowRight")]
+ACTIONS += [
+    ("assume", "the last bar"),
+    ("assume", "bars that follow"),
+    ("press", "bars", "ArrowRight"),
+]
 
 
 def test_thirty_random_actions_leave_no_error_and_no_memory(lab, visit, measure):

@@ -26,7 +26,11 @@ def test_the_page_is_ready_and_answers(app, visit, measure):
     ready = time.monotonic() - begin + app.started
     panel.settle()
     source = page.content()
-    assert "tftnhits-what-if" in source and "find_spec" not in source and "import tftnhits" not in source  # no code
+    assert (
+        "tftnhits-what-if" in source
+        and "find_spec" not in source
+        and "import tftnhits" not in source
+    )  # no code
 
     before = panel.shown()
     took = [panel.seconds(lambda: panel.press("change", "ArrowLeft")) for _ in range(3)]

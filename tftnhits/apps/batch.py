@@ -82,7 +82,9 @@ def find_notebooks(folder: str | Path, names: Iterable[str] | None = None) -> li
     for name in names.split(",") if isinstance(names, str) else names:
         fits = [p for p in found if name in (p.stem, p.name, p.stem[:2])]
         if not fits:
-            raise ConfigError(f"There is no notebook {name!r}; there are {', '.join(p.stem for p in found)}.")
+            raise ConfigError(
+                f"There is no notebook {name!r}; there are {', '.join(p.stem for p in found)}."
+            )
         chosen.update(fits)
     if not chosen:
         raise ConfigError("No notebook was chosen; leave the names out to run all.")
@@ -108,7 +110,9 @@ def run_notebooks(
     too long or lost its kernel.
     """
     if timeout is not None and (not isinstance(timeout, int) or timeout < 1):
-        raise ConfigError(f"The time-out of a cell is {timeout!r}; give whole seconds of at least 1.")
+        raise ConfigError(
+            f"The time-out of a cell is {timeout!r}; give whole seconds of at least 1."
+        )
     paths, given = find_notebooks(folder, names), from_paths(parameters)
     if isinstance(given.get("preset"), str):
         config.preset(given["preset"])
@@ -129,7 +133,9 @@ def run_notebooks(
         status = next((run.status for run in runs if run.status != "completed"), "completed")
         result.seconds = time.perf_counter() - clock
         result.figures = _made_since(target, "*.png", started)
-        result.forecasts = _made_since(target, "forecasts*.parquet", started)  # no parts of a backtest
+        result.forecasts = _made_since(
+            target, "forecasts*.parquet", started
+        )  # no parts of a backtest
         report.write_manifest(result, status, given)
         report.write_index(result)
     return result
@@ -152,14 +158,18 @@ def _execute(run: NotebookRun, target: Path, values: dict[str, Any], timeout: in
         run.status = "failed" if run.error else "completed"
     except OSError as exc:
         run.status, run.error = "failed", f"the copy can't be written: {exc}"
-        raise OutputError(f"{copy} can't be written: {exc.strerror or exc}; choose another folder.") from exc
+        raise OutputError(
+            f"{copy} can't be written: {exc.strerror or exc}; choose another folder."
+        ) from exc
     finally:
         run.seconds = time.perf_counter() - clock
         if copy.exists():
             run.executed = copy
     notebook = read_notebook(copy) if run.executed else None
     if notebook is not None:
-        if notebook.metadata.pop("widgets", None):  # 5 MB a live figure; where it isn't stored, Output widgets fail
+        if notebook.metadata.pop(
+            "widgets", None
+        ):  # 5 MB a live figure; where it isn't stored, Output widgets fail
             atomic_write(copy, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
         number, done, total = _progress(notebook)
         run.cells = max(number - 1, 0) if run.error else done
@@ -180,7 +190,9 @@ def _papermill(source: Path, copy: Path, values: dict[str, Any], timeout: int | 
         from nbclient.exceptions import CellTimeoutError, DeadKernelError
         from papermill.exceptions import PapermillExecutionError
     except ImportError as exc:
-        raise MissingDependency("Running notebooks needs papermill: pip install 'tftnhits[notebook]'.") from exc
+        raise MissingDependency(
+            "Running notebooks needs papermill: pip install 'tftnhits[notebook]'."
+        ) from exc
     try:
         papermill.execute_notebook(
             _no_braces(source),
@@ -192,7 +204,9 @@ def _papermill(source: Path, copy: Path, values: dict[str, Any], timeout: int | 
             start_timeout=120,
             execution_timeout=timeout,
             extra_arguments=["--IPKernelApp.log_level=40"],  # its warnings would break up our lines
-            resources={"metadata": {"path": str(source.parent)}},  # where the kernel starts, as in JupyterLab
+            resources={
+                "metadata": {"path": str(source.parent)}
+            },  # where the kernel starts, as in JupyterLab
         )
     except PapermillExecutionError as exc:
         return _one_line(f"{exc.ename}: {exc.evalue}")

@@ -27,7 +27,9 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the command and returns its exit code (parser.ENDS says which); wrong usage raises SystemExit(2)."""
     if sys.stderr is None:  # closed: print(file=None) would write to standard output
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
-    if not sys.stderr.isatty():  # a progress bar that is no picture becomes a line every few seconds
+    if (
+        not sys.stderr.isatty()
+    ):  # a progress bar that is no picture becomes a line every few seconds
         os.environ.setdefault("TQDM_MININTERVAL", "10")
     args, debug = parse(argv), os.environ.get(DEBUG, "0") not in ("", "0")
     try:
@@ -44,8 +46,12 @@ def main(argv: list[str] | None = None) -> int:
     except Exception as error:
         if debug:
             traceback.print_exc()
-        what = printable(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}".rstrip(" .:"))
-        return _end(f"error: {what}; this should not happen: please report it with what {DEBUG}=1 shows.", 1)
+        what = printable(
+            f"{type(error).__name__}: {' '.join(str(error).split())[:300]}".rstrip(" .:")
+        )
+        return _end(
+            f"error: {what}; this should not happen: please report it with what {DEBUG}=1 shows.", 1
+        )
     return 0
 
 
@@ -60,14 +66,18 @@ def _answer(pieces: Iterator[str], out: TextIO | None) -> None:
     if out is None:
         raise OutputError("Standard output is closed; send it to a file, or to /dev/null.")
     with suppress(AttributeError, ValueError):
-        out.reconfigure(errors="backslashreplace")  # a symbol may have letters that the terminal has not
+        out.reconfigure(
+            errors="backslashreplace"
+        )  # a symbol may have letters that the terminal has not
     with redirect_stdout(sys.stderr):
         for piece in pieces:
             try:
                 out.write(f"{piece}\n")
                 out.flush()
             except OSError as error:
-                with suppress(OSError, ValueError):  # or Python would try again at its end, and complain
+                with suppress(
+                    OSError, ValueError
+                ):  # or Python would try again at its end, and complain
                     os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
                 if isinstance(error, BrokenPipeError):
                     raise _Gone from error

@@ -30,7 +30,16 @@ if TYPE_CHECKING:
     from ..forecast.result import Forecast
 
 PICTURES = (".png", ".html")
-PACKAGES = ("numpy", "pandas", "scikit-learn", "torch", "papermill", "plotly", "yfinance", "modelscope")
+PACKAGES = (
+    "numpy",
+    "pandas",
+    "scikit-learn",
+    "torch",
+    "papermill",
+    "plotly",
+    "yfinance",
+    "modelscope",
+)
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
@@ -64,7 +73,10 @@ def _figures(forecast: Forecast, target: str | bool) -> list[tuple[Path, str]]:
     path = Path(str(target))
     if len(symbols) == 1:
         return [(path, symbols[0])]
-    return [(path.with_name(f"{path.stem}-{safe_name(symbol)}{path.suffix}"), symbol) for symbol in symbols]
+    return [
+        (path.with_name(f"{path.stem}-{safe_name(symbol)}{path.suffix}"), symbol)
+        for symbol in symbols
+    ]
 
 
 def _draw(forecast: Forecast, symbol: str, path: Path) -> Path:
@@ -77,7 +89,9 @@ def _draw(forecast: Forecast, symbol: str, path: Path) -> Path:
 
 def train(args: argparse.Namespace) -> Iterator[str]:
     """A trained predictor in the folder --out, and that folder's path."""
-    settings = config.PanelConfig(horizon=args.horizon, train_end=args.train_end, valid_end=args.valid_end)
+    settings = config.PanelConfig(
+        horizon=args.horizon, train_end=args.train_end, valid_end=args.valid_end
+    )
     training = replace(config.preset(args.preset)[3], seed=args.seed)
     folder = _folder(args.out)
     bars = _bars(args, args.sources or ["stocks"])
@@ -97,21 +111,26 @@ def _losses(folder: Path) -> list[str]:
     """The best validation loss of each network, from the training states."""
     if not (states := sorted(folder.glob("*.state"))):
         return []
-    from ..training.checkpoint import load_state
+    from ..models.store import load_state
 
     records = {path.stem: load_state(path)[1] for path in states}
     return [
         f"{name}: best validation loss {record['best_loss']:.4f}, {record['epoch']} epochs trained"
-        for name, record in records.items() if record.get("best_loss") is not None
-    ]  # fmt: skip
+        for name, record in records.items()
+        if record.get("best_loss") is not None
+    ]
 
 
 def _coverages(predictor: Predictor) -> list[str]:
-    found = {link: calibration.realised(config.LEVEL) for link, calibration in predictor.calibration.items()}
+    found = {
+        link: calibration.realised(config.LEVEL)
+        for link, calibration in predictor.calibration.items()
+    }
     return [
         f"{link}: {share:.1%} of outcomes inside the {config.LEVEL:.0%} interval {predictor.measured()}"
-        for link, share in found.items() if share is not None
-    ]  # fmt: skip
+        for link, share in found.items()
+        if share is not None
+    ]
 
 
 def backtest(args: argparse.Namespace) -> Iterator[str]:
@@ -126,7 +145,9 @@ def backtest(args: argparse.Namespace) -> Iterator[str]:
     result = walk(bars, settings, folder, args.jobs)
     judged = importlib.util.find_spec("arch") is not None
     if not judged:
-        _say("note: without arch there are no tests of who is better: pip install 'tftnhits[evaluation]'")
+        _say(
+            "note: without arch there are no tests of who is better: pip install 'tftnhits[evaluation]'"
+        )
     board = summary(result.frame, verdicts=judged)
     _say(f"note: every forecast that was made is in {folder}")
     if args.json:
@@ -139,7 +160,10 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows as plain values for JSON; None where there is no number."""
     rows = table.reset_index().astype(object).to_dict("records")
     plain = [{k: v.item() if hasattr(v, "item") else v for k, v in row.items()} for row in rows]
-    return [{k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()} for row in plain]
+    return [
+        {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()}
+        for row in plain
+    ]
 
 
 def publish(args: argparse.Namespace) -> Iterator[str]:
@@ -170,7 +194,9 @@ def _notebooks() -> Path:
     for place in places:
         if place.is_dir():
             return place
-    raise ConfigError(f"There is no folder {places[0]}; name the notebooks' folder with --notebooks.")
+    raise ConfigError(
+        f"There is no folder {places[0]}; name the notebooks' folder with --notebooks."
+    )
 
 
 def info(args: argparse.Namespace) -> Iterator[str]:
@@ -200,7 +226,9 @@ def _shipped(folder: Path) -> list[str]:
     try:
         record = read_json(folder / "predictor.json")
         size = sum(path.stat().st_size for path in folder.iterdir())
-        lines = [f"shipped model: {folder}, {size / 1e6:.1f} MB, up to {record['panel']['horizon']} bars ahead"]
+        lines = [
+            f"shipped model: {folder}, {size / 1e6:.1f} MB, up to {record['panel']['horizon']} bars ahead"
+        ]
         rows = []
         for name in record["members"]:
             context = read_json(folder / f"{name}.json")["config"]["context"]
@@ -228,7 +256,9 @@ def _folder(name: str) -> Path:
     try:
         Path(name).mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
-        raise OutputError(f"The folder {name} can't be made: {error}; choose another with --out.") from error
+        raise OutputError(
+            f"The folder {name} can't be made: {error}; choose another with --out."
+        ) from error
     return Path(name)
 
 

@@ -15,14 +15,19 @@ from typing import Any
 
 from ..errors import CheckpointError, HubError
 from ..files import atomic_write, read_json, write_json
-from ..forecast.connection import Hub, connect
 from ..forecast.predictor import Predictor
-from ..forecast.remote import check_id, is_predictor_file
+from ..models.connection import Hub, connect
+from ..models.hub import check_id, is_predictor_file
 from .register import PIPELINE, TASK
 
 # modelscope asks for the first three, and refuses the folder without trust_remote_code by the fourth where tftnhits
 # is not imported; a key "model" would make it look for a model of its own
-CONFIGURATION = {"framework": "pytorch", "task": TASK, "pipeline": {"type": PIPELINE}, "allow_remote": True}
+CONFIGURATION = {
+    "framework": "pytorch",
+    "task": TASK,
+    "pipeline": {"type": PIPELINE},
+    "allow_remote": True,
+}
 WRAPPER = "ms_wrapper.py"
 # modelscope's own patience, for us: it would retry for minutes what a person can try again
 PATIENCE = {
@@ -45,7 +50,9 @@ def add_modelscope_files(folder: str | Path) -> None:
     atomic_write(Path(folder) / WRAPPER, Path(__file__).with_name(WRAPPER).read_bytes())
 
 
-def publish(folder: str | Path, model_id: str, private: bool = False, seconds: float | None = None) -> list[str]:
+def publish(
+    folder: str | Path, model_id: str, private: bool = False, seconds: float | None = None
+) -> list[str]:
     """Upload a predictor's folder as the model "owner/name", made if it isn't there; returns the files that went up.
 
     Only what a predictor is made of goes, with the README.md and the two files for ModelScope; anything else stays,
@@ -58,7 +65,9 @@ def publish(folder: str | Path, model_id: str, private: bool = False, seconds: f
     check_id(model_id)
     hub = connect(model_id, seconds)
     if not hub.token and not _logged_in():
-        raise HubError("There is no token to publish with; set MODELSCOPE_API_TOKEN to one from your account.")
+        raise HubError(
+            "There is no token to publish with; set MODELSCOPE_API_TOKEN to one from your account."
+        )
     with tempfile.TemporaryDirectory(prefix="tftnhits-") as work:
         stage = Path(work) / "model"
         stage.mkdir()
@@ -71,10 +80,16 @@ def publish(folder: str | Path, model_id: str, private: bool = False, seconds: f
 def _copy_parts(folder: Path, stage: Path) -> None:
     """Copy the predictor's files and load the copy, so that what goes up has proved whole; log what stays behind."""
     if not folder.is_dir():
-        raise CheckpointError(f"There is no model folder {str(folder)[:80]!r} to publish; name one.")
+        raise CheckpointError(
+            f"There is no model folder {str(folder)[:80]!r} to publish; name one."
+        )
     found = {path.name: path for path in folder.iterdir()}
     # a link could lead anywhere
-    parts = [n for n, path in found.items() if is_predictor_file(n) and path.is_file() and not path.is_symlink()]
+    parts = [
+        n
+        for n, path in found.items()
+        if is_predictor_file(n) and path.is_file() and not path.is_symlink()
+    ]
     for name in parts:
         shutil.copyfile(found[name], stage / name)
     try:
@@ -83,7 +98,9 @@ def _copy_parts(folder: Path, stage: Path) -> None:
     except CheckpointError as error:
         raise CheckpointError(str(error).replace(str(stage), str(folder))) from error
     if lost := [name for name in members if name not in here]:
-        raise CheckpointError(f"{folder} is not whole here: {lost[0]} can't be loaded; publish where all of it can.")
+        raise CheckpointError(
+            f"{folder} is not whole here: {lost[0]} can't be loaded; publish where all of it can."
+        )
     if stay := sorted({*found} - {*parts, WRAPPER}):
         log.warning("Not published, since no part of a predictor: %s", ", ".join(stay))
 
@@ -99,7 +116,11 @@ def _upload(hub: Hub, stage: Path, private: bool) -> None:
     """modelscope's own client, in a process that can be ended: a thread that hangs in it could still publish later."""
     said = stage.parent / "said.json"
     job = {"model": hub.model_id, "folder": str(stage), "private": private, "said": str(said)}
-    environment = {**os.environ, **PATIENCE, "MODELSCOPE_API_TIMEOUT": f"{max(1, min(30, hub.seconds)):.0f}"}
+    environment = {
+        **os.environ,
+        **PATIENCE,
+        "MODELSCOPE_API_TIMEOUT": f"{max(1, min(30, hub.seconds)):.0f}",
+    }
     environment["PYTHONPATH"] = os.pathsep.join(
         [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
     )
@@ -123,9 +144,13 @@ def _upload(hub: Hub, stage: Path, private: bool) -> None:
     if status := outcome.get("status"):
         raise hub.refusal(status, "publish")
     if outcome.get("network"):
-        raise HubError(f"{hub.name} can't be reached to publish {hub.model_id}; check the connection and try again.")
+        raise HubError(
+            f"{hub.name} can't be reached to publish {hub.model_id}; check the connection and try again."
+        )
     why = outcome.get("kind", "it ended early")
-    raise HubError(f"{hub.model_id} could not be published at {hub.name} ({why}); try again: what is there is kept.")
+    raise HubError(
+        f"{hub.model_id} could not be published at {hub.name} ({why}); try again: what is there is kept."
+    )
 
 
 def _outcome(said: Path) -> dict[str, Any]:

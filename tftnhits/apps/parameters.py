@@ -11,7 +11,9 @@ from typing import Any
 
 from ..errors import ConfigError, MissingDependency, shown
 
-_KINDS = {kind.__name__: kind for kind in (str, bool, int, float, list, tuple, dict)} | {"None": type(None)}
+_KINDS = {kind.__name__: kind for kind in (str, bool, int, float, list, tuple, dict)} | {
+    "None": type(None)
+}
 _TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _PLAIN = (str, bool, int, float, type(None))
 
@@ -27,7 +29,11 @@ class Parameter:
         """Whether `value` is of a fitting type; an int fits where a float is asked, True does not."""
         if isinstance(value, bool):
             return not self.kinds or bool in self.kinds
-        kinds = self.kinds + (int,) * (float in self.kinds) + (list, tuple) * bool({list, tuple} & set(self.kinds))
+        kinds = (
+            self.kinds
+            + (int,) * (float in self.kinds)
+            + (list, tuple) * bool({list, tuple} & set(self.kinds))
+        )
         return not self.kinds or isinstance(value, kinds)
 
 
@@ -36,11 +42,17 @@ def read_notebook(path: Path):
     try:
         import nbformat
     except ImportError as exc:
-        raise MissingDependency("Notebooks need papermill and nbformat: pip install 'tftnhits[notebook]'.") from exc
+        raise MissingDependency(
+            "Notebooks need papermill and nbformat: pip install 'tftnhits[notebook]'."
+        ) from exc
     try:
         return nbformat.read(str(path), as_version=4)
-    except Exception as exc:  # nbformat raises its own, json's, jsonschema's and the system's errors
-        raise ConfigError(f"{path} can't be read as a notebook: {str(exc).splitlines()[0]}") from exc
+    except (
+        Exception
+    ) as exc:  # nbformat raises its own, json's, jsonschema's and the system's errors
+        raise ConfigError(
+            f"{path} can't be read as a notebook: {str(exc).splitlines()[0]}"
+        ) from exc
 
 
 def known_parameters(path: Path) -> dict[str, Parameter]:
@@ -51,7 +63,9 @@ def known_parameters(path: Path) -> dict[str, Parameter]:
     """
     cells = [c for c in read_notebook(path).cells if "parameters" in c.metadata.get("tags", [])]
     if len(cells) != 1:
-        raise ConfigError(f"{path.name} has {len(cells)} cells tagged 'parameters'; it must have exactly one.")
+        raise ConfigError(
+            f"{path.name} has {len(cells)} cells tagged 'parameters'; it must have exactly one."
+        )
     known = {}
     try:
         for node in ast.parse(cells[0].source).body:
@@ -59,10 +73,14 @@ def known_parameters(path: Path) -> dict[str, Parameter]:
                 continue
             target = node.targets[0] if isinstance(node, ast.Assign) else node.target
             default = ast.literal_eval(node.value)
-            kinds = _annotated(getattr(node, "annotation", None)) or ({type(default)} - {type(None)})
+            kinds = _annotated(getattr(node, "annotation", None)) or (
+                {type(default)} - {type(None)}
+            )
             known[target.id] = Parameter(default, tuple(kinds))
     except (SyntaxError, ValueError, AttributeError, TypeError) as exc:
-        raise ConfigError(f"{path.name}: the cell tagged 'parameters' must hold `name = literal` only.") from exc
+        raise ConfigError(
+            f"{path.name}: the cell tagged 'parameters' must hold `name = literal` only."
+        ) from exc
     return known
 
 

@@ -43,7 +43,9 @@ class ForecastPipeline(Pipeline):
         super().__init__(model=model, device="cpu", auto_collate=False, **kwargs)
         self.predictor = Predictor.load(Path(model))
 
-    def __call__(self, input: Any, horizon: int | None = None, level: float = LEVEL) -> dict[str, Any]:
+    def __call__(
+        self, input: Any, horizon: int | None = None, level: float = LEVEL
+    ) -> dict[str, Any]:
         """A dict with KEYS for one symbol; for several, a dict of such dicts by symbol. All plain values for JSON.
 
         input: a list of [open, high, low, close, volume] rows (2 to thousands of them, the last the newest), a
@@ -58,7 +60,9 @@ class ForecastPipeline(Pipeline):
     def preprocess(self, inputs: Any) -> Any:
         """The bars as given; no file's name, since a pipeline may be served to others than the files' owner."""
         if isinstance(inputs, str | bytes | os.PathLike) or hasattr(inputs, "read"):
-            raise DataError("The pipeline takes bars, no file; give rows, a frame, a dict, or tn.load_bars(file).")
+            raise DataError(
+                "The pipeline takes bars, no file; give rows, a frame, a dict, or tn.load_bars(file)."
+            )
         return inputs
 
     def forward(self, inputs: Any, **options: Any) -> Forecast:
@@ -70,7 +74,9 @@ class ForecastPipeline(Pipeline):
         frames = dict(iter(inputs.frame.groupby("symbol", sort=False)))
         repaired: dict[str, list[str]] = {symbol: [] for symbol in frames}
         for symbol, repair, count, first, _ in repairs(inputs.bars).itertuples(index=False):
-            if symbol in repaired:  # "all" stands for remarks on the whole source, such as bars without dates
+            if (
+                symbol in repaired
+            ):  # "all" stands for remarks on the whole source, such as bars without dates
                 repaired[symbol].append(f"{repair} ({count} x, first {first})")
         summary = inputs.summary()
         found = {
@@ -81,6 +87,8 @@ class ForecastPipeline(Pipeline):
 
 
 def _result(summary: dict[str, Any], frame: pd.DataFrame, repaired: list[str]) -> dict[str, Any]:
-    quantiles = {name: frame[name].tolist() for name in frame.columns if name[0].isdigit()}  # "0.05", "5e-07"
+    quantiles = {
+        name: frame[name].tolist() for name in frame.columns if name[0].isdigit()
+    }  # "0.05", "5e-07"
     added = {"quantiles": quantiles, "warnings": summary["warnings"] + repaired}
     return {key: (summary | added)[key] for key in KEYS}

@@ -11,7 +11,11 @@ tftnhits and the folder's ms_wrapper.py has to.
 
 import sys
 
-TASK, PIPELINE, MODULE = "time-series-forecasting", "tft-nhits-forecasting", "tftnhits.apps.pipeline"
+TASK, PIPELINE, MODULE = (
+    "time-series-forecasting",
+    "tft-nhits-forecasting",
+    "tftnhits.apps.pipeline",
+)
 BUILDER = "modelscope.pipelines.builder"
 
 
@@ -55,4 +59,6 @@ def _add(builder) -> None:
     except (ImportError, AttributeError, LookupError, TypeError) as error:
         import logging
 
-        logging.getLogger("tftnhits").warning("This modelscope needs trust_remote_code=True for us (%r).", error)
+        logging.getLogger("tftnhits").warning(
+            "This modelscope needs trust_remote_code=True for us (%r).", error
+        )

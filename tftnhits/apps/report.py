@@ -43,7 +43,9 @@ def title_and_question(notebook: Any) -> tuple[str, str]:
     text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text).replace("**", "").replace("`", "")
     title, question = "", ""
     for block in re.split(r"\n\s*\n|(?<=\n)(?=#)|(?<=^)(?=#)", text):
-        heading, _, rest = block.strip().partition("\n") if block.strip().startswith("#") else ("", "", block)
+        heading, _, rest = (
+            block.strip().partition("\n") if block.strip().startswith("#") else ("", "", block)
+        )
         title = title or heading.lstrip("# ")
         question = question or " ".join(rest.split())
     return title, question
@@ -68,7 +70,10 @@ def to_html(notebook: Any, path: Path) -> Path:
             atomic_write(script, get_plotlyjs())
         for output in outputs:
             output.data["text/html"] = plotly.io.to_html(
-                output.data.pop(_PLOTLY), include_plotlyjs="directory", full_html=False, validate=False
+                output.data.pop(_PLOTLY),
+                include_plotlyjs="directory",
+                full_html=False,
+                validate=False,
             )
     text, _ = HTMLExporter(require_js_url="").from_notebook_node(page)
     return atomic_write(path, text.replace('<script src=""></script>', ""))
@@ -89,14 +94,21 @@ def write_manifest(result: RunResult, status: str, given: dict[str, Any]) -> Pat
         "packages": {name: version(name) for name in _PACKAGES},
         "git": _git(result.source),
         "notebooks": [
-            {"name": r.name, "status": r.status, "seconds": round(r.seconds, 2), "code_cells": r.cells}
+            {
+                "name": r.name,
+                "status": r.status,
+                "seconds": round(r.seconds, 2),
+                "code_cells": r.cells,
+            }
             | {"parameters": r.parameters, "error": r.error}
             for r in result.notebooks
         ],
         "figures": [_relative(p, result.folder) for p in result.figures],
         "forecasts": [_relative(p, result.folder) for p in result.forecasts],
     }
-    return atomic_write(result.manifest, json.dumps(values, indent=2, ensure_ascii=False, default=str) + "\n")
+    return atomic_write(
+        result.manifest, json.dumps(values, indent=2, ensure_ascii=False, default=str) + "\n"
+    )
 
 
 def version(package: str) -> str | None:
@@ -110,7 +122,10 @@ def version(package: str) -> str | None:
 def _git(folder: Path) -> str | None:
     try:
         found = subprocess.run(
-            ["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10
+            ["git", "-C", str(folder), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=10,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
@@ -139,7 +154,9 @@ def write_index(result: RunResult) -> Path:
 
 
 def _row(run: Any, folder: Path) -> str:
-    links = [_link(p, folder, text) for p, text in ((run.html, "HTML"), (run.executed, "notebook")) if p]
+    links = [
+        _link(p, folder, text) for p, text in ((run.html, "HTML"), (run.executed, "notebook")) if p
+    ]
     error = f'<br><span class="failed">{html.escape(run.error)}</span>' if run.error else ""
     return (
         f"<tr><td><strong>{html.escape(run.title or run.name)}</strong>"

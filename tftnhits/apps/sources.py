@@ -19,7 +19,19 @@ from ..errors import DataError, DownloadError, MissingDependency, TftnhitsError,
 STDIN = "-"
 ENDINGS = (".csv", ".parquet")
 # no exchange is called that
-FILES = (*ENDINGS, ".arrow", ".feather", ".gz", ".json", ".pq", ".tsv", ".txt", ".xls", ".xlsx", ".zip")
+FILES = (
+    *ENDINGS,
+    ".arrow",
+    ".feather",
+    ".gz",
+    ".json",
+    ".pq",
+    ".tsv",
+    ".txt",
+    ".xls",
+    ".xlsx",
+    ".zip",
+)
 YEARS = 15  # of live bars: enough to train on
 WIDE = 100  # characters of a name that a message shows
 
@@ -38,7 +50,9 @@ def read_sources(names: Sequence[str], **options: Any) -> tuple[pd.DataFrame, li
     bundled = _bundled_symbols()
     wanted = [name for name in names if _wants_live(name, bundled)]
     # before anything is downloaded
-    read = {name: _read(name, bundled, options) for name in names if name not in (*wanted, *BUNDLED)}
+    read = {
+        name: _read(name, bundled, options) for name in names if name not in (*wanted, *BUNDLED)
+    }
     live = _live(wanted)
     parts: dict[str, pd.DataFrame] = {}
     notes = []
@@ -54,9 +68,13 @@ def read_sources(names: Sequence[str], **options: Any) -> tuple[pd.DataFrame, li
             bars = load_bars(name) if name in BUNDLED else load_bars("stocks", symbol=name.upper())
             count, ends = repairs(bars)["count"].sum(), bars["date"].max()
             why = f"; {_reason(failed)}" if failed else ""
-            notes.append(f"{name}: bundled bars, which end on {ends:%Y-%m-%d} ({count} of them repaired){why}")
+            notes.append(
+                f"{name}: bundled bars, which end on {ends:%Y-%m-%d} ({count} of them repaired){why}"
+            )
         parts[name] = bars
-    notes += dict.fromkeys(text for bars in parts.values() for text in bars.attrs.get("warnings", []))
+    notes += dict.fromkeys(
+        text for bars in parts.values() for text in bars.attrs.get("warnings", [])
+    )
     _check_apart(parts)
     bars = list(parts.values())
     return (bars[0] if len(bars) == 1 else concat_bars(bars)), notes
@@ -76,15 +94,23 @@ def _live(names: list[str]) -> dict[str, pd.DataFrame | TftnhitsError]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they are among the bars' attrs
-            bars = download_bars(names, today.replace(year=today.year - YEARS, day=min(today.day, 28)))
+            bars = download_bars(
+                names, today.replace(year=today.year - YEARS, day=min(today.day, 28))
+            )
     except (DownloadError, MissingDependency) as error:
         return dict.fromkeys(names, error)
     except DataError as error:  # of one of them: the others are cached now
-        return {names[0]: error} if len(names) == 1 else {k: v for name in names for k, v in _live([name]).items()}
+        return (
+            {names[0]: error}
+            if len(names) == 1
+            else {k: v for name in names for k, v in _live([name]).items()}
+        )
     found = {}
     for name in names:
         found[name] = bars[bars["symbol"] == name.upper()].reset_index(drop=True)
-        own = [repair for repair in bars.attrs["repairs"] if repair["symbol"] in (name.upper(), "all")]
+        own = [
+            repair for repair in bars.attrs["repairs"] if repair["symbol"] in (name.upper(), "all")
+        ]
         found[name].attrs["repairs"] = own
     return found
 
@@ -105,9 +131,15 @@ def _read(name: str, bundled: Sequence[str], options: dict[str, Any]) -> pd.Data
     raise _neither(name, bundled)
 
 
-def _neither(name: str, bundled: Sequence[str], failed: TftnhitsError | None = None) -> TftnhitsError:
+def _neither(
+    name: str, bundled: Sequence[str], failed: TftnhitsError | None = None
+) -> TftnhitsError:
     """What to name instead; `failed` says why a symbol's bars are not live."""
-    known = f", 'stocks', 'eurusd', or one of the bundled symbols: {', '.join(bundled)}." if bundled else "."
+    known = (
+        f", 'stocks', 'eurusd', or one of the bundled symbols: {', '.join(bundled)}."
+        if bundled
+        else "."
+    )
     offer = f"give a file of bars, '-' (standard input){known}"
     if isinstance(failed, MissingDependency):
         offer = f"pip install 'tftnhits[live-data]', or {offer}"
@@ -170,7 +202,7 @@ def _repairs(name: str, bars: pd.DataFrame) -> list[str]:
     return [
         f"{where}{f', {symbol}' if symbol not in ('all', name.upper()) else ''}: {repair} "
         f"({count} x{f', first {first}' if first else ''})"
-        for symbol, repair, count, first in repairs(bars)[["symbol", "repair", "count", "first"]].itertuples(
-            index=False
-        )
+        for symbol, repair, count, first in repairs(bars)[
+            ["symbol", "repair", "count", "first"]
+        ].itertuples(index=False)
     ]

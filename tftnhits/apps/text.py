@@ -16,7 +16,9 @@ NAMED = 6  # symbols that a line names before it counts the rest
 
 def printable(text: object) -> str:
     """`text` with control characters spelled out, so that names from data can't steer a terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in str(text))
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in str(text)
+    )
 
 
 def aligned(rows: Sequence[Sequence[str]], left: Iterable[int] = ()) -> str:
@@ -24,13 +26,17 @@ def aligned(rows: Sequence[Sequence[str]], left: Iterable[int] = ()) -> str:
     widths = [max(map(len, column)) for column in zip(*rows)]
     pads = [str.ljust if i in left else str.rjust for i in range(len(widths))]
     return "\n".join(
-        "  ".join(pad(cell, width) for pad, cell, width in zip(pads, row, widths)).rstrip() for row in rows
+        "  ".join(pad(cell, width) for pad, cell, width in zip(pads, row, widths)).rstrip()
+        for row in rows
     )
 
 
 def forecast_text(forecast: Forecast) -> str:
     """A table of steps for each symbol; below them who answered, how the intervals held, and the warnings."""
-    blocks = [_steps(forecast, str(symbol), part) for symbol, part in forecast.frame.groupby("symbol", sort=False)]
+    blocks = [
+        _steps(forecast, str(symbol), part)
+        for symbol, part in forecast.frame.groupby("symbol", sort=False)
+    ]
     left_out = "\n".join(f"{printable(name)}: left out" for name in forecast.skipped)
     blocks += [left_out] if left_out else []
     answers: dict[str, list[str]] = {}
@@ -62,7 +68,9 @@ def _steps(forecast: Forecast, symbol: str, part: pd.DataFrame) -> str:
     for row in part.itertuples():
         prices = [f"{price:,.{digits}f}" for price in (row.median, row.lower, row.upper)]
         change = f"{row.median / close - 1:+.2%}"
-        rows.append([str(row.step), *([_day(row.date)] if dated else []), prices[0], change, *prices[1:]])
+        rows.append(
+            [str(row.step), *([_day(row.date)] if dated else []), prices[0], change, *prices[1:]]
+        )
     table = aligned([head, *rows], left=(1,) if dated else ())
     return f"{printable(symbol)}: close {close:,.{digits}f} {origin}\n" + table
 
@@ -98,7 +106,12 @@ def leaderboard_text(board: pd.DataFrame) -> str:
         del shown["+/-"]
     rows = [["forecaster", *shown]]
     for name, row in board.iterrows():
-        rows.append([str(name), *("-" if row[key] != row[key] else show(row[key]) for key, show in shown.values())])
+        rows.append(
+            [
+                str(name),
+                *("-" if row[key] != row[key] else show(row[key]) for key, show in shown.values()),
+            ]
+        )
     notes = ["loss: mean pinball loss of all steps in basis points of log return; lower is better"]
     if "+/-" in shown:
         notes.append("+/-: deviation over the seeds")

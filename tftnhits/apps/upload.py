@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import write_json
-from ..forecast.remote import is_predictor_file
+from ..models.hub import is_predictor_file
 
 
 def upload(model: str, folder: str, private: bool) -> None:
@@ -26,10 +26,16 @@ def upload(model: str, folder: str, private: bool) -> None:
         api.get_repo(model, "model")
     except NotExistError:
         visibility = "private" if private else "public"
-        api.create_repo(model, "model", visibility=visibility, license="Other")  # else it would say Apache-2.0
-    api.upload_folder(model, "model", folder, commit_message="Publish", use_cache=False, disable_tqdm=True)
+        api.create_repo(
+            model, "model", visibility=visibility, license="Other"
+        )  # else it would say Apache-2.0
+    api.upload_folder(
+        model, "model", folder, commit_message="Publish", use_cache=False, disable_tqdm=True
+    )
     sent = {path.name for path in Path(folder).iterdir()}
-    there = [file.path for file in api.list_repo_files(model, "model") if is_predictor_file(file.path)]
+    there = [
+        file.path for file in api.list_repo_files(model, "model") if is_predictor_file(file.path)
+    ]
     if old := [path for path in there if path not in sent]:
         api.delete_files(model, "model", old, commit_message="Remove what an older version left")
 
@@ -55,7 +61,11 @@ def main(job: dict[str, Any]) -> None:
         outcome: dict[str, Any] = {"done": True}
     except Exception as error:
         status = getattr(error, "status_code", None) or refusals.status
-        outcome = {"kind": type(error).__name__, "status": status, "network": isinstance(error, NetworkError)}
+        outcome = {
+            "kind": type(error).__name__,
+            "status": status,
+            "network": isinstance(error, NetworkError),
+        }
     write_json(job["said"], outcome)
 
 

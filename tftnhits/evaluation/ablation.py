@@ -22,18 +22,26 @@ def enhancements(config: TFTConfig | NHITSConfig) -> dict[str, Any]:
     return {k: v for k, v in vars(kind.classic()).items() if v != vars(kind())[k]}
 
 
-def variants(config: TFTConfig | NHITSConfig, names: str = "") -> dict[str, TFTConfig | NHITSConfig]:
+def variants(
+    config: TFTConfig | NHITSConfig, names: str = ""
+) -> dict[str, TFTConfig | NHITSConfig]:
     """The enhanced network first, then those that lack something.
 
     names: comma-separated, "classic" for the paper's network or fields of `enhancements`, each of which makes a variant
     "without <field>"; empty: all of them. Raises ConfigError on another name.
     """
     off = enhancements(config)
-    every = {CLASSIC: replace(config, **off)} | {f"without {k}": replace(config, **{k: v}) for k, v in off.items()}
-    wanted = [n if n == CLASSIC else f"without {n}" for n in names.replace(",", " ").split()] or list(every)
+    every = {CLASSIC: replace(config, **off)} | {
+        f"without {k}": replace(config, **{k: v}) for k, v in off.items()
+    }
+    wanted = [
+        n if n == CLASSIC else f"without {n}" for n in names.replace(",", " ").split()
+    ] or list(every)
     if unknown := [n.removeprefix("without ") for n in wanted if n not in every]:
         known = ", ".join([CLASSIC, *off])
-        raise ConfigError(f"{type(config).__name__} has no variant {unknown[0]!r}; choose from {known}.")
+        raise ConfigError(
+            f"{type(config).__name__} has no variant {unknown[0]!r}; choose from {known}."
+        )
     return {ENHANCED: config} | {name: every[name] for name in wanted}
 
 
@@ -45,7 +53,12 @@ def compare(off: np.ndarray, on: np.ndarray, dates: np.ndarray, lags: int) -> di
     `p seeds`, `p dates` and `difference sd` (over seeds) are None where they can't be had.
     """
     by_seed = (off - on).mean(1)
-    out: dict[str, Any] = {"difference": float(by_seed.mean()), "p seeds": None, "p dates": None, "difference sd": None}
+    out: dict[str, Any] = {
+        "difference": float(by_seed.mean()),
+        "p seeds": None,
+        "p dates": None,
+        "difference sd": None,
+    }
     if not (off - on).any():
         return {**out, "verdict": "no difference measured"}
     test = diebold_mariano(off.mean(0), on.mean(0), dates, lags)

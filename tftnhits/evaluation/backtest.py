@@ -29,7 +29,13 @@ from tqdm.auto import tqdm
 
 from ..config import BacktestConfig, preset
 from ..data.bars import validate_bars
-from ..errors import BacktestIncomplete, CheckpointError, ConfigError, MissingDependency, TftnhitsError
+from ..errors import (
+    BacktestIncomplete,
+    CheckpointError,
+    ConfigError,
+    MissingDependency,
+    TftnhitsError,
+)
 from ..files import data_file, read_json, sha256, versions, write_json
 from ..forecast.ensemble import has_torch
 from .folds import check_fold, fold_bars, make_folds
@@ -44,7 +50,9 @@ class Backtest:
 
     folder: Path
     manifest: dict[str, Any]  # key, versions, folds, parts, missing, seconds
-    records: list[dict[str, Any]]  # a part each, of those that are done: weights, calibration, epochs, seconds
+    records: list[
+        dict[str, Any]
+    ]  # a part each, of those that are done: weights, calibration, epochs, seconds
 
     @classmethod
     def load(cls, folder: str | Path) -> Backtest:
@@ -54,8 +62,12 @@ class Backtest:
         try:
             files = [data_file(folder / "parts", f"{name}.json") for name in manifest["parts"]]
         except (KeyError, TypeError) as error:
-            raise CheckpointError(f"{folder} holds no backtest; run one, or choose another folder.") from error
-        return cls(folder, manifest, [{**read_json(f), "part": f.stem} for f in files if f.exists()])
+            raise CheckpointError(
+                f"{folder} holds no backtest; run one, or choose another folder."
+            ) from error
+        return cls(
+            folder, manifest, [{**read_json(f), "part": f.stem} for f in files if f.exists()]
+        )
 
     @cached_property
     def frame(self) -> pd.DataFrame:
@@ -74,7 +86,9 @@ class Backtest:
     @property
     def missing(self) -> list[str]:
         """Names of the parts that are not done."""
-        return [name for name in self.manifest["parts"] if name not in {r["part"] for r in self.records}]
+        return [
+            name for name in self.manifest["parts"] if name not in {r["part"] for r in self.records}
+        ]
 
     @property
     def report(self) -> pd.DataFrame:
@@ -89,7 +103,9 @@ class Backtest:
             }
             row["missing outcomes"] = sum(record["missing_outcomes"].values())
             for name, notes in record["members"].items():
-                row |= {f"{name} {k}": notes[k] for k in ("epochs", "validation_loss") if k in notes}
+                row |= {
+                    f"{name} {k}": notes[k] for k in ("epochs", "validation_loss") if k in notes
+                }
             for name, share in record["weights"].get("learned weights + HAR", {}).items():
                 row[f"learned weight of {name}"] = share
             rows.append(row | {"seconds": record["seconds"]})
@@ -130,25 +146,43 @@ def backtest(
     folds = make_folds(bars, config, context)
     for fold in folds:
         check_fold(fold_bars(bars, fold, config.horizon), fold, config, context)
-    seeds = config.seeds if {*NETWORKS} & {*members} else config.seeds[:1]  # nothing else has replicas
+    seeds = (
+        config.seeds if {*NETWORKS} & {*members} else config.seeds[:1]
+    )  # nothing else has replicas
     parts = [Part(fold, seed, seed == seeds[0]) for fold in folds for seed in seeds]
-    models = [settings.to_dict() for settings in preset(config.preset)]  # a preset may change, and keep its name
+    models = [
+        settings.to_dict() for settings in preset(config.preset)
+    ]  # a preset may change, and keep its name
     key = {
-        "format": FORMAT, "config": config.to_dict(), "models": models, "members": list(members),
+        "format": FORMAT,
+        "config": config.to_dict(),
+        "models": models,
+        "members": list(members),
         "data": _digest(bars),
-    }  # fmt: skip
+    }
     _claim(folder, key)
     manifest = {
-        "key": key, "versions": versions("tftnhits", "torch", "scikit-learn", "arch", "numpy", "pandas"),
+        "key": key,
+        "versions": versions("tftnhits", "torch", "scikit-learn", "arch", "numpy", "pandas"),
         "started": begin.isoformat(timespec="seconds"),
-        "folds": [fold.to_dict() for fold in folds], "parts": [part.name for part in parts],
-    }  # fmt: skip
+        "folds": [fold.to_dict() for fold in folds],
+        "parts": [part.name for part in parts],
+    }
     write_json(folder / "manifest.json", manifest)
     one_thread = joblib.effective_n_jobs(jobs) > 1
     symbols = tuple(bars["symbol"].unique().tolist())
-    run = Run(config, members, symbols, folder, sha256(json.dumps(key, sort_keys=True).encode())[:16], one_thread)
+    run = Run(
+        config,
+        members,
+        symbols,
+        folder,
+        sha256(json.dumps(key, sort_keys=True).encode())[:16],
+        one_thread,
+    )
     todo = [part for part in parts if not _done(part, run)]
-    with tqdm(total=len(parts), initial=len(parts) - len(todo), desc="backtest", disable=not progress) as bar:
+    with tqdm(
+        total=len(parts), initial=len(parts) - len(todo), desc="backtest", disable=not progress
+    ) as bar:
         errors = _Crew(bars, run, jobs, bar).work(todo)
     missing = [part for part in todo if not _done(part, run)]
     manifest["seconds"] = (datetime.now(timezone.utc) - begin).total_seconds()
@@ -186,14 +220,20 @@ class _Crew:
                 todo = [part for part in left if part not in suspects]
         for part in suspects:
             with suppress(TerminatedWorkerError):
-                self._side_by_side([part], 2)  # of two processes one works: one job would be this very process
+                self._side_by_side(
+                    [part], 2
+                )  # of two processes one works: one job would be this very process
         return self.errors
 
     def _left(self, parts: list[Part]) -> list[Part]:
-        return [part for part in parts if not _done(part, self.run) and part.name not in self.errors]
+        return [
+            part for part in parts if not _done(part, self.run) and part.name not in self.errors
+        ]
 
     def _side_by_side(self, parts: list[Part], jobs: int | None) -> None:
-        tasks = (joblib.delayed(_named)(bars, part, self.run) for part, bars in self._with_bars(parts))
+        tasks = (
+            joblib.delayed(_named)(bars, part, self.run) for part, bars in self._with_bars(parts)
+        )
         streams = get_active_backend()[0].supports_return_generator  # Ray's doesn't
         how = "generator_unordered" if streams else "list"
         # max_nbytes: memory maps would make the frames read-only
@@ -223,14 +263,18 @@ def _done(part: Part, run: Run) -> bool:
     if not (record.exists() and forecasts.exists()):
         return False
     if read_json(record).get("key") != run.key:
-        raise CheckpointError(f"{record} belongs to another backtest; delete it, or choose another folder.")
+        raise CheckpointError(
+            f"{record} belongs to another backtest; delete it, or choose another folder."
+        )
     return True
 
 
 def _members(config: BacktestConfig) -> tuple[str, ...]:
     """The forecasters asked for, or all that can run here; raises ConfigError, MissingDependency."""
     if unknown := [m for m in config.members or () if m not in MEMBERS]:
-        raise ConfigError(f"There is no forecaster {unknown[0]!r}; the members are {', '.join(MEMBERS)}.")
+        raise ConfigError(
+            f"There is no forecaster {unknown[0]!r}; the members are {', '.join(MEMBERS)}."
+        )
     wanted = config.members or MEMBERS
     lacking = set(NETWORKS) if {*NETWORKS} & {*wanted} and not has_torch() else set()
     if importlib.util.find_spec("arch") is None:
@@ -254,7 +298,9 @@ def _claim(folder: Path, key: dict[str, Any]) -> None:
         return
     changed = [k for k in new if not isinstance(old, dict) or old.get(k) != new[k]]
     if changed[0] == "config" and isinstance(old.get("config"), dict):
-        changed[0] = f"config ({', '.join(k for k, v in new['config'].items() if old['config'].get(k, v) != v)})"
+        changed[0] = (
+            f"config ({', '.join(k for k, v in new['config'].items() if old['config'].get(k, v) != v)})"
+        )
     raise CheckpointError(
         f"{folder} holds a backtest with another {', '.join(changed)}; choose another folder, or delete this one."
     )

@@ -17,7 +17,9 @@ from ..errors import ConfigError, DataError, HistoryTooShort
 
 TRAIN_ORIGINS = 100  # bars of training beyond the context that a fold needs
 TEST_SHARE = 0.4  # of the sessions, tested at the most where no start is given
-LATE = np.timedelta64(10, "D")  # a history that begins this much later than a rolling window still fills it
+LATE = np.timedelta64(
+    10, "D"
+)  # a history that begins this much later than a rolling window still fills it
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,9 @@ def make_folds(bars: pd.DataFrame, config: BacktestConfig, context: int = 1) -> 
     settings leave a fold without validation or lie outside the bars, DataError on a fold without sessions.
     """
     if bars["date"].isna().any():
-        raise DataError("A walk-forward backtest goes by dates and these bars have none; give a column 'date'.")
+        raise DataError(
+            "A walk-forward backtest goes by dates and these bars have none; give a column 'date'."
+        )
     days = np.unique(_day(bars["date"]))
     a_day = len(bars.drop_duplicates("date")) / len(days)
     need = math.ceil((context + config.horizon + TRAIN_ORIGINS) / a_day)
@@ -94,7 +98,9 @@ def _end(days: np.ndarray, config: BacktestConfig, a_day: float) -> np.datetime6
     if config.end is None:
         return days[max(len(days) - 1 - math.ceil(config.horizon / a_day), 0)]
     if np.datetime64(config.end) < days[0]:
-        raise ConfigError(f"BacktestConfig.end {config.end} comes before the first bar, {days[0]}; give a later one.")
+        raise ConfigError(
+            f"BacktestConfig.end {config.end} comes before the first bar, {days[0]}; give a later one."
+        )
     return days[np.searchsorted(days, np.datetime64(config.end), side="right") - 1]
 
 
@@ -123,7 +129,9 @@ def _months(day: np.datetime64, months: int) -> np.datetime64:
     return np.datetime64((pd.Timestamp(day) + pd.DateOffset(months=months)).date())
 
 
-def _before(days: np.ndarray, first: np.ndarray, config: BacktestConfig) -> tuple[np.ndarray, np.ndarray]:
+def _before(
+    days: np.ndarray, first: np.ndarray, config: BacktestConfig
+) -> tuple[np.ndarray, np.ndarray]:
     """For tests that begin at the days `first` [F]: the index of the first training and the first validation day.
 
     The training's is past all of training where the history doesn't reach back far enough.
@@ -138,16 +146,20 @@ def _before(days: np.ndarray, first: np.ndarray, config: BacktestConfig) -> tupl
     return begin, valid
 
 
-def _too_short(days: np.ndarray, config: BacktestConfig, end: np.datetime64, need: int, first: int) -> HistoryTooShort:
+def _too_short(
+    days: np.ndarray, config: BacktestConfig, end: np.datetime64, need: int, first: int
+) -> HistoryTooShort:
     """The error that says how much would fit."""
     last = np.searchsorted(days, end)
     begin, valid = _before(days, np.arange(last + 1), config)
     fits = np.flatnonzero(valid - config.embargo - begin >= need)
     have = f"{len(days)} sessions from {days[0]} to {days[-1]}"
-    window = f"{need} sessions" if config.train_years is None else f"{config.train_years} years (and {need} sessions)"
-    before = (
-        f"a test from {days[first]} on needs {window} of training before {config.valid_months} months of validation"
+    window = (
+        f"{need} sessions"
+        if config.train_years is None
+        else f"{config.train_years} years (and {need} sessions)"
     )
+    before = f"a test from {days[first]} on needs {window} of training before {config.valid_months} months of validation"
     if not len(fits):
         return HistoryTooShort(
             f"The history is too short, {have}: {before}, and no test date has that; give more bars."

@@ -18,10 +18,24 @@ from ..errors import ConfigError, MissingDependency
 from ..forecast.ensemble import coverage
 
 __all__ = [
-    "INTERVALS", "SCORE_LEVELS", "Direction", "by_date", "by_group", "coverage", "crps", "hac_variance",
-    "information_coefficient", "interval", "mase", "pesaran_timmermann", "pinball_loss", "random_walk_mae",
-    "scores", "terciles", "winkler",
-]  # fmt: skip
+    "INTERVALS",
+    "SCORE_LEVELS",
+    "Direction",
+    "by_date",
+    "by_group",
+    "coverage",
+    "crps",
+    "hac_variance",
+    "information_coefficient",
+    "interval",
+    "mase",
+    "pesaran_timmermann",
+    "pinball_loss",
+    "random_walk_mae",
+    "scores",
+    "terciles",
+    "winkler",
+]
 
 INTERVALS = (0.93, 0.8)  # nominal levels, everywhere
 POINTS = 1e4  # basis points in a log return of one
@@ -65,7 +79,9 @@ def _scoringrules() -> Any:
     return scoringrules
 
 
-def interval(quantiles: np.ndarray, levels: Sequence[float], level: float) -> tuple[np.ndarray, np.ndarray]:
+def interval(
+    quantiles: np.ndarray, levels: Sequence[float], level: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Lower and upper quantile [...] of the central interval; raises ConfigError if its levels were not forecast."""
     return tuple(quantiles[..., _place(levels, (1 + sign * level) / 2)] for sign in (-1, 1))  # type: ignore[return-value]
 
@@ -73,7 +89,9 @@ def interval(quantiles: np.ndarray, levels: Sequence[float], level: float) -> tu
 def _place(levels: Sequence[float], level: float) -> int:
     near = np.flatnonzero(np.isclose(levels, level, atol=1e-9))
     if not len(near):
-        raise ConfigError(f"The quantile {level:.4g} was not forecast; choose from {', '.join(map(str, levels))}.")
+        raise ConfigError(
+            f"The quantile {level:.4g} was not forecast; choose from {', '.join(map(str, levels))}."
+        )
     return int(near[0])
 
 
@@ -125,12 +143,17 @@ def hac_variance(x: np.ndarray, lags: int) -> float:
     """Long-run variance of a series [n] with Bartlett weights (Newey & West 1987); the mean's is this over n."""
     n, e = len(x), x - x.mean()
     lags = min(lags, n - 1)
-    return float(e @ e + 2 * sum((1 - j / (lags + 1)) * (e[j:] @ e[:-j]) for j in range(1, lags + 1))) / n
+    return (
+        float(e @ e + 2 * sum((1 - j / (lags + 1)) * (e[j:] @ e[:-j]) for j in range(1, lags + 1)))
+        / n
+    )
 
 
 def _t_statistic(x: np.ndarray, lags: int) -> float:
     """Mean over its HAC standard error; NaN for fewer than three values or a constant series."""
-    if len(x) < 3 or not (variance := hac_variance(x, lags)) > 1e-24 * max(float((x**2).mean()), 1e-300):
+    if len(x) < 3 or not (variance := hac_variance(x, lags)) > 1e-24 * max(
+        float((x**2).mean()), 1e-300
+    ):
         return float("nan")
     return float(x.mean() / np.sqrt(variance / len(x)))
 
@@ -158,7 +181,11 @@ def pesaran_timmermann(
     """
     forecast, actual = np.broadcast_arrays(np.asarray(forecast, float), np.asarray(actual, float))
     known = np.isfinite(forecast * actual) & (forecast != 0) & (actual != 0)
-    x, y, n = (forecast[known] > 0).astype(float), (actual[known] > 0).astype(float), int(known.sum())
+    x, y, n = (
+        (forecast[known] > 0).astype(float),
+        (actual[known] > 0).astype(float),
+        int(known.sum()),
+    )
     if not n:
         return Direction(*[float("nan")] * 4, 0)
     hits, px, py = float((x == y).mean()), x.mean(), y.mean()
@@ -167,7 +194,12 @@ def pesaran_timmermann(
         return Direction(hits, expected, float("nan"), float("nan"), n)
     if date is None:
         vx, vy = px * (1 - px) / n, py * (1 - py) / n
-        spread = expected * (1 - expected) / n - (2 * py - 1) ** 2 * vx - (2 * px - 1) ** 2 * vy - 4 * vx * vy
+        spread = (
+            expected * (1 - expected) / n
+            - (2 * py - 1) ** 2 * vx
+            - (2 * px - 1) ** 2 * vy
+            - 4 * vx * vy
+        )
         statistic = (hits - expected) / np.sqrt(spread) if spread > 0 else float("nan")
     else:
         together = np.full(known.shape, np.nan)
@@ -190,14 +222,18 @@ def information_coefficient(
     return _mean(daily), _t_statistic(daily, lags), len(daily)
 
 
-def _correlations(forecast: np.ndarray, actual: np.ndarray, date: np.ndarray, rank: bool) -> pd.Series:
+def _correlations(
+    forecast: np.ndarray, actual: np.ndarray, date: np.ndarray, rank: bool
+) -> pd.Series:
     """Correlation [n] across the symbols of each date; NaN where there is none."""
     known = np.isfinite(forecast) & np.isfinite(actual) & ~pd.isna(date)
     cells = pd.DataFrame({"x": forecast[known], "y": actual[known]})
     day = pd.Series(date[known])
     if rank:
         cells = cells.groupby(day).rank()
-    rounding = 1e-20 * (cells**2).groupby(day).sum()  # equal values leave this much about their mean
+    rounding = (
+        1e-20 * (cells**2).groupby(day).sum()
+    )  # equal values leave this much about their mean
     cells = cells - cells.groupby(day).transform("mean")
     parts = pd.DataFrame({"xy": cells.x * cells.y, "xx": cells.x**2, "yy": cells.y**2, "n": 1.0})
     total = parts.groupby(day).sum()
@@ -218,16 +254,21 @@ def terciles(scale: np.ndarray) -> np.ndarray:
 
 
 def by_group(
-    quantiles: np.ndarray, levels: Sequence[float], actual: np.ndarray, group: np.ndarray,
+    quantiles: np.ndarray,
+    levels: Sequence[float],
+    actual: np.ndarray,
+    group: np.ndarray,
     intervals: Sequence[float] = INTERVALS,
-) -> pd.DataFrame:  # fmt: skip
+) -> pd.DataFrame:
     """A row a group (fold, volatility tercile …): outcomes, pinball loss, each interval's coverage, width and score.
 
     quantiles [K, H, Q], actual [K, H], group [K] or [K, H]. Coverage is a share; the others are in basis points. The
     pinball loss is that of SCORE_LEVELS, and left out unless all of them were forecast.
     """
     group = np.asarray(group)
-    group = np.broadcast_to(group.reshape(group.shape + (1,) * (actual.ndim - group.ndim)), actual.shape).ravel()
+    group = np.broadcast_to(
+        group.reshape(group.shape + (1,) * (actual.ndim - group.ndim)), actual.shape
+    ).ravel()
     cells = _cells(quantiles, levels, actual, intervals)
     frame = pd.DataFrame({k: v.ravel() for k, v in cells.items()})[np.isfinite(actual).ravel()]
     labels = pd.Series(group[np.isfinite(actual).ravel()], index=frame.index, name="group")
@@ -244,7 +285,9 @@ def _cells(
     pick = np.isclose(np.asarray(levels)[:, None], SCORE_LEVELS, atol=1e-9).any(1)
     out = {}
     if pick.sum() == len(SCORE_LEVELS):  # a mean over other levels would be another score
-        out["pinball"] = POINTS * pinball_loss(quantiles[..., pick], actual, np.asarray(levels)[pick])
+        out["pinball"] = POINTS * pinball_loss(
+            quantiles[..., pick], actual, np.asarray(levels)[pick]
+        )
     for level in intervals:
         lower, upper = interval(quantiles, levels, level)
         label = f"{100 * level:g}"
@@ -255,9 +298,13 @@ def _cells(
 
 
 def scores(
-    quantiles: np.ndarray, levels: Sequence[float], actual: np.ndarray, date: np.ndarray | None = None,
-    naive: np.ndarray | None = None, intervals: Sequence[float] = INTERVALS,
-) -> dict[str, float]:  # fmt: skip
+    quantiles: np.ndarray,
+    levels: Sequence[float],
+    actual: np.ndarray,
+    date: np.ndarray | None = None,
+    naive: np.ndarray | None = None,
+    intervals: Sequence[float] = INTERVALS,
+) -> dict[str, float]:
     """One row of the leaderboard: plain floats, over all steps, NaN where a score can't be had.
 
     quantiles [K, H, Q], actual [K, H], date [K] of the origins (for direction and IC: clustered by date, 2H − 1
@@ -267,7 +314,11 @@ def scores(
     """
     actual, quantiles = np.asarray(actual, float), np.asarray(quantiles, float)
     median = quantiles[..., _place(levels, 0.5)]
-    have = [v for v in intervals if np.isclose(np.asarray(levels)[:, None], ((1 - v) / 2, (1 + v) / 2)).any(0).all()]
+    have = [
+        v
+        for v in intervals
+        if np.isclose(np.asarray(levels)[:, None], ((1 - v) / 2, (1 + v) / 2)).any(0).all()
+    ]
     error = POINTS * (actual - median)
     out = {k: _mean(v) for k, v in _cells(quantiles, levels, actual, have).items()}
     out |= {"crps": _mean(POINTS * crps(quantiles, actual, levels))}
@@ -276,9 +327,21 @@ def scores(
     lags = 2 * actual.shape[1] - 1
     direction = pesaran_timmermann(median, actual, date, lags)
     out |= {"hit_rate": direction.hit_rate, "hit_rate_expected": direction.expected}
-    out |= {"pt": direction.statistic, "pt_p": direction.p_value, "directions": float(direction.count)}
+    out |= {
+        "pt": direction.statistic,
+        "pt_p": direction.p_value,
+        "directions": float(direction.count),
+    }
     for label, rank in (("ic", False), ("rank_ic", True)):
-        found = (np.nan, np.nan, 0) if date is None else information_coefficient(median, actual, date, lags, rank)
+        found = (
+            (np.nan, np.nan, 0)
+            if date is None
+            else information_coefficient(median, actual, date, lags, rank)
+        )
         out |= {label: float(found[0]), f"{label}_t": float(found[1])}
     known = int(np.isfinite(actual).sum())
-    return out | {"origins": float(len(actual)), "outcomes": float(known), "missing": float(actual.size - known)}
+    return out | {
+        "origins": float(len(actual)),
+        "outcomes": float(known),
+        "missing": float(actual.size - known),
+    }

@@ -52,7 +52,11 @@ class Run:
     @property
     def forecasters(self) -> tuple[str, ...]:
         """Members and the ensembles that can be made of them, in the order of the frame."""
-        made = ENSEMBLES[: len(ENSEMBLES) - ("HAR" not in self.members)] if {*NETWORKS} <= {*self.members} else ()
+        made = (
+            ENSEMBLES[: len(ENSEMBLES) - ("HAR" not in self.members)]
+            if {*NETWORKS} <= {*self.members}
+            else ()
+        )
         return self.members + made
 
     @property
@@ -76,12 +80,18 @@ class Part:
 
     def members(self, run: Run) -> tuple[str, ...]:
         """Members that this part trains; HAR always, since an ensemble takes it as its third."""
-        return tuple(m for m in run.members if self.lead or m in NETWORKS or (m == "HAR" and _ensembles(run)))
+        return tuple(
+            m for m in run.members if self.lead or m in NETWORKS or (m == "HAR" and _ensembles(run))
+        )
 
     def files(self, folder: Path) -> tuple[Path, Path, Path]:
         """Forecasts, record (written last), and the folder of what is under way."""
         parts = folder / "parts"
-        return parts / f"{self.name}.parquet", parts / f"{self.name}.json", folder / "work" / self.name
+        return (
+            parts / f"{self.name}.parquet",
+            parts / f"{self.name}.json",
+            folder / "work" / self.name,
+        )
 
 
 def _ensembles(run: Run) -> bool:
@@ -144,16 +154,25 @@ def run_part(bars: pd.DataFrame, part: Part, run: Run) -> None:
         member, notes = train_member(name, panel, part, run, work)
         found[name] = np.asarray(member.quantiles(panel, rows), float)
         trained[name] = {**notes, "seconds": time.perf_counter() - since}
-    shares = ensemble_weights({k: v[:count] for k, v in found.items()}, actual[:count]) if _ensembles(run) else {}
+    shares = (
+        ensemble_weights({k: v[:count] for k, v in found.items()}, actual[:count])
+        if _ensembles(run)
+        else {}
+    )
     found |= {name: combine(found, weights) for name, weights in shares.items()}
     check_finite(found, panel, rows)
     intervals, states = {}, {}
     for name, quantiles in found.items():
         intervals[name], states[name] = calibrate(quantiles, actual, panel, rows, count)
     check_finite(intervals, panel, test)
-    kept = [f for f in run.forecasters if f in found and (part.lead or f in (*NETWORKS, *ENSEMBLES))]
+    kept = [
+        f for f in run.forecasters if f in found and (part.lead or f in (*NETWORKS, *ENSEMBLES))
+    ]
     frame = pd.concat(
-        [tidy(f, found[f][count:], intervals[f], actual[count:], panel, test, part, run) for f in kept],
+        [
+            tidy(f, found[f][count:], intervals[f], actual[count:], panel, test, part, run)
+            for f in kept
+        ],
         ignore_index=True,
     )
     buffer = io.BytesIO()
@@ -161,13 +180,18 @@ def run_part(bars: pd.DataFrame, part: Part, run: Run) -> None:
     atomic_write(forecasts, buffer.getvalue())
     lost = pd.Series(np.isnan(actual[count:]).sum(1)).groupby(panel.symbol_of(test)).sum()
     record = {
-        "key": run.key, "fold": part.fold.to_dict(), "seed": part.seed, "forecasters": kept,
-        "origins": {"validation": count, "test": len(test)}, "members": trained, "weights": shares,
+        "key": run.key,
+        "fold": part.fold.to_dict(),
+        "seed": part.seed,
+        "forecasters": kept,
+        "origins": {"validation": count, "test": len(test)},
+        "members": trained,
+        "weights": shares,
         "missing_outcomes": {panel.symbols[s]: int(n) for s, n in lost.items() if n},
         "fitted": {k: np.asarray(v).tolist() for k, v in panel.fitted.items()},
         "calibration": {k: s.to_dict() for k, s in states.items() if k in kept},
         "seconds": time.perf_counter() - begin,
-    }  # fmt: skip
+    }
     write_json(record_file, record)
     shutil.rmtree(work, ignore_errors=True)
 
@@ -175,11 +199,15 @@ def run_part(bars: pd.DataFrame, part: Part, run: Run) -> None:
 def test_origins(panel: Panel, fold: Fold, context: int) -> np.ndarray:
     """Rows [K] of all bars of the test span that have their context, those without an outcome too."""
     day = panel.date.astype("datetime64[D]")
-    rows = np.flatnonzero(np.isfinite(panel.close) & (day >= fold.test_begin) & (day <= fold.test_end))
+    rows = np.flatnonzero(
+        np.isfinite(panel.close) & (day >= fold.test_begin) & (day <= fold.test_end)
+    )
     return rows[rows - panel.start[panel.symbol_of(rows)] >= context - 1]
 
 
-def train_member(name: str, panel: Panel, part: Part, run: Run, work: Path) -> tuple[Member, dict[str, Any]]:
+def train_member(
+    name: str, panel: Panel, part: Part, run: Run, work: Path
+) -> tuple[Member, dict[str, Any]]:
     """A forecaster fitted on the fold's training split, and what the record says of it."""
     tft, nhits, boosting, train = preset(run.config.preset)
     horizon = panel.config.horizon
@@ -188,15 +216,21 @@ def train_member(name: str, panel: Panel, part: Part, run: Run, work: Path) -> t
 
         key = next(k for k, label in NAMES.items() if label == name)
         config = with_horizon({"tft": tft, "nhits": nhits}[key], horizon)
-        done = fit(config, panel, replace(train, seed=part.seed), work / f"{key}.state", progress=False)
-        best = min((row["valid"] for row in done.history if math.isfinite(row["valid"])), default=None)
+        done = fit(
+            config, panel, replace(train, seed=part.seed), work / f"{key}.state", progress=False
+        )
+        best = min(
+            (row["valid"] for row in done.history if math.isfinite(row["valid"])), default=None
+        )
         return Network(done.model), {"epochs": len(done.history), "validation_loss": best}
     if name in BASELINES:
         return Baseline(name, panel, LEVELS), {}
     return Boosting(with_horizon(boosting, horizon)).fit(panel), {}
 
 
-def ensemble_weights(quantiles: dict[str, np.ndarray], actual: np.ndarray) -> dict[str, dict[str, float]]:
+def ensemble_weights(
+    quantiles: dict[str, np.ndarray], actual: np.ndarray
+) -> dict[str, dict[str, float]]:
     """Weights of each of ENSEMBLES; those learnt have the least loss on the validation's quantiles [K, H, Q]."""
     networks = {name: quantiles[name] for name in NETWORKS}
     out = {
@@ -205,7 +239,9 @@ def ensemble_weights(quantiles: dict[str, np.ndarray], actual: np.ndarray) -> di
         "learned weights": learn_weights(networks, actual, LEVELS),
     }
     if "HAR" in quantiles:
-        out["learned weights + HAR"] = learn_weights(networks | {"HAR": quantiles["HAR"]}, actual, LEVELS)
+        out["learned weights + HAR"] = learn_weights(
+            networks | {"HAR": quantiles["HAR"]}, actual, LEVELS
+        )
     return out
 
 
@@ -244,12 +280,20 @@ def _tails(level: float) -> tuple[float, float]:
 
 
 def tidy(
-    forecaster: str, quantiles: np.ndarray, intervals: np.ndarray, actual: np.ndarray, panel: Panel,
-    rows: np.ndarray, part: Part, run: Run,
-) -> pd.DataFrame:  # fmt: skip
+    forecaster: str,
+    quantiles: np.ndarray,
+    intervals: np.ndarray,
+    actual: np.ndarray,
+    panel: Panel,
+    rows: np.ndarray,
+    part: Part,
+    run: Run,
+) -> pd.DataFrame:
     """The K · H rows of a forecaster in the backtest's frame: quantiles [K, H, Q] and intervals [K, H, 4] as prices."""
     steps, close = panel.config.horizon, panel.close[rows]
-    code = pd.Index(run.symbols).get_indexer(np.asarray(panel.symbols, object)[panel.symbol_of(rows)])
+    code = pd.Index(run.symbols).get_indexer(
+        np.asarray(panel.symbols, object)[panel.symbol_of(rows)]
+    )
     ahead = rows[:, None] + 1 + np.arange(steps)
     columns = {
         "symbol": pd.Categorical.from_codes(np.repeat(code, steps), list(run.symbols)),
@@ -268,5 +312,6 @@ def tidy(
     ends = [f"{end}_{100 * level:.0f}" for level in sorted(INTERVALS) for end in ("lower", "upper")]
     priced |= {name: intervals[..., i] for i, name in enumerate(ends)}
     return pd.DataFrame(
-        columns | {k: (close[:, None] * np.exp(v)).ravel().astype(np.float32) for k, v in priced.items()}
+        columns
+        | {k: (close[:, None] * np.exp(v)).ravel().astype(np.float32) for k, v in priced.items()}
     )

@@ -23,8 +23,12 @@ class TradingConfig:
     """The rule's settings; weights are shares of the capital."""
 
     cost: float = 5.0  # basis points of what is traded, a side
-    volatility: float = 0.10  # annualised target of each position before it is divided by the number of symbols
-    strength: float = 10.0  # a position is whole where its edge is 1/strength of the forecast deviation
+    volatility: float = (
+        0.10  # annualised target of each position before it is divided by the number of symbols
+    )
+    strength: float = (
+        10.0  # a position is whole where its edge is 1/strength of the forecast deviation
+    )
     cap: float = 0.10  # largest weight of a symbol, long or short
     gross: float = 1.0  # largest sum of weights, long and short
     level: float = 0.8  # the interval whose width tells the deviation
@@ -34,12 +38,18 @@ class TradingConfig:
     def __post_init__(self) -> None:
         for name in ("volatility", "strength", "cap", "gross", "periods"):
             if not getattr(self, name) > 0:
-                raise ConfigError(f"TradingConfig.{name} is {getattr(self, name)!r}; give a number above 0.")
+                raise ConfigError(
+                    f"TradingConfig.{name} is {getattr(self, name)!r}; give a number above 0."
+                )
         if not (self.cost >= 0 and 0 < self.level < 1):
-            raise ConfigError(f"TradingConfig has cost {self.cost} and level {self.level}; give >= 0 and in (0, 1).")
+            raise ConfigError(
+                f"TradingConfig has cost {self.cost} and level {self.level}; give >= 0 and in (0, 1)."
+            )
 
 
-def positions(median: np.ndarray, width: np.ndarray, steps: int, config: TradingConfig | None = None) -> np.ndarray:
+def positions(
+    median: np.ndarray, width: np.ndarray, steps: int, config: TradingConfig | None = None
+) -> np.ndarray:
     """Weights [D, S] from the median and interval width [D, S] of the log return over `steps` bars, NaN where unknown.
 
     The edge is the median less the costs of entering and leaving (none: no position). Over the forecast deviation and
@@ -49,7 +59,9 @@ def positions(median: np.ndarray, width: np.ndarray, steps: int, config: Trading
     """
     c = config or TradingConfig()
     usable = np.isfinite(median) & np.isfinite(width) & (width > 0)
-    deviation = np.where(usable, width, 1.0) / (2 * stats.norm.ppf((1 + c.level) / 2))  # over all steps
+    deviation = np.where(usable, width, 1.0) / (
+        2 * stats.norm.ppf((1 + c.level) / 2)
+    )  # over all steps
     median = np.where(usable, median, 0.0)
     edge = np.sign(median) * np.maximum(np.abs(median) - 2e-4 * c.cost, 0)
     share = np.clip(c.strength * edge / deviation, -1, 1)
@@ -94,9 +106,14 @@ def holding(returns: np.ndarray) -> np.ndarray:
 
 
 def run_rule(
-    symbol: np.ndarray, date: np.ndarray, quantiles: np.ndarray, levels: Sequence[float], actual: np.ndarray,
-    step: int | None = None, config: TradingConfig | None = None,
-) -> dict[str, pd.DataFrame]:  # fmt: skip
+    symbol: np.ndarray,
+    date: np.ndarray,
+    quantiles: np.ndarray,
+    levels: Sequence[float],
+    actual: np.ndarray,
+    step: int | None = None,
+    config: TradingConfig | None = None,
+) -> dict[str, pd.DataFrame]:
     """The rule on forecasts in long form, and buy and hold beside it: "rule" and "buy and hold", as `trade` by date.
 
     symbol, date [K], quantiles [K, H, Q] and actual [K, H] cumulative log returns, of which the first step is what
@@ -109,11 +126,16 @@ def run_rule(
     columns = {"median": middle, "width": upper - lower, "return": np.expm1(actual[:, 0])}
     long = pd.DataFrame({"symbol": symbol, "date": date, **columns})
     if long.duplicated(["symbol", "date"]).any():
-        raise ConfigError("The forecasts name a symbol and date twice; give the forecasts of one model, once each.")
+        raise ConfigError(
+            "The forecasts name a symbol and date twice; give the forecasts of one model, once each."
+        )
     wide = {k: long.pivot(index="date", columns="symbol", values=k) for k in columns}
     returns = wide["return"].to_numpy()
     weights = positions(wide["median"].to_numpy(), wide["width"].to_numpy(), step, c)
-    found = {"rule": trade(weights, returns, c.cost), "buy and hold": trade(holding(returns), returns, c.cost)}
+    found = {
+        "rule": trade(weights, returns, c.cost),
+        "buy and hold": trade(holding(returns), returns, c.cost),
+    }
     return {k: v.set_index(wide["return"].index) for k, v in found.items()}
 
 
@@ -139,7 +161,9 @@ def sharpe(returns: np.ndarray, periods: int = 1) -> float:
     """Mean over standard deviation, times √periods; NaN where nothing varies."""
     returns = np.asarray(returns, float)
     deviation = returns.std(ddof=1) if len(returns) > 1 else 0.0
-    return float(returns.mean() / deviation * np.sqrt(periods)) if deviation > 1e-12 else float("nan")
+    return (
+        float(returns.mean() / deviation * np.sqrt(periods)) if deviation > 1e-12 else float("nan")
+    )
 
 
 def probabilistic_sharpe(
@@ -150,7 +174,11 @@ def probabilistic_sharpe(
     `ratio` and `benchmark` a bar, not annualised; `count` returns with that skewness and kurtosis (3 if normal).
     """
     spread = 1 - skew * ratio + (kurtosis - 1) / 4 * ratio**2
-    return float(stats.norm.cdf((ratio - benchmark) * np.sqrt((count - 1) / spread))) if spread > 0 else float("nan")
+    return (
+        float(stats.norm.cdf((ratio - benchmark) * np.sqrt((count - 1) / spread)))
+        if spread > 0
+        else float("nan")
+    )
 
 
 def expected_best(trials: int, variance: float) -> float:
@@ -164,7 +192,9 @@ def expected_best(trials: int, variance: float) -> float:
     return float(np.sqrt(variance) * (normal @ [1 - np.euler_gamma, np.euler_gamma]))
 
 
-def deflated_sharpe(returns: np.ndarray, trials: int, trial_sharpe_variance: float | None = None) -> float:
+def deflated_sharpe(
+    returns: np.ndarray, trials: int, trial_sharpe_variance: float | None = None
+) -> float:
     """Probability that the rule's Sharpe ratio is more than the luck of `trials` (Bailey & López de Prado 2014, eq. 2).
 
     returns [D] a bar; trial_sharpe_variance over the trials' ratios a bar (divide an annualised one by the bars a
@@ -173,7 +203,9 @@ def deflated_sharpe(returns: np.ndarray, trials: int, trial_sharpe_variance: flo
     trials < 1.
     """
     if trials < 1:
-        raise ConfigError(f"The deflated Sharpe ratio got {trials} trials; count at least the one that is judged.")
+        raise ConfigError(
+            f"The deflated Sharpe ratio got {trials} trials; count at least the one that is judged."
+        )
     returns = np.asarray(returns, float)
     ratio, count = sharpe(returns), len(returns)
     if not np.isfinite(ratio):

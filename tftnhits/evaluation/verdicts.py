@@ -65,19 +65,27 @@ def date_losses(losses: Mapping[str, np.ndarray], date: np.ndarray) -> pd.DataFr
     """
     arrays = {k: np.asarray(v, float).reshape(len(date), -1) for k, v in losses.items()}
     if not arrays or len({v.shape for v in arrays.values()}) > 1:
-        raise ConfigError("The losses can't be compared; give at least one forecaster, and arrays of one shape.")
+        raise ConfigError(
+            "The losses can't be compared; give at least one forecaster, and arrays of one shape."
+        )
     known = np.all([np.isfinite(v) for v in arrays.values()], axis=0)
     means = {k: by_date(np.where(known, v, np.nan), date) for k, v in arrays.items()}
     frame = pd.DataFrame(means)
     if not len(frame):
-        raise ConfigError(f"No origin has a loss from each of {', '.join(arrays)}; score them on the same origins.")
+        raise ConfigError(
+            f"No origin has a loss from each of {', '.join(arrays)}; score them on the same origins."
+        )
     return frame
 
 
 def confidence_set(
-    losses: Mapping[str, np.ndarray], date: np.ndarray, size: float = 0.10, reps: int = 2000, seed: int = 0,
+    losses: Mapping[str, np.ndarray],
+    date: np.ndarray,
+    size: float = 0.10,
+    reps: int = 2000,
+    seed: int = 0,
     block: int = 10,
-) -> pd.DataFrame:  # fmt: skip
+) -> pd.DataFrame:
     """Model confidence set (Hansen, Lunde & Nason 2011), range statistic, stationary bootstrap of date means.
 
     losses: name → [K] or [K, H]; `block` is the mean block length in dates (at least 2H). A row a forecaster, best
@@ -89,18 +97,26 @@ def confidence_set(
     rivals = [k for k in frame if same[k] == k]
     p_value = dict.fromkeys(rivals, 1.0)
     if len(rivals) > 1 and len(frame) > 2:
-        bootstrap = _arch().MCS(frame[rivals], size, reps=reps, block_size=_block(block, frame), method="R", seed=seed)
+        bootstrap = _arch().MCS(
+            frame[rivals], size, reps=reps, block_size=_block(block, frame), method="R", seed=seed
+        )
         bootstrap.compute()
         p_value |= bootstrap.pvalues["Pvalue"].to_dict()
-    found = pd.DataFrame({"loss": frame.mean(), "p_value": [float(p_value[same[k]]) for k in frame]})
+    found = pd.DataFrame(
+        {"loss": frame.mean(), "p_value": [float(p_value[same[k]]) for k in frame]}
+    )
     found["included"] = found["p_value"] > size
     return found.rename_axis("forecaster").sort_values("loss", kind="stable")
 
 
 def superior_ability(
-    losses: Mapping[str, np.ndarray], benchmark: str, date: np.ndarray, reps: int = 2000, seed: int = 0,
+    losses: Mapping[str, np.ndarray],
+    benchmark: str,
+    date: np.ndarray,
+    reps: int = 2000,
+    seed: int = 0,
     block: int = 10,
-) -> float:  # fmt: skip
+) -> float:
     """Test for superior predictive ability (Hansen 2005): p-value of "none of the others beats `benchmark`".
 
     As `confidence_set`, with differences divided by their HAC deviation (which `arch` leaves to its caller) and the
@@ -119,7 +135,9 @@ def superior_ability(
     if not moving or len(frame) < 3:
         return 1.0
     scaled = excess[moving] / pd.Series(deviation)[moving]
-    test = _arch().SPA(np.zeros(len(frame)), scaled, block_size=_block(block, frame), reps=reps, seed=seed)
+    test = _arch().SPA(
+        np.zeros(len(frame)), scaled, block_size=_block(block, frame), reps=reps, seed=seed
+    )
     test.compute()
     return max(float(test.pvalues["consistent"]), 1 / (reps + 1))
 
@@ -129,7 +147,9 @@ def _twins(frame: pd.DataFrame) -> dict[str, str]:
     same: dict[str, str] = {}
     for name in frame:
         near = 1e-10 * np.sqrt((frame[name] ** 2).mean())
-        same[name] = next((same[k] for k in same if np.allclose(frame[name], frame[k], rtol=0, atol=near)), name)
+        same[name] = next(
+            (same[k] for k in same if np.allclose(frame[name], frame[k], rtol=0, atol=near)), name
+        )
     return same
 
 

@@ -23,7 +23,17 @@ from scipy.special import ndtri
 
 from ..errors import CheckpointError, ConfigError
 
-GRID = (0.0025, 0.005, 0.01, 0.0175, *(round(0.025 * i, 3) for i in range(1, 40)), 0.9825, 0.99, 0.995, 0.9975)
+GRID = (
+    0.0025,
+    0.005,
+    0.01,
+    0.0175,
+    *(round(0.025 * i, 3) for i in range(1, 40)),
+    0.9825,
+    0.99,
+    0.995,
+    0.9975,
+)
 RATE = 0.03
 FAR = 8.0  # |z| of an outcome beyond a tail of no width; Φ(−8) is 6e-16
 YEAR = 252  # origin dates over which realised coverage is measured
@@ -101,27 +111,45 @@ class Conformal:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {"grid": list(GRID), "score": self.score.tolist(), "rate": self.rate, "symmetric": self.symmetric}
+        return {
+            "grid": list(GRID),
+            "score": self.score.tolist(),
+            "rate": self.rate,
+            "symmetric": self.symmetric,
+        }
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Conformal:
         """Inverse of `to_dict`; raises CheckpointError on values that are no state of this version."""
         try:
             score, rate = np.array(values["score"], float), float(values["rate"])
-            fits = score.ndim == 2 and tuple(values["grid"]) == GRID and score.shape[1] == len(GRID) and rate >= 0
+            fits = (
+                score.ndim == 2
+                and tuple(values["grid"]) == GRID
+                and score.shape[1] == len(GRID)
+                and rate >= 0
+            )
             fits = fits and bool(np.isfinite(score).all() and (np.diff(score) >= 0).all())
             symmetric = values["symmetric"]
         except (LookupError, TypeError, ValueError, OverflowError) as error:
-            raise CheckpointError(f"The calibration can't be read ({error}); save the model again.") from error
+            raise CheckpointError(
+                f"The calibration can't be read ({error}); save the model again."
+            ) from error
         if not fits or not isinstance(symmetric, bool):
-            raise CheckpointError("The calibration has scores that don't fit its levels; save the model again.")
+            raise CheckpointError(
+                "The calibration has scores that don't fit its levels; save the model again."
+            )
         return cls(score, rate, symmetric)
 
-    def _apply(self, quantiles: np.ndarray, base: np.ndarray, want: np.ndarray, mix: Any = None) -> np.ndarray:
+    def _apply(
+        self, quantiles: np.ndarray, base: np.ndarray, want: np.ndarray, mix: Any = None
+    ) -> np.ndarray:
         """quantiles [K, H, Q] at scores `base` → [K, H, W] at what now stands for the scores `want`."""
         mix = _linear(_KNOTS, want, beyond=False) if mix is None else mix
         score = want + (self.score[: quantiles.shape[1]] - _KNOTS) @ mix.T  # [H, W]
-        return np.swapaxes(np.swapaxes(quantiles, 0, 1) @ np.swapaxes(_linear(base, score), 1, 2), 0, 1)
+        return np.swapaxes(
+            np.swapaxes(quantiles, 0, 1) @ np.swapaxes(_linear(base, score), 1, 2), 0, 1
+        )
 
     def _learn(self, step: np.ndarray, value: np.ndarray) -> Conformal:
         """The state after outcomes of scores `value` [N] at steps `step` [N] (0 is the first), known at once."""
@@ -129,7 +157,9 @@ class Conformal:
         count = member.sum(1)[:, None]
         below = member.astype(float) @ (value[:, None] <= self.score[step])  # [H, G]
         error = np.where(count, GRID - below / np.maximum(count, 1), 0.0)
-        if self.symmetric:  # (τ − below) of both ends of a central interval is half of its own error
+        if (
+            self.symmetric
+        ):  # (τ − below) of both ends of a central interval is half of its own error
             error = (error - error[:, ::-1]) / 2
         return replace(self, score=np.sort(self.score + self.rate * error, axis=1))
 
@@ -143,7 +173,12 @@ class Calibration:
     dates: int = 0  # that it was measured on
 
     def moved(
-        self, quantiles: np.ndarray, levels: Sequence[float], actual: np.ndarray, date: np.ndarray, known: np.ndarray
+        self,
+        quantiles: np.ndarray,
+        levels: Sequence[float],
+        actual: np.ndarray,
+        date: np.ndarray,
+        known: np.ndarray,
     ) -> Calibration:
         """After origins as `Conformal.run` takes them; the record's oldest dates make room for theirs."""
         tails = [(1 - level) / 2 for level in MEASURED[::-1]]
@@ -154,7 +189,9 @@ class Calibration:
         if not len(dates):
             return replace(self, state=state)
         counted = seen & (date >= dates[0])[:, None]
-        inside = (out[..., : len(tails)] <= actual[..., None]) & (actual[..., None] <= out[..., : len(tails) - 1 : -1])
+        inside = (out[..., : len(tails)] <= actual[..., None]) & (
+            actual[..., None] <= out[..., : len(tails) - 1 : -1]
+        )
         found = inside[counted].mean(0)[::-1]  # as in MEASURED
         kept = min(self.dates, YEAR - len(dates))
         if kept:
@@ -169,7 +206,9 @@ class Calibration:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        coverage = {f"{level:g}": share for level, share in zip(MEASURED, self.coverage, strict=False)}
+        coverage = {
+            f"{level:g}": share for level, share in zip(MEASURED, self.coverage, strict=False)
+        }
         return {"dates": self.dates, "coverage": coverage, "state": self.state.to_dict()}
 
     @classmethod
@@ -177,9 +216,13 @@ class Calibration:
         """Inverse of `to_dict`; raises CheckpointError."""
         try:
             dates, state = int(values["dates"]), values["state"]
-            coverage = [float(values["coverage"][f"{level:g}"]) for level in (MEASURED if dates else ())]
+            coverage = [
+                float(values["coverage"][f"{level:g}"]) for level in (MEASURED if dates else ())
+            ]
         except (LookupError, TypeError, ValueError, OverflowError) as error:
-            raise CheckpointError(f"The calibration can't be read ({error}); save the model again.") from error
+            raise CheckpointError(
+                f"The calibration can't be read ({error}); save the model again."
+            ) from error
         return cls(Conformal.from_dict(state), tuple(coverage), dates)
 
 
@@ -189,20 +232,34 @@ def outcome_scores(quantiles: np.ndarray, base: np.ndarray, actual: np.ndarray) 
     low, high = (np.take_along_axis(quantiles, (at + i)[..., None], -1)[..., 0] for i in (0, 1))
     width = high - low
     with np.errstate(divide="ignore", invalid="ignore"):
-        share = np.where(width > 0, (actual - low) / width, np.where(actual == high, 1.0, np.inf * (actual - high)))
+        share = np.where(
+            width > 0,
+            (actual - low) / width,
+            np.where(actual == high, 1.0, np.inf * (actual - high)),
+        )
     return np.clip(base[at] + share * (base[at + 1] - base[at]), -FAR, FAR)
 
 
-def _scores(levels: Sequence[float], wanted: Sequence[float] | None) -> tuple[np.ndarray, np.ndarray]:
+def _scores(
+    levels: Sequence[float], wanted: Sequence[float] | None
+) -> tuple[np.ndarray, np.ndarray]:
     """Normal scores of the forecasts' levels [Q] and of the wanted ones [W]; raises ConfigError."""
     found = []
     for given in (levels, levels if wanted is None else wanted):
         values = np.asarray(given, float)
-        if values.ndim != 1 or not ((values > 0) & (values < 1)).all() or not (np.diff(values) > 0).all():
-            raise ConfigError(f"The levels {tuple(given)} can't be used; give ascending ones between 0 and 1.")
+        if (
+            values.ndim != 1
+            or not ((values > 0) & (values < 1)).all()
+            or not (np.diff(values) > 0).all()
+        ):
+            raise ConfigError(
+                f"The levels {tuple(given)} can't be used; give ascending ones between 0 and 1."
+            )
         found.append(ndtri(values))
     if len(found[0]) < 2:
-        raise ConfigError(f"Forecasts at {len(found[0])} levels can't be calibrated; give at least 2 levels.")
+        raise ConfigError(
+            f"Forecasts at {len(found[0])} levels can't be calibrated; give at least 2 levels."
+        )
     return found[0], found[1]
 
 
@@ -220,7 +277,9 @@ def _linear(knots: np.ndarray, x: np.ndarray, beyond: bool = True) -> np.ndarray
     return out
 
 
-def _times(date: np.ndarray, known: np.ndarray | None, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _times(
+    date: np.ndarray, known: np.ndarray | None, score: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """When forecasts are made [K] and outcomes are known [K, H], as whole numbers on one clock."""
     if known is None:
         made = np.unique(date, return_inverse=True)[1].reshape(-1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,17 @@ import pandas as pd
 from ..config import ENSEMBLE_WEIGHTS, LEVEL, SEEDS, TrainConfig, preset, with_horizon
 from ..data import features as F
 from ..data.bars import load_bars
+from ..data.names import listed
 from ..data.windows import Panel, input_names, panel_of
 from ..errors import CheckpointError, ConfigError, HistoryTooShort, shown
 from ..files import versions
 from ..models.boosting import Boosting
+from ..models.hub import model_folder
 from ..models.walk import Walk
-from .chain import Reason, answer, chain, chain_origins
 from .conformal import Calibration, Conformal
 from .ensemble import MEMBERS, NAMES, WALK, Member, Network, check_weights, combine, has_torch
-from .remote import model_folder
-from .result import Forecast, tidy
+from .fallback import Reason, answer, chain, chain_origins
+from .result import Forecast, SymbolReport, tidy
 from .store import Parts, load_parts, save_parts
 from .symbols import answerable, remarks
 
@@ -38,20 +39,43 @@ class Predictor:
     online: an outcome changes the intervals of later origins only.
     """
 
-    def __init__(self, members: dict[str, Any], panel: Panel, weights: dict[str, float] | None = None):
+    def __init__(
+        self, members: dict[str, Any], panel: Panel, weights: dict[str, float] | None = None
+    ):
         if unknown := set(members) - set(MEMBERS):
-            raise ConfigError(f"There is no member {sorted(unknown)[0]!r}; the members are {', '.join(MEMBERS)}.")
+            raise ConfigError(
+                f"There is no member {sorted(unknown)[0]!r}; the members are {', '.join(MEMBERS)}."
+            )
         if not members:
             raise ConfigError("A predictor needs at least one member: tft, nhits or boosting.")
-        found: dict[str, Member] = {k: m if hasattr(m, "quantiles") else Network(m) for k, m in members.items()}
-        missing = {} if has_torch() else {k: Reason("torch") for k in ENSEMBLE_WEIGHTS if k not in found}
+        found: dict[str, Member] = {
+            k: m if hasattr(m, "quantiles") else Network(m) for k, m in members.items()
+        }
+        missing = (
+            {} if has_torch() else {k: Reason("torch") for k in ENSEMBLE_WEIGHTS if k not in found}
+        )
         walk = Walk.fit(panel, next(iter(found.values())).levels)
         weights = weights or ENSEMBLE_WEIGHTS
         depth = max(m.context for m in found.values())
         self._set(
-            Parts(found, missing, walk, panel.config, panel.fitted, weights, {}, {}, depth, None, _manifest(panel))
+            Parts(
+                found,
+                missing,
+                walk,
+                panel.config,
+                panel.fitted,
+                weights,
+                {},
+                {},
+                depth,
+                None,
+                _manifest(panel),
+            )
         )
-        self._take_in(panel, np.concatenate([panel.origins(split, self.context) for split in ("valid", "test")]))
+        self._take_in(
+            panel,
+            np.concatenate([panel.origins(split, self.context) for split in ("valid", "test")]),
+        )
 
     def _set(self, parts: Parts) -> None:
         self.members, self.missing, self.walk = parts.members, parts.missing, parts.walk
@@ -94,6 +118,7 @@ class Predictor:
         weights: dict[str, float] | None = None,
         calendar: str | Mapping[str, str | None] | None = None,
         strict: bool = False,
+        symbols: Sequence[str] | None = None,
     ) -> Forecast:
         """Forecast from the last bar of every symbol, or from every bar with origins="all".
 
@@ -106,6 +131,7 @@ class Predictor:
         Where it ends before the horizon does, the bars' pattern tells the later dates, and `warnings` say so.
         Of several symbols, one that can't be read, has too few bars or a price that never moves is left out, with its
         reason in `skipped` and `warnings`; with `strict` it is an error.
+        `symbols` names those to forecast, where the others are there for the market's move only.
         Raises DataError on bad bars, HistoryTooShort where no link has enough of them, ConfigError on a horizon beyond
         the trained one, a level outside (0, 1), bad weights or an unknown calendar, MissingDependency on a calendar's
         name without exchange_calendars.
@@ -117,31 +143,46 @@ class Predictor:
         shares = self.weights if own else self._weights(weights)
         members = self._here
         links = chain({**members, **self.missing}, shares)
-        bars, skipped = answerable(load_bars(bars, strict=strict), min(m.context for m in members.values()), strict)
+        bars, skipped = answerable(
+            load_bars(bars, strict=strict), min(m.context for m in members.values()), strict
+        )
         remarked, unclaimed = remarks(bars)
         panel = panel_of(bars, self.panel_config, self.fitted, calendar)
         rows = chain_origins(panel, members, links, origins == "all")
+        if symbols is not None:
+            rows = rows[np.isin(panel.symbol_of(rows), _numbers(panel, symbols))]
         found = answer(panel, rows, members, self.missing, links)
-        frames, said, days = [], {}, _bar_days(panel)
+        frames, reports, days = [], {}, _bar_days(panel)
         for one in found:
-            quantiles = self.calibration[one.link].state.calibrate(one.quantiles[:, :horizon], self.levels, wanted)
+            quantiles = self.calibration[one.link].state.calibrate(
+                one.quantiles[:, :horizon], self.levels, wanted
+            )
             frames.append(tidy(panel, one.rows, quantiles, wanted, level))
             for symbol, warnings in one.warnings.items():
                 s = panel.symbols.index(symbol)
                 other, deep = self._other_bars(days[s]), panel.length[s] >= self.depth
                 claimed = deep and not other and symbol not in unclaimed
                 coverage = self._coverage(one.link, shares, level) if claimed else None
-                more = other + _outrun(panel, symbol, horizon) + panel.notes.get(symbol, []) + remarked[symbol]
-                said[symbol] = self._name(one.link, shares), coverage, warnings + more
+                more = (
+                    other
+                    + _outrun(panel, symbol, horizon)
+                    + panel.notes.get(symbol, [])
+                    + remarked[symbol]
+                )
+                reports[symbol] = SymbolReport(
+                    self._name(one.link, shares), coverage, warnings + more
+                )
         frame = frames[0]
         if len(frames) > 1:
             frame = pd.concat(frames).sort_values(["symbol", "origin", "step"], ignore_index=True)
-        used, coverage, warnings = ({s: said[s][i] for s in panel.symbols} for i in range(3))
-        warnings |= {symbol: [why] for symbol, why in skipped.items()}
+        reports = {s: reports[s] for s in panel.symbols if s in reports}
+        reports |= {symbol: SymbolReport(None, None, [why]) for symbol, why in skipped.items()}
         source = (self, panel, rows)
-        return Forecast(frame, bars, float(level), used, coverage, warnings, self.measured(), source, skipped)
+        return Forecast(frame, bars, float(level), reports, self.measured(), source)
 
-    def calibrated(self, bars: Any, calendar: str | Mapping[str, str | None] | None = None) -> Predictor:
+    def calibrated(
+        self, bars: Any, calendar: str | Mapping[str, str | None] | None = None
+    ) -> Predictor:
         """A copy whose calibration has gone on, date by date, over the origins of `bars` with known outcomes.
 
         An origin that was taken in before (`seen` has the last date by symbol) is left out, so that bars may hold the
@@ -152,7 +193,10 @@ class Predictor:
         panel = panel_of(load_bars(bars), self.panel_config, self.fitted, calendar)
         need = self.context + self.horizon
         rows = np.concatenate(
-            [s + np.arange(self.context - 1, n - self.horizon) for s, n in zip(panel.start, panel.length, strict=True)]
+            [
+                s + np.arange(self.context - 1, n - self.horizon)
+                for s, n in zip(panel.start, panel.length, strict=True)
+            ]
         )
         if not len(rows):
             raise HistoryTooShort(
@@ -160,7 +204,10 @@ class Predictor:
             )
         out = copy.copy(self)
         if any(self._other_bars(days) for days in _bar_days(panel)):
-            out.calibration, out.seen = {k: Calibration(c.state) for k, c in self.calibration.items()}, {}
+            out.calibration, out.seen = (
+                {k: Calibration(c.state) for k, c in self.calibration.items()},
+                {},
+            )
         seen = np.array([out.seen.get(s, "NaT") for s in panel.symbols], "datetime64[ns]")
         out._take_in(panel, rows[~(panel.date[rows] <= seen[panel.symbol_of(rows)])])
         return out
@@ -175,9 +222,18 @@ class Predictor:
                 f"{NAMES[lost[0]]} of this predictor is missing and would be lost; load the whole folder, then save it."
             )
         parts = Parts(
-            self.members, self.missing, self.walk, self.panel_config, self.fitted,
-            self.weights, self.calibration, self.seen, self.depth, self.bar_days, self.manifest,
-        )  # fmt: skip
+            self.members,
+            self.missing,
+            self.walk,
+            self.panel_config,
+            self.fitted,
+            self.weights,
+            self.calibration,
+            self.seen,
+            self.depth,
+            self.bar_days,
+            self.manifest,
+        )
         return save_parts(folder, parts)
 
     @classmethod
@@ -195,7 +251,9 @@ class Predictor:
         try:
             self._set(parts)
         except ConfigError as error:
-            raise CheckpointError(f"{folder or 'The shipped model'} can't be used: {error}") from error
+            raise CheckpointError(
+                f"{folder or 'The shipped model'} can't be used: {error}"
+            ) from error
         return self
 
     def _check(self) -> None:
@@ -209,20 +267,38 @@ class Predictor:
                 "inputs": (inputs, names),
             }
             if wrong := [what for what, (own, others) in pairs_of.items() if own != others]:
-                raise ConfigError(f"{NAMES[name]} has other {wrong[0]} than the rest of the predictor; train it again.")
-        shapes = {"har": F.HAR_INPUTS, "center": len(names["observed"]), "spread": len(names["observed"])}
-        fits = {k: np.shape(v) for k, v in self.fitted.items()} == {k: (n,) for k, n in shapes.items()}
-        fits = fits and np.isfinite(np.concatenate([*self.fitted.values()])).all() and (self.fitted["spread"] > 0).all()
+                raise ConfigError(
+                    f"{NAMES[name]} has other {wrong[0]} than the rest of the predictor; train it again."
+                )
+        shapes = {
+            "har": F.HAR_INPUTS,
+            "center": len(names["observed"]),
+            "spread": len(names["observed"]),
+        }
+        fits = {k: np.shape(v) for k, v in self.fitted.items()} == {
+            k: (n,) for k, n in shapes.items()
+        }
+        fits = (
+            fits
+            and np.isfinite(np.concatenate([*self.fitted.values()])).all()
+            and (self.fitted["spread"] > 0).all()
+        )
         if not fits:
-            raise ConfigError("The fitted scale is not for the panel's inputs; train the predictor again.")
+            raise ConfigError(
+                "The fitted scale is not for the panel's inputs; train the predictor again."
+            )
         if 0.5 not in levels or len(levels) < 2:
-            raise ConfigError(f"The quantile levels {levels} lack the median or are too few; train with at least 3.")
+            raise ConfigError(
+                f"The quantile levels {levels} lack the median or are too few; train with at least 3."
+            )
 
     def _weights(self, weights: dict[str, float] | None) -> dict[str, float]:
         """Weights over the networks that there should be."""
         here = [k for k in ENSEMBLE_WEIGHTS if k in self.members or k in self.missing]
         if not isinstance(weights, dict | None):
-            raise ConfigError(f"The ensemble weights are {shown(weights)}; give a dict such as {ENSEMBLE_WEIGHTS}.")
+            raise ConfigError(
+                f"The ensemble weights are {shown(weights)}; give a dict such as {ENSEMBLE_WEIGHTS}."
+            )
         if unknown := [k for k in weights or () if k not in ENSEMBLE_WEIGHTS]:
             raise ConfigError(
                 f"There is no network {shown(unknown[0])} to weigh; give weights for {', '.join(ENSEMBLE_WEIGHTS)}."
@@ -234,7 +310,11 @@ class Predictor:
     def _horizon(self, horizon: int | None) -> int:
         if horizon is None:
             return self.horizon
-        if isinstance(horizon, bool) or not isinstance(horizon, int | np.integer) or not 1 <= horizon <= self.horizon:
+        if (
+            isinstance(horizon, bool)
+            or not isinstance(horizon, int | np.integer)
+            or not 1 <= horizon <= self.horizon
+        ):
             raise ConfigError(
                 f"The horizon {shown(horizon)} is outside what this model was trained for, 1 to {self.horizon} bars "
                 f"ahead; choose one of these or train with a longer one."
@@ -247,7 +327,9 @@ class Predictor:
         tail = (1 - float(level)) / 2 if fits else 0.0
         if not round(tail, 12):  # the tails' quantiles are told apart by as many digits
             given = shown(level)
-            raise ConfigError(f"The interval's level is {given}; give a number between 0 and 1, such as {LEVEL}.")
+            raise ConfigError(
+                f"The interval's level is {given}; give a number between 0 and 1, such as {LEVEL}."
+            )
         return tuple(sorted({round(float(q), 12) for q in (*self.levels, tail, 1 - tail)}))
 
     def _name(self, link: str, shares: dict[str, float]) -> str:
@@ -283,19 +365,27 @@ class Predictor:
         if not len(rows):
             return
         days = _bar_days(panel)
-        self.bar_days = float(np.median(days[np.isfinite(days)])) if np.isfinite(days).any() else None
+        self.bar_days = (
+            float(np.median(days[np.isfinite(days)])) if np.isfinite(days).any() else None
+        )
         actual = panel.outcomes(rows)
         symbol, ahead = panel.symbol_of(rows), rows[:, None] + np.arange(1, self.horizon + 1)
         date, due = panel.date[rows], panel.date[ahead]
         if np.isnat(date).any():  # bars count where there are no dates
             date, due = rows - panel.start[symbol], ahead - panel.start[symbol][:, None]
         else:
-            last = {panel.symbols[s]: pd.Timestamp(date[symbol == s].max()).isoformat() for s in np.unique(symbol)}
+            last = {
+                panel.symbols[s]: pd.Timestamp(date[symbol == s].max()).isoformat()
+                for s in np.unique(symbol)
+            }
             self.seen = {**self.seen, **last}
         found = {k: m.quantiles(panel, rows) for k, m in self._here.items()}
         if all(k in found for k in ENSEMBLE_WEIGHTS):
             found["ensemble"] = combine(found, self.weights)
-        moved = {k: self.calibration[k].moved(q, self.levels, actual, date, due) for k, q in found.items()}
+        moved = {
+            k: self.calibration[k].moved(q, self.levels, actual, date, due)
+            for k, q in found.items()
+        }
         self.calibration = self.calibration | moved
 
 
@@ -324,7 +414,9 @@ def train_predictor(
             for i in range(SEEDS.get(preset_name, 1)):
                 state = Path(folder) / f"{name}{f'-{i}' if i else ''}.state" if folder else None
                 settings = replace(train, seed=train.seed + i)
-                found.append(fit(with_horizon(config, horizon), panel, settings, state, progress).model)
+                found.append(
+                    fit(with_horizon(config, horizon), panel, settings, state, progress).model
+                )
             if len(found) > 1:
                 state = Path(folder) / f"{name}-distilled.state" if folder else None
                 student = replace(found[0].config, dropout=0.0)  # what it learns from has no noise
@@ -336,6 +428,16 @@ def train_predictor(
     return predictor
 
 
+def _numbers(panel: Panel, symbols: Sequence[str]) -> list[int]:
+    """The numbers of these symbols in the panel; raises ConfigError on one that isn't there."""
+    names = [symbols] if isinstance(symbols, str) else list(symbols)
+    if unknown := [name for name in names if name not in panel.symbols]:
+        raise ConfigError(
+            f"There is no symbol {shown(unknown[0])} to forecast; the bars have {listed(panel.symbols)}."
+        )
+    return [panel.symbols.index(name) for name in names]
+
+
 def _bar_days(panel: Panel) -> np.ndarray:
     """How long the bars of each symbol are [S], in days; NaN where they have no dates."""
     static = dict(zip(F.STATIC, np.asarray(panel.static, float).T, strict=True))
@@ -344,7 +446,13 @@ def _bar_days(panel: Panel) -> np.ndarray:
 
 def _span(days: float) -> str:
     """A bar's length in words."""
-    return f"{days:.3g} days" if days > 1.5 else "one day" if days > 0.9 else f"{1440 * days:.3g} minutes"
+    return (
+        f"{days:.3g} days"
+        if days > 1.5
+        else "one day"
+        if days > 0.9
+        else f"{1440 * days:.3g} minutes"
+    )
 
 
 def _outrun(panel: Panel, symbol: str, horizon: int) -> list[str]:

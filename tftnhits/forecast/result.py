@@ -13,6 +13,25 @@ from ..data.windows import Panel
 FLOAT = np.finfo(float)
 
 
+@dataclass
+class SymbolReport:
+    """Who answers for one symbol, how well such intervals held, and what the reader must know.
+
+    Attributes
+    ----------
+    model_used : str or None
+        None where the symbol was left out; the first warning then says why.
+    coverage : float or None
+        Share of past outcomes inside such intervals; None if that was never measured.
+    warnings : list of str
+        One sentence each.
+    """
+
+    model_used: str | None
+    coverage: float | None = None
+    warnings: list[str] = field(default_factory=list)
+
+
 @dataclass(repr=False)
 class Forecast:
     """Forecasts of one or many symbols and origins.
@@ -25,12 +44,26 @@ class Forecast:
     frame: pd.DataFrame
     bars: pd.DataFrame  # the validated bars that it was made from
     level: float  # nominal level of [lower, upper]
-    model_used: dict[str, str]  # by symbol
-    coverage: dict[str, float | None]  # by symbol; None if never measured
-    warnings: dict[str, list[str]]  # by symbol, those left out included
+    reports: dict[str, SymbolReport]  # by symbol, those left out included
     measured: str = ""  # what coverage was measured on: "over 252 dates to 2017-12-21"
     source: Any = None  # (predictor, panel, rows), for explain()
-    skipped: dict[str, str] = field(default_factory=dict)  # why a symbol was left out
+
+    @property
+    def skipped(self) -> dict[str, str]:
+        """Why a symbol was left out, by symbol."""
+        return {name: r.warnings[0] for name, r in self.reports.items() if r.model_used is None}
+
+    @property
+    def model_used(self) -> dict[str, str]:
+        return {name: r.model_used for name, r in self.reports.items() if r.model_used}
+
+    @property
+    def coverage(self) -> dict[str, float | None]:
+        return {name: r.coverage for name, r in self.reports.items() if r.model_used}
+
+    @property
+    def warnings(self) -> dict[str, list[str]]:
+        return {name: r.warnings for name, r in self.reports.items()}
 
     def __repr__(self) -> str:
         """A line for each of the first symbols: the frame and the bars would fill the screen."""
@@ -56,12 +89,19 @@ class Forecast:
         Keys: symbol, origin, prediction (median price a step), interval (level, lower, upper, coverage),
         confidence (the interval's nominal level), model_used, warnings (why other symbols were left out among them).
         """
-        out = [self._summary(str(name), part) for name, part in self.frame.groupby("symbol", sort=False)]
+        out = [
+            self._summary(str(name), part)
+            for name, part in self.frame.groupby("symbol", sort=False)
+        ]
         return out[0] if len(out) == 1 else out
 
     def _summary(self, symbol: str, part: pd.DataFrame) -> dict[str, Any]:
         last = part[part["origin"] == part["origin"].iloc[-1]]
-        interval = {"level": self.level, "lower": last["lower"].tolist(), "upper": last["upper"].tolist()}
+        interval = {
+            "level": self.level,
+            "lower": last["lower"].tolist(),
+            "upper": last["upper"].tolist(),
+        }
         interval["coverage"] = self.coverage[symbol]
         origin = last["origin"].iloc[0]
         return {
@@ -78,13 +118,13 @@ class Forecast:
 
     def plot(self, symbol: str | None = None, history: int = 60, interactive: bool = False) -> Any:
         """The fan chart of one symbol's last origin: matplotlib to print, or plotly to hover over."""
-        from ..viz.plots import plot_forecast
+        from ..viz.forecasts import plot_forecast
 
         return plot_forecast(self, symbol, history, interactive)
 
     def explain(self) -> Any:
         """Which inputs and which past bars the networks used; see viz.explain.Explanation."""
-        from ..viz.explain import explain_forecast
+        from .explain import explain_forecast
 
         return explain_forecast(self)
 
@@ -99,7 +139,9 @@ def tidy(
     k, h, _ = quantiles.shape
     with np.errstate(over="ignore", under="ignore"):
         price = panel.close[rows, None, None] * np.exp(np.asarray(quantiles, float))
-    price = np.clip(price, FLOAT.tiny, FLOAT.max)  # of bars that leap, a tail can be beyond what a float holds
+    price = np.clip(
+        price, FLOAT.tiny, FLOAT.max
+    )  # of bars that leap, a tail can be beyond what a float holds
     symbol = panel.symbol_of(rows)
     ahead = rows[:, None] + 1 + np.arange(h)
     date = panel.date[rows]
@@ -115,4 +157,6 @@ def tidy(
         "lower": price[..., find[round(tail, 12)]].ravel(),
         "upper": price[..., find[round(1 - tail, 12)]].ravel(),
     }
-    return pd.DataFrame(columns | {f"{q:.12g}": price[..., i].ravel() for i, q in enumerate(levels)})
+    return pd.DataFrame(
+        columns | {f"{q:.12g}": price[..., i].ravel() for i, q in enumerate(levels)}
+    )

@@ -14,9 +14,9 @@ from ..errors import CheckpointError, ConfigError, MissingDependency, one_line, 
 from ..files import read_json, write_json
 from ..models.boosting import Boosting
 from ..models.walk import Walk
-from .chain import Reason
 from .conformal import Calibration
 from .ensemble import MEMBERS, Member, Network, has_torch
+from .fallback import Reason
 
 FORMAT = 3  # still read: 1, without calibration, and 2, without the random walk
 
@@ -79,13 +79,20 @@ def load_parts(folder: str | Path | None = None) -> Parts:
             f"{folder} has format {shown(record.get('format'))}, not one this version reads; upgrade tftnhits."
         )
     try:
-        names, seeds = list(record["members"]), {k: int(n) for k, n in record.get("seeds", {}).items()}
+        names, seeds = (
+            list(record["members"]),
+            {k: int(n) for k, n in record.get("seeds", {}).items()},
+        )
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise _incomplete(folder, error) from error
     if unknown := [n for n in names if n not in MEMBERS]:
-        raise CheckpointError(f"{folder} holds the unknown member {unknown[0]!r}; upgrade tftnhits.")
+        raise CheckpointError(
+            f"{folder} holds the unknown member {unknown[0]!r}; upgrade tftnhits."
+        )
     if not names or min(seeds.values(), default=1) < 1:
-        raise CheckpointError(f"{folder} names no members, or one without networks; save the predictor again.")
+        raise CheckpointError(
+            f"{folder} names no members, or one without networks; save the predictor again."
+        )
     members: dict[str, Member] = {}
     missing: dict[str, Reason] = {}
     for name in names:
@@ -99,7 +106,9 @@ def load_parts(folder: str | Path | None = None) -> Parts:
     return _parts(folder, record, members, missing)
 
 
-def _parts(folder: Path, record: dict[str, Any], members: dict[str, Member], missing: dict[str, Reason]) -> Parts:
+def _parts(
+    folder: Path, record: dict[str, Any], members: dict[str, Member], missing: dict[str, Reason]
+) -> Parts:
     """The members with what predictor.json says of the rest."""
     old = record["format"]
     try:
@@ -113,7 +122,9 @@ def _parts(folder: Path, record: dict[str, Any], members: dict[str, Member], mis
             config,
             {k: np.array(v, float) for k, v in record["fitted"].items()},
             dict(record["weights"]),
-            {} if old == 1 else {k: Calibration.from_dict(v) for k, v in record["calibration"].items()},
+            {}
+            if old == 1
+            else {k: Calibration.from_dict(v) for k, v in record["calibration"].items()},
             {} if old == 1 else {k: str(np.datetime64(v)) for k, v in record["seen"].items()},
             int(record["depth"]) if old > 2 else 0,
             None if record.get("bar_days") is None else float(record["bar_days"]),
@@ -122,18 +133,25 @@ def _parts(folder: Path, record: dict[str, Any], members: dict[str, Member], mis
     except CheckpointError:
         raise
     except StopIteration:
-        why = next(iter(missing.values()), Reason("")).detail or "PyTorch is missing; install the extra 'torch'"
+        why = (
+            next(iter(missing.values()), Reason("")).detail
+            or "PyTorch is missing; install the extra 'torch'"
+        )
         raise CheckpointError(f"No member of {folder} can be used: {why}.") from None
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise _incomplete(folder, error) from error
     for calibration in parts.calibration.values():
         if len(calibration.state.score) != config.horizon:
-            raise CheckpointError(f"{folder} has a calibration for another horizon; save the predictor again.")
+            raise CheckpointError(
+                f"{folder} has a calibration for another horizon; save the predictor again."
+            )
     return parts
 
 
 def _incomplete(folder: Path, error: Exception) -> CheckpointError:
-    return CheckpointError(f"{folder / 'predictor.json'} is incomplete ({error}); save the predictor again.")
+    return CheckpointError(
+        f"{folder / 'predictor.json'} is incomplete ({error}); save the predictor again."
+    )
 
 
 def _default() -> Path:
@@ -151,7 +169,7 @@ def _file(name: str, seed: int) -> str:
 
 
 def _save_network(folder: Path, name: str, member: Network) -> None:
-    from ..training.checkpoint import remove_network, save_network
+    from ..models.store import remove_network, save_network
 
     for seed, model in enumerate(member.models):
         save_network(folder, model, name=_file(name, seed))
@@ -164,7 +182,7 @@ def _save_network(folder: Path, name: str, member: Network) -> None:
 def _load_member(folder: Path, name: str, seeds: int) -> Member:
     if name == "boosting":
         return Boosting.load(folder / "boosting.json")
-    from ..training.checkpoint import load_network
+    from ..models.store import load_network
 
     models = [load_network(folder / f"{_file(name, seed)}.json")[0] for seed in range(seeds)]
     return Network(models)

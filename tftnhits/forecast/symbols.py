@@ -10,7 +10,9 @@ from ..data.report import ALL
 from ..errors import DataError, HistoryTooShort
 
 
-def answerable(bars: pd.DataFrame, least: int, strict: bool = False) -> tuple[pd.DataFrame, dict[str, str]]:
+def answerable(
+    bars: pd.DataFrame, least: int, strict: bool = False
+) -> tuple[pd.DataFrame, dict[str, str]]:
     """The bars of the symbols that can be forecast, and why each other one is left out.
 
     Left out are symbols of fewer than `least` bars and of a price that never moves, as long as others stay.
@@ -23,11 +25,21 @@ def answerable(bars: pd.DataFrame, least: int, strict: bool = False) -> tuple[pd
     out = {}
     for name, a, b in zip(names, first, stop, strict=True):
         if b - a < least:
-            out[name] = f"{name} is left out, since it has {b - a} bars and a forecast needs {least}."
-            error = HistoryTooShort(f"{name} has {b - a} bars and a forecast needs {least}; give more.")
-        elif b - a > 1 and high[a] == low[a] and idle(close[a:b], high[a:b], low[a:b]).endswith("never moves"):
+            out[name] = (
+                f"{name} is left out, since it has {b - a} bars and a forecast needs {least}."
+            )
+            error = HistoryTooShort(
+                f"{name} has {b - a} bars and a forecast needs {least}; give more."
+            )
+        elif (
+            b - a > 1
+            and high[a] == low[a]
+            and idle(close[a:b], high[a:b], low[a:b]).endswith("never moves")
+        ):
             out[name] = f"{name} is left out, since its price never moves: halted or stale."
-            error = DataError(f"{name} has a price that never moves: it is halted or stale; leave it out.")
+            error = DataError(
+                f"{name} has a price that never moves: it is halted or stale; leave it out."
+            )
         else:
             continue
         if strict:
@@ -59,7 +71,9 @@ def remarks(bars: pd.DataFrame) -> tuple[dict[str, list[str]], set[str]]:
             said[name].append(f"{name} is halted or stale: {why}, so no coverage is claimed.")
             unclaimed.add(name)
         if old[i]:
-            said[name].append(f"The last bar of {name} is of {_day(last[i])}; the newest here is of {_day(newest)}.")
+            said[name].append(
+                f"The last bar of {name} is of {_day(last[i])}; the newest here is of {_day(newest)}."
+            )
     return said, unclaimed
 
 

@@ -11,7 +11,9 @@ TOLERANCE = 1e-6  # of the loss, between the weights found and the best there ar
 ROUNDS = 200
 
 
-def learn_weights(quantiles: dict[str, np.ndarray], actual: np.ndarray, levels: tuple[float, ...]) -> dict[str, float]:
+def learn_weights(
+    quantiles: dict[str, np.ndarray], actual: np.ndarray, levels: tuple[float, ...]
+) -> dict[str, float]:
     """Weights, at least 0 and of sum 1, whose quantile average has the least mean pinball loss.
 
     quantiles: [K, H, Q] a member, at `levels`; actual: [K, H], NaN where unknown. The loss is convex in the
@@ -23,7 +25,9 @@ def learn_weights(quantiles: dict[str, np.ndarray], actual: np.ndarray, levels: 
         raise ConfigError("There are no members to weigh; give the quantiles of at least one.")
     known = np.isfinite(actual)
     if not known.any():
-        raise DataError("No outcome is known, so no weights can be learnt; give origins with outcomes.")
+        raise DataError(
+            "No outcome is known, so no weights can be learnt; give origins with outcomes."
+        )
     parts = np.stack([np.asarray(q, float)[known].ravel() for q in quantiles.values()])  # [M, N·Q]
     target = np.repeat(np.asarray(actual, float)[known], len(levels))
     level = np.tile(np.asarray(levels, float), int(known.sum()))
@@ -45,9 +49,13 @@ def learn_weights(quantiles: dict[str, np.ndarray], actual: np.ndarray, levels: 
         planes.append([*gradient, -1.0])  # value + gradient · (w − weights) <= t
         offsets.append(gradient @ weights - value)
         found = linprog(
-            [0.0] * members + [1.0], A_ub=planes, b_ub=offsets, A_eq=[[1.0] * members + [0.0]], b_eq=[1.0],
+            [0.0] * members + [1.0],
+            A_ub=planes,
+            b_ub=offsets,
+            A_eq=[[1.0] * members + [0.0]],
+            b_eq=[1.0],
             bounds=[(0, 1)] * members + [(0, None)],
-        )  # fmt: skip
+        )
         if not found.success or least - found.fun <= TOLERANCE * least:
             break
         weights = found.x[:-1]

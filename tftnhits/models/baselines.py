@@ -62,10 +62,18 @@ class Baseline:
 
     def __init__(self, name: str, panel: Panel, levels: tuple[float, ...]):
         if name not in BASELINES:
-            raise ConfigError(f"There is no baseline {name!r}; choose one of {', '.join(BASELINES)}.")
+            raise ConfigError(
+                f"There is no baseline {name!r}; choose one of {', '.join(BASELINES)}."
+            )
         self.levels = tuple(levels)
-        if not self.levels or not all(0 < v < 1 for v in self.levels) or list(self.levels) != sorted(set(self.levels)):
-            raise ConfigError(f"The levels {self.levels} can't be used; give ascending numbers between 0 and 1.")
+        if (
+            not self.levels
+            or not all(0 < v < 1 for v in self.levels)
+            or list(self.levels) != sorted(set(self.levels))
+        ):
+            raise ConfigError(
+                f"The levels {self.levels} can't be used; give ascending numbers between 0 and 1."
+            )
         self.name, self.context, self.horizon = name, WARM_UP, panel.config.horizon
         self.garch = fit_garch(panel) if name == GARCH else {}
         self.shape = empirical_quantiles(panel, self.volatility(panel), self.levels)  # [H, Q]
@@ -89,19 +97,25 @@ class Baseline:
         return (volatility.reshape(len(volatility), -1)[rows] * root)[..., None] * shape
 
 
-def baseline_quantiles(name: str, panel: Panel, rows: np.ndarray, levels: tuple[float, ...]) -> np.ndarray:
+def baseline_quantiles(
+    name: str, panel: Panel, rows: np.ndarray, levels: tuple[float, ...]
+) -> np.ndarray:
     """Quantiles [K, H, Q] from the origins `rows` [K] by one of BASELINES, fitted on the panel's training split."""
     return Baseline(name, panel, levels).quantiles(panel, rows)
 
 
-def empirical_quantiles(panel: Panel, volatility: np.ndarray, levels: tuple[float, ...]) -> np.ndarray:
+def empirical_quantiles(
+    panel: Panel, volatility: np.ndarray, levels: tuple[float, ...]
+) -> np.ndarray:
     """[H, Q] quantiles over all training origins of return / (volatility · √step); volatility is [R] or [R, H]."""
     rows = panel.origins("train", WARM_UP)
     volatility = volatility.reshape(len(volatility), -1)[rows]
     scaled = np.asarray(panel.target)[rows] * (np.asarray(panel.scale)[rows, None] / volatility)
     scaled = scaled[np.isfinite(scaled).all(1)].astype(float)
     if not len(scaled):
-        raise HistoryTooShort(f"No training origin has {WARM_UP} bars up to it; give more bars or move train_end.")
+        raise HistoryTooShort(
+            f"No training origin has {WARM_UP} bars up to it; give more bars or move train_end."
+        )
     return np.quantile(scaled, levels, axis=0).T
 
 
@@ -177,7 +191,11 @@ def garch_volatility(panel: Panel, fitted: dict[str, np.ndarray], horizon: int) 
 
 
 def _simulated(
-    panel: Panel, volatility: np.ndarray, rows: np.ndarray, levels: tuple[float, ...], pooled: np.ndarray
+    panel: Panel,
+    volatility: np.ndarray,
+    rows: np.ndarray,
+    levels: tuple[float, ...],
+    pooled: np.ndarray,
 ) -> np.ndarray:
     """[K, H, Q] quantiles of each symbol's last WINDOW outcomes known at the origin, over the volatility of their time.
 
@@ -199,11 +217,15 @@ def _simulated(
     return out
 
 
-def _sorted_quantiles(ordered: np.ndarray, levels: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
+def _sorted_quantiles(
+    ordered: np.ndarray, levels: tuple[float, ...]
+) -> tuple[np.ndarray, np.ndarray]:
     """Linearly interpolated quantiles [K, Q] of rows [K, W] sorted with NaN last, and the count [K] of numbers."""
     known = np.isfinite(ordered).sum(1)
     place = np.asarray(levels) * np.maximum(known - 1, 0)[:, None]
     low = place.astype(int)
     below = np.take_along_axis(ordered, low, axis=1)
-    above = np.take_along_axis(ordered, np.minimum(low + 1, np.maximum(known - 1, 0)[:, None]), axis=1)
+    above = np.take_along_axis(
+        ordered, np.minimum(low + 1, np.maximum(known - 1, 0)[:, None]), axis=1
+    )
     return below + (place - low) * (above - below), known

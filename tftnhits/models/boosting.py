@@ -21,12 +21,17 @@ from ..files import atomic_write, data_file, read_json, sha256, write_json
 from .trees import Trees
 
 if TYPE_CHECKING:
-    from sklearn.ensemble import HistGradientBoostingRegressor  # imported late: it takes longer than a forecast
+    from sklearn.ensemble import (
+        HistGradientBoostingRegressor,
+    )  # imported late: it takes longer than a forecast
 
 FORMAT = 2  # 1: by skops; it is still read
 # what the models of format 1 are made of; older versions of skops don't know these themselves
 TRUSTED = {
-    *(f"sklearn._loss.{name}" for name in ("link.IdentityLink", "link.Interval", "loss.PinballLoss")),
+    *(
+        f"sklearn._loss.{name}"
+        for name in ("link.IdentityLink", "link.Interval", "loss.PinballLoss")
+    ),
     "sklearn.ensemble._hist_gradient_boosting.binning._BinMapper",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
 }
@@ -59,7 +64,9 @@ class Boosting:
 
         rows, c = panel.origins("train", self.context), self.config
         if not len(rows):
-            raise HistoryTooShort(f"The training split has no origin with {self.context} bars; give more bars.")
+            raise HistoryTooShort(
+                f"The training split has no origin with {self.context} bars; give more bars."
+            )
         if self.horizon > panel.config.horizon:
             raise ConfigError(
                 f"The boosting's horizon is {self.horizon} but the panel's {panel.config.horizon}; make both the same."
@@ -72,9 +79,15 @@ class Boosting:
         known = np.isfinite(y)
         for level in c.quantiles:
             model = HistGradientBoostingRegressor(
-                loss="quantile", quantile=level, max_iter=c.trees, learning_rate=c.learning_rate,
-                max_leaf_nodes=c.leaves, min_samples_leaf=c.min_leaf, early_stopping=False, random_state=c.seed,
-            )  # fmt: skip
+                loss="quantile",
+                quantile=level,
+                max_iter=c.trees,
+                learning_rate=c.learning_rate,
+                max_leaf_nodes=c.leaves,
+                min_samples_leaf=c.min_leaf,
+                early_stopping=False,
+                random_state=c.seed,
+            )
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # a constant feature in a small panel is no news
                 models.append(model.fit(x[known], y[known]))
@@ -92,12 +105,22 @@ class Boosting:
 
     def save(self, folder: str | Path) -> Path:
         """Write boosting.json and the trees beside it; returns the JSON's path."""
-        data = safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in self.trees.arrays().items()})
+        data = safetensors.numpy.save(
+            {k: np.ascontiguousarray(v) for k, v in self.trees.arrays().items()}
+        )
         digest = sha256(data)
         path = atomic_write(Path(folder) / f"boosting-{digest[:8]}.safetensors", data)
-        record = {"format": FORMAT, "config": self.config.to_dict(), "models": path.name, "sha256": digest}
+        record = {
+            "format": FORMAT,
+            "config": self.config.to_dict(),
+            "models": path.name,
+            "sha256": digest,
+        }
         written = write_json(Path(folder) / "boosting.json", record)
-        for old in [*Path(folder).glob("boosting-*.safetensors"), *Path(folder).glob("boosting-*.skops")]:
+        for old in [
+            *Path(folder).glob("boosting-*.safetensors"),
+            *Path(folder).glob("boosting-*.skops"),
+        ]:
             if old != path:
                 old.unlink()
         return written
@@ -118,17 +141,29 @@ class Boosting:
         try:
             data = file.read_bytes()
         except OSError as error:
-            raise CheckpointError(f"The models {file} can't be read: {error.strerror}; save them again.") from error
+            raise CheckpointError(
+                f"The models {file} can't be read: {error.strerror}; save them again."
+            ) from error
         if sha256(data) != record.get("sha256"):
-            raise CheckpointError(f"The models {file} don't match their hash in {path.name}: corrupt; save them again.")
+            raise CheckpointError(
+                f"The models {file} don't match their hash in {path.name}: corrupt; save them again."
+            )
         try:
             config = BoostingConfig.from_dict(record["config"])
             count = len(config.quantiles)
             if record["format"] == 1:
                 return cls(config, Trees.of(_by_skops(data, file, count)))
             return cls(config, Trees.from_arrays(safetensors.numpy.load(data), count))
-        except (LookupError, TypeError, ValueError, AttributeError, safetensors.SafetensorError) as error:
-            raise CheckpointError(f"{path} or {file.name} can't be read ({error}); save them again.") from error
+        except (
+            LookupError,
+            TypeError,
+            ValueError,
+            AttributeError,
+            safetensors.SafetensorError,
+        ) as error:
+            raise CheckpointError(
+                f"{path} or {file.name} can't be read ({error}); save them again."
+            ) from error
 
 
 def _by_skops(data: bytes, file: Path, count: int) -> list[HistGradientBoostingRegressor]:
@@ -136,9 +171,15 @@ def _by_skops(data: bytes, file: Path, count: int) -> list[HistGradientBoostingR
     try:
         import skops.io
     except (ImportError, OSError) as error:  # OSError: a broken torch beneath it
-        raise MissingDependency(f"{file} is of an older version and needs the package skops ({error}).") from error
-    if skops.__version__.startswith(("0.9", "0.10", "0.11")):  # before 0.12 an archive could call what it liked
-        raise MissingDependency(f"{file} is read by skops 0.12 or later, not {skops.__version__}; upgrade skops.")
+        raise MissingDependency(
+            f"{file} is of an older version and needs the package skops ({error})."
+        ) from error
+    if skops.__version__.startswith(
+        ("0.9", "0.10", "0.11")
+    ):  # before 0.12 an archive could call what it liked
+        raise MissingDependency(
+            f"{file} is read by skops 0.12 or later, not {skops.__version__}; upgrade skops."
+        )
     from sklearn.ensemble import HistGradientBoostingRegressor
 
     try:
@@ -146,10 +187,17 @@ def _by_skops(data: bytes, file: Path, count: int) -> list[HistGradientBoostingR
         foreign = sorted(set(unknown) - TRUSTED)
         models = skops.io.loads(data, trusted=unknown) if not foreign else []
     except Exception as error:  # skops raises whatever a foreign archive makes it stumble over
-        raise CheckpointError(f"The models {file} can't be read ({error!r}); save them again.") from error
+        raise CheckpointError(
+            f"The models {file} can't be read ({error!r}); save them again."
+        ) from error
     if foreign:
-        raise CheckpointError(f"The models {file} hold the foreign type {foreign[0]}; don't use this folder.")
-    if not isinstance(models, list) or [type(m) for m in models] != [HistGradientBoostingRegressor] * count:
+        raise CheckpointError(
+            f"The models {file} hold the foreign type {foreign[0]}; don't use this folder."
+        )
+    if (
+        not isinstance(models, list)
+        or [type(m) for m in models] != [HistGradientBoostingRegressor] * count
+    ):
         raise CheckpointError(f"The models {file} are not {count} boosted trees; save them again.")
     return models
 

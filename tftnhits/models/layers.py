@@ -54,7 +54,11 @@ class AddNorm(nn.Module):
 
     def __init__(self, size: int, dropout: float, inputs: int | None = None):
         super().__init__()
-        self.dropout, self.glu, self.norm = Dropout(dropout), GLU(inputs or size, size), nn.LayerNorm(size)
+        self.dropout, self.glu, self.norm = (
+            Dropout(dropout),
+            GLU(inputs or size, size),
+            nn.LayerNorm(size),
+        )
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         return self.norm(skip + self.glu(self.dropout(x)))
@@ -118,12 +122,16 @@ class VariableGRNs(nn.Module):
         column = x.t()[..., None]  # [V, R, 1]
         slope = torch.bmm(weight[:, None], self.w2)  # [V, 1, D]
         offset = torch.baddbmm(self.b2, bias[:, None], self.w2)
-        eta = torch.baddbmm(self.b1, F.elu(torch.addcmul(offset, column, slope)), self.w1)  # [V, R, D]
+        eta = torch.baddbmm(
+            self.b1, F.elu(torch.addcmul(offset, column, slope)), self.w1
+        )  # [V, R, D]
         if self.we is not None:
             eta = eta + F.glu(torch.baddbmm(self.be, eta, self.we), -1)
         gated = F.glu(torch.baddbmm(self.bg, self.dropout(eta), self.wg), -1)
         embedded = torch.addcmul(bias[:, None], column, weight[:, None])
-        return torch.addcmul(self.norm_bias, F.layer_norm(embedded + gated, gated.shape[-1:]), self.norm_weight)
+        return torch.addcmul(
+            self.norm_bias, F.layer_norm(embedded + gated, gated.shape[-1:]), self.norm_weight
+        )
 
 
 class Selector(nn.Module):
@@ -145,7 +153,10 @@ class Selector(nn.Module):
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor, context: Tensor | None) -> Tensor:
         """x [B, ..., V]; embedding's weight and bias [V, D]; context [B, D]. Returns weights [B, ..., V]."""
         both = torch.cat([self.input, self.skip], -1)  # [V, D, D+V]
-        slope, offset = torch.einsum("vd,vdk->vk", weight, both), torch.einsum("vd,vdk->k", bias, both)
+        slope, offset = (
+            torch.einsum("vd,vdk->vk", weight, both),
+            torch.einsum("vd,vdk->k", bias, both),
+        )
         eta, skip = (x @ slope + offset).split([len(self.bias), len(self.skip_bias)], -1)
         eta = eta + self.bias
         if context is not None:
@@ -158,7 +169,9 @@ class Selector(nn.Module):
 class VariableSelection(nn.Module):
     """Variable selection network, section 4.2: a weighted sum of the variables' GRNs. Scalars in."""
 
-    def __init__(self, variables: int, size: int, dropout: float, context: bool, deep: bool, extra_gate: bool):
+    def __init__(
+        self, variables: int, size: int, dropout: float, context: bool, deep: bool, extra_gate: bool
+    ):
         super().__init__()
         # a bias of the weight's size: the GRN's LayerNorm keeps nothing but the sign of x·w alone
         self.weight = nn.Parameter(torch.randn(variables, size))
@@ -187,7 +200,10 @@ class ForkedAttention(nn.Module):
         self.heads, self.context = heads, context
         # a bias of the keys would add the same to all scores of a query, which softmax takes out again
         self.query, self.key = nn.Linear(size, size), nn.Linear(size, size, bias=False)
-        self.value, self.output = nn.Linear(size, size // heads), nn.Linear(size // heads, size, bias=False)
+        self.value, self.output = (
+            nn.Linear(size, size // heads),
+            nn.Linear(size // heads, size, bias=False),
+        )
 
     def forward(self, encoder: Tensor, decoder: Tensor) -> tuple[Tensor, Tensor]:
         """encoder [B, T, D], decoder [B, N, H, D], whose origins are the last N of T bars.
@@ -200,20 +216,36 @@ class ForkedAttention(nn.Module):
         # forks in groups: those of a group share one window of keys, so that little of the product is masked
         group = math.gcd(n, GROUP)
         span = self.context + group - 1
-        query = (self.query(decoder) / math.sqrt(size)).view(b, n // group, group * h, heads, size).transpose(2, 3)
+        query = (
+            (self.query(decoder) / math.sqrt(size))
+            .view(b, n // group, group * h, heads, size)
+            .transpose(2, 3)
+        )
         windows = [
-            x[:, t - n - self.context + 1 :].unfold(1, span, group) for x in (self.key(encoder), self.value(encoder))
+            x[:, t - n - self.context + 1 :].unfold(1, span, group)
+            for x in (self.key(encoder), self.value(encoder))
         ]
-        past, values = windows[0].unflatten(2, (heads, size)), windows[1].transpose(2, 3)  # [B, n/g, heads, w, span]
+        past, values = (
+            windows[0].unflatten(2, (heads, size)),
+            windows[1].transpose(2, 3),
+        )  # [B, n/g, heads, w, span]
         own = self.key(decoder).view(b, n, h, heads, size).permute(0, 3, 1, 4, 2)
-        ahead = query.transpose(2, 3).reshape(b, n, h, heads, size).permute(0, 3, 1, 2, 4) @ own  # [B, heads, N, H, H]
-        scores = (query @ past).view(b, n // group, heads, group, h, span) + self._band(group, encoder)[:, None]
-        ahead = ahead.view(b, heads, n // group, group, h, h).transpose(1, 2) + self._causal(h, encoder)
+        ahead = (
+            query.transpose(2, 3).reshape(b, n, h, heads, size).permute(0, 3, 1, 2, 4) @ own
+        )  # [B, heads, N, H, H]
+        scores = (query @ past).view(b, n // group, heads, group, h, span) + self._band(
+            group, encoder
+        )[:, None]
+        ahead = ahead.view(b, heads, n // group, group, h, h).transpose(1, 2) + self._causal(
+            h, encoder
+        )
         attention = torch.cat([scores, ahead], -1).softmax(-1).mean(2)  # [B, n/g, g, H, span+H]
         seen, ahead = attention.split([span, h], -1)
         mixed = (seen.reshape(b, n // group, group * h, span) @ values).view(b, n, h, size)
         ahead = ahead.reshape(b, n, h, h)
-        lags = torch.arange(group, device=seen.device)[:, None] + torch.arange(self.context, device=seen.device)
+        lags = torch.arange(group, device=seen.device)[:, None] + torch.arange(
+            self.context, device=seen.device
+        )
         seen = seen.gather(-1, lags[:, None].expand(b, n // group, group, h, self.context))
         output = self.output(mixed + ahead @ self.value(decoder))
         return output, torch.cat([seen.view(b, n, h, self.context), ahead], -1)

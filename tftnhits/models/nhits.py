@@ -26,7 +26,9 @@ class NHITSOutput(NamedTuple):
 
     quantiles: Tensor  # [B, N, H, Q], ascending along Q
     parts: Tensor  # [B, N, H, S, Q] what each stack adds
-    backcasts: Tensor  # [B, N, S−1, L] what each stack but the last explains of the path, newest bar first
+    backcasts: (
+        Tensor  # [B, N, S−1, L] what each stack but the last explains of the path, newest bar first
+    )
 
 
 class Pooling(nn.Module):
@@ -41,7 +43,9 @@ class Pooling(nn.Module):
         """x [..., L] → [..., ⌈L / kernel⌉]; a short last window is filled with its last value."""
         if self.kernel == 1:
             return x
-        x = F.pad(x, (0, -x.shape[-1] % self.kernel), mode="replicate").unflatten(-1, (-1, self.kernel))
+        x = F.pad(x, (0, -x.shape[-1] % self.kernel), mode="replicate").unflatten(
+            -1, (-1, self.kernel)
+        )
         return x.amax(-1) if self.weight is None else x @ self.weight.softmax(0)
 
 
@@ -54,7 +58,9 @@ class Interpolation(nn.Module):
         self.register_buffer("matrix", rows, persistent=False)  # [K, H]
         self.network = None
         if neural:
-            self.network = nn.Sequential(nn.Linear(knots, hidden), nn.ReLU(), nn.Linear(hidden, horizon))
+            self.network = nn.Sequential(
+                nn.Linear(knots, hidden), nn.ReLU(), nn.Linear(hidden, horizon)
+            )
             nn.init.zeros_(self.network[2].weight), nn.init.zeros_(self.network[2].bias)
 
     def forward(self, knots: Tensor) -> Tensor:
@@ -69,7 +75,9 @@ class Stack(nn.Module):
     The `last` stack has no backcast: nothing would be left to explain, so nothing would train it.
     """
 
-    def __init__(self, config: NHITSConfig, pool: int, observed: int, known: int, static: int, last: bool):
+    def __init__(
+        self, config: NHITSConfig, pool: int, observed: int, known: int, static: int, last: bool
+    ):
         super().__init__()
         length, width, levels = config.context, config.hidden, len(config.quantiles)
         self.pool, self.horizon = Pooling(pool, config.learned_pooling), config.horizon
@@ -111,12 +119,18 @@ class ScaleAttention(nn.Module):
     def __init__(self, width: int, heads: int = 4):
         super().__init__()
         inner = heads * max(width // (4 * heads), 1)
-        self.qkv, self.output, self.heads = nn.Linear(width, 3 * inner), nn.Linear(inner, width), heads
+        self.qkv, self.output, self.heads = (
+            nn.Linear(width, 3 * inner),
+            nn.Linear(inner, width),
+            heads,
+        )
         nn.init.zeros_(self.output.weight), nn.init.zeros_(self.output.bias)
 
     def forward(self, states: Tensor) -> Tensor:
         """[B, N, S, W] → [B, N, S, W]."""
-        q, k, v = (x.transpose(2, 3) for x in self.qkv(states).unflatten(-1, (3, self.heads, -1)).unbind(3))
+        q, k, v = (
+            x.transpose(2, 3) for x in self.qkv(states).unflatten(-1, (3, self.heads, -1)).unbind(3)
+        )
         mixed = ((q @ k.mT) / math.sqrt(q.shape[-1])).softmax(-1) @ v  # [B, N, heads, S, w]
         return states + self.output(mixed.transpose(2, 3).flatten(-2))
 
@@ -130,7 +144,9 @@ class NHITS(nn.Module):
     def __init__(self, config: NHITSConfig, inputs: dict[str, tuple[str, ...]]):
         super().__init__()
         if "return" not in inputs["observed"]:
-            raise ConfigError("N-HITS needs the observed input 'return'; add it to PanelConfig.observed.")
+            raise ConfigError(
+                "N-HITS needs the observed input 'return'; add it to PanelConfig.observed."
+            )
         self.config, self.inputs = config, {k: tuple(v) for k, v in inputs.items()}
         self.column = self.inputs["observed"].index("return")
         observed, known, static = (len(inputs[k]) for k in ("observed", "known", "static"))
@@ -157,10 +173,14 @@ class NHITS(nn.Module):
             state, backcast = stack(residual, stack.inputs(batch))
             states.append(state)
             if backcast is not None:
-                residual = residual - (backcast if self.residual is None else self.residual[i] * backcast)
+                residual = residual - (
+                    backcast if self.residual is None else self.residual[i] * backcast
+                )
                 backcasts.append(backcast)
         if self.across is not None:
             states = self.across(torch.stack(states, 2)).unbind(2)
-        parts = torch.stack([stack.part(s) for stack, s in zip(self.stacks, states, strict=True)], 3)
+        parts = torch.stack(
+            [stack.part(s) for stack, s in zip(self.stacks, states, strict=True)], 3
+        )
         explained = torch.stack(backcasts, 2) if backcasts else residual[:, :, None][:, :, :0]
         return NHITSOutput(rearrange(self.base + parts.sum(3)), parts, explained)

@@ -70,14 +70,25 @@ class TFT(nn.Module):
         def grn(context: bool = False) -> GRN:
             return GRN(d, p, context, extra)
 
-        self.static_selection, self.past_selection = select(static, context=False), select(observed + known)
+        self.static_selection, self.past_selection = (
+            select(static, context=False),
+            select(observed + known),
+        )
         self.future_selection = select(known)
-        self.to_selection, self.to_enrichment, self.to_hidden, self.to_cell = grn(), grn(), grn(), grn()
+        self.to_selection, self.to_enrichment, self.to_hidden, self.to_cell = (
+            grn(),
+            grn(),
+            grn(),
+            grn(),
+        )
         between = p if config.lstm_layers > 1 else 0.0
         self.encoder = nn.LSTM(d, d, config.lstm_layers, batch_first=True, dropout=between)
         self.decoder = ForkedDecoder(d, config.lstm_layers, between)
         self.sequence_gate, self.enrichment = AddNorm(d, p), grn(context=True)
-        self.attention, self.attention_gate = ForkedAttention(d, config.heads, config.context), AddNorm(d, p)
+        self.attention, self.attention_gate = (
+            ForkedAttention(d, config.heads, config.context),
+            AddNorm(d, p),
+        )
         self.position_wise, self.output_gate = grn(), AddNorm(d, p)
         self.head = nn.Linear(d, len(config.quantiles))
         nn.init.zeros_(self.head.weight), nn.init.zeros_(self.head.bias)
@@ -101,7 +112,8 @@ class TFT(nn.Module):
         future = self.future_selection(ahead, selection)
         # 3. sequence layer, section 4.5.1
         start = [
-            g(static.value).expand(self.config.lstm_layers, -1, -1).contiguous() for g in (self.to_hidden, self.to_cell)
+            g(static.value).expand(self.config.lstm_layers, -1, -1).contiguous()
+            for g in (self.to_hidden, self.to_cell)
         ]
         encoded, _ = self.encoder(past.value, tuple(start))
         if fork is not None:
@@ -110,7 +122,9 @@ class TFT(nn.Module):
         forks = future.value.unfold(1, horizon, 1).transpose(2, 3)  # [B, N, H, D], a view
         encoded = self.sequence_gate(encoded, past.value)
         # from the normalised output: the raw one varies so little at first that training stalls for epochs
-        decoded = self.sequence_gate(self.decoder(encoded[:, t - n :], future.value, horizon), forks)  # [B, N, H, D]
+        decoded = self.sequence_gate(
+            self.decoder(encoded[:, t - n :], future.value, horizon), forks
+        )  # [B, N, H, D]
         # 4. static enrichment, attention, position-wise feed-forward, eqs. 17–22
         rich, queries = self.enrichment(encoded, enrichment), self.enrichment(decoded, enrichment)
         attended, attention = self.attention(rich, queries)

@@ -35,7 +35,9 @@ class Trees:
     @classmethod
     def of(cls, models: list[HistGradientBoostingRegressor]) -> Trees:
         """From fitted models without categories or missing values, of one tree an iteration."""
-        parts: dict[str, list[np.ndarray]] = {name: [] for name in ("feature", "threshold", "child", "value")}
+        parts: dict[str, list[np.ndarray]] = {
+            name: [] for name in ("feature", "threshold", "child", "value")
+        }
         root, size, depth = np.zeros((len(models), models[0].n_iter_), np.int32), 0, 0
         for q, model in enumerate(models):
             for i, (tree,) in enumerate(model._predictors):
@@ -46,18 +48,27 @@ class Trees:
                 parts["threshold"].append(np.where(leaf, np.inf, node["num_threshold"]))
                 parts["child"].append(size + np.stack(children, -1))
                 parts["value"].append(np.where(leaf, node["value"], 0.0))
-                root[q, i], size, depth = size, size + len(node), max(depth, int(node["depth"].max()))
+                root[q, i], size, depth = (
+                    size,
+                    size + len(node),
+                    max(depth, int(node["depth"].max())),
+                )
         base = np.array([np.asarray(m._baseline_prediction).item() for m in models])
         joined = {name: np.concatenate(values) for name, values in parts.items()}
         types = {"feature": np.int16, "child": np.int32}
         return cls(
-            **{k: v.astype(types.get(k, np.float64)) for k, v in joined.items()}, root=root, base=base, depth=depth
+            **{k: v.astype(types.get(k, np.float64)) for k, v in joined.items()},
+            root=root,
+            base=base,
+            depth=depth,
         )
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """x [N, F], finite → [N, Q]; raises CheckpointError if they look at columns that there are not."""
         if self.feature.max() >= x.shape[1]:
-            raise CheckpointError(f"The boosted trees ask for more than {x.shape[1]} inputs; save the model again.")
+            raise CheckpointError(
+                f"The boosted trees ask for more than {x.shape[1]} inputs; save the model again."
+            )
         child, feature = self.child.astype(np.intp).ravel(), self.feature.astype(np.intp)
         out = np.empty((len(x), len(self.base)))
         for first in range(0, len(x), BLOCK):
@@ -65,8 +76,12 @@ class Trees:
             start, cells = (np.arange(len(part)) * part.shape[1])[:, None], part.ravel()
             node = np.repeat(self.root.reshape(1, -1).astype(np.intp), len(part), 0)  # [n, Q · I]
             for _ in range(self.depth):
-                node = child.take(2 * node + (cells.take(start + feature.take(node)) > self.threshold.take(node)))
-            out[first : first + BLOCK] = self.base + self.value.take(node).reshape(len(part), *self.root.shape).sum(-1)
+                node = child.take(
+                    2 * node + (cells.take(start + feature.take(node)) > self.threshold.take(node))
+                )
+            out[first : first + BLOCK] = self.base + self.value.take(node).reshape(
+                len(part), *self.root.shape
+            ).sum(-1)
         return out
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -78,14 +93,29 @@ class Trees:
         """Inverse of `arrays` for Q = `models`; raises CheckpointError on arrays that are no such trees."""
         try:
             found = cls(**{**arrays, "depth": int(arrays["depth"].item())})
-            nodes, kinds = len(found.value), {k: v.dtype.kind for k, v in found.arrays().items() if k != "depth"}
+            nodes, kinds = (
+                len(found.value),
+                {k: v.dtype.kind for k, v in found.arrays().items() if k != "depth"},
+            )
             shapes = {k: getattr(found, k).shape for k in ("feature", "threshold", "child", "base")}
-            fits = shapes == {"feature": (nodes,), "threshold": (nodes,), "child": (nodes, 2), "base": (models,)}
-            fits = fits and "".join(kinds.values()) == "ififif" and found.root.ndim == 2 and len(found.root) == models
+            fits = shapes == {
+                "feature": (nodes,),
+                "threshold": (nodes,),
+                "child": (nodes, 2),
+                "base": (models,),
+            }
+            fits = (
+                fits
+                and "".join(kinds.values()) == "ififif"
+                and found.root.ndim == 2
+                and len(found.root) == models
+            )
             fits = fits and all(v.min() >= 0 and v.max() < nodes for v in (found.child, found.root))
             fits = fits and found.feature.min() >= 0 and 0 < found.depth < nodes
         except (LookupError, TypeError, ValueError, AttributeError) as error:
-            raise CheckpointError(f"The boosted trees are incomplete ({error}); save them again.") from error
+            raise CheckpointError(
+                f"The boosted trees are incomplete ({error}); save them again."
+            ) from error
         if not fits or not (np.isfinite(found.value).all() and np.isfinite(found.base).all()):
             raise CheckpointError("The boosted trees don't fit each other; save them again.")
         return found

@@ -18,10 +18,16 @@ class Walk:
     context = 2
 
     def __init__(self, shape: np.ndarray, levels: tuple[float, ...]):
-        self.shape, self.levels, self.horizon = np.asarray(shape, float), tuple(levels), len(shape)  # shape: [H, Q]
+        self.shape, self.levels, self.horizon = (
+            np.asarray(shape, float),
+            tuple(levels),
+            len(shape),
+        )  # shape: [H, Q]
         fits = self.shape.shape == (self.horizon, len(levels)) and np.isfinite(self.shape).all()
         if not fits or not self.horizon or (np.diff(self.shape) < 0).any():
-            raise CheckpointError("The random walk's quantiles don't fit its levels; save the model again.")
+            raise CheckpointError(
+                "The random walk's quantiles don't fit its levels; save the model again."
+            )
 
     @classmethod
     def fit(cls, panel: Panel, levels: tuple[float, ...]) -> Walk:
@@ -32,7 +38,9 @@ class Walk:
             shape = empirical_quantiles(panel, np.asarray(panel.scale, float), levels)
         except HistoryTooShort:
             return cls.normal(panel.config.horizon, levels)
-        return cls((shape - shape[:, ::-1]) / 2, levels)  # the levels are symmetric around the median
+        return cls(
+            (shape - shape[:, ::-1]) / 2, levels
+        )  # the levels are symmetric around the median
 
     @classmethod
     def normal(cls, horizon: int, levels: tuple[float, ...]) -> Walk:

@@ -22,8 +22,8 @@ from ..data.windows import Batch, Panel, blocks, gather, training_starts
 from ..errors import CheckpointError, ConfigError
 from ..models.baselines import empirical_quantiles
 from ..models.losses import pinball, squared
+from ..models.store import build, fingerprint, load_state, save_state
 from ..models.tft import TFT
-from .checkpoint import build, fingerprint, load_state, save_state
 
 ORIGINS = 64  # origins a chunk in evaluation: a constant, since the grid of chunks is part of the forecast
 CHUNKS = 32  # chunks a batch in evaluation
@@ -44,7 +44,9 @@ def device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def outputs(model: nn.Module, panel: Panel, rows: np.ndarray) -> Iterator[tuple[Any, Batch, np.ndarray, tuple]]:
+def outputs(
+    model: nn.Module, panel: Panel, rows: np.ndarray
+) -> Iterator[tuple[Any, Batch, np.ndarray, tuple]]:
     """Run the network on the chunks that hold the origins `rows` [K].
 
     Yields the network's output, its batch, and for the origins found in it their index in `rows` [k] and their
@@ -74,14 +76,19 @@ def outputs(model: nn.Module, panel: Panel, rows: np.ndarray) -> Iterator[tuple[
         yield found, batch, index, (chunk[index] - first, fork[index])
 
 
-def _single(model: nn.Module, panel: Panel, rows: np.ndarray, fork: np.ndarray, where: Any) -> tuple[Any, Batch]:
+def _single(
+    model: nn.Module, panel: Panel, rows: np.ndarray, fork: np.ndarray, where: Any
+) -> tuple[Any, Batch]:
     """The output with N = 1 for origins `rows` [B], each the one at `fork` [B] of its chunk, and the batch."""
     context = model.config.context
     with torch.inference_mode():
         if isinstance(model, TFT):  # the encoder starts where the chunk does
             batch = gather(panel, rows - fork - context + 1, context, int(fork.max()) + 1)
             at = torch.as_tensor(fork, device=where)
-            own = [x[torch.arange(len(at), device=where), at][:, None] for x in (batch.target, batch.scale)]
+            own = [
+                x[torch.arange(len(at), device=where), at][:, None]
+                for x in (batch.target, batch.scale)
+            ]
             return model(batch, at), batch._replace(target=own[0], scale=own[1])
         batch = gather(panel, rows - context + 1, context, 1)
         return model(batch), batch
@@ -109,7 +116,9 @@ def split_loss(model: nn.Module, panel: Panel, split: str = "valid") -> float:
 class _Run:
     """All that changes while training, so that it can be written and read back."""
 
-    def __init__(self, model: nn.Module, train: TrainConfig, steps: int, teachers: Sequence[nn.Module] = ()):
+    def __init__(
+        self, model: nn.Module, train: TrainConfig, steps: int, teachers: Sequence[nn.Module] = ()
+    ):
         self.model, self.train, self.teachers = model, train, teachers
         self.average, self.best = copy.deepcopy(model), copy.deepcopy(model)
         self.optimizer = torch.optim.AdamW(
@@ -159,7 +168,9 @@ class _Run:
     def save(self, path: Path, key: dict[str, Any]) -> None:
         """Write the state after an epoch."""
         parts = {"model": self.model, "average": self.average, "best": self.best}
-        tensors = {f"{name}.{k}": v for name, part in parts.items() for k, v in part.state_dict().items()}
+        tensors = {
+            f"{name}.{k}": v for name, part in parts.items() for k, v in part.state_dict().items()
+        }
         for i, values in self.optimizer.state_dict()["state"].items():
             tensors |= {f"adam.{i}.{k}": v for k, v in values.items()}
         best = None if math.isnan(self.best_loss) else self.best_loss
@@ -177,10 +188,16 @@ class _Run:
         tensors, record = load_state(path)
         found = record.get("key")
         if found != key:
-            changed = ", ".join(k for k in key if not isinstance(found, dict) or found.get(k) != key[k])
-            raise CheckpointError(f"{path} was made with another {changed}; delete it, or choose another folder.")
+            changed = ", ".join(
+                k for k in key if not isinstance(found, dict) or found.get(k) != key[k]
+            )
+            raise CheckpointError(
+                f"{path} was made with another {changed}; delete it, or choose another folder."
+            )
         for name, part in {"model": self.model, "average": self.average, "best": self.best}.items():
-            part.load_state_dict({k[len(name) + 1 :]: v for k, v in tensors.items() if k.startswith(name + ".")})
+            part.load_state_dict(
+                {k[len(name) + 1 :]: v for k, v in tensors.items() if k.startswith(name + ".")}
+            )
         state: dict[int, dict[str, torch.Tensor]] = {}
         for k, v in tensors.items():
             if k.startswith("adam."):
@@ -216,7 +233,9 @@ def _epoch(run: _Run, panel: Panel, levels: torch.Tensor, bar: tqdm) -> dict[str
     begin, windows, losses = time.perf_counter(), 0, []
     steps = math.ceil(len(starts) / train.batch)
     for i in range(steps):
-        batch = gather(panel, starts[i * train.batch : (i + 1) * train.batch], context, train.origins, "train")
+        batch = gather(
+            panel, starts[i * train.batch : (i + 1) * train.batch], context, train.origins, "train"
+        )
         batch = _masked(batch, panel, train.mask, generator)
         losses.append(run.step(batch, levels, min(run.epoch * steps + i, run.total - 1)))
         windows += int(torch.isfinite(batch.target[..., 0]).sum())
@@ -224,7 +243,9 @@ def _epoch(run: _Run, panel: Panel, levels: torch.Tensor, bar: tqdm) -> dict[str
     seconds = time.perf_counter() - begin
     loss = float(torch.stack(losses).mean())
     if not math.isfinite(loss):
-        raise ConfigError(f"The training loss is {loss} in epoch {run.epoch + 1}; lower TrainConfig.learning_rate.")
+        raise ConfigError(
+            f"The training loss is {loss} in epoch {run.epoch + 1}; lower TrainConfig.learning_rate."
+        )
     valid = split_loss(run.average, panel)
     run.judge(valid)
     row = {
@@ -242,7 +263,9 @@ def _like(teacher: nn.Module, model: nn.Module) -> nn.Module:
     """The teacher; raises ConfigError if its quantiles are not comparable with the model's."""
     own, others = ((m.inputs, m.config.horizon, m.config.quantiles) for m in (model, teacher))
     if own != others:
-        raise ConfigError("A teacher has other inputs, horizon or levels than the network; train it alike.")
+        raise ConfigError(
+            "A teacher has other inputs, horizon or levels than the network; train it alike."
+        )
     return teacher
 
 
@@ -274,7 +297,11 @@ def fit(
     torch.manual_seed(train.seed)
     model = build(config, panel.inputs)
     steps = math.ceil(len(training_starts(panel, config.context, train.origins, 0)) / train.batch)
-    model.base.copy_(torch.as_tensor(empirical_quantiles(panel, np.asarray(panel.scale, float), config.quantiles)))
+    model.base.copy_(
+        torch.as_tensor(
+            empirical_quantiles(panel, np.asarray(panel.scale, float), config.quantiles)
+        )
+    )
     model.to(device())
     tensors = panel.with_tensors(device())
     teachers = [copy.deepcopy(_like(teacher, model)).to(device()).eval() for teacher in teachers]
@@ -289,7 +316,9 @@ def fit(
     else:
         run.judge(split_loss(model, tensors))
     levels = torch.tensor(config.quantiles, device=device())
-    with tqdm(total=run.total, initial=run.epoch * steps, desc=type(model).__name__, disable=not progress) as bar:
+    with tqdm(
+        total=run.total, initial=run.epoch * steps, desc=type(model).__name__, disable=not progress
+    ) as bar:
         while run.epoch < train.epochs and run.bad < train.patience:
             row = _epoch(run, tensors, levels, bar)
             run.epoch += 1

@@ -43,20 +43,31 @@ def locked(path: str | Path, wait: bool = True) -> Iterator[int]:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | BINARY, 0o644)
     except OSError as error:
-        raise OutputError(f"Can't write {path}: {error.strerror}; choose a folder that you may write to.") from error
+        raise OutputError(
+            f"Can't write {path}: {error.strerror}; choose a folder that you may write to."
+        ) from error
     try:
         if fcntl:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             except BlockingIOError as error:
-                raise OutputError(f"Another process holds {path}; wait for it, or choose another folder.") from error
+                raise OutputError(
+                    f"Another process holds {path}; wait for it, or choose another folder."
+                ) from error
         yield handle
     finally:
         os.close(handle)  # and by that unlocked
 
 
 def log_trial(
-    path: str | Path, study: str, model: str, config: Any, train: Any, valid: float | None, seed: int, **more: Any
+    path: str | Path,
+    study: str,
+    model: str,
+    config: Any,
+    train: Any,
+    valid: float | None,
+    seed: int,
+    **more: Any,
 ) -> None:
     """Append one scored configuration to the log at `path`, whole or not at all.
 
@@ -68,13 +79,26 @@ def log_trial(
     count = more.get("count", 1)
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
         raise ConfigError(f"The trial log's count is {count!r}; give a whole number of at least 1.")
-    record = {"time": datetime.now(timezone.utc).isoformat(timespec="seconds"), "study": study, "model": model}
+    record = {
+        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "study": study,
+        "model": model,
+    }
     try:
         score = None if valid is None or not math.isfinite(valid) else float(valid)
-        record |= {"config": config, "train": train, "valid": score, "unit": UNIT, "seed": seed, **more}
+        record |= {
+            "config": config,
+            "train": train,
+            "valid": score,
+            "unit": UNIT,
+            "seed": seed,
+            **more,
+        }
         line = json.dumps(record, default=_plain, allow_nan=False).encode() + b"\n"
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"The trial log can't hold a run of {model}: {error}; give plain data.") from error
+        raise ConfigError(
+            f"The trial log can't hold a run of {model}: {error}; give plain data."
+        ) from error
     with locked(path) as handle:
         try:
             if os.fstat(handle).st_size:
@@ -115,7 +139,10 @@ def count_trials(path: str | Path, study: str = "") -> int:
 def _key(row: dict[str, Any]) -> str:
     """What makes a configuration, as text."""
     parts = [row.get(k) or {} for k in ("config", "train", "panel")]
-    parts = [{k: v for k, v in p.items() if k not in REPLICAS} if isinstance(p, dict) else p for p in parts]
+    parts = [
+        {k: v for k, v in p.items() if k not in REPLICAS} if isinstance(p, dict) else p
+        for p in parts
+    ]
     return json.dumps([row["model"], *parts], sort_keys=True)
 
 
@@ -124,7 +151,9 @@ def _lines(path: str | Path) -> tuple[list[dict[str, Any]], int]:
     try:
         content = Path(path).read_bytes()
     except OSError as error:
-        raise DataError(f"The trial log {path} can't be read: {error.strerror}; give the path of one.") from error
+        raise DataError(
+            f"The trial log {path} can't be read: {error.strerror}; give the path of one."
+        ) from error
     rows, cut = [], 0
     for number, line in enumerate(content.split(b"\n"), 1):
         if not line.strip():
@@ -136,8 +165,14 @@ def _lines(path: str | Path) -> tuple[list[dict[str, Any]], int]:
             if line[: len(START)] == START[: len(line)]:
                 cut += 1
                 continue
-        if not isinstance(row, dict) or not set(FIELDS) <= set(row) or not isinstance(row.get("count", 1), int):
-            raise DataError(f"{path} is no trial log: line {number} is {line[:40]!r}; give the path of one.")
+        if (
+            not isinstance(row, dict)
+            or not set(FIELDS) <= set(row)
+            or not isinstance(row.get("count", 1), int)
+        ):
+            raise DataError(
+                f"{path} is no trial log: line {number} is {line[:40]!r}; give the path of one."
+            )
         rows.append(row)
     return rows, cut
 

@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
 NETWORKS = ("tft", "nhits")
 UNPRUNED = 4  # trials that finish before any is pruned
-CALM = 2  # the first epoch after which a trial can be pruned: before, the averaged weights say little
+CALM = (
+    2  # the first epoch after which a trial can be pruned: before, the averaged weights say little
+)
 Config = TFTConfig | NHITSConfig
 POOLS = ("8-4-1", "16-4-1", "4-2-1", "8-1", "4-1", "1")  # text, since Optuna keeps no tuples
 
@@ -39,11 +41,17 @@ POOLS = ("8-4-1", "16-4-1", "4-2-1", "8-1", "4-1", "1")  # text, since Optuna ke
 class Tuned:
     """What a search found."""
 
-    frame: pd.DataFrame  # a row a trial, best first: trial, preset (is it?), state, valid, epochs, seconds, …
-    configs: list[tuple[Config, TrainConfig]]  # of the finished trials, best first; configs[0] is the one to use
+    frame: (
+        pd.DataFrame
+    )  # a row a trial, best first: trial, preset (is it?), state, valid, epochs, seconds, …
+    configs: list[
+        tuple[Config, TrainConfig]
+    ]  # of the finished trials, best first; configs[0] is the one to use
 
 
-def valid_loss(model: nn.Module | np.ndarray, panel: Panel, rows: np.ndarray | None = None) -> float:
+def valid_loss(
+    model: nn.Module | np.ndarray, panel: Panel, rows: np.ndarray | None = None
+) -> float:
     """Mean pinball loss × 10⁴ over SCORE_LEVELS of the cumulative log return, over validation origins and all steps.
 
     `model` is a network, or quantiles [K, H, 9] at the origins `rows` [K]; None takes all validation origins that the
@@ -54,16 +62,22 @@ def valid_loss(model: nn.Module | np.ndarray, panel: Panel, rows: np.ndarray | N
     if rows is None:
         rows = panel.origins("valid", model.config.context if network else 1)
     if not len(rows):
-        raise ConfigError("The panel has no validation origin to score on; move PanelConfig.train_end or valid_end.")
+        raise ConfigError(
+            "The panel has no validation origin to score on; move PanelConfig.train_end or valid_end."
+        )
     if network and (lacking := set(SCORE_LEVELS) - set(model.config.quantiles)):
-        raise ConfigError(f"The model has no quantile level {min(lacking)}; add it to its config's quantiles.")
+        raise ConfigError(
+            f"The model has no quantile level {min(lacking)}; add it to its config's quantiles."
+        )
     quantiles = model
     if network:
         pick = [model.config.quantiles.index(level) for level in SCORE_LEVELS]
         quantiles = forecast_rows(model, panel, rows)[..., pick]
     actual = panel.outcomes(rows)  # [K, H]
     if np.shape(quantiles) != (*actual.shape, len(SCORE_LEVELS)):
-        raise ConfigError(f"The quantiles are {np.shape(quantiles)}; give {(*actual.shape, len(SCORE_LEVELS))}.")
+        raise ConfigError(
+            f"The quantiles are {np.shape(quantiles)}; give {(*actual.shape, len(SCORE_LEVELS))}."
+        )
     as_tensor = (torch.as_tensor(np.asarray(x, float)) for x in (quantiles, actual, SCORE_LEVELS))
     return 1e4 * float(pinball(*as_tensor))
 
@@ -93,22 +107,37 @@ def tune(
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ConfigError(f"tune: {name} is {value!r}; give a whole number of at least 1.")
     if network not in NETWORKS:
-        raise ConfigError(f"There is no network {network!r} to tune; choose one of {', '.join(NETWORKS)}.")
-    config, train = preset(preset_name)[NETWORKS.index(network)], replace(preset(preset_name)[3], seed=seed)
+        raise ConfigError(
+            f"There is no network {network!r} to tune; choose one of {', '.join(NETWORKS)}."
+        )
+    config, train = (
+        preset(preset_name)[NETWORKS.index(network)],
+        replace(preset(preset_name)[3], seed=seed),
+    )
     config, folder = with_horizon(config, panel.config.horizon), Path(folder)
     training_starts(panel, config.context, train.origins, 0)  # raises HistoryTooShort
     if not len(panel.origins("valid", config.context)):
-        raise ConfigError("The panel has no validation origin to choose by; move PanelConfig.train_end or valid_end.")
+        raise ConfigError(
+            "The panel has no validation origin to choose by; move PanelConfig.train_end or valid_end."
+        )
     with quiet(), locked(folder / f"{network}-{preset_name}.lock", wait=False):
         around, path = spaces(config, train, panel), folder / f"{network}-{preset_name}.sqlite"
-        search = _Search(panel, config, train, around, path, str(log or folder / "trials.jsonl"), study)
+        search = _Search(
+            panel, config, train, around, path, str(log or folder / "trials.jsonl"), study
+        )
         done = search.prepare()
         tasks = (joblib.delayed(_trial)(search, index, jobs > 1) for index in range(done, trials))
         # arrays are copied (max_nbytes), since torch warns of those that joblib shares read-only
         found = joblib.Parallel(
-            jobs, return_as="generator_unordered", pre_dispatch="n_jobs", batch_size=1, max_nbytes=None
+            jobs,
+            return_as="generator_unordered",
+            pre_dispatch="n_jobs",
+            batch_size=1,
+            max_nbytes=None,
         )(tasks)
-        with tqdm(total=trials, initial=min(done, trials), desc=f"tuning {network}", disable=not progress) as bar:
+        with tqdm(
+            total=trials, initial=min(done, trials), desc=f"tuning {network}", disable=not progress
+        ) as bar:
             for best in found:
                 bar.set_postfix_str(f"best {best:.2f}")
                 bar.update(1)
@@ -121,7 +150,9 @@ def quiet() -> Iterator[None]:
     try:
         import optuna
     except ImportError as error:
-        raise MissingDependency("Tuning needs Optuna; install it with pip install 'tftnhits[tuning]'.") from error
+        raise MissingDependency(
+            "Tuning needs Optuna; install it with pip install 'tftnhits[tuning]'."
+        ) from error
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
@@ -142,8 +173,16 @@ def spaces(config: Config, train: TrainConfig, panel: Panel) -> dict[str, Any]:
     from optuna.distributions import FloatDistribution as Range
 
     heads, valid = getattr(config, "heads", 1), len(panel.origins("valid", config.context))
-    contexts = [c for c in (config.context // 2, config.context, 2 * config.context, 4 * config.context) if c]
-    contexts = [c for c in contexts if len(panel.origins("valid", c)) == valid and len(panel.origins("train", c))]
+    contexts = [
+        c
+        for c in (config.context // 2, config.context, 2 * config.context, 4 * config.context)
+        if c
+    ]
+    contexts = [
+        c
+        for c in contexts
+        if len(panel.origins("valid", c)) == valid and len(panel.origins("train", c))
+    ]
     widths = {max(round(config.hidden * share / heads), 1) * heads for share in (0.5, 1, 1.5, 2)}
     rate, decay = train.learning_rate, train.weight_decay
     out = {
@@ -152,7 +191,9 @@ def spaces(config: Config, train: TrainConfig, panel: Panel) -> dict[str, Any]:
         "dropout": Range(0.0, max(0.7, config.dropout)),
         "learning_rate": Range(rate / 5, rate * 5, log=True),
         "weight_decay": Range(min(1e-3, decay), max(0.3, decay), log=True),
-        "batch": Choice(sorted({max(train.batch // 2, 1), train.batch, 2 * train.batch, 4 * train.batch})),
+        "batch": Choice(
+            sorted({max(train.batch // 2, 1), train.batch, 2 * train.batch, 4 * train.batch})
+        ),
         "averaging": Choice(sorted({0.9, 0.95, 0.98, 0.99, 0.995, train.averaging})),
         "mask": Range(0.0, max(0.3, train.mask)),
     }
@@ -179,32 +220,48 @@ class _Search:
         import sqlalchemy
 
         if "?" in str(self.path):
-            raise OutputError(f"The folder {self.path.parent} has a '?' in its name; choose another.")
+            raise OutputError(
+                f"The folder {self.path.parent} has a '?' in its name; choose another."
+            )
         try:
             wait = {"connect_args": {"timeout": 60}}  # seconds, while another process writes
             storage = optuna.storages.RDBStorage(f"sqlite:///{self.path}", engine_kwargs=wait)
             return optuna.create_study(
                 storage=storage,
-                sampler=optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True),
+                sampler=optuna.samplers.TPESampler(
+                    seed=seed, multivariate=True, constant_liar=True
+                ),
                 pruner=optuna.pruners.MedianPruner(n_startup_trials=UNPRUNED, n_warmup_steps=CALM),
                 study_name=self.path.stem,
                 load_if_exists=True,
             )
-        except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.OptunaError, RuntimeError) as error:
+        except (
+            sqlalchemy.exc.SQLAlchemyError,
+            optuna.exceptions.OptunaError,
+            RuntimeError,
+        ) as error:
             reason = str(error).splitlines()[0].rstrip(".")
-            raise CheckpointError(f"{self.path} holds no search that can be read ({reason}); delete it.") from error
+            raise CheckpointError(
+                f"{self.path} holds no search that can be read ({reason}); delete it."
+            ) from error
 
     def prepare(self) -> int:
         """Take the search up: enqueue the preset, or again what a kill cut short. Returns how many trials are done."""
         from optuna.trial import TrialState
 
         study = self.study()
-        key = {"config": self.config.to_dict(), "train": self.train.to_dict(), "search": repr(self.around)}
+        key = {
+            "config": self.config.to_dict(),
+            "train": self.train.to_dict(),
+            "search": repr(self.around),
+        }
         key |= {"panel": self.panel.config.to_dict(), "data": self.panel.digest()}
         key = json.loads(json.dumps(key))  # as it will be read back: tuples are lists
         found = study.user_attrs.get("key", key)
         if changed := ", ".join(k for k in key if found.get(k) != key[k]):
-            raise CheckpointError(f"{self.path} was made with another {changed}; delete it, or choose another folder.")
+            raise CheckpointError(
+                f"{self.path} was made with another {changed}; delete it, or choose another folder."
+            )
         study.set_user_attr("key", key)
         for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             study.tell(trial.number, state=TrialState.FAIL)
@@ -213,7 +270,9 @@ class _Search:
         alive = [t for t in study.get_trials(deepcopy=False) if t.state != TrialState.FAIL]
         if not any(t.user_attrs.get("preset") for t in alive):
             start = {**self.train.to_dict(), **self.config.to_dict()}
-            start = {k: "-".join(map(str, start[k])) if k == "pools" else start[k] for k in self.around}
+            start = {
+                k: "-".join(map(str, start[k])) if k == "pools" else start[k] for k in self.around
+            }
             study.enqueue_trial(start, user_attrs={"preset": True})
         return sum(t.state.is_finished() for t in alive)
 
@@ -241,9 +300,13 @@ class _Search:
 
     def settings(self, params: dict[str, Any]) -> tuple[Config, TrainConfig]:
         """The preset with a trial's parameters."""
-        params = {k: tuple(map(int, v.split("-"))) if k == "pools" else v for k, v in params.items()}
+        params = {
+            k: tuple(map(int, v.split("-"))) if k == "pools" else v for k, v in params.items()
+        }
         ours = {k: v for k, v in params.items() if hasattr(self.config, k)}
-        return replace(self.config, **ours), replace(self.train, **{k: params[k] for k in set(params) - set(ours)})
+        return replace(self.config, **ours), replace(
+            self.train, **{k: params[k] for k in set(params) - set(ours)}
+        )
 
 
 def _trial(search: _Search, index: int, alone: bool) -> float:
@@ -255,7 +318,9 @@ def _trial(search: _Search, index: int, alone: bool) -> float:
     with quiet():
         # a seed a trial, counted over those that are done: a resumed search draws what an uninterrupted one would
         study = search.study((search.train.seed * 1_000_003 + index) % 2**32)
-        with locked(search.path.with_suffix(".ask")):  # else two processes may take the same enqueued trial
+        with locked(
+            search.path.with_suffix(".ask")
+        ):  # else two processes may take the same enqueued trial
             trial = study.ask(search.around)
         config, train = search.settings(trial.params)
         seen: list[float | None] = []
@@ -278,9 +343,18 @@ def _trial(search: _Search, index: int, alone: bool) -> float:
         trial.set_user_attr("state", state)
         # logged first: a kill in between logs it again, and the same configuration counts once
         log_trial(
-            search.log, search.name, type(config).__name__.removesuffix("Config"), config, train, loss, train.seed,
-            panel=search.panel.config, state=state, epochs=len(seen), learning_curve=seen,
-        )  # fmt: skip
+            search.log,
+            search.name,
+            type(config).__name__.removesuffix("Config"),
+            config,
+            train,
+            loss,
+            train.seed,
+            panel=search.panel.config,
+            state=state,
+            epochs=len(seen),
+            learning_curve=seen,
+        )
         study.tell(trial, loss, None if state == "complete" else optuna.trial.TrialState.PRUNED)
         finished = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
         return min((t.value for t in finished), default=math.nan)

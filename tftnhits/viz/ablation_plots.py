@@ -22,15 +22,32 @@ CAPTION = (
 )
 # field of TFTConfig or NHITSConfig -> what it is, what it is for
 ENHANCEMENTS = {
-    "lstm_layers": ("second LSTM layer", "a second recurrent layer, with dropout between the two; the paper has one"),
-    "deep_selection": ("three-layer selection", "variable weights from three layers rather than one gated network"),
+    "lstm_layers": (
+        "second LSTM layer",
+        "a second recurrent layer, with dropout between the two; the paper has one",
+    ),
+    "deep_selection": (
+        "three-layer selection",
+        "variable weights from three layers rather than one gated network",
+    ),
     "extra_gate": ("extra gate", "a second gated layer in every gated residual network"),
-    "learned_pooling": ("learned pooling", "each stack learns how to thin its input out; the paper takes the maximum"),
-    "neural_interpolation": ("neural interpolation", "a small network draws the path through a stack's knots; the "
-                             "paper interpolates linearly"),
-    "scale_attention": ("attention across scales", "stacks are weighed against each other; the paper adds them up"),
-    "learned_residual": ("learned residual", "a learnt share of the backcast is subtracted; the paper takes it all"),
-}  # fmt: skip
+    "learned_pooling": (
+        "learned pooling",
+        "each stack learns how to thin its input out; the paper takes the maximum",
+    ),
+    "neural_interpolation": (
+        "neural interpolation",
+        "a small network draws the path through a stack's knots; the paper interpolates linearly",
+    ),
+    "scale_attention": (
+        "attention across scales",
+        "stacks are weighed against each other; the paper adds them up",
+    ),
+    "learned_residual": (
+        "learned residual",
+        "a learnt share of the backcast is subtracted; the paper takes it all",
+    ),
+}
 
 
 def label(variant: str) -> str:
@@ -45,7 +62,9 @@ def ablation_finding(rows: Sequence[Mapping[str, Any]]) -> str:
     """One sentence from the rows' verdicts; raises DataError if no variant is compared with the enhanced network."""
     compared = [r for r in rows if r.get("verdict")]
     if not compared:
-        raise DataError("No row has a verdict; compare at least one variant with the enhanced network.")
+        raise DataError(
+            "No row has a verdict; compare at least one variant with the enhanced network."
+        )
     if all(r["verdict"].startswith("one seed") for r in compared):
         return "One seed gives no verdict: what differs here may be luck"
     found = [_named(r) for r in compared if r["verdict"] in ("helps", "hurts")]
@@ -74,14 +93,23 @@ def plot_ablation(
     table = pd.DataFrame([r for r in rows if r.get("verdict")])
     text = ablation_finding(rows)
     networks, most = table["network"].unique(), table.groupby("network").size().max()
-    figure, axes, look = canvas(theme, 1, len(networks), size=(9.5, 1.7 + 0.34 * most), caption=CAPTION,
-                                sharex=True, squeeze=False)  # fmt: skip
+    figure, axes, look = canvas(
+        theme,
+        1,
+        len(networks),
+        size=(9.5, 1.7 + 0.34 * most),
+        caption=CAPTION,
+        sharex=True,
+        squeeze=False,
+    )
     for ax, network in zip(axes[0], networks):
         own = [r for r in runs if r["network"] == network]
         _panel(ax, table[table["network"] == network], pd.DataFrame(own), look)
         axis_title(ax, network, look)
     unit = "validation loss less the enhanced network's, × 10⁴ (right of 0: worse without it)"
-    body(figure).supxlabel(unit + "; ticks: the seeds" * bool(len(runs)), fontsize=9.5, color=look.ink)
+    body(figure).supxlabel(
+        unit + "; ticks: the seeds" * bool(len(runs)), fontsize=9.5, color=look.ink
+    )
     headline(figure, text, look)
     return figure
 
@@ -95,10 +123,23 @@ def _panel(ax: Axes, table: pd.DataFrame, runs: pd.DataFrame, look: Theme) -> No
         deviation = row.get("difference sd")
         if len(seeds) > 1 and deviation is not None and np.isfinite(deviation):
             error = stats.t.ppf(0.975, len(seeds) - 1) * deviation / np.sqrt(len(seeds))
-            ax.hlines(y, row["difference"] - error, row["difference"] + error, color=look.first, linewidth=1.6)
+            ax.hlines(
+                y,
+                row["difference"] - error,
+                row["difference"] + error,
+                color=look.first,
+                linewidth=1.6,
+            )
     sure = table["verdict"].isin(["helps", "hurts"]).to_numpy()
-    ax.scatter(table["difference"], at, 40, facecolor=np.where(sure, look.first, look.paper), edgecolor=look.first,
-               linewidth=1.4, zorder=3)  # fmt: skip
+    ax.scatter(
+        table["difference"],
+        at,
+        40,
+        facecolor=np.where(sure, look.first, look.paper),
+        edgecolor=look.first,
+        linewidth=1.4,
+        zorder=3,
+    )
     ax.set_yticks(at, [label(v) for v in table["variant"]])
     ax.set_ylim(len(table) - 0.5, -0.5)
     ax.margins(x=0.1)

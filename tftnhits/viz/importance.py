@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ..errors import DataError
-from .explain import Explanation
-from .explain_plots import spread
+from ..forecast.explain import Explanation
+from .explanations import spread
 from .style import Theme, axis_title, canvas, headline, short, shorten
 
 IMPORTANCE = (
@@ -35,7 +35,9 @@ def plot_importance(
     if kept.empty:
         raise DataError("The table of importance is empty; permute at least one input.")
     first = kept.iloc[-1]
-    title = f"mixing up the dates of {first['input']} raises the loss most, by {first['percent']:.2f}%"
+    title = (
+        f"mixing up the dates of {first['input']} raises the loss most, by {first['percent']:.2f}%"
+    )
     if not first["percent"] >= 0.005:
         title = f"no input's timing matters here: the largest rise of the loss is {first['percent']:.3f}%"
     title, weights = f"{short(name)}: {title}" if name else title, None
@@ -48,7 +50,11 @@ def plot_importance(
             title += f". Selection weights rank the inputs {_agreement(rank)} (rank correlation {rank:.2f})"
     caption = "Lines: ± one standard deviation over the permutations"
     beside = spread(explanation, "tft", "right") if weights is not None else ""
-    caption = (f"{caption}; {beside}" if beside else f"{caption}. ") if kept["spread"].notna().any() else ""
+    caption = (
+        (f"{caption}; {beside}" if beside else f"{caption}. ")
+        if kept["spread"].notna().any()
+        else ""
+    )
     size = (8, 1.3 + 0.24 * len(kept))
     figure, axes, look = canvas(
         theme, 1, 1 if weights is None else 2, size=size, caption=caption + IMPORTANCE, sharey=True
@@ -71,8 +77,14 @@ def plot_importance(
 def _beside(ax: Any, weights: pd.DataFrame, look: Theme) -> None:
     """The selection weights of the inputs that another axes names."""
     error = 100 * weights["sd"].fillna(0) if weights["sd"].notna().any() else None
-    ax.barh(np.arange(len(weights)), 100 * weights["weight"].fillna(0), 0.7, xerr=error, color=look.second,
-            ecolor=look.ink)  # fmt: skip
+    ax.barh(
+        np.arange(len(weights)),
+        100 * weights["weight"].fillna(0),
+        0.7,
+        xerr=error,
+        color=look.second,
+        ecolor=look.ink,
+    )
     ax.set(xlabel="selection weight, %", xlim=0)
     ax.grid(False)
     axis_title(ax, "selection weight", look)
@@ -81,4 +93,6 @@ def _beside(ax: Any, weights: pd.DataFrame, look: Theme) -> None:
 def _agreement(rank: float) -> str:
     if not np.isfinite(rank) or abs(rank) < 0.3:
         return "quite differently"
-    return ("much alike" if rank >= 0.7 else "somewhat alike") if rank > 0 else "the other way round"
+    return (
+        ("much alike" if rank >= 0.7 else "somewhat alike") if rank > 0 else "the other way round"
+    )

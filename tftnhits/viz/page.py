@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from ..errors import ConfigError
 from ..evaluation.backtest import Backtest
 from ..evaluation.leaderboard import BENCHMARK, summary
-from .backtest_plots import coverage_finding, draw_coverage, draw_skill, skill, skill_finding
+from .backtests import coverage_finding, draw_coverage, draw_skill, skill, skill_finding
 from .style import Theme, canvas, wrapped
 
 A4 = (8.27, 11.69)  # inches, portrait
@@ -22,9 +22,15 @@ LEFT, WIDTH = 0.09, 0.83  # of the page
 PANEL, SMALL = 1.4, 8.0  # inches that a panel's name may take, and the size of its letters
 RIVALS = ("TFT", "N-HITS", "gradient boosting", "GARCH-t")
 # heading, place on the page's width, alignment
-COLUMNS = (("forecaster", 0.0, "left"), ("loss", 0.44, "right"), (f"against {BENCHMARK}", 0.57, "right"),
-           (f"p, beats {BENCHMARK}", 0.70, "right"), ("90% set", 0.79, "right"), ("inside 93%", 0.90, "right"),
-           ("width", 1.0, "right"))  # fmt: skip
+COLUMNS = (
+    ("forecaster", 0.0, "left"),
+    ("loss", 0.44, "right"),
+    (f"against {BENCHMARK}", 0.57, "right"),
+    (f"p, beats {BENCHMARK}", 0.70, "right"),
+    ("90% set", 0.79, "right"),
+    ("inside 93%", 0.90, "right"),
+    ("width", 1.0, "right"),
+)
 CAVEATS = (
     "Loss: mean pinball loss × 10⁴ of cumulative log returns over nine quantile levels, all steps, origins and "
     "symbols; lower is better, and lower than another's is no profit.",
@@ -54,7 +60,9 @@ def plot_page(
     frame = result.frame
     board = summary(frame) if board is None else board
     if forecaster not in board.index:
-        raise ConfigError(f"There is no forecaster {forecaster!r} here; choose from {', '.join(board.index)}.")
+        raise ConfigError(
+            f"There is no forecaster {forecaster!r} here; choose from {', '.join(board.index)}."
+        )
     names = [forecaster, *(r for r in rivals if r in board.index and r != forecaster)]
     gains = skill(frame, names)
     figure, axes, look = canvas("light", 1, 3 + len(names), size=A4)
@@ -69,14 +77,18 @@ def plot_page(
         weight="bold",
         color=look.ink,
     )
-    figure.text(LEFT, 0.917, _settings(result, frame), va="top", fontsize=8, color=look.ink, linespacing=1.4)
+    figure.text(
+        LEFT, 0.917, _settings(result, frame), va="top", fontsize=8, color=look.ink, linespacing=1.4
+    )
     rows = len(board) + 1
     _section(figure, 0.862, "Who forecasts best", "", look)
     axes[0].set_position((LEFT, 0.854 - 0.0185 * rows, WIDTH, 0.0185 * rows))
     _table(axes[0], board, forecaster, look)
     top = 0.854 - 0.0185 * rows - 0.036
     finding = coverage_finding(frame, forecaster)
-    top -= 0.011 * (_section(figure, top, "Do the intervals hold what they say?", finding, look) - 1)
+    top -= 0.011 * (
+        _section(figure, top, "Do the intervals hold what they say?", finding, look) - 1
+    )
     months = summary(frame[frame["forecaster"] == forecaster], by="month")
     chart = (top - 0.19) / 3 - 0.045  # height of each of the three charts that share what is left
     for i, (ax, level) in enumerate(zip(axes[1:3], (0.93, 0.8))):
@@ -85,11 +97,15 @@ def plot_page(
         ax.tick_params(labelsize=7.5)
     axes[1].set_ylabel("inside, %", fontsize=8)
     axes[2].set_ylabel("")
-    axes[1].legend(fontsize=7, loc="lower left", ncols=3, handlelength=1.6, frameon=False, borderaxespad=0.1)
+    axes[1].legend(
+        fontsize=7, loc="lower left", ncols=3, handlelength=1.6, frameon=False, borderaxespad=0.1
+    )
     low, high = axes[1].get_ylim()
     axes[1].set_ylim(low - 0.12 * (high - low), high)
     top = top - 0.045 - 1.35 * chart - 0.058
-    lines = _section(figure, top, f"When is it better than {BENCHMARK}?", skill_finding(gains), look)
+    lines = _section(
+        figure, top, f"When is it better than {BENCHMARK}?", skill_finding(gains), look
+    )
     names = max(len(wrapped(name, PANEL, SMALL)) for name in gains["forecaster"].unique())
     _skill(axes[3:], gains, (0.158, top - 0.019 - 0.011 * lines - 0.012 * names), look)
     _small_print(figure, [*caveats, *CAVEATS], look)
@@ -128,7 +144,9 @@ def _section(figure: Figure, y: float, title: str, finding: str, look: Theme) ->
 
 
 def _rule(figure: Figure, y: float, look: Theme) -> Line2D:
-    return Line2D([LEFT, LEFT + WIDTH], [y, y], transform=figure.transFigure, color=look.faint, linewidth=0.6)
+    return Line2D(
+        [LEFT, LEFT + WIDTH], [y, y], transform=figure.transFigure, color=look.faint, linewidth=0.6
+    )
 
 
 def _table(ax: Axes, board: pd.DataFrame, forecaster: str, look: Theme) -> None:
@@ -147,12 +165,24 @@ def _table(ax: Axes, board: pd.DataFrame, forecaster: str, look: Theme) -> None:
             if name == BENCHMARK or math.isnan(base)
             else f"{100 * (row['pinball'] / base - 1):+.2f}%".replace("-", "−")
         )
-        loss = f"{row['pinball']:.2f}" + (f" ± {row['pinball_sd']:.2f}" if row["pinball_sd"] > 0 else "")
+        loss = f"{row['pinball']:.2f}" + (
+            f" ± {row['pinball_sd']:.2f}" if row["pinball_sd"] > 0 else ""
+        )
         inside, width = f"{row['calibrated_coverage_93']:.1%}", f"{row['calibrated_width_93']:.0f}"
-        cells = (name, loss, change, _p(row.get("dm_p")), "in" if row["in_mcs"] else "out", inside, width)
+        cells = (
+            name,
+            loss,
+            change,
+            _p(row.get("dm_p")),
+            "in" if row["in_mcs"] else "out",
+            inside,
+            width,
+        )
         for cell, (_, x, side) in zip(cells, COLUMNS):
             weight = "bold" if row["in_mcs"] and x == 0 else "normal"
-            ax.text(x, i + 0.5, cell, ha=side, va="center", fontsize=8.5, color=look.ink, weight=weight)
+            ax.text(
+                x, i + 0.5, cell, ha=side, va="center", fontsize=8.5, color=look.ink, weight=weight
+            )
 
 
 def _p(value: Any) -> str:
@@ -161,7 +191,9 @@ def _p(value: Any) -> str:
     return "< .001" if value < 0.001 else f"{value:.3f}".removeprefix("0")
 
 
-def _skill(axes: Sequence[Axes], gains: pd.DataFrame, span: tuple[float, float], look: Theme) -> None:
+def _skill(
+    axes: Sequence[Axes], gains: pd.DataFrame, span: tuple[float, float], look: Theme
+) -> None:
     """The panels side by side between two heights, with room for the groups' names."""
     draw_skill(axes, gains, look, SMALL, PANEL)
     reach = 1.08 * (gains["skill"].abs() + gains["error"]).max() or 1.0

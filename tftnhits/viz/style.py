@@ -90,9 +90,13 @@ class Picture(Figure):
             return buffer.getvalue()
         self.canvas.draw()
         pixels = np.array(self.canvas.buffer_rgba())[..., :3]
-        image = Image.fromarray(pixels).quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        image = Image.fromarray(pixels).quantize(
+            256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE
+        )
         palette, paper = image.getpalette(), 3 * image.getpixel((0, 0))
-        palette[paper : paper + 3] = pixels[0, 0].tolist()  # to the last digit, or the page would show around it
+        palette[paper : paper + 3] = pixels[
+            0, 0
+        ].tolist()  # to the last digit, or the page would show around it
         image.putpalette(palette)
         buffer = io.BytesIO()
         image.save(buffer, "png")
@@ -100,7 +104,12 @@ class Picture(Figure):
 
 
 def canvas(
-    theme: str, rows: int = 1, columns: int = 1, size: tuple[float, float] = (8.0, 4.2), caption: str = "", **grid: Any
+    theme: str,
+    rows: int = 1,
+    columns: int = 1,
+    size: tuple[float, float] = (8.0, 4.2),
+    caption: str = "",
+    **grid: Any,
 ) -> tuple[Picture, Any, Theme]:
     """An empty figure of rows × columns axes in the house style; `grid` goes to Figure.subplots.
 
@@ -109,7 +118,9 @@ def canvas(
     look = theme_of(theme)
     lines = wrapped(caption, size[0] - 0.16, SMALL) if caption else []
     foot = len(lines) * SMALL * 1.3 / 72 + 0.1 * bool(lines)
-    figure = Picture(figsize=(size[0], size[1] + foot), dpi=DPI, layout="constrained", facecolor=look.paper)
+    figure = Picture(
+        figsize=(size[0], size[1] + foot), dpi=DPI, layout="constrained", facecolor=look.paper
+    )
     figure.get_layout_engine().set(w_pad=0.07, h_pad=0.05)
     FigureCanvasAgg(figure)
     if lines:
@@ -166,7 +177,9 @@ def wrapped(text: str, width: float, size: float) -> list[str]:
     low, high = min(max(width / 2, widest), width), width
     for _ in range(6):  # the narrowest column that takes no more lines leaves no last word alone
         middle = (low + high) / 2
-        low, high = (low, middle) if len(_filled(text, middle, size)) == len(lines) else (middle, high)
+        low, high = (
+            (low, middle) if len(_filled(text, middle, size)) == len(lines) else (middle, high)
+        )
     return _filled(text, high, size)
 
 
@@ -214,12 +227,16 @@ def legend(of: Axes | Figure, look: Theme, *handles: Any, **where: Any) -> None:
     size = 8.5
     if str(where.get("loc", "")).startswith("outside") and isinstance(of, Figure):
         names = where.get("handles") and [h.get_label() for h in where["handles"]]
-        names = names or (handles[1] if len(handles) > 1 else [n for ax in of.axes for n in _names(ax)])
+        names = names or (
+            handles[1] if len(handles) > 1 else [n for ax in of.axes for n in _names(ax)]
+        )
         names = list(names)
         room = of.get_figwidth() - 0.3
         most = min(where.get("ncols", len(names)), len(names))
         fitting = [n for n in range(1, most + 1) if _columns_width(names, n, size) <= room]
-        where["ncols"] = min(fitting, key=lambda n: (-(-len(names) // n), n), default=1)  # few rows, of similar length
+        where["ncols"] = min(
+            fitting, key=lambda n: (-(-len(names) // n), n), default=1
+        )  # few rows, of similar length
     of = body(of) if isinstance(of, Figure) else of
     of.legend(*handles, frameon=False, labelcolor=look.ink, fontsize=size, **where)
 
@@ -233,11 +250,18 @@ def _columns_width(names: list[str], columns: int, size: float) -> float:
     rows, more = divmod(len(names), columns)
     heights = [rows + 1] * more + [rows] * (columns - more)
     ends = np.cumsum(heights)
-    widest = [max((text_width(n, size) for n in names[e - h : e]), default=0.0) for h, e in zip(heights, ends)]
-    return sum(widest) + columns * 2.8 * size / 72 + (columns - 1) * 2 * size / 72  # handle and its pad, gaps
+    widest = [
+        max((text_width(n, size) for n in names[e - h : e]), default=0.0)
+        for h, e in zip(heights, ends)
+    ]
+    return (
+        sum(widest) + columns * 2.8 * size / 72 + (columns - 1) * 2 * size / 72
+    )  # handle and its pad, gaps
 
 
-def axis_title(ax: Axes, text: str, look: Theme, width: float | None = None, size: float = 9.5) -> None:
+def axis_title(
+    ax: Axes, text: str, look: Theme, width: float | None = None, size: float = 9.5
+) -> None:
     """A panel's name, smaller than the headline; wrapped to `width` inches if given."""
     text = text if width is None else "\n".join(wrapped(text, width, size))
     ax.set_title(text, loc="left", fontsize=size, color=look.ink)
@@ -259,7 +283,9 @@ def price(value: float) -> str:
         return f"{value:.4g}"
     if size < 1:
         return f"{value:.4g}"
-    digits = 0 if size >= 10_000 else 2 if size >= 10 else 3  # an exchange rate near 1 moves in its third
+    digits = (
+        0 if size >= 10_000 else 2 if size >= 10 else 3
+    )  # an exchange rate near 1 moves in its third
     return f"{value:,.{digits}f}"
 
 
@@ -274,7 +300,9 @@ def unit_of(x: Any) -> str:
     if x.dtype.kind != "M" or np.isnat(x).any():
         return "bar"
     steps = np.diff(x) / np.timedelta64(1, "D")
-    step = np.quantile(steps, 0.5, method="lower") if len(steps) else 1.0  # lower: few days around a weekend are daily
+    step = (
+        np.quantile(steps, 0.5, method="lower") if len(steps) else 1.0
+    )  # lower: few days around a weekend are daily
     names = {"session": (0.9, 1.5), "week": (6, 8), "month": (27, 32)}
     return next((name for name, (low, high) in names.items() if low < step < high), "bar")
 
@@ -296,7 +324,9 @@ def plotly_figure(title: str, theme: str, **layout: Any) -> tuple[Any, Theme]:
         import plotly.graph_objects as go
         import plotly.io as pio
     except ImportError as error:
-        raise MissingDependency("Interactive figures need plotly: pip install 'tftnhits[notebook]'.") from error
+        raise MissingDependency(
+            "Interactive figures need plotly: pip install 'tftnhits[notebook]'."
+        ) from error
     if "notebook" in str(pio.renderers.default) and "COLAB_RELEASE_TAG" not in os.environ:
         pio.renderers.default = "plotly_mimetype"
     look = theme_of(theme)
@@ -305,15 +335,29 @@ def plotly_figure(title: str, theme: str, **layout: Any) -> tuple[Any, Theme]:
     text = "<br>".join(html.escape(line, quote=False) for line in lines)
     figure = go.Figure(
         layout={
-            "title": {"text": text, "x": 0.01, "y": 1, "xanchor": "left", "yanchor": "top",
-                      "pad": {"t": 2 + 12 * len(lines)}, "font": {"size": 15}},
-            "font": {"color": look.ink, "family": FONT, "size": 12}, "colorway": list(look.series),
-            "paper_bgcolor": look.paper, "plot_bgcolor": look.paper, "hovermode": "x unified",
+            "title": {
+                "text": text,
+                "x": 0.01,
+                "y": 1,
+                "xanchor": "left",
+                "yanchor": "top",
+                "pad": {"t": 2 + 12 * len(lines)},
+                "font": {"size": 15},
+            },
+            "font": {"color": look.ink, "family": FONT, "size": 12},
+            "colorway": list(look.series),
+            "paper_bgcolor": look.paper,
+            "plot_bgcolor": look.paper,
+            "hovermode": "x unified",
             "hoverlabel": {"bgcolor": look.paper, "font": {"color": look.ink}},
-            "margin": {"l": 60, "r": 20, "t": 34 + 20 * len(lines), "b": 50}, "height": 430,
-            "xaxis": axis, "yaxis": axis, "legend": {"orientation": "h", "y": -0.3, "yanchor": "top"}, **layout,
+            "margin": {"l": 60, "r": 20, "t": 34 + 20 * len(lines), "b": 50},
+            "height": 430,
+            "xaxis": axis,
+            "yaxis": axis,
+            "legend": {"orientation": "h", "y": -0.3, "yanchor": "top"},
+            **layout,
         }
-    )  # fmt: skip
+    )
     return figure, look
 
 

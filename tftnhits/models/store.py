@@ -16,8 +16,8 @@ from torch import nn
 from ..config import NHITSConfig, TFTConfig
 from ..errors import CheckpointError, shown
 from ..files import atomic_write, data_file, read_json, sha256, write_json
-from ..models.nhits import NHITS
-from ..models.tft import TFT
+from .nhits import NHITS
+from .tft import TFT
 
 FORMAT = 1  # raised when older versions could no longer read what this one writes
 NETWORKS = {"TFT": (TFT, TFTConfig), "NHITS": (NHITS, NHITSConfig)}
@@ -25,7 +25,9 @@ NETWORKS = {"TFT": (TFT, TFTConfig), "NHITS": (NHITS, NHITSConfig)}
 
 def build(config: TFTConfig | NHITSConfig, inputs: dict[str, tuple[str, ...]]) -> nn.Module:
     """The network that `config` describes, with fresh weights from torch's generator."""
-    return next(network(config, inputs) for network, kind in NETWORKS.values() if isinstance(config, kind))
+    return next(
+        network(config, inputs) for network, kind in NETWORKS.values() if isinstance(config, kind)
+    )
 
 
 def fingerprint(model: nn.Module) -> str:
@@ -34,11 +36,16 @@ def fingerprint(model: nn.Module) -> str:
 
 
 def _bytes(model: nn.Module) -> bytes:
-    return safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()})
+    return safetensors.torch.save(
+        {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    )
 
 
 def save_network(
-    folder: str | Path, model: nn.Module, extra: dict[str, Any] | None = None, name: str | None = None
+    folder: str | Path,
+    model: nn.Module,
+    extra: dict[str, Any] | None = None,
+    name: str | None = None,
 ) -> Path:
     """Write a network to `folder`; `extra` is kept in its JSON. Returns the JSON's path.
 
@@ -84,7 +91,9 @@ def load_network(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     path = Path(path)
     record = read_json(path)
     if str(record.get("network")) not in NETWORKS or not isinstance(record.get("format"), int):
-        raise CheckpointError(f"{path} describes no network of this kit; train one, or choose another folder.")
+        raise CheckpointError(
+            f"{path} describes no network of this kit; train one, or choose another folder."
+        )
     if record["format"] > FORMAT:
         raise CheckpointError(
             f"{path} has format {shown(record['format'])}, newer than this version reads; upgrade tftnhits."
@@ -108,10 +117,19 @@ def load_network(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
         model = network(config, record["inputs"])
         model.load_state_dict(safetensors.torch.load(data))
     except (
-        *(RuntimeError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError),  # whatever the JSON says
+        *(
+            RuntimeError,
+            LookupError,
+            TypeError,
+            ValueError,
+            AttributeError,
+            ArithmeticError,
+        ),  # whatever the JSON says
         safetensors.SafetensorError,
     ) as error:
-        reason = textwrap.shorten(str(error).strip().splitlines()[-1].strip().rstrip("."), 200)  # torch lists each key
+        reason = textwrap.shorten(
+            str(error).strip().splitlines()[-1].strip().rstrip("."), 200
+        )  # torch lists each key
         raise CheckpointError(
             f"The weights {weights} don't fit {path.name}: {reason}; fetch or save them again."
         ) from error
@@ -121,7 +139,9 @@ def load_network(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
 def _least(config: TFTConfig | NHITSConfig) -> int:
     """Weights that a network has at least: one of a billion is not to be built before its file turns out too small."""
     layers = getattr(config, "lstm_layers", 1)
-    return max(config.hidden**2 * layers, config.context, config.horizon, *getattr(config, "pools", ()))
+    return max(
+        config.hidden**2 * layers, config.context, config.horizon, *getattr(config, "pools", ())
+    )
 
 
 def save_state(path: str | Path, tensors: dict[str, torch.Tensor], record: dict[str, Any]) -> None:
@@ -137,4 +157,6 @@ def load_state(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any
             record = dict(json.loads(file.metadata()["record"]))
             return {k: file.get_tensor(k) for k in file.keys()}, record  # noqa: SIM118
     except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"The training state {path} can't be read ({error}); delete it to start over.") from error
+        raise CheckpointError(
+            f"The training state {path} can't be read ({error}); delete it to start over."
+        ) from error

@@ -48,7 +48,9 @@ def model_folder(source: str | Path | None) -> Path | None:
         return Path(source)
     if not is_id(source):
         shown = repr(source if len(str(source)) < 80 else f"{str(source)[:80]}…")
-        raise CheckpointError(f"There is no model folder {shown}; name one, or a model's id such as 'owner/name'.")
+        raise CheckpointError(
+            f"There is no model folder {shown}; name one, or a model's id such as 'owner/name'."
+        )
     return fetch(source)
 
 
@@ -109,24 +111,53 @@ def _listing(hub: Hub, opened: requests.Session) -> Listing:
     body = get(hub, opened, "repo/files", {"Revision": REVISION, "Recursive": "True"}, LISTING)
     try:
         entries = json.loads(body)["Data"]["Files"] or []
-        found = [(str(e["Path"]), e.get("Size"), e.get("Sha256")) for e in entries if e.get("Type") != "tree"]
+        found = [
+            (str(e["Path"]), e.get("Size"), e.get("Sha256"))
+            for e in entries
+            if e.get("Type") != "tree"
+        ]
     except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise HubError(f"{hub.name} doesn't list the files of {hub.model_id}; is it a ModelScope hub?") from error
+        raise HubError(
+            f"{hub.name} doesn't list the files of {hub.model_id}; is it a ModelScope hub?"
+        ) from error
     files: Listing = {}
     for name, size, digest in found:
-        if ".." in name.split("/") or name.startswith("/") or "\\" in name or "\0" in name or name in files:
-            raise CheckpointError(f"{hub.model_id} lists the file {name[:80]!r}, which can't be; don't use this model.")
+        if (
+            ".." in name.split("/")
+            or name.startswith("/")
+            or "\\" in name
+            or "\0" in name
+            or name in files
+        ):
+            raise CheckpointError(
+                f"{hub.model_id} lists the file {name[:80]!r}, which can't be; don't use this model."
+            )
         if not is_predictor_file(name):
             continue
-        if not isinstance(size, int) or size < 0 or not isinstance(digest, str) or not _SHA256.fullmatch(digest):
-            raise HubError(f"{hub.name} lists {name} of {hub.model_id} without size and SHA-256; it can't be verified.")
+        if (
+            not isinstance(size, int)
+            or size < 0
+            or not isinstance(digest, str)
+            or not _SHA256.fullmatch(digest)
+        ):
+            raise HubError(
+                f"{hub.name} lists {name} of {hub.model_id} without size and SHA-256; it can't be verified."
+            )
         files[name] = size, digest
     if "predictor.json" not in files:
-        raise CheckpointError(f"{hub.model_id} at {hub.name} holds no predictor.json; it is no model of tftnhits.")
+        raise CheckpointError(
+            f"{hub.model_id} at {hub.name} holds no predictor.json; it is no model of tftnhits."
+        )
     if (total := sum(size for size, _ in files.values())) > LARGEST:
-        raise CheckpointError(f"{hub.model_id} has {total:,} bytes, more than any predictor; don't use this model.")
+        raise CheckpointError(
+            f"{hub.model_id} has {total:,} bytes, more than any predictor; don't use this model."
+        )
     if skipped := sorted({name for name, _, _ in found} - files.keys()):
-        log.info("%s: not downloaded, since no part of a predictor: %s", hub.model_id, ", ".join(skipped)[:500])
+        log.info(
+            "%s: not downloaded, since no part of a predictor: %s",
+            hub.model_id,
+            ", ".join(skipped)[:500],
+        )
     return files
 
 
@@ -138,7 +169,9 @@ def _file(hub: Hub, opened: requests.Session, name: str, size: int, digest: str)
             "what has arrived is kept."
         )
     if len(data) > size or sha256(data) != digest:
-        raise HubError(f"{name} of {hub.model_id} is not what {hub.name} lists (size or SHA-256); try again later.")
+        raise HubError(
+            f"{name} of {hub.model_id} is not what {hub.name} lists (size or SHA-256); try again later."
+        )
     return data
 
 

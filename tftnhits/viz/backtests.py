@@ -21,7 +21,7 @@ from ..evaluation.backtest import Backtest
 from ..evaluation.leaderboard import BENCHMARK, GROUPS, Arrays, arrays, summary
 from ..evaluation.metrics import INTERVALS, hac_variance, pinball_loss
 from ..evaluation.trading import summary as trade_summary
-from .market import date_axis
+from .bars import date_axis
 from .style import DASHES, HATCHES, Theme, axis_title, body, canvas, headline, legend
 
 REGIMES = {-1: "volatility unknown", 0: "calm", 1: "middle", 2: "wild"}
@@ -49,11 +49,16 @@ def plot_folds(result: Backtest, sessions: np.ndarray, theme: str = "light") -> 
     """
     folds, config = result.manifest["folds"], result.manifest["key"]["config"]
     horizon, embargo = config["horizon"], config["embargo"]
-    figure, (wide, near), look = canvas(theme, 1, 2, size=(9.5, 1.9 + 0.34 * len(folds)), width_ratios=(3, 2))
+    figure, (wide, near), look = canvas(
+        theme, 1, 2, size=(9.5, 1.9 + 0.34 * len(folds)), width_ratios=(3, 2)
+    )
     colors = dict(zip(SPLITS, (look.faint, look.series[3], look.ink, look.paper, look.first)))
     for fold in folds:
-        for split, first, last in (("training", "begin", "train_end"), ("validation", "valid_begin", "valid_end"),
-                                   ("test", "test_begin", "test_end")):  # fmt: skip
+        for split, first, last in (
+            ("training", "begin", "train_end"),
+            ("validation", "valid_begin", "valid_end"),
+            ("test", "test_begin", "test_end"),
+        ):
             begin, end = np.datetime64(fold[first]), np.datetime64(fold[last])
             wide.barh(fold["number"], end - begin, 0.62, left=begin, color=colors[split])
     wide.set_yticks([f["number"] for f in folds], [f"fold {f['number']}" for f in folds])
@@ -62,7 +67,14 @@ def plot_folds(result: Backtest, sessions: np.ndarray, theme: str = "light") -> 
     wide.grid(False)
     axis_title(wide, "all spans", look)
     days = np.unique(np.asarray(sessions, "datetime64[D]"))
-    _border(near, int(np.searchsorted(days, np.datetime64(folds[0]["test_begin"]))), horizon, embargo, colors, look)
+    _border(
+        near,
+        int(np.searchsorted(days, np.datetime64(folds[0]["test_begin"]))),
+        horizon,
+        embargo,
+        colors,
+        look,
+    )
     handles = [Patch(facecolor=c, edgecolor=look.faint, label=s) for s, c in colors.items()]
     legend(figure, look, handles=handles, loc="outside lower center")
     several = "folds test" if len(folds) > 1 else "fold tests"
@@ -74,11 +86,17 @@ def plot_folds(result: Backtest, sessions: np.ndarray, theme: str = "light") -> 
     return figure
 
 
-def _border(ax: Axes, first: int, horizon: int, embargo: int, colors: Mapping[str, str], look: Theme) -> None:
+def _border(
+    ax: Axes, first: int, horizon: int, embargo: int, colors: Mapping[str, str], look: Theme
+) -> None:
     """The sessions around a test's first one, each a square."""
     reach = min(2 * (horizon + embargo) + 2, first)
     at = np.arange(-reach, max(horizon, 5))
-    split = np.select([at >= 0, at >= -embargo, at >= -embargo - horizon], ["test", "embargo", "purged"], "validation")
+    split = np.select(
+        [at >= 0, at >= -embargo, at >= -embargo - horizon],
+        ["test", "embargo", "purged"],
+        "validation",
+    )
     ax.bar(at, 1, 0.86, color=[colors[s] for s in split], edgecolor=look.faint, linewidth=0.6)
     ax.set(yticks=[], ylim=(-0.6, 1.6), xlabel="sessions from the first origin of the test")
     ax.spines["left"].set_visible(False)
@@ -86,7 +104,9 @@ def _border(ax: Axes, first: int, horizon: int, embargo: int, colors: Mapping[st
     axis_title(ax, "the border before the first test, session by session", look)
 
 
-def plot_coverage(frame: pd.DataFrame, forecaster: str, by: str = "month", theme: str = "light") -> Figure:
+def plot_coverage(
+    frame: pd.DataFrame, forecaster: str, by: str = "month", theme: str = "light"
+) -> Figure:
     """Share of outcomes inside the 93% and 80% intervals over time, calibrated online and as forecast.
 
     frame: Backtest.frame. A month holds some twenty dates whose outcomes overlap and whose symbols move together:
@@ -108,7 +128,9 @@ def _only(frame: pd.DataFrame, forecaster: str) -> pd.DataFrame:
     own = frame[frame["forecaster"] == forecaster]
     if own.empty:
         known = ", ".join(map(str, frame["forecaster"].unique()))
-        raise ConfigError(f"There is no forecaster {forecaster!r} in the frame; choose from {known}.")
+        raise ConfigError(
+            f"There is no forecaster {forecaster!r} in the frame; choose from {known}."
+        )
     return own
 
 
@@ -116,7 +138,9 @@ def coverage_finding(frame: pd.DataFrame, forecaster: str) -> str:
     """One sentence: what the intervals of a forecaster held over all test origins."""
     row = summary(_only(frame, forecaster), verdicts=False).iloc[0]
     if not np.isfinite(row["coverage_93"]):
-        raise DataError(f"No outcome of {forecaster}'s forecasts is known, so no coverage; give some that came true.")
+        raise DataError(
+            f"No outcome of {forecaster}'s forecasts is known, so no coverage; give some that came true."
+        )
     parts = [
         f"the {100 * v:.0f}% intervals held {row[f'calibrated_coverage_{100 * v:.0f}']:.1%} "
         f"({row[f'coverage_{100 * v:.0f}']:.1%} uncalibrated)"
@@ -127,10 +151,15 @@ def coverage_finding(frame: pd.DataFrame, forecaster: str) -> str:
 
 def draw_coverage(ax: Axes, table: pd.DataFrame, by: str, level: float, look: Theme) -> None:
     """One level's coverage over time; table: leaderboard.summary of one forecaster by month, quarter or year."""
-    key, x = f"{100 * level:.0f}", pd.PeriodIndex(table[by], freq=PERIODS[by]).to_timestamp().to_numpy()
+    key, x = (
+        f"{100 * level:.0f}",
+        pd.PeriodIndex(table[by], freq=PERIODS[by]).to_timestamp().to_numpy(),
+    )
     order = np.argsort(x)
     line = {"markersize": 3, "linewidth": 1.4}
-    raw, calibrated = (100 * table[f"{kind}coverage_{key}"].to_numpy()[order] for kind in ("", "calibrated_"))
+    raw, calibrated = (
+        100 * table[f"{kind}coverage_{key}"].to_numpy()[order] for kind in ("", "calibrated_")
+    )
     ax.axhline(100 * level, color=look.ink, linestyle=":", linewidth=1, label="nominal")
     ax.plot(x[order], raw, "s--", color=look.second, label="as forecast", **line)
     ax.plot(x[order], calibrated, "o-", color=look.first, label="calibrated online", **line)
@@ -139,7 +168,9 @@ def draw_coverage(ax: Axes, table: pd.DataFrame, by: str, level: float, look: Th
     axis_title(ax, f"{key}% interval, by {by}", look)
 
 
-def skill(frame: pd.DataFrame, forecasters: Sequence[str], benchmark: str = BENCHMARK) -> pd.DataFrame:
+def skill(
+    frame: pd.DataFrame, forecasters: Sequence[str], benchmark: str = BENCHMARK
+) -> pd.DataFrame:
     """Loss relative to the benchmark's, a row a forecaster and group (volatility tercile, then fold).
 
     Columns: forecaster, group, `skill` (percent by which the mean pinball loss is lower than the benchmark's) and
@@ -150,10 +181,14 @@ def skill(frame: pd.DataFrame, forecasters: Sequence[str], benchmark: str = BENC
     against, lags = _losses(base), 2 * base.actual.shape[1] - 1
     by_volatility = pd.Series(GROUPS["tercile"](base)).map(REGIMES).to_numpy()
     dates = pd.Series(base.date).groupby(base.fold)
-    by_fold = np.array([_span(*pair) for pair in zip(dates.transform("min"), dates.transform("max"))])
+    by_fold = np.array(
+        [_span(*pair) for pair in zip(dates.transform("min"), dates.transform("max"))]
+    )
     rows = []
     if not np.isfinite(against).any():
-        raise DataError("No outcome is known of these forecasts, so there is no skill; give those that have come true.")
+        raise DataError(
+            "No outcome is known of these forecasts, so there is no skill; give those that have come true."
+        )
     for name in forecasters:
         gain = against - _losses(arrays(frame, name))  # [K, H]
         for labels, names in ((by_volatility, REGIMES.values()), (by_fold, np.unique(by_fold))):
@@ -215,7 +250,11 @@ def skill_finding(table: pd.DataFrame) -> str:
 
 
 def draw_skill(
-    axes: Sequence[Axes], table: pd.DataFrame, look: Theme, fontsize: float = 9.5, width: float = 1.4
+    axes: Sequence[Axes],
+    table: pd.DataFrame,
+    look: Theme,
+    fontsize: float = 9.5,
+    width: float = 1.4,
 ) -> None:
     """A panel a forecaster, of about `width` inches and named in `fontsize`, and a row a group."""
     names, groups = table["forecaster"].unique(), table["group"].unique()
@@ -224,10 +263,20 @@ def draw_skill(
         at = np.arange(len(groups))
         sure = (own["skill"].abs() > own["error"]).to_numpy()
         ax.axvline(0, color=look.ink, linewidth=0.9)
-        ax.hlines(at, own["skill"] - own["error"], own["skill"] + own["error"], color=look.first, linewidth=1.6)
+        ax.hlines(
+            at,
+            own["skill"] - own["error"],
+            own["skill"] + own["error"],
+            color=look.first,
+            linewidth=1.6,
+        )
         face = np.where(sure, look.first, look.paper)
-        ax.scatter(own["skill"], at, 34, facecolor=face, edgecolor=look.first, linewidth=1.4, zorder=3)
-        ax.axhline(sum(g in REGIMES.values() for g in groups) - 0.5, color=look.faint, linewidth=0.6)
+        ax.scatter(
+            own["skill"], at, 34, facecolor=face, edgecolor=look.first, linewidth=1.4, zorder=3
+        )
+        ax.axhline(
+            sum(g in REGIMES.values() for g in groups) - 0.5, color=look.faint, linewidth=0.6
+        )
         ax.set_yticks(at, groups)
         ax.set_ylim(len(groups) - 0.5, -0.5)
         ax.xaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
@@ -241,23 +290,41 @@ def plot_weights(result: Backtest, theme: str = "light") -> Figure:
     Raises DataError where no ensemble was made, for lack of the networks.
     """
     weights = pd.DataFrame(
-        [(r["fold"]["number"], name, *pair) for r in result.records for name, shares in r["weights"].items()
-         for pair in shares.items()], columns=["fold", "ensemble", "member", "share"],
-    )  # fmt: skip
+        [
+            (r["fold"]["number"], name, *pair)
+            for r in result.records
+            for name, shares in r["weights"].items()
+            for pair in shares.items()
+        ],
+        columns=["fold", "ensemble", "member", "share"],
+    )
     if weights.empty:
-        raise DataError(f"The backtest in {result.folder} has no ensemble; run it with both networks.")
+        raise DataError(
+            f"The backtest in {result.folder} has no ensemble; run it with both networks."
+        )
     mean = weights.groupby(["ensemble", "fold", "member"])["share"].mean().unstack().fillna(0)
     learned = [name for name in ("learned weights", "learned weights + HAR") if name in mean.index]
     rows = [("given", mean.loc["ensemble"].iloc[0])]
     rows += [
-        (f"{n.replace(' weights', '')}, fold {fold}", share) for n in learned for fold, share in mean.loc[n].iterrows()
+        (f"{n.replace(' weights', '')}, fold {fold}", share)
+        for n in learned
+        for fold, share in mean.loc[n].iterrows()
     ]
     figure, ax, look = canvas(theme, size=(8, 1.6 + 0.32 * len(rows)))
     members = [m for m in ("TFT", "N-HITS", BENCHMARK) if m in mean.columns]
     left = np.zeros(len(rows))
     for color, hatch, member in zip((look.first, look.series[2], look.faint), HATCHES, members):
         share = np.array([100 * shares[member] for _, shares in rows])
-        ax.barh(range(len(rows)), share, 0.7, left=left, color=color, hatch=hatch, edgecolor=look.paper, label=member)
+        ax.barh(
+            range(len(rows)),
+            share,
+            0.7,
+            left=left,
+            color=color,
+            hatch=hatch,
+            edgecolor=look.paper,
+            label=member,
+        )
         left += share
     given, own = 100 * rows[0][1]["TFT"], 100 * mean.loc["learned weights"]["TFT"]
     ax.axvline(given, color=look.ink, linestyle=":", linewidth=1)
@@ -275,10 +342,19 @@ def plot_rule(trades: Mapping[str, pd.DataFrame], theme: str = "light") -> Figur
     """Growth of 1 under trading.run_rule: the rule before and after costs, and buy and hold."""
     figure, ax, look = canvas(theme, size=(8, 3.6), caption=RULE)
     rule, hold = trades["rule"], trades["buy and hold"]
-    lines = {"rule, net of costs": rule["net"], "rule, before costs": rule["gross"], "buy and hold, net": hold["net"]}
+    lines = {
+        "rule, net of costs": rule["net"],
+        "rule, before costs": rule["gross"],
+        "buy and hold, net": hold["net"],
+    }
     for color, dash, (label, returns) in zip(look.series, DASHES, lines.items()):
         ax.plot(
-            rule.index, 100 * ((1 + returns).cumprod() - 1), linestyle=dash, color=color, linewidth=1.5, label=label
+            rule.index,
+            100 * ((1 + returns).cumprod() - 1),
+            linestyle=dash,
+            color=color,
+            linewidth=1.5,
+            label=label,
         )
     ax.axhline(0, color=look.faint, linewidth=0.8)
     ax.set_ylabel("return since the start, %")

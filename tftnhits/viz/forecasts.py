@@ -16,15 +16,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ..errors import DataError
 from ..forecast.result import Forecast
-from .explain_plots import (
-    plot_attention,
-    plot_decomposition,
-    plot_explanation,
-    plot_selection,
-    plot_selection_over_time,
-)
-from .importance import plot_importance
-from .market import (
+from .bars import (
     bar_axis,
     of_symbol,
     plain_axis,
@@ -34,6 +26,14 @@ from .market import (
     plot_volatility_clustering,
     plotly_bars,
 )
+from .explanations import (
+    plot_attention,
+    plot_decomposition,
+    plot_explanation,
+    plot_selection,
+    plot_selection_over_time,
+)
+from .importance import plot_importance
 from .style import (
     MARKERS,
     canvas,
@@ -51,15 +51,24 @@ from .style import (
 )
 
 __all__ = [
-    "plot_attention", "plot_candles", "plot_decomposition", "plot_explanation", "plot_forecast", "plot_importance",
-    "plot_leaderboard", "plot_learning_curve", "plot_links", "plot_repairs", "plot_returns", "plot_selection",
-    "plot_selection_over_time", "plot_volatility_clustering",
-]  # fmt: skip
+    "plot_attention",
+    "plot_candles",
+    "plot_decomposition",
+    "plot_explanation",
+    "plot_forecast",
+    "plot_importance",
+    "plot_leaderboard",
+    "plot_learning_curve",
+    "plot_links",
+    "plot_repairs",
+    "plot_returns",
+    "plot_selection",
+    "plot_selection_over_time",
+    "plot_volatility_clustering",
+]
 
 TINT = 0.13  # opacity of one band of the fan; the inner ones lie on the outer ones
-ONE_OUTCOME = (
-    "One outcome, inside or outside, says nothing about the intervals: the share in the legend counts a year of them."
-)
+ONE_OUTCOME = "One outcome, inside or outside, says nothing about the intervals: the share in the legend counts a year of them."
 TWO_LOSSES = (
     "Training: with dropout and hidden inputs, of weights that still move. Validation: of averaged weights, with all "
     "on. So the gap between the two lines is no measure of overfitting."
@@ -93,7 +102,9 @@ def plot_forecast(
     origin = part["origin"].iloc[-1] if origin is None else origin
     part = part[part["origin"] == origin]
     if part.empty:
-        raise DataError(f"{symbol} has no forecast from {origin!r}; choose one of the frame's origins.")
+        raise DataError(
+            f"{symbol} has no forecast from {origin!r}; choose one of the frame's origins."
+        )
     past, path, after = _series(fc, symbol, origin, part, actual, history)
     move = part["median"].iloc[-1] / past["close"].iloc[-1] - 1
     unit = unit_of(of_symbol(fc.bars, symbol)["date"])
@@ -111,7 +122,12 @@ def plot_forecast(
 
 
 def _series(
-    fc: Forecast, symbol: str, origin: Any, part: pd.DataFrame, actual: pd.DataFrame | None, history: int
+    fc: Forecast,
+    symbol: str,
+    origin: Any,
+    part: pd.DataFrame,
+    actual: pd.DataFrame | None,
+    history: int,
 ) -> tuple[pd.DataFrame, np.ndarray, pd.DataFrame]:
     """Bars up to the origin (columns x, close), x of the path from the origin on [H+1], and bars after it."""
     own = of_symbol(fc.bars if actual is None else actual, symbol)
@@ -133,13 +149,19 @@ def _bands(part: pd.DataFrame, start: float) -> list[tuple[float, np.ndarray, np
     low = sorted((c for c in columns if float(c) < 0.5), key=float)
     pairs = [(c, f"{1 - float(c):.12g}") for c in low]
     return [
-        (round(1 - 2 * float(a), 9), np.r_[start, part[a]], np.r_[start, part[b]]) for a, b in pairs if b in columns
+        (round(1 - 2 * float(a), 9), np.r_[start, part[a]], np.r_[start, part[b]])
+        for a, b in pairs
+        if b in columns
     ]
 
 
 def _label(fc: Forecast, part: pd.DataFrame, level: float) -> str:
     """A band's name; that of the forecast's own interval says how many outcomes such intervals held."""
-    return fc.caption(str(part["symbol"].iloc[0])) if _same(level, fc.level) else f"{100 * level:.6g}% interval"
+    return (
+        fc.caption(str(part["symbol"].iloc[0]))
+        if _same(level, fc.level)
+        else f"{100 * level:.6g}% interval"
+    )
 
 
 def _same(one: float, other: float) -> bool:
@@ -153,21 +175,39 @@ def _fan(fc, part, past, path, after, title: str, theme: str) -> Figure:
     ahead = at[len(past) - 1 :]
     bands = _bands(part, close)
     for i, (level, low, high) in enumerate(bands):
-        ax.fill_between(ahead, low, high, color=look.first, alpha=TINT, linewidth=0, zorder=2 + i * 0.01)
+        ax.fill_between(
+            ahead, low, high, color=look.first, alpha=TINT, linewidth=0, zorder=2 + i * 0.01
+        )
         if level in (bands[0][0], bands[-1][0]) or _same(level, fc.level):
-            depth = 1 - (1 - TINT) ** (i + 1)  # what lies on top of each other there, for the legend
-            edge = {"edgecolor": look.first, "linestyle": ":"} if _same(level, fc.level) else {"edgecolor": "none"}
+            depth = 1 - (1 - TINT) ** (
+                i + 1
+            )  # what lies on top of each other there, for the legend
+            edge = (
+                {"edgecolor": look.first, "linestyle": ":"}
+                if _same(level, fc.level)
+                else {"edgecolor": "none"}
+            )
             face = to_rgba(look.first, depth)
-            ax.fill_between([], [], facecolor=face, linewidth=0.8, label=_label(fc, part, level), **edge)
+            ax.fill_between(
+                [], [], facecolor=face, linewidth=0.8, label=_label(fc, part, level), **edge
+            )
     for bound in ("lower", "upper"):
         ax.plot(ahead, np.r_[close, part[bound]], color=look.first, linewidth=0.8, linestyle=":")
     ax.plot(at[: len(past)], past["close"], color=look.ink, linewidth=1.3, label="close")
     ax.plot(ahead, np.r_[close, part["median"]], color=look.first, linewidth=1.8, label="median")
     if len(after):
         ax.plot(
-            ahead[: len(after) + 1], np.r_[close, after["close"]], color=look.second, linewidth=1.3, linestyle="--",
-            marker="o", markersize=3.5, markevery=slice(1, None), label="what came", zorder=5,
-        )  # fmt: skip
+            ahead[: len(after) + 1],
+            np.r_[close, after["close"]],
+            color=look.second,
+            linewidth=1.3,
+            linestyle="--",
+            marker="o",
+            markersize=3.5,
+            markevery=slice(1, None),
+            label="what came",
+            zorder=5,
+        )
     ax.set_xlabel("date" if path.dtype.kind == "M" else "bar number")
     ax.set_ylabel("price")
     ax.margins(x=0.02, y=0.08)
@@ -188,21 +228,40 @@ def _plotly_fan(fc, part, past, path, after, title: str, theme: str) -> Any:
         edge = {"mode": "lines", "line": {"width": 0}, "legendgroup": f"{level}"}
         figure.add_scatter(x=path, y=high, **edge, showlegend=False, hoverinfo="skip")
         figure.add_scatter(
-            x=path, y=low, **edge, fill="tonexty", fillcolor=fill, name=_label(fc, part, level),
-            showlegend=_same(level, fc.level) or level == bands[0][0], customdata=high,
+            x=path,
+            y=low,
+            **edge,
+            fill="tonexty",
+            fillcolor=fill,
+            name=_label(fc, part, level),
+            showlegend=_same(level, fc.level) or level == bands[0][0],
+            customdata=high,
             hovertemplate=f"%{{y:{pattern}}} to %{{customdata:{pattern}}}",
-        )  # fmt: skip
+        )
     plain = {"mode": "lines", "hovertemplate": f"%{{y:{pattern}}}"}
-    figure.add_scatter(x=x[: len(past)], y=past["close"], name="close", line={"color": look.ink, "width": 1.6}, **plain)
+    figure.add_scatter(
+        x=x[: len(past)],
+        y=past["close"],
+        name="close",
+        line={"color": look.ink, "width": 1.6},
+        **plain,
+    )
     median = np.r_[close, part["median"]]
-    figure.add_scatter(x=path, y=median, name="median", line={"color": look.first, "width": 2.2}, **plain)
+    figure.add_scatter(
+        x=path, y=median, name="median", line={"color": look.first, "width": 2.2}, **plain
+    )
     if len(after):
         figure.add_scatter(
-            x=path[1 : len(after) + 1], y=after["close"], name="what came", mode="lines+markers",
-            line={"color": look.second, "dash": "dash"}, hovertemplate=plain["hovertemplate"],
-        )  # fmt: skip
+            x=path[1 : len(after) + 1],
+            y=after["close"],
+            name="what came",
+            mode="lines+markers",
+            line={"color": look.second, "dash": "dash"},
+            hovertemplate=plain["hovertemplate"],
+        )
     figure.update_layout(
-        xaxis={"title": {"text": label}, **axis}, yaxis={"title": {"text": "price"}, "tickformat": pattern}
+        xaxis={"title": {"text": label}, **axis},
+        yaxis={"title": {"text": "price"}, "tickformat": pattern},
     )
     return figure
 
@@ -229,12 +288,23 @@ def plot_learning_curve(
     if table["valid"].notna().any():
         best = table.loc[table["valid"].idxmin()]
         title = f"{short(name)}: validation loss is lowest, {best['valid']:.4f}, after epoch {best['epoch']:.0f}"
-        ax.plot(best["epoch"], best["valid"], "o", markersize=10, markerfacecolor="none", color=look.first)
+        ax.plot(
+            best["epoch"],
+            best["valid"],
+            "o",
+            markersize=10,
+            markerfacecolor="none",
+            color=look.first,
+        )
         if baseline is not None:
             change = best["valid"] / baseline - 1
-            title += f": {abs(change):.1%} {'below' if change < 0 else 'above'} its volatility baseline"
+            title += (
+                f": {abs(change):.1%} {'below' if change < 0 else 'above'} its volatility baseline"
+            )
     if baseline is not None:
-        ax.axhline(baseline, color=look.second, linestyle=":", label="volatility baseline, validation")
+        ax.axhline(
+            baseline, color=look.second, linestyle=":", label="volatility baseline, validation"
+        )
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     ax.set(
         xlabel="epoch",
@@ -278,7 +348,9 @@ def plot_leaderboard(
         where = {"xycoords": ("axes fraction", "data"), "va": "center", "annotation_clip": False}
         ax.annotate(_score(value), (1.015, y), fontsize=9, color=look.ink, **where)
     ax.set_yticks(at, [shorten(str(name), 2.5, 9) for name in table["forecaster"]])
-    ax.set_xlabel(f"{unit} (lower is better; dotted: {shorten(str(other['forecaster']), 1.6, 9.5)})")
+    ax.set_xlabel(
+        f"{unit} (lower is better; dotted: {shorten(str(other['forecaster']), 1.6, 9.5)})"
+    )
     ax.grid(False)
     ax.margins(x=0.04)
     ax.set_ylim(-0.6, len(table) - 0.4)

@@ -19,8 +19,8 @@ from ..data import features as F
 from ..data.windows import Panel
 from ..errors import ConfigError
 from ..evaluation.metrics import pinball_loss
-from ..forecast.ensemble import NAMES, Network
-from ..forecast.result import Forecast
+from .ensemble import NAMES, Network
+from .result import Forecast
 
 EVERY = "all"  # the symbol's name in tables that average over symbols
 BASELINE = "volatility baseline"
@@ -48,15 +48,23 @@ class Explanation:
     """
 
     attention: pd.DataFrame = field(default_factory=pd.DataFrame)  # symbol, step, lag, weight, sd
-    selection: pd.DataFrame = field(default_factory=pd.DataFrame)  # symbol, kind, input, weight, sd; mean of these:
+    selection: pd.DataFrame = field(
+        default_factory=pd.DataFrame
+    )  # symbol, kind, input, weight, sd; mean of these:
     past: pd.DataFrame = field(default_factory=pd.DataFrame)  # symbol, date, lag, input, weight, sd
-    future: pd.DataFrame = field(default_factory=pd.DataFrame)  # symbol, date, step, input, weight, sd
+    future: pd.DataFrame = field(
+        default_factory=pd.DataFrame
+    )  # symbol, date, step, input, weight, sd
     static: pd.DataFrame = field(default_factory=pd.DataFrame)  # symbol, date, input, weight, sd
     # symbol, step, stack, scale (bars), median, width (log returns), median_sd, width_sd
     parts: pd.DataFrame = field(default_factory=pd.DataFrame)
     origins: int = 1  # that each row is a mean over
-    seeds: dict[str, int] = field(default_factory=dict)  # networks averaged, by member: "tft", "nhits"
-    model_used: dict[str, str] = field(default_factory=dict)  # by symbol, of a forecast: who answered
+    seeds: dict[str, int] = field(
+        default_factory=dict
+    )  # networks averaged, by member: "tft", "nhits"
+    model_used: dict[str, str] = field(
+        default_factory=dict
+    )  # by symbol, of a forecast: who answered
 
     def summary(self, top: int = 5) -> dict[str, Any] | list[dict[str, Any]]:
         """The heaviest inputs and bars and the stacks' parts as plain values; a list of them for several symbols.
@@ -65,19 +73,37 @@ class Explanation:
         lag, weight: the mean over the steps) and ahead (share of the attention that the steps ahead get); of N-HITS
         stacks (median and width of the interval at the last step, log returns).
         """
-        names = dict.fromkeys(n for t in (self.attention, self.parts) if len(t) for n in t["symbol"].unique())
+        names = dict.fromkeys(
+            n for t in (self.attention, self.parts) if len(t) for n in t["symbol"].unique()
+        )
         out = [self._summary(str(name), top) for name in names]
         return out[0] if len(out) == 1 else out
 
     def _summary(self, symbol: str, top: int) -> dict[str, Any]:
-        out: dict[str, Any] = {"symbol": symbol, "model_used": self.model_used.get(symbol), "origins": self.origins}
-        attention, parts = (t[t["symbol"] == symbol] if len(t) else t for t in (self.attention, self.parts))
+        out: dict[str, Any] = {
+            "symbol": symbol,
+            "model_used": self.model_used.get(symbol),
+            "origins": self.origins,
+        }
+        attention, parts = (
+            t[t["symbol"] == symbol] if len(t) else t for t in (self.attention, self.parts)
+        )
         if len(attention):
-            chosen = self.selection[(self.selection["symbol"] == symbol) & (self.selection["kind"] == "past")]
-            out["inputs"] = {k: float(v) for k, v in chosen.set_index("input")["weight"].nlargest(top).items()}
+            chosen = self.selection[
+                (self.selection["symbol"] == symbol) & (self.selection["kind"] == "past")
+            ]
+            out["inputs"] = {
+                k: float(v) for k, v in chosen.set_index("input")["weight"].nlargest(top).items()
+            }
             seen = attention[attention["lag"] >= 0].groupby("lag")["weight"].mean()
-            dates = self.past[(self.past["symbol"] == symbol)].drop_duplicates("lag").set_index("lag")["date"]
-            dates = dates if self.origins == 1 else dates.iloc[:0]  # of a mean over origins a lag has no date
+            dates = (
+                self.past[(self.past["symbol"] == symbol)]
+                .drop_duplicates("lag")
+                .set_index("lag")["date"]
+            )
+            dates = (
+                dates if self.origins == 1 else dates.iloc[:0]
+            )  # of a mean over origins a lag has no date
             out["bars"] = [
                 {"date": _plain_date(dates.get(lag)), "lag": int(lag), "weight": float(weight)}
                 for lag, weight in seen.nlargest(top).items()
@@ -85,12 +111,15 @@ class Explanation:
             out["ahead"] = float(1 - seen.sum())
         if len(parts):
             last = parts[parts["step"] == parts["step"].max()].set_index("stack")
-            out["stacks"] = {k: {"median": float(r["median"]), "width": float(r["width"])} for k, r in last.iterrows()}
+            out["stacks"] = {
+                k: {"median": float(r["median"]), "width": float(r["width"])}
+                for k, r in last.iterrows()
+            }
         return out
 
     def plot(self, symbol: str | None = None, theme: str = "light") -> Any:
         """One picture of a symbol's tables (None: the first): inputs, bars and stacks, whichever there are."""
-        from .explain_plots import plot_explanation
+        from ..viz.explanations import plot_explanation
 
         return plot_explanation(self, symbol, theme)
 
@@ -158,7 +187,11 @@ def explain_rows(model: Any, panel: Panel, rows: np.ndarray) -> Explanation:
     ahead = np.empty(len(dates), keys.dtype)
     ahead[place] = panel.date[rows + 1] if dated else keys + 1
     for kind in KINDS:
-        by = {"symbol": every, "date": ahead if kind == "future" else dates, "input": _input_names(panel)[kind]}
+        by = {
+            "symbol": every,
+            "date": ahead if kind == "future" else dates,
+            "input": _input_names(panel)[kind],
+        }
         stats = _combine([s.by_group() for s in found[kind]])
         tables[kind] = _long(Stats(stats.mean[None], stats.sd[None]), by)
     tables["past"].insert(2, "lag", 0)
@@ -211,7 +244,9 @@ class _Sums:
 
     def of_all(self) -> Stats:
         """Over all groups' values, [1, ...]."""
-        return _Sums(self.count.sum(keepdims=True), self.total.sum(0)[None], self.square.sum(0)[None]).by_group()
+        return _Sums(
+            self.count.sum(keepdims=True), self.total.sum(0)[None], self.square.sum(0)[None]
+        ).by_group()
 
 
 def _pieces(
@@ -245,16 +280,22 @@ def _pieces(
             )
         else:
             levels = np.asarray(model.config.quantiles)
-            middle, low, high = (np.abs(levels - q).argmin() for q in (0.5, (1 - LEVEL) / 2, (1 + LEVEL) / 2))
+            middle, low, high = (
+                np.abs(levels - q).argmin() for q in (0.5, (1 - LEVEL) / 2, (1 + LEVEL) / 2)
+            )
             parts = found.parts[b, n].cpu().numpy()  # [k, H, S, Q]
-            base = np.broadcast_to(model.base.cpu().numpy()[None, :, None], (len(b), horizon, 1, len(levels)))
+            base = np.broadcast_to(
+                model.base.cpu().numpy()[None, :, None], (len(b), horizon, 1, len(levels))
+            )
             parts = np.concatenate([base, parts], 2)
             unit = np.asarray(panel.scale)[rows[index], None] * np.sqrt(np.arange(1, horizon + 1))
             both = np.stack([parts[..., middle], parts[..., high] - parts[..., low]], -1)
             yield index, {"parts": both * unit[..., None, None]}
 
 
-def _tables(member: Network, panel: Panel, rows: np.ndarray, horizon: int) -> dict[str, pd.DataFrame]:
+def _tables(
+    member: Network, panel: Panel, rows: np.ndarray, horizon: int
+) -> dict[str, pd.DataFrame]:
     """Tables with a symbol for each of `rows` [K], up to step `horizon`."""
     found: dict[str, list[np.ndarray]] = {}
     for i, model in enumerate(member.models):
@@ -268,13 +309,21 @@ def _tables(member: Network, panel: Panel, rows: np.ndarray, horizon: int) -> di
                 each[i][index] = values
     symbols = np.asarray(panel.symbols, object)[panel.symbol_of(rows)]
     kept = {name: _combine([_alone(v) for v in values]) for name, values in found.items()}
-    means = kept | {k: _combine([_alone(v.mean(1)) for v in found[k]]) for k in ("past", "future") if k in found}
+    means = kept | {
+        k: _combine([_alone(v.mean(1)) for v in found[k]]) for k in ("past", "future") if k in found
+    }
     out = _frames(means, panel, symbols, member.model)
     if "past" in kept:
-        lag, steps, ahead = np.arange(member.context)[::-1], np.arange(1, horizon + 1), rows[:, None]
+        lag, steps, ahead = (
+            np.arange(member.context)[::-1],
+            np.arange(1, horizon + 1),
+            rows[:, None],
+        )
         for kind, by, bars in (
-            ("past", {"lag": lag}, ahead - lag), ("future", {"step": steps}, ahead + steps), ("static", {}, ahead)
-        ):  # fmt: skip
+            ("past", {"lag": lag}, ahead - lag),
+            ("future", {"step": steps}, ahead + steps),
+            ("static", {}, ahead),
+        ):
             names = _input_names(panel)[kind]
             out[kind] = _long(kept[kind], {"symbol": symbols, **by, "input": names})
             out[kind].insert(1, "date", np.repeat(panel.date[bars].ravel(), len(names)))
@@ -285,7 +334,9 @@ def _alone(values: np.ndarray) -> Stats:
     return Stats(values, np.full_like(values, np.nan))
 
 
-def _frames(kept: Mapping[str, Stats], panel: Panel, symbols: np.ndarray, model: Any) -> dict[str, pd.DataFrame]:
+def _frames(
+    kept: Mapping[str, Stats], panel: Panel, symbols: np.ndarray, model: Any
+) -> dict[str, pd.DataFrame]:
     """The tables that carry no dates; past, future and static are [K, F] here."""
     out = {}
     if "attention" in kept:
@@ -296,7 +347,9 @@ def _frames(kept: Mapping[str, Stats], panel: Panel, symbols: np.ndarray, model:
         # a step sees the steps before it and itself
         out["attention"] = table[-table["lag"] <= table["step"]].reset_index(drop=True)
         both = Stats(*(np.concatenate([kept[k][i] for k in KINDS], 1) for i in (0, 1)))
-        out["selection"] = _long(both, {"symbol": symbols, "input": [n for k in KINDS for n in names[k]]})
+        out["selection"] = _long(
+            both, {"symbol": symbols, "input": [n for k in KINDS for n in names[k]]}
+        )
         kinds = np.repeat(KINDS, [len(names[k]) for k in KINDS])
         out["selection"].insert(1, "kind", np.tile(kinds, len(symbols)))
     if "parts" in kept:
@@ -313,7 +366,11 @@ def _frames(kept: Mapping[str, Stats], panel: Panel, symbols: np.ndarray, model:
 def _input_names(panel: Panel) -> dict[str, tuple[str, ...]]:
     """Names of the inputs that each selection network weighs."""
     names = panel.inputs
-    return {"past": (*names["observed"], *names["known"]), "future": names["known"], "static": names["static"]}
+    return {
+        "past": (*names["observed"], *names["known"]),
+        "future": names["known"],
+        "static": names["static"],
+    }
 
 
 def _long(stats: Stats, by: Mapping[str, Any]) -> pd.DataFrame:
@@ -357,7 +414,10 @@ def permutation_importance(
             _loss(member, _rotated(panel, rows, members, member.context, generator), rows) - base
             for _ in range(repeats)
         ]
-        mean, spread = float(np.mean(rises)), float(np.std(rises, ddof=1)) if repeats > 1 else np.nan
+        mean, spread = (
+            float(np.mean(rises)),
+            float(np.std(rises, ddof=1)) if repeats > 1 else np.nan,
+        )
         found.append((name, mean, spread, 100 * mean / base if base > 0 else np.nan))
     table = pd.DataFrame(found, columns=["input", "rise", "spread", "percent"])
     return table.sort_values("rise", ascending=False, ignore_index=True)
@@ -370,7 +430,11 @@ def _loss(member: Any, panel: Panel, rows: np.ndarray) -> float:
 
 
 def _rotated(
-    panel: Panel, rows: np.ndarray, names: tuple[str, ...], context: int, generator: np.random.Generator
+    panel: Panel,
+    rows: np.ndarray,
+    names: tuple[str, ...],
+    context: int,
+    generator: np.random.Generator,
 ) -> Panel:
     """`panel` with the named inputs rotated, by symbol, within the bars that the origins `rows` see."""
     changed = {k: np.array(getattr(panel, k)) for k in ("observed", "known")}

@@ -7,7 +7,9 @@ import re
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from concurrent.futures import TimeoutError as LateError  # before Python 3.11 another than the builtin
+from concurrent.futures import (
+    TimeoutError as LateError,
+)  # before Python 3.11 another than the builtin
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread
@@ -60,10 +62,14 @@ class Hub:
         if status in (401, 403):
             return HubError(f"{said}: you may not {verb} it; {token}.")
         if status == 404:
-            return HubError(f"{said}: there is no such model, or it is private; check its name, and {token}.")
+            return HubError(
+                f"{said}: there is no such model, or it is private; check its name, and {token}."
+            )
         if status == 429:
             return HubError(f"{said}: too many requests; wait a minute and try again.")
-        return HubError(f"{said}: the hub {'fails' if status >= 500 else 'refuses'}; try again later.")
+        return HubError(
+            f"{said}: the hub {'fails' if status >= 500 else 'refuses'}; try again later."
+        )
 
 
 def connect(model_id: str, seconds: float | None = None) -> Hub:
@@ -77,7 +83,9 @@ def connect(model_id: str, seconds: float | None = None) -> Hub:
         ) from error
     token = os.environ.get("MODELSCOPE_API_TOKEN", "").strip()
     if token and not _TOKEN.fullmatch(token):  # requests would show it in its error
-        raise ConfigError("MODELSCOPE_API_TOKEN holds characters that no token has; copy it again from your account.")
+        raise ConfigError(
+            "MODELSCOPE_API_TOKEN holds characters that no token has; copy it again from your account."
+        )
     settings = HubConfig(token="")  # "": else it unpickles the cookies of a login
     try:
         parts = urlsplit(settings.endpoint)
@@ -85,8 +93,12 @@ def connect(model_id: str, seconds: float | None = None) -> Hub:
     except ValueError:
         host = None
     if not host:  # not shown: it may hold a password
-        raise ConfigError("MODELSCOPE_ENDPOINT is no address; write one such as https://modelscope.cn, or unset it.")
-    return Hub(settings.endpoint, settings.cache_dir / "tftnhits", model_id, _limit(seconds), token or None)
+        raise ConfigError(
+            "MODELSCOPE_ENDPOINT is no address; write one such as https://modelscope.cn, or unset it."
+        )
+    return Hub(
+        settings.endpoint, settings.cache_dir / "tftnhits", model_id, _limit(seconds), token or None
+    )
 
 
 def _limit(seconds: float | None) -> float:
@@ -96,7 +108,9 @@ def _limit(seconds: float | None) -> float:
     except (TypeError, ValueError):
         value = 0.0
     if not 0 < value < 1e6:
-        raise ConfigError(f"The time limit for the hub is {given!r}; give seconds above 0, such as {SECONDS:g}.")
+        raise ConfigError(
+            f"The time limit for the hub is {given!r}; give seconds above 0, such as {SECONDS:g}."
+        )
     return value
 
 
@@ -134,7 +148,9 @@ def session(hub: Hub) -> requests.Session:
 
         made.auth = bearer
         parts = urlsplit(hub.endpoint)
-        made.cookies.set("m_session_id", hub.token, domain=parts.hostname or "", secure=parts.scheme == "https")
+        made.cookies.set(
+            "m_session_id", hub.token, domain=parts.hostname or "", secure=parts.scheme == "https"
+        )
     return made
 
 
@@ -158,12 +174,19 @@ def get(hub: Hub, opened: requests.Session, path: str, params: dict[str, str], m
         raise HubError(
             f"{hub.name} sent nothing of {hub.model_id} for {silence:g} s; try again: what has arrived is kept."
         ) from error
-    except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError) as error:
+    except (
+        requests.exceptions.ChunkedEncodingError,
+        requests.exceptions.ContentDecodingError,
+    ) as error:
         raise HubError(
             f"{hub.name} broke off within {hub.model_id} ({params.get('FilePath', 'its list of files')}); "
             "try again: what has arrived is kept."
         ) from error
-    except (requests.RequestException, OSError, ValueError) as error:  # ValueError: an address that is none
+    except (
+        requests.RequestException,
+        OSError,
+        ValueError,
+    ) as error:  # ValueError: an address that is none
         if isinstance(error, HubError):
             raise
         raise HubError(

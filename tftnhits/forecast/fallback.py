@@ -54,11 +54,16 @@ def chain_origins(
 
     Raises HistoryTooShort where no link has enough bars.
     """
-    needs = [max(members[k].context for k in link) for link in links if all(k in members for k in link)]
+    needs = [
+        max(members[k].context for k in link) for link in links if all(k in members for k in link)
+    ]
     last = panel.last_origins(min(needs))
     if not every:
         return last
-    first = [start + next(n for n in needs if n <= size) - 1 for start, size in zip(panel.start, panel.length)]
+    first = [
+        start + next(n for n in needs if n <= size) - 1
+        for start, size in zip(panel.start, panel.length)
+    ]
     return np.concatenate([np.arange(a, b + 1) for a, b in zip(first, last)])
 
 
@@ -81,20 +86,27 @@ def answer(
     for link in links:
         for name in link:
             if name not in found:
-                found[name], why[name] = _outputs(panel, rows, name, members, missing, symbol, pending)
+                found[name], why[name] = _outputs(
+                    panel, rows, name, members, missing, symbol, pending
+                )
         lost = {s for name in link for s in why[name]}
         taken = pending & ~np.isin(symbol, list(lost)) if lost else pending
         if taken.any():
             name = next(iter(link)) if len(link) == 1 else "ensemble"
             quantiles = combine({k: found[k][taken] for k in link}, link)
             earlier = {k: reasons for k, reasons in why.items() if name != "ensemble" and k != name}
-            said = {panel.symbols[s]: _warnings(panel, s, name, earlier) for s in np.unique(symbol[taken])}
+            said = {
+                panel.symbols[s]: _warnings(panel, s, name, earlier)
+                for s in np.unique(symbol[taken])
+            }
             out.append(Answer(name, rows[taken], quantiles, said))
         pending = pending & ~taken
         if not pending.any():
             return out
     name = panel.symbols[symbol[pending][0]]
-    raise DataError(f"No link of the chain can answer for {name}; check its bars and load a whole model folder.")
+    raise DataError(
+        f"No link of the chain can answer for {name}; check its bars and load a whole model folder."
+    )
 
 
 def _outputs(
@@ -121,16 +133,22 @@ def _outputs(
         out[run] = member.quantiles(panel, rows[run])
     except CheckpointError as error:  # weights that fit their hash and not their inputs
         return out, why | dict.fromkeys(
-            np.unique(symbol[run]).tolist(), Reason("weights", one_line(str(error), 250).rstrip("."))
+            np.unique(symbol[run]).tolist(),
+            Reason("weights", one_line(str(error), 250).rstrip(".")),
         )
-    except (RuntimeError, MemoryError) as error:  # torch's for memory, devices and drivers are RuntimeErrors
+    except (
+        RuntimeError,
+        MemoryError,
+    ) as error:  # torch's for memory, devices and drivers are RuntimeErrors
         text = one_line(f"{type(error).__name__}: {error}".splitlines()[0], 200).rstrip(".: ")
         return out, why | dict.fromkeys(np.unique(symbol[run]).tolist(), Reason("device", text))
     bad = run & ~np.isfinite(out).all((1, 2))
     return out, why | dict.fromkeys(np.unique(symbol[bad]).tolist(), Reason("finite"))
 
 
-def _warnings(panel: Panel, symbol: int, link: str, why: Mapping[str, Mapping[int, Reason]]) -> list[str]:
+def _warnings(
+    panel: Panel, symbol: int, link: str, why: Mapping[str, Mapping[int, Reason]]
+) -> list[str]:
     """One sentence for each reason why the members in `why` don't answer for the symbol."""
     by_reason: dict[Reason, list[str]] = {}
     for name, reasons in why.items():
@@ -139,11 +157,17 @@ def _warnings(panel: Panel, symbol: int, link: str, why: Mapping[str, Mapping[in
     out = []
     for reason, names in by_reason.items():
         who = "the networks" if {*names} == {*ENSEMBLE_WEIGHTS} else " and ".join(map(_the, names))
-        known = {"symbol": panel.symbols[symbol], "have": panel.length[symbol], "detail": reason.detail}
+        known = {
+            "symbol": panel.symbols[symbol],
+            "have": panel.length[symbol],
+            "detail": reason.detail,
+        }
         clause = CLAUSES[reason.kind].format(who=who, s="s" * (len(names) == 1), **known)
         hint = "; install the extra 'torch' for the networks" if reason.kind == "torch" else ""
         alone = " alone" if link in ENSEMBLE_WEIGHTS else ""
-        clause = f"The{clause[3:]}" if clause.startswith("the ") else clause  # a symbol keeps its case
+        clause = (
+            f"The{clause[3:]}" if clause.startswith("the ") else clause
+        )  # a symbol keeps its case
         out.append(f"{clause}, so {_the(link)} answers{alone}{hint}.")
     return out
 

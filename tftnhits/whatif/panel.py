@@ -19,9 +19,9 @@ import pandas as pd
 
 from ..config import LEVEL
 from ..errors import ConfigError, DataError, MissingDependency, TftnhitsError, one_line, shown
-from .style import price, theme_of, unit_of
-from .what_if import NOTHING, Comparison, Shock, WhatIf
-from .what_if_views import CSS, LivePicture, RedrawnPicture, drivers_html, table_html, when
+from ..viz.style import price, theme_of, unit_of
+from .shock import NOTHING, Comparison, Shock, WhatIf
+from .views import CSS, LivePicture, RedrawnPicture, drivers_html, table_html, when
 
 try:
     import ipywidgets
@@ -63,13 +63,17 @@ def what_if(
             f"There is no backend {shown(backend)}; choose {' or '.join(BACKENDS)}, or None for what works."
         )
     if ipywidgets is None:
-        raise MissingDependency("The what-if panel needs ipywidgets: pip install 'tftnhits[notebook]'.")
+        raise MissingDependency(
+            "The what-if panel needs ipywidgets: pip install 'tftnhits[notebook]'."
+        )
     theme_of(theme)
     lab = WhatIf(bars, model)
     symbol = lab.symbols[0] if symbol is None else symbol
     at = lab.bar_at(symbol, origin)
     kind = backend or ("matplotlib" if without_live_figures() else "plotly")
-    return Panel(lab, LivePicture(theme) if kind == "plotly" else RedrawnPicture(theme), symbol, at, theme)
+    return Panel(
+        lab, LivePicture(theme) if kind == "plotly" else RedrawnPicture(theme), symbol, at, theme
+    )
 
 
 def without_live_figures() -> str:
@@ -99,7 +103,9 @@ class Panel:
         self.comparison: Comparison | None = None  # the last that could be answered
         self.controls = _controls(lab, symbol, at)
         names = ("title", "status", "hint", "table", "drivers")
-        self.title, self.status, self.hint, self.table, self.drivers = (_classed(ipywidgets.HTML(), n) for n in names)
+        self.title, self.status, self.hint, self.table, self.drivers = (
+            _classed(ipywidgets.HTML(), n) for n in names
+        )
         self.tabs = ipywidgets.Tab([self.table, self.drivers], selected_index=0)
         self.tabs.set_title(0, "What differs")
         self.tabs.set_title(1, "Where TFT looked")
@@ -125,12 +131,24 @@ class Panel:
         c, row = self.controls, {"flex_flow": "row wrap", "width": "100%"}
         dates = ipywidgets.HBox([c["origin"], c["earlier"], c["later"]])
         left = [_heading("Forecast"), c["symbol"], dates, c["horizon"], c["level"], c["weight"]]
-        right = [_heading("What if"), c["mode"], c["bars"], c["change"], c["range"], c["volume"], c["market"]]
+        right = [
+            _heading("What if"),
+            c["mode"],
+            c["bars"],
+            c["change"],
+            c["range"],
+            c["volume"],
+            c["market"],
+        ]
         columns = [ipywidgets.VBox(part, layout={"flex": "1 1 395px"}) for part in (left, right)]
-        picture = _classed(ipywidgets.Box(self.picture.widgets, layout={"width": "100%"}), "picture")
+        picture = _classed(
+            ipywidgets.Box(self.picture.widgets, layout={"width": "100%"}), "picture"
+        )
         below = ipywidgets.HBox([c["reset"], self.hint])
         controls = ipywidgets.Box(columns, layout=row)
-        return ipywidgets.VBox([ipywidgets.HTML(CSS), controls, below, self.title, self.status, picture, self.tabs])
+        return ipywidgets.VBox(
+            [ipywidgets.HTML(CSS), controls, below, self.title, self.status, picture, self.tabs]
+        )
 
     def set(self, **values: Any) -> None:
         """Several controls at once, as one question: set(symbol="AAPL", change=-5.0, mode="bars that follow").
@@ -142,7 +160,11 @@ class Panel:
         """
         for name in values:
             if not hasattr(self.controls.get(name), "value"):
-                how = f"is a button; call panel.{name}()" if name in self.controls else "is none; see panel.controls"
+                how = (
+                    f"is a button; call panel.{name}()"
+                    if name in self.controls
+                    else "is none; see panel.controls"
+                )
                 raise ConfigError(f"Of the panel's controls {shown(name)} {how}.")
         symbol = values.get("symbol", self.controls["symbol"].value)
         self.lab.bar_at(symbol)
@@ -150,7 +172,11 @@ class Panel:
             values["origin"] = _as_origin(self.lab, symbol, values["origin"])
         if isinstance(values.get("mode"), str):
             values["mode"] = dict(MODES).get(values["mode"], values["mode"])
-        kept = {name: control.value for name, control in self.controls.items() if hasattr(control, "value")}
+        kept = {
+            name: control.value
+            for name, control in self.controls.items()
+            if hasattr(control, "value")
+        }
         self._quiet = True
         try:
             for name in sorted(values, key="symbol".__ne__):  # first, since it may move the origin
@@ -161,7 +187,9 @@ class Panel:
                 self.controls[before].value = value
             self._moved = ""
             can = _takes(self.controls[name])
-            raise ConfigError(f"The panel's {name} can't be {shown(values[name])}; {can}.") from error
+            raise ConfigError(
+                f"The panel's {name} can't be {shown(values[name])}; {can}."
+            ) from error
         finally:
             self._quiet = False
         self.refresh()
@@ -180,7 +208,9 @@ class Panel:
 
     def _step(self, by: int) -> None:
         symbol, origin = (self.controls[n].value for n in ("symbol", "origin"))
-        self.controls["origin"].value = _origin(self.lab, symbol, _near(self.lab, symbol, origin, by))
+        self.controls["origin"].value = _origin(
+            self.lab, symbol, _near(self.lab, symbol, origin, by)
+        )
 
     def _into_range(self, _: Any) -> None:
         """Another symbol: its own unit, and an origin that it can be forecast from."""
@@ -190,7 +220,9 @@ class Panel:
             return
         now = _origin(self.lab, symbol, _near(self.lab, symbol, origin))
         bar = "" if self.lab.by_day else "bar "
-        self._moved = f"{symbol} can't be forecast from {bar}{origin}, so the origin is now {bar}{now}."
+        self._moved = (
+            f"{symbol} can't be forecast from {bar}{origin}, so the origin is now {bar}{now}."
+        )
         quiet, self._quiet = self._quiet, True
         self.controls["origin"].value = now
         self._quiet = quiet
@@ -209,22 +241,38 @@ class Panel:
             said = " ".join(filter(None, [_said(comparison), moved, *self._caveats(comparison)]))
             status = f'<div role="status">{escape(said)}</div>'
             self.picture.draw(comparison)
-            self.status.value, self.table.value, self.title.value = status, table, title  # the title last: all is there
+            self.status.value, self.table.value, self.title.value = (
+                status,
+                table,
+                title,
+            )  # the title last: all is there
         except Exception as error:  # a panel that dies at one question would lose all that was set
-            kept = " The picture still shows the last answer." if self.comparison is not None else ""
-            self.status.value = f'<div class="error" role="alert">⚠ {escape(_sentence(error) + kept)}</div>'
+            kept = (
+                " The picture still shows the last answer." if self.comparison is not None else ""
+            )
+            self.status.value = (
+                f'<div class="error" role="alert">⚠ {escape(_sentence(error) + kept)}</div>'
+            )
             return
         self.comparison = comparison
         self._explain()
 
     def _ask(self) -> Comparison:
-        c = {name: control.value for name, control in self.controls.items() if hasattr(control, "value")}
+        c = {
+            name: control.value
+            for name, control in self.controls.items()
+            if hasattr(control, "value")
+        }
         if c["origin"] is None:
             raise DataError("There is no origin; choose a date.")
-        shock = Shock(c["change"], c["range"], c["volume"], c["market"], c["bars"] if c["mode"] else 0)
+        shock = Shock(
+            c["change"], c["range"], c["volume"], c["market"], c["bars"] if c["mode"] else 0
+        )
         own = self.controls["weight"].disabled or c["weight"] == _own_weight(self.lab)
         weights = None if own else {"tft": c["weight"] / 100, "nhits": 1 - c["weight"] / 100}
-        return self.lab.ask(c["symbol"], c["origin"], shock, c["horizon"], c["level"] / 100, weights)
+        return self.lab.ask(
+            c["symbol"], c["origin"], shock, c["horizon"], c["level"] / 100, weights
+        )
 
     def _caveats(self, comparison: Comparison) -> list[str]:
         """What a reader of the answer has to know; controls without an effect are disabled."""
@@ -233,7 +281,9 @@ class Panel:
             said.append(f"{c['origin'].value} has no bar of {comparison.symbol}.")
         c["market"].disabled = not self.lab.has_market(comparison.symbol, c["origin"].value)
         if c["market"].disabled and comparison.shock.market:
-            said.append("Too few other symbols have a bar that day, so the market's move changes nothing.")
+            said.append(
+                "Too few other symbols have a bar that day, so the market's move changes nothing."
+            )
         c["volume"].disabled = not np.isfinite(comparison.assumed["volume"].iloc[-1])
         if c["volume"].disabled and comparison.shock.volume != 1:
             said.append("The volume is not known, so its factor changes nothing.")
@@ -270,13 +320,21 @@ def _said(c: Comparison) -> str:
     if c.shock != NOTHING:
         bar = f"close {price(made['close'])}, low {price(made['low'])}, high {price(made['high'])}"
         bar += f", volume {made['volume']:,.0f}" if np.isfinite(made["volume"]) else ""
-        was = f"instead of a close of {price(last['close'])}" if not c.shock.bars else f"on {when(made['x'])}"
+        was = (
+            f"instead of a close of {price(last['close'])}"
+            if not c.shock.bars
+            else f"on {when(made['x'])}"
+        )
         text += f" Assumed: {bar}, {was}."
     before, after = c.models
     if before != after:
         text += f" After it {after} answers, with a {c.after.caption(c.symbol)}: "
         text += "part of the difference is this change of model, not the shock's."
-    more = [f"With the shock: {said}" for said in c.after.warnings[c.symbol] if said not in fc.warnings[c.symbol]]
+    more = [
+        f"With the shock: {said}"
+        for said in c.after.warnings[c.symbol]
+        if said not in fc.warnings[c.symbol]
+    ]
     return " ".join([text, *fc.warnings[c.symbol], *more])
 
 
@@ -292,7 +350,9 @@ def _as_origin(lab: WhatIf, symbol: str, origin: Any) -> Any:
     try:
         return pd.Timestamp(origin).date()  # one without a bar is said in the panel
     except (ValueError, TypeError, OverflowError) as error:
-        raise DataError(f"The origin {shown(origin)} is no date; write it as 2015-08-21.") from error
+        raise DataError(
+            f"The origin {shown(origin)} is no date; write it as 2015-08-21."
+        ) from error
 
 
 def _can_answer(lab: WhatIf, symbol: str, origin: Any) -> bool:
@@ -324,9 +384,17 @@ def _own_weight(lab: WhatIf) -> int:
 
 def _controls(lab: WhatIf, symbol: str, at: int) -> dict[str, Any]:
     w, model = ipywidgets, lab.model
-    longest, networks = max(b - a for a, b in lab.span.values()), {"tft", "nhits"} <= set(model.members)
+    longest, networks = (
+        max(b - a for a, b in lab.span.values()),
+        {"tft", "nhits"} <= set(model.members),
+    )
     start = {"value": _origin(lab, symbol, at), "description": "Origin, date"}
-    later = {"value": start["value"], "min": 0, "max": longest - 1, "description": "Origin, bar number"}
+    later = {
+        "value": start["value"],
+        "min": 0,
+        "max": longest - 1,
+        "description": "Origin, bar number",
+    }
     found = {
         "symbol": w.Dropdown(options=lab.symbols, value=symbol, description="Symbol"),
         "origin": w.DatePicker(**start) if lab.by_day else w.BoundedIntText(**later),
@@ -345,7 +413,10 @@ def _controls(lab: WhatIf, symbol: str, at: int) -> dict[str, Any]:
     }
     for name, control in found.items():
         if isinstance(control, w.Button):
-            control.layout.width, control.layout.flex = "100px" if name == "reset" else "66px", "0 0 auto"
+            control.layout.width, control.layout.flex = (
+                "100px" if name == "reset" else "66px",
+                "0 0 auto",
+            )
         else:
             control.style.description_width = "125px"
             control.layout.width = "254px" if name == "origin" else "392px"
@@ -356,7 +427,15 @@ def _controls(lab: WhatIf, symbol: str, at: int) -> dict[str, Any]:
 def _slider(value: float, low: float, high: float, step: float, label: str, **more: Any) -> Any:
     kind = ipywidgets.IntSlider if isinstance(step, int) else ipywidgets.FloatSlider
     more |= {} if isinstance(step, int) else {"readout_format": f".{max(1, len(f'{step:g}') - 2)}f"}
-    return kind(value=value, min=low, max=high, step=step, description=label, continuous_update=False, **more)
+    return kind(
+        value=value,
+        min=low,
+        max=high,
+        step=step,
+        description=label,
+        continuous_update=False,
+        **more,
+    )
 
 
 def _put(control: Any, value: Any) -> None:

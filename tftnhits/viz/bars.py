@@ -38,7 +38,9 @@ def of_symbol(bars: pd.DataFrame, symbol: str | None) -> pd.DataFrame:
     names = bars["symbol"].unique()
     name = names[0] if symbol is None else symbol
     if name not in names:
-        raise DataError(f"There is no symbol {name!r}; there are {', '.join(map(str, names[:10]))}.")
+        raise DataError(
+            f"There is no symbol {name!r}; there are {', '.join(map(str, names[:10]))}."
+        )
     return bars[bars["symbol"] == name]
 
 
@@ -102,9 +104,13 @@ def bar_ticks(x: np.ndarray) -> tuple[np.ndarray, list[str]]:
         ends = np.unique([0, len(x) - 1])
         return ends, labels_of(list(dates[ends]))
     own, ticks = dates[places[kept]], ticks[kept]
-    if (ticks == ticks.normalize()).all():  # a day is named by its date, not by its first bar's hour
+    if (
+        ticks == ticks.normalize()
+    ).all():  # a day is named by its date, not by its first bar's hour
         own = own.normalize()
-    months = all(d.day == 1 and d == d.normalize() for d in ticks)  # the first may be a Sunday, its bar the 2nd
+    months = all(
+        d.day == 1 and d == d.normalize() for d in ticks
+    )  # the first may be a Sunday, its bar the 2nd
     return places[kept], labels_of(list(ticks if months else own))
 
 
@@ -134,12 +140,24 @@ def plotly_bars(x: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
     if (dates != dates.normalize()).any():
         names = dates.strftime("%Y-%m-%d %H:%M").to_numpy(object)
         places, labels = bar_ticks(x)
-        ticks = {"tickvals": names[places].tolist(), "ticktext": [label.replace("\n", "<br>") for label in labels]}
-        return names, {"type": "category", "categoryorder": "array", "categoryarray": names.tolist(), **ticks}
+        ticks = {
+            "tickvals": names[places].tolist(),
+            "ticktext": [label.replace("\n", "<br>") for label in labels],
+        }
+        return names, {
+            "type": "category",
+            "categoryorder": "array",
+            "categoryarray": names.tolist(),
+            **ticks,
+        }
     days = np.unique(dates.to_numpy("datetime64[D]"))
     closed = np.setdiff1d(np.arange(days[0], days[-1] + 1), days)
-    daily = len(days) > 1 and int(np.diff(days).min().astype(int)) == 1  # between weekly bars no market is closed
-    return x, {"rangebreaks": [{"values": [str(d) for d in closed]}]} if daily and len(closed) else {}
+    daily = (
+        len(days) > 1 and int(np.diff(days).min().astype(int)) == 1
+    )  # between weekly bars no market is closed
+    return x, {"rangebreaks": [{"values": [str(d) for d in closed]}]} if daily and len(
+        closed
+    ) else {}
 
 
 def plain_axis(axis: Any, values: Any) -> None:
@@ -190,13 +208,22 @@ def _candles(part: pd.DataFrame, x: np.ndarray, label: str, title: str, theme: s
     axes = np.atleast_1d(axes)
     top, rising = axes[0], (part["close"] >= part["open"]).to_numpy()
     at = bar_axis(axes[-1], x)
-    body, base = (part["close"] - part["open"]).abs().to_numpy(), part[["open", "close"]].min(axis=1).to_numpy()
+    body, base = (
+        (part["close"] - part["open"]).abs().to_numpy(),
+        part[["open", "close"]].min(axis=1).to_numpy(),
+    )
     colors = np.where(rising, look.first, look.second)
     top.vlines(at, part["low"], part["high"], color=colors, linewidth=0.8, zorder=2)
     top.bar(
-        at, body, 0.7, bottom=base, edgecolor=colors, linewidth=0.8,
-        color=np.where(rising, look.paper, look.second), zorder=3,
-    )  # fmt: skip
+        at,
+        body,
+        0.7,
+        bottom=base,
+        edgecolor=colors,
+        linewidth=0.8,
+        color=np.where(rising, look.paper, look.second),
+        zorder=3,
+    )
     top.set_xlim(-1, max(len(part), 10))
     top.set_ylabel("price")
     plain_axis(top.yaxis, part[["low", "high"]])
@@ -223,19 +250,34 @@ def _plotly_candles(part: pd.DataFrame, x: np.ndarray, label: str, title: str, t
     x, axis = plotly_bars(x)
     prices = {k: part[k] for k in ("open", "high", "low", "close")}
     figure.add_candlestick(
-        x=x, **prices, name="price", yaxis="y",
+        x=x,
+        **prices,
+        name="price",
+        yaxis="y",
         increasing={"line": {"color": look.first, "width": 1.2}, "fillcolor": look.paper},
         decreasing={"line": {"color": look.second, "width": 1.2}, "fillcolor": look.second},
-    )  # fmt: skip
+    )
     both = bool(part["volume"].notna().any())
     pattern = price_pattern(part[["low", "high"]])
     figure.update_layout(
-        yaxis={"domain": [0.3 * both, 1], "title": {"text": "price"}, "tickformat": pattern, "hoverformat": pattern},
+        yaxis={
+            "domain": [0.3 * both, 1],
+            "title": {"text": "price"},
+            "tickformat": pattern,
+            "hoverformat": pattern,
+        },
         xaxis={"rangeslider": {"visible": False}, "title": {"text": label}, **axis},
     )
     if both:
-        figure.add_bar(x=x, y=part["volume"], name="volume", marker={"color": look.faint}, yaxis="y2")
-        second = {**plotly_axis(look), "domain": [0, 0.22], "title": {"text": "volume"}, "nticks": 4}
+        figure.add_bar(
+            x=x, y=part["volume"], name="volume", marker={"color": look.faint}, yaxis="y2"
+        )
+        second = {
+            **plotly_axis(look),
+            "domain": [0, 0.22],
+            "title": {"text": "volume"},
+            "nticks": 4,
+        }
         figure.update_layout(yaxis2=second, xaxis={"anchor": "y2"})
     return figure
 
@@ -244,7 +286,8 @@ def log_returns(bars: pd.DataFrame, symbol: str | None = None) -> dict[str, np.n
     """Close-to-close log returns of each symbol, or of one."""
     parts = bars if symbol is None else of_symbol(bars, symbol)
     return {
-        str(name): np.diff(np.log(part.to_numpy(float))) for name, part in parts.groupby("symbol", sort=False)["close"]
+        str(name): np.diff(np.log(part.to_numpy(float)))
+        for name, part in parts.groupby("symbol", sort=False)["close"]
     }
 
 
@@ -257,7 +300,9 @@ def plot_returns(bars: pd.DataFrame, symbol: str | None = None, theme: str = "li
     parts = log_returns(bars, symbol)
     moving = [(r - r.mean()) / r.std() for r in parts.values() if len(r) > 2 and r.std() > 0]
     if not moving:
-        raise DataError("No symbol has more than three bars with closes that differ; give more bars.")
+        raise DataError(
+            "No symbol has more than three bars with closes that differ; give more bars."
+        )
     z = np.concatenate(moving)
     far, expected = int((np.abs(z) > FAR).sum()), 2 * norm.sf(FAR) * len(z)
     name = next(iter(parts)) if len(parts) == 1 else f"{len(parts)} symbols"
@@ -298,7 +343,9 @@ def plot_volatility_clustering(
     no sign. Raises ConfigError unless `lags` is a whole number from 1, DataError where bars are too few for them.
     """
     lags = count(lags, "lags")
-    parts = [r for r in log_returns(bars, symbol).values() if len(r) > 2 * lags and np.abs(r).std() > 0]
+    parts = [
+        r for r in log_returns(bars, symbol).values() if len(r) > 2 * lags and np.abs(r).std() > 0
+    ]
     if not parts:
         raise DataError(f"No symbol has more than {2 * lags} bars; give more bars or fewer lags.")
     size = np.mean([autocorrelation(np.abs(r), lags) for r in parts], axis=0)
@@ -337,7 +384,11 @@ def plot_repairs(bars: pd.DataFrame, theme: str = "light") -> Figure:
     for ax, counts, name in ((left, kinds, "by kind"), (right, symbols, "by symbol")):
         _counts(ax, counts.tail(MOST), longest, look)
         left_out = counts.iloc[:-MOST]
-        rest = f" (the first {MOST}; {len(left_out)} more have {left_out.sum():,})" if len(left_out) else ""
+        rest = (
+            f" (the first {MOST}; {len(left_out)} more have {left_out.sum():,})"
+            if len(left_out)
+            else ""
+        )
         axis_title(ax, name + rest, look, 2.2)
     headline(figure, title, look)
     return figure

@@ -24,7 +24,7 @@ from ..errors import ConfigError, DataError, shown
 from ..forecast.ensemble import Member
 from ..forecast.predictor import Predictor
 from ..forecast.result import Forecast
-from .style import price, signed, unit_of
+from ..viz.style import price, signed, unit_of
 
 KEEP = 400  # bars that a forecast is made from: with all there are, its width differs by about 1e-4 of itself
 USUAL = 20  # bars whose medians are the range and the volume of a hypothetical bar
@@ -57,7 +57,12 @@ class Shock:
     bars: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in {"change": -100, "market": -100, "volume": 0, "range": -math.ulp(0.0)}.items():
+        for name, least in {
+            "change": -100,
+            "market": -100,
+            "volume": 0,
+            "range": -math.ulp(0.0),
+        }.items():
             value = getattr(self, name)
             number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
             if not (number and least < value < math.inf):
@@ -65,15 +70,25 @@ class Shock:
                 raise ConfigError(f"The shock's {name} is {shown(value)}; give a number {low}.")
         whole = isinstance(self.bars, int | np.integer) and not isinstance(self.bars, bool)
         if not (whole and 0 <= self.bars <= MAX_BARS):
-            raise ConfigError(f"The shock has {shown(self.bars)} bars; give a whole number from 0 to {MAX_BARS}.")
+            raise ConfigError(
+                f"The shock has {shown(self.bars)} bars; give a whole number from 0 to {MAX_BARS}."
+            )
 
     def __str__(self) -> str:
         """In words: "last bar -5.0%, range ×2"."""
         each = " each" if self.bars > 1 else ""
         said = [f"{self.change:+.1f}%{each}"] if self.change else []
-        said += [f"{n} ×{v:g}" for n, v in (("range", self.range), ("volume", self.volume)) if v != 1]
+        said += [
+            f"{n} ×{v:g}" for n, v in (("range", self.range), ("volume", self.volume)) if v != 1
+        ]
         said += [f"market {self.market:+.1f}%{each}"] if self.market else []
-        where = "last bar" if not self.bars else "1 more bar" if self.bars == 1 else f"{self.bars} more bars"
+        where = (
+            "last bar"
+            if not self.bars
+            else "1 more bar"
+            if self.bars == 1
+            else f"{self.bars} more bars"
+        )
         return f"{where} {', '.join(said) or 'of no change'}"
 
 
@@ -88,7 +103,9 @@ def shocked(bars: pd.DataFrame, symbol: str, shock: Shock) -> pd.DataFrame:
     names, date = bars["symbol"].to_numpy(), bars["date"].to_numpy("datetime64[ns]")
     last = np.flatnonzero(np.r_[names[1:] != names[:-1], True])  # each symbol's last bar
     if symbol not in names[last]:
-        raise DataError(f"There is no symbol {shown(symbol)}; there are {', '.join(map(str, names[last][:10]))}.")
+        raise DataError(
+            f"There is no symbol {shown(symbol)}; there are {', '.join(map(str, names[last][:10]))}."
+        )
     own = last[names[last] == symbol][0]
     rows = np.r_[own, last[(date[last] == date[own]) & (last != own)]]  # NaT equals nothing
     change = np.where(rows == own, shock.change, shock.market) / 100
@@ -109,10 +126,16 @@ def shocked(bars: pd.DataFrame, symbol: str, shock: Shock) -> pd.DataFrame:
 
 
 def _changed(
-    bars: pd.DataFrame, rows: np.ndarray, change: np.ndarray, stretch: np.ndarray, volume: np.ndarray
+    bars: pd.DataFrame,
+    rows: np.ndarray,
+    change: np.ndarray,
+    stretch: np.ndarray,
+    volume: np.ndarray,
 ) -> pd.DataFrame:
     """The bars `rows` [M] with other closes, ranges and volumes; to the bit as they were where nothing is assumed."""
-    cells = {k: bars[k].to_numpy(float, copy=True) for k in ("open", "high", "low", "close", "volume")}
+    cells = {
+        k: bars[k].to_numpy(float, copy=True) for k in ("open", "high", "low", "close", "volume")
+    }
     opened, close = cells["open"][rows], cells["close"][rows] * (1 + change)
     high, low = np.maximum(cells["high"][rows], close), np.minimum(cells["low"][rows], close)
     middle, half = (np.log(high) + np.log(low)) / 2, (np.log(high) - np.log(low)) / 2
@@ -125,7 +148,9 @@ def _changed(
     return bars.assign(**cells)
 
 
-def _ahead(recent: pd.DataFrame, dates: pd.DatetimeIndex, change: float, stretch: float, volume: float) -> pd.DataFrame:
+def _ahead(
+    recent: pd.DataFrame, dates: pd.DatetimeIndex, change: float, stretch: float, volume: float
+) -> pd.DataFrame:
     """Hypothetical bars on `dates` after the `recent` ones of a symbol."""
     close = recent["close"].iloc[-1] * (1 + change) ** np.arange(len(dates) + 1)
     top, bottom = np.maximum(close[1:], close[:-1]), np.minimum(close[1:], close[:-1])
@@ -158,13 +183,20 @@ class Comparison:
     @property
     def changed(self) -> pd.DataFrame:
         """The bars that the shock makes, and the one before them; empty without a shock."""
-        return self.assumed.tail(max(self.shock.bars, 1) + 1) if self.shock != NOTHING else self.assumed.head(0)
+        return (
+            self.assumed.tail(max(self.shock.bars, 1) + 1)
+            if self.shock != NOTHING
+            else self.assumed.head(0)
+        )
 
     @cached_property
     def fans(self) -> dict[str, pd.DataFrame]:
         """ "before" and "after": x, median, lower, upper and quantiles by step; step 0 is the close they start from."""
         out = {}
-        for name, fc, bars in (("before", self.before, self.past), ("after", self.after, self.assumed)):
+        for name, fc, bars in (
+            ("before", self.before, self.past),
+            ("after", self.after, self.assumed),
+        ):
             fan, last = fc.frame.drop(columns=["symbol", "origin"]).set_index("step"), bars.iloc[-1]
             date = fan.pop("date")
             x = date if self.axis == "date" else last["x"] + fan.index.to_series()
@@ -207,10 +239,18 @@ class Comparison:
             value = float(self.came["close"].iloc[len(table) - 1])
             return f"{text}; it came to {price(value)}, {'inside' if low <= value <= high else 'outside'}"
         wide = last["change", "width"]
-        how = "as wide" if abs(wide) < 0.5 else f"{abs(wide):.0f}% {'wider' if wide > 0 else 'narrower'}"
+        how = (
+            "as wide"
+            if abs(wide) < 0.5
+            else f"{abs(wide):.0f}% {'wider' if wide > 0 else 'narrower'}"
+        )
         text = f"{self.symbol}, {self.shock}: {median} instead of {signed(last['before', 'median %'])}%, {level} {how}"
         before, after = self.models
-        return text if before == after else f"{text}; part of it is a change of model, from {before} to {after}"
+        return (
+            text
+            if before == after
+            else f"{text}; part of it is a change of model, from {before} to {after}"
+        )
 
     @property
     def models(self) -> tuple[str, str]:
@@ -226,17 +266,27 @@ class Comparison:
         Wallace 2019). Raises ConfigError where TFT didn't answer.
         """
         inputs, days = {}, {}
-        for name, fc, bars in (("before", self.before, self.past), ("after", self.after, self.assumed)):
+        for name, fc, bars in (
+            ("before", self.before, self.past),
+            ("after", self.after, self.assumed),
+        ):
             found = fc.explain()
             if found.attention.empty:
-                raise ConfigError("TFT didn't answer here, and no other member says where it looked.")
+                raise ConfigError(
+                    "TFT didn't answer here, and no other member says where it looked."
+                )
             inputs[name] = 100 * found.past.groupby("input")["weight"].mean()
             seen = found.attention[found.attention["lag"] >= 0].groupby("lag")["weight"].mean()
-            days[name] = pd.Series(100 * seen.to_numpy(), bars["x"].to_numpy()[-1 - seen.index.to_numpy()])
+            days[name] = pd.Series(
+                100 * seen.to_numpy(), bars["x"].to_numpy()[-1 - seen.index.to_numpy()]
+            )
         by_day = pd.DataFrame(days).rename_axis("x")
         for name, bars in (("return", self.past), ("assumed", self.assumed)):
             by_day[name] = 100 * bars.set_index("x")["close"].pct_change()
-        inputs, by_day = (t.sort_values(["after", "before"], ascending=False) for t in (pd.DataFrame(inputs), by_day))
+        inputs, by_day = (
+            t.sort_values(["after", "before"], ascending=False)
+            for t in (pd.DataFrame(inputs), by_day)
+        )
         return inputs, by_day
 
 
@@ -269,14 +319,18 @@ class WhatIf:
         self.model = model if isinstance(model, Predictor) else Predictor.load(model)
         names = self.bars["symbol"].to_numpy()
         first = np.flatnonzero(np.r_[True, names[1:] != names[:-1]])
-        self.span = {str(names[a]): (int(a), int(b)) for a, b in zip(first, [*first[1:], len(names)])}
+        self.span = {
+            str(names[a]): (int(a), int(b)) for a, b in zip(first, [*first[1:], len(names)])
+        }
         self.symbols = tuple(self.span)
         self.date = self.bars["date"].to_numpy("datetime64[ns]")
         self.dated = not np.isnat(self.date).any()
         day = self.date.astype("datetime64[D]")
         # a date names one bar
         self.by_day = self.dated and bool(np.delete(day[1:] != day[:-1], first[1:] - 1).all())
-        self.least = min(m.context for m in (*self.model.members.values(), self.model.walk))  # bars for an answer
+        self.least = min(
+            m.context for m in (*self.model.members.values(), self.model.walk)
+        )  # bars for an answer
         self._kept: dict[Any, tuple[Any, Any]] = {}  # what -> (for which question, answer)
 
     def bar_at(self, symbol: str, origin: Any = None) -> int:
@@ -285,7 +339,9 @@ class WhatIf:
         Raises DataError on an unknown symbol, on what is no origin, and where there is no bar so early.
         """
         if symbol not in self.symbols:
-            raise DataError(f"There is no symbol {shown(symbol)}; there are {', '.join(self.symbols[:10])}.")
+            raise DataError(
+                f"There is no symbol {shown(symbol)}; there are {', '.join(self.symbols[:10])}."
+            )
         first, end = self.span[symbol]
         if origin is None:
             return end - first - 1
@@ -293,16 +349,26 @@ class WhatIf:
         if whole and 0 <= origin < end - first:
             return int(origin)
         if whole or not self.dated:
-            raise DataError(f"{symbol} has no bar {shown(origin)}; its bars have the numbers 0 to {end - first - 1}.")
+            raise DataError(
+                f"{symbol} has no bar {shown(origin)}; its bars have the numbers 0 to {end - first - 1}."
+            )
         try:
             when = pd.Timestamp(origin).tz_localize(None)
-            when += pd.Timedelta(days=1, nanoseconds=-1) if when == when.normalize() else pd.Timedelta(0)
+            when += (
+                pd.Timedelta(days=1, nanoseconds=-1)
+                if when == when.normalize()
+                else pd.Timedelta(0)
+            )
             at = int(np.searchsorted(self.date[first:end], when.to_datetime64(), side="right")) - 1
         except (ValueError, TypeError, OverflowError) as error:
-            raise DataError(f"The origin {shown(origin)} is no date; write it as 2015-08-21.") from error
+            raise DataError(
+                f"The origin {shown(origin)} is no date; write it as 2015-08-21."
+            ) from error
         if at < 0:
             begin, last = (pd.Timestamp(self.date[i]).date() for i in (first, end - 1))
-            raise DataError(f"{symbol} has no bar up to {when.date()}; choose a date from {begin} to {last}.")
+            raise DataError(
+                f"{symbol} has no bar up to {when.date()}; choose a date from {begin} to {last}."
+            )
         return at
 
     def ask(
@@ -320,15 +386,26 @@ class WhatIf:
         HistoryTooShort where the origin has too few bars before it.
         """
         at, (first, end) = self.bar_at(symbol, origin), self.span[symbol]
-        settings = {"horizon": horizon, "level": level, "weights": weights, "calendar": self._calendar(symbol, at)}
+        settings = {
+            "horizon": horizon,
+            "level": level,
+            "weights": weights,
+            "calendar": self._calendar(symbol, at),
+        }
         bars, key = self._cut(symbol, at), (symbol, at)
-        before = self._keep("before", (*key, repr(settings)), lambda: self._predict("before", key, bars, settings))
+        before = self._keep(
+            "before", (*key, repr(settings)), lambda: self._predict("before", key, bars, settings)
+        )
         after = before
         if shock != NOTHING:
             after = self._predict("after", (*key, shock), shocked(bars, symbol, shock), settings)
-        came = self.bars.iloc[first + at + 1 : min(first + at + 1 + shock.bars + len(after.frame), end)]
+        came = self.bars.iloc[
+            first + at + 1 : min(first + at + 1 + shock.bars + len(after.frame), end)
+        ]
         begin = at + 1 - len(before.bars)
-        past, assumed, came = map(self._with_x, (before.bars, after.bars, came), (begin, begin, at + 1))
+        past, assumed, came = map(
+            self._with_x, (before.bars, after.bars, came), (begin, begin, at + 1)
+        )
         return Comparison(symbol, shock, before, after, past, assumed, came)
 
     def has_market(self, symbol: str, origin: Any = None) -> bool:
@@ -338,7 +415,9 @@ class WhatIf:
         return int(same.sum()) >= MARKET_SYMBOLS
 
     def _with_x(self, bars: pd.DataFrame, number: int) -> pd.DataFrame:
-        return bars.assign(x=bars["date"] if self.dated else number + np.arange(len(bars))).reset_index(drop=True)
+        return bars.assign(
+            x=bars["date"] if self.dated else number + np.arange(len(bars))
+        ).reset_index(drop=True)
 
     def _keep(self, what: Any, key: Any, make: Callable[[], Any]) -> Any:
         if what not in self._kept or self._kept[what][0] != key:
@@ -347,25 +426,39 @@ class WhatIf:
 
     def _cut(self, symbol: str, at: int) -> pd.DataFrame:
         """The last KEEP bars of every symbol up to the date of the symbol's bar number `at`."""
-        return self._keep("cut", (symbol, at), lambda: self.bars.iloc[self._rows(symbol, at)].reset_index(drop=True))
+        return self._keep(
+            "cut",
+            (symbol, at),
+            lambda: self.bars.iloc[self._rows(symbol, at)].reset_index(drop=True),
+        )
 
-    def _calendar(self, symbol: str, at: int) -> dict[str, str | None]:  # one with a shock and without
+    def _calendar(
+        self, symbol: str, at: int
+    ) -> dict[str, str | None]:  # one with a shock and without
         begin, zone = self.span[symbol][0], self.bars.attrs.get("zones", {}).get(symbol)
         times = pd.DatetimeIndex(self.date[begin + max(at + 1 - KEEP, 0) : begin + at + 1])
-        return self._keep("calendar", (symbol, at), lambda: {symbol: calendar_of(times, symbol, zone=zone)})
+        return self._keep(
+            "calendar", (symbol, at), lambda: {symbol: calendar_of(times, symbol, zone=zone)}
+        )
 
     def _rows(self, symbol: str, at: int) -> np.ndarray:
         origin, found = self.span[symbol][0] + at, []
         for name, (begin, end) in self.span.items():
             stop = origin + 1
             if name != symbol:
-                stop = begin + int(np.searchsorted(self.date[begin:end], self.date[origin], side="right"))
-                if not self.dated or stop - begin < self.least:  # one too short for a panel would stop all others
+                stop = begin + int(
+                    np.searchsorted(self.date[begin:end], self.date[origin], side="right")
+                )
+                if (
+                    not self.dated or stop - begin < self.least
+                ):  # one too short for a panel would stop all others
                     continue
             found.append(np.arange(max(begin, stop - KEEP), stop))
         return np.concatenate(found)
 
-    def _predict(self, which: str, key: tuple, bars: pd.DataFrame, settings: dict[str, Any]) -> Forecast:
+    def _predict(
+        self, which: str, key: tuple, bars: pd.DataFrame, settings: dict[str, Any]
+    ) -> Forecast:
         """The forecast of the symbol, the first of `key`, of a panel of all; what the members say of `key` is kept."""
         symbol, alone = key[0], copy.copy(self.model)
         alone.members = {
@@ -383,7 +476,11 @@ class WhatIf:
 
 
 def sensitivity(
-    lab: WhatIf, symbol: str, origin: Any = None, changes: Iterable[float] = range(-10, 11), **settings: Any
+    lab: WhatIf,
+    symbol: str,
+    origin: Any = None,
+    changes: Iterable[float] = range(-10, 11),
+    **settings: Any,
 ) -> pd.DataFrame:
     """What becomes of the last step when the last bar's close moves by each of `changes` (percent).
 
@@ -392,9 +489,17 @@ def sensitivity(
     """
     shock, rows = settings.pop("shock", NOTHING), []
     for change in changes:
-        fan = lab.ask(symbol, origin, replace(shock, change=float(change)), **settings).fans["after"]
+        fan = lab.ask(symbol, origin, replace(shock, change=float(change)), **settings).fans[
+            "after"
+        ]
         start, last = fan["median"].iloc[0], fan.iloc[-1]
-        rows.append((change, 100 * (last["median"] / start - 1), 100 * (last["upper"] - last["lower"]) / start))
+        rows.append(
+            (
+                change,
+                100 * (last["median"] / start - 1),
+                100 * (last["upper"] - last["lower"]) / start,
+            )
+        )
     table = pd.DataFrame(rows, columns=["change", "median", "width"])
     table.attrs["interval"] = f"{100 * settings.get('level', LEVEL):g}% interval"
     return table

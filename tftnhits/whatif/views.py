@@ -12,8 +12,8 @@ import pandas as pd
 from PIL import Image
 
 from ..errors import DataError, MissingDependency
-from .market import bar_axis, plain_axis, plotly_bars
-from .style import (
+from ..viz.bars import bar_axis, plain_axis, plotly_bars
+from ..viz.style import (
     Picture,
     Theme,
     canvas,
@@ -27,7 +27,7 @@ from .style import (
     text_width,
     theme_of,
 )
-from .what_if import NOTHING, PRICES, Comparison
+from .shock import NOTHING, PRICES, Comparison
 
 SHOWN = 30  # bars in a picture
 INNER = ("0.25", "0.75")  # the fan's inner band
@@ -95,7 +95,14 @@ def plot_what_if(comparison: Comparison, theme: str = "light", titled: bool = Tr
         _draw_fan(ax, c, "after", at(c.fans["after"]), look.second, "--", "D")
         made = c.changed.iloc[1:]
         ax.vlines(at(made), made["low"], made["high"], color=look.second, linewidth=2.2)
-        ax.plot(at(c.changed), c.changed["close"], ":", color=look.second, linewidth=1.5, label="assumed")
+        ax.plot(
+            at(c.changed),
+            c.changed["close"],
+            ":",
+            color=look.second,
+            linewidth=1.5,
+            label="assumed",
+        )
     if len(c.came):
         style = {"linestyle": ":", "marker": "o", "markerfacecolor": look.paper, "markersize": 4}
         came = _since(c)
@@ -109,14 +116,20 @@ def plot_what_if(comparison: Comparison, theme: str = "light", titled: bool = Tr
     else:
         figure.set_layout_engine("none")
         labels = ax.yaxis.get_major_formatter().format_ticks(ax.get_yticks())
-        left = max(0.085, (0.32 + max(text_width(label, 9) for label in labels)) / figure.get_figwidth())
+        left = max(
+            0.085, (0.32 + max(text_width(label, 9) for label in labels)) / figure.get_figwidth()
+        )
         ax.set_position((left, 0.24, 0.99 - left, 0.74))
     return figure
 
 
-def _draw_fan(ax: Any, c: Comparison, which: str, x: np.ndarray, color: str, dash: str, marker: str) -> None:
+def _draw_fan(
+    ax: Any, c: Comparison, which: str, x: np.ndarray, color: str, dash: str, marker: str
+) -> None:
     fan = c.fans[which]
-    ax.fill_between(x, fan["lower"], fan["upper"], color=color, alpha=0.16, linewidth=0, label=_name(c, which))
+    ax.fill_between(
+        x, fan["lower"], fan["upper"], color=color, alpha=0.16, linewidth=0, label=_name(c, which)
+    )
     if set(INNER) <= set(fan):
         ax.fill_between(x, fan[INNER[0]], fan[INNER[1]], color=color, alpha=0.22, linewidth=0)
     for bound in ("lower", "upper"):
@@ -135,7 +148,9 @@ def plot_sensitivity(table: pd.DataFrame, name: str, theme: str = "light") -> Pi
     by = table.set_index("change").sort_index()
     change, width = by.index.to_numpy(), by["width"].to_numpy()
     least = int(np.abs(change).argmin())  # no move, if that was asked for
-    named = {i: f"after {change[i]:+g}%" if change[i] else "as it is" for i in (least, 0, len(by) - 1)}
+    named = {
+        i: f"after {change[i]:+g}%" if change[i] else "as it is" for i in (least, 0, len(by) - 1)
+    }
     title = f"{name}: the {table.attrs.get('interval', 'interval')} is {width[least]:.1f}% wide {named.pop(least)}"
     title += "".join(f", {width[i]:.1f}% {how}" for i, how in named.items())
     title += f"; the median stays between {signed(by['median'].min())}% and {signed(by['median'].max())}%"
@@ -156,7 +171,11 @@ def _name(c: Comparison, which: str) -> str:
 
 def _bars(c: Comparison) -> np.ndarray:
     """Where on the axis there is a bar: dates or numbers, in order."""
-    return np.unique(np.concatenate([part["x"] for part in (c.past.tail(SHOWN), c.changed, c.came, *c.fans.values())]))
+    return np.unique(
+        np.concatenate(
+            [part["x"] for part in (c.past.tail(SHOWN), c.changed, c.came, *c.fans.values())]
+        )
+    )
 
 
 def _since(c: Comparison) -> pd.DataFrame:
@@ -196,9 +215,13 @@ class LivePicture:
     """A FigureWidget whose lines are moved in place. Raises MissingDependency where there can be none."""
 
     def __init__(self, theme: str):
-        figure, look = plotly_figure("", theme, margin={"l": 60, "r": 15, "t": 10, "b": 80}, height=420)
+        figure, look = plotly_figure(
+            "", theme, margin={"l": 60, "r": 15, "t": 10, "b": 80}, height=420
+        )
         figure.add_traces([{"type": "scatter", **style} for style in _styles(look)])
-        figure.update_layout(uirevision="kept", xaxis_title_text="date", yaxis_title_text="price", legend_y=-0.2)
+        figure.update_layout(
+            uirevision="kept", xaxis_title_text="date", yaxis_title_text="price", legend_y=-0.2
+        )
         try:
             import plotly.graph_objects as go
 
@@ -221,7 +244,9 @@ class LivePicture:
             self.figure.update_layout(xaxis_autorange=False, yaxis_autorange=False)
         with self.figure.batch_update():
             for line, new in zip(self.figure.data, _lines(comparison, pattern)):
-                line.update({**new, "x": places[np.searchsorted(bars, new["x"].astype(bars.dtype))]})
+                line.update(
+                    {**new, "x": places[np.searchsorted(bars, new["x"].astype(bars.dtype))]}
+                )
             for key, value in axis.items():
                 self.figure.layout.xaxis[key] = value
             self.figure.layout.xaxis.title.text = comparison.axis
@@ -258,21 +283,26 @@ def _styles(look: Theme) -> Iterator[dict[str, Any]]:
         yield {**band, "fillcolor": fan_color(color, 0.8)}
         yield {**quiet, "line": {"color": color, "width": 1, "dash": dash}}
         yield {
-            "mode": "lines+markers", "line": {"color": color, "width": 2.2, "dash": dash},
-            "marker": {"color": color, "symbol": marker, "size": 6}, "showlegend": False,
-        }  # fmt: skip
+            "mode": "lines+markers",
+            "line": {"color": color, "width": 2.2, "dash": dash},
+            "marker": {"color": color, "symbol": marker, "size": 6},
+            "showlegend": False,
+        }
     yield {**quiet, "line": {"color": look.second, "width": 3}}
     yield {"mode": "lines", "line": {"color": look.second, "width": 2, "dash": "dot"}}
     yield {
-        "mode": "lines+markers", "line": {"color": look.ink, "width": 1.4, "dash": "dot"},
+        "mode": "lines+markers",
+        "line": {"color": look.ink, "width": 1.4, "dash": "dot"},
         "marker": {"color": look.paper, "size": 7, "line": {"color": look.ink, "width": 1.4}},
-    }  # fmt: skip
+    }
 
 
 def _axis(bars: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
     """What to give plotly for `bars` [N], and the settings of their axis; None takes back those of other bars."""
     dated, (places, own) = bars.dtype.kind == "M", plotly_bars(bars)
-    places = np.datetime_as_string(places, "D").astype(object) if places.dtype.kind == "M" else places
+    places = (
+        np.datetime_as_string(places, "D").astype(object) if places.dtype.kind == "M" else places
+    )
     plain = dict.fromkeys(("rangebreaks", "categoryorder", "categoryarray", "tickvals", "ticktext"))
     return places, {**plain, "type": "date" if dated else "linear", **own}
 
@@ -290,24 +320,43 @@ def _lines(c: Comparison, pattern: str) -> Iterator[dict[str, Any]]:
     for which, fan in c.fans.items():
         fan = fan if which == "before" or c.shock != NOTHING else fan.head(0)
         yield _band(_name(c, which), fan, ("lower", "upper"))
-        yield _band("", fan if set(INNER) <= set(fan) else fan.head(0).assign(**dict.fromkeys(INNER, 0.0)), INNER)
-        yield _line(
-            "", [*fan["x"], *fan["x"].head(1), *fan["x"]], [*fan["lower"], *[np.nan][: len(fan)], *fan["upper"]]
+        yield _band(
+            "",
+            fan if set(INNER) <= set(fan) else fan.head(0).assign(**dict.fromkeys(INNER, 0.0)),
+            INNER,
         )
-        yield _line(_name(c, which).split(",")[0], fan["x"], fan["median"], between, fan[["lower", "upper"]])
+        yield _line(
+            "",
+            [*fan["x"], *fan["x"].head(1), *fan["x"]],
+            [*fan["lower"], *[np.nan][: len(fan)], *fan["upper"]],
+        )
+        yield _line(
+            _name(c, which).split(",")[0], fan["x"], fan["median"], between, fan[["lower", "upper"]]
+        )
     yield _apart("", c.changed.iloc[1:], ("low", "high"))
     for name, bars in (("assumed", c.changed), ("what came", _since(c))):
         yield _line(name, bars["x"], bars["close"], hover)
 
 
-def _line(name: str, x: Iterable, y: Iterable, hover: str = "", more: pd.DataFrame | None = None) -> dict[str, Any]:
+def _line(
+    name: str, x: Iterable, y: Iterable, hover: str = "", more: pd.DataFrame | None = None
+) -> dict[str, Any]:
     x, y = pd.Series(x).to_numpy(), np.asarray(y, float)
     more = None if more is None else more.to_numpy()
-    return {"name": name, "x": x, "y": y, "visible": len(y) > 0, "hovertemplate": hover, "customdata": more}
+    return {
+        "name": name,
+        "x": x,
+        "y": y,
+        "visible": len(y) > 0,
+        "hovertemplate": hover,
+        "customdata": more,
+    }
 
 
 def _band(name: str, fan: pd.DataFrame, bounds: tuple[str, str]) -> dict[str, Any]:
-    return _line(name, pd.concat([fan["x"], fan["x"][::-1]]), np.r_[fan[bounds[1]], fan[bounds[0]][::-1]])
+    return _line(
+        name, pd.concat([fan["x"], fan["x"][::-1]]), np.r_[fan[bounds[1]], fan[bounds[0]][::-1]]
+    )
 
 
 def _apart(name: str, bars: pd.DataFrame, bounds: tuple[str, str]) -> dict[str, Any]:
@@ -325,15 +374,22 @@ def table_html(c: Comparison) -> str:
         groups["after"] = ("shocked", *[axis] * bool(c.shock.bars), *PRICES)
     top = [(name, len(columns)) for name, *columns in groups.values()] + [("change, %", 4)] * both
     head = "".join(f'<th class="group first" colspan="{n}">{name}</th>' for name, n in top)
-    under = "".join(_cells("th", columns) for _, *columns in groups.values()) + _cells("th", (*PRICES, "width") * both)
+    under = "".join(_cells("th", columns) for _, *columns in groups.values()) + _cells(
+        "th", (*PRICES, "width") * both
+    )
     rows = ""
     for i, step in enumerate(c.table.index):
         rows += f"<tr><td>{step}</td>"
         for part in groups:
             at = [when(cell[part, "x"][i])] * (len(groups[part]) > 4)
             shares = [f"<br><small>{signed(cell[part, f'{k} %'][i])}%</small>" for k in PRICES]
-            rows += _cells("td", [*at, *(price(cell[part, k][i]) + share for k, share in zip(PRICES, shares))])
-        rows += _cells("td", [signed(cell["change", k][i], 1) for k in (*PRICES, "width") * both]) + "</tr>"
+            rows += _cells(
+                "td", [*at, *(price(cell[part, k][i]) + share for k, share in zip(PRICES, shares))]
+            )
+        rows += (
+            _cells("td", [signed(cell["change", k][i], 1) for k in (*PRICES, "width") * both])
+            + "</tr>"
+        )
     return (
         f"<table><thead><tr><th></th>{head}</tr><tr><th>step</th>{under}</tr></thead><tbody>{rows}</tbody></table>"
         f"<p>{READING} {COMPARED * both}</p>"
@@ -341,7 +397,9 @@ def table_html(c: Comparison) -> str:
 
 
 def _cells(tag: str, texts: Iterable[str]) -> str:
-    return "".join(f"<{tag}{'' if i else ' class=first'}>{text}</{tag}>" for i, text in enumerate(texts))
+    return "".join(
+        f"<{tag}{'' if i else ' class=first'}>{text}</{tag}>" for i, text in enumerate(texts)
+    )
 
 
 def when(x: Any) -> str:
