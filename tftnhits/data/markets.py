@@ -14,13 +14,12 @@ import pandas as pd
 
 from ..errors import shown
 from .calendars import Market, exchange_of, market_of, moved, sessions_ahead
-from .patterns import DAY, midnight, recent, step_of
+from .patterns import DAY, INTRADAY, LONGER, midnight, recent, step_of
 from .sessions import ALWAYS, NO_TIME, Sessions, sessions_of
 
 ALIKE = 0.98  # share of the stamps of a common span that symbols of one market have in common
 WITHIN = 0.99  # share that a symbol with gaps has in common with a market whose calendar is known
 SAME_LENGTH = 1.25  # bars are of one length if the ratio is less: months of 30 and 31 days
-INTRADAY, LONGER = 0.9 * DAY, 1.5 * DAY  # bars up to the one, and from the other
 TRIES = 20  # markets that a symbol without a calendar is compared with
 NEVER = np.iinfo(np.int64).max
 
@@ -62,7 +61,8 @@ class Joined(NamedTuple):
 
 def timelines(
     bars: pd.DataFrame,
-    lengths: Mapping[str, int],
+    symbols: Sequence[str],
+    length: np.ndarray,
     horizon: int,
     calendar: str | Mapping[str, str | None] | None,
 ) -> tuple[list[Timeline], np.ndarray]:
@@ -71,11 +71,11 @@ def timelines(
     `lengths` are the symbols' numbers of bars, in order; `bars.attrs["zones"]` names time zones.
     """
     stamps = bars["date"].to_numpy("datetime64[ns]")
-    parts = np.split(stamps, np.cumsum([*lengths.values()])[:-1])
+    parts = np.split(stamps, np.cumsum(length)[:-1])
     lines: list[Timeline] = []
     numbers: dict[tuple, int] = {}
     which = []
-    for symbol, dates in zip(lengths, parts, strict=True):
+    for symbol, dates in zip(symbols, parts, strict=True):
         zone = bars.attrs.get("zones", {}).get(symbol)
         given = calendar.get(symbol) if isinstance(calendar, Mapping) else None
         key = dates.tobytes(), zone, exchange_of(symbol), shown(given, 200)

@@ -14,6 +14,7 @@ import pandas as pd
 
 DAY = np.timedelta64(1, "D").astype("timedelta64[ns]")
 WEEK = 7 * DAY
+INTRADAY, LONGER = 0.9 * DAY, 1.5 * DAY  # bars up to the one, and from the other
 MONTH_DAYS = 30.44  # on average
 MONDAY = np.datetime64("1970-01-05", "ns")
 RECENT_BARS = 20_000  # looked at, at most
