@@ -660,13 +660,13 @@ def test_a_calendar_tells_as_far_as_it_goes():
 
 @needs_package
 def test_a_holiday_that_a_calendar_ends_on_is_known(monkeypatch):
-    full, days = sessions._sessions("XNYS", 2010, 2019), days_of("XNYS")
+    full, days = sessions._schedule("XNYS", 2010, 2019), days_of("XNYS")
     n, end = (
         np.searchsorted(full.day, np.datetime64("2017-12-25")),
         np.datetime64("2017-12-25", "ns"),
     )
     cut = sessions.Sessions(*(x[:n] for x in full[:6]), end, full.zone)
-    monkeypatch.setattr(sessions, "_sessions", lambda *_: cut)
+    monkeypatch.setattr(sessions, "_schedule", lambda *_: cut)
     past = days[days < "2017-12-22"][-300:]
     expected = stamps("2017-12-22", "2017-12-26", "2017-12-27")
     ahead, told = sessions_ahead(past, 3, "XNYS")
@@ -680,14 +680,14 @@ def test_a_holiday_that_a_calendar_ends_on_is_known(monkeypatch):
 def test_without_the_package_the_pattern_is_inferred(monkeypatch):
     dates = days_of("XNYS")[:300]
     monkeypatch.setitem(sys.modules, "exchange_calendars", None)
-    sessions._sessions.cache_clear()
+    sessions._schedule.cache_clear()
     try:
         assert calendar_of(dates, "X") is None and calendar_of(dates, "X", "24/7") == "24/7"
         with pytest.raises(MissingDependency, match="live-data") as caught:
             calendar_of(dates, "X", "XNYS")
         assert one_sentence(str(caught.value))
     finally:
-        sessions._sessions.cache_clear()
+        sessions._schedule.cache_clear()
 
 
 @needs_package

@@ -184,7 +184,7 @@ def _closes(line: Timeline, zone: str | None) -> tuple[np.ndarray, np.ndarray] |
     elif step >= LONGER:
         seen = seen + step + (3 * DAY if step >= 27 * DAY else NO_TIME)
     elif s is not None:
-        number, in_session = s.on(times)
+        number, in_session = s.of_day(times)
         sees[in_session] = seen[in_session] = s.close[number[in_session]]
     elif line.market.calendar == ALWAYS:
         sees = np.where(times == sees, seen, sees)
@@ -197,7 +197,7 @@ def _intraday_closes(times: np.ndarray, step: np.timedelta64, s: Sessions | None
         return times + step
     if s.ends_bars(times):
         return times
-    number, inside, _ = s.at(times)
+    number, inside, _ = s.of(times)
     cut = inside & (times < s.close[number])
     return np.where(cut, np.minimum(times + step, s.close[number]), times + step)
 
