@@ -222,17 +222,33 @@ def sessions_ahead(
 ) -> tuple[pd.DatetimeIndex, int]:
     """`next_sessions`, and how many of them, the first ones, are as sure as the calendar."""
     market = calendar if isinstance(calendar, Market) else Market(calendar)
+    name = market.calendar
     times = recent(market.market_time(np.asarray(dates, "datetime64[ns]")))
     if not len(times) or horizon < 1:
         return pd.DatetimeIndex(np.full(max(horizon, 0), np.datetime64("NaT", "ns"))), horizon
-    ahead, known_to = _in_sessions(market.calendar, times, horizon)
-    told = horizon if ahead is None else len(ahead)
-    if ahead is None:
-        ahead = pattern_ahead(times, step_of(times), horizon)
-    elif told < horizon:
+    last, step = times[-1], step_of(times)
+    s = sessions_of(name, times[0], last + 31 * DAY + 2 * horizon * max(step, DAY))
+    told, known_to = horizon, None
+    if name == ALWAYS and step < LONGER:
+        ahead = last + (DAY if step > INTRADAY else step) * np.arange(1, horizon + 1)
+    elif name in (None, ALWAYS):
+        ahead = pattern_ahead(times, step, horizon)
+    elif step >= LONGER:
+        days = None if s is None else _days_from(s, times)
+        ahead, by_sessions = periods_ahead(times, step, horizon, days)
+        told = len(ahead) if by_sessions else horizon
+    else:
+        ahead = times[:0]
+        if s is not None and last >= s.day[0]:
+            ahead = _days_or_slots_ahead(s, times, step, horizon)
+            # There may be sessions, but no usual places in them
+            if step > INTRADAY or len(ahead) or last >= s.open[-1]:
+                known_to = s.end + DAY - np.timedelta64(1, "ns")
+        told = len(ahead)
+    if told < horizon:
         log.warning(
             "The calendar %s tells %d of the %d bars after %s; the others go by the bars' pattern.",
-            *(market.calendar, told, horizon, times[-1]),
+            *(name, told, horizon, last),
         )
         before = np.concatenate([times, ahead])
         others = pattern_ahead(before, step_of(times), horizon - told, known_to)
@@ -240,33 +256,12 @@ def sessions_ahead(
     return pd.DatetimeIndex(market.source_time(ahead)), told
 
 
-def _in_sessions(
-    name: str | None, times: np.ndarray, horizon: int
-) -> tuple[np.ndarray | None, np.datetime64 | None]:
-    """Times ahead by the calendar, as far as it tells, and up to when; None if it says nothing."""
-    last, step = times[-1], step_of(times)
-    if name is None or (name == ALWAYS and step >= LONGER):
-        return None, None
-    if name == ALWAYS:
-        return last + (DAY if step > INTRADAY else step) * np.arange(1, horizon + 1), None
-    s = sessions_of(name, times[0], last + 31 * DAY + 2 * horizon * max(step, DAY))
-    if step >= LONGER:
-        days = None if s is None else _days_from(s, times)
-        ahead, by_sessions = periods_ahead(times, step, horizon, days)
-        return (ahead if by_sessions else None), None
-    if s is None or last < s.day[0]:
-        return times[:0], None
+def _days_or_slots_ahead(
+    s: Sessions, times: np.ndarray, step: np.timedelta64, horizon: int
+) -> np.ndarray:
+    """Bar times ahead: each session's day, or the usual places in it, fewer in short ones."""
     if step > INTRADAY:
-        ahead = s.day[s.day > midnight(last)][:horizon] + (last - midnight(last))
-    else:
-        ahead = _slots_ahead(s, times, step, horizon)
-        if not len(ahead) and last < s.open[-1]:
-            return ahead, None  # there are sessions, but no usual places in them
-    return ahead, s.end + DAY - np.timedelta64(1, "ns")
-
-
-def _slots_ahead(s: Sessions, times: np.ndarray, step: np.timedelta64, horizon: int) -> np.ndarray:
-    """Bar times ahead at the usual places in the sessions, fewer in short ones."""
+        return s.day[s.day > midnight(times[-1])][:horizon] + (times[-1] - midnight(times[-1]))
     late = late_weeks(times)
     in_hours = s.holds_hours(times)
     # Bars of hours of their own are placed by the time of day
