@@ -21,7 +21,7 @@ from tftnhits.data import yahoo
 from tftnhits.data.names import PRICES
 
 yfinance = pytest.importorskip("yfinance")
-from yahoo_server import CRUMB, Listing, noon_zone, walk, yahoo_server  # noqa: E402
+from yahoo_server import Listing, noon_zone, walk, yahoo_server  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -90,8 +90,7 @@ def test_one_symbol_is_a_validated_frame(market, tmp_path):
     assert list(bars.dtypes) == list(again.dtypes) and bars["date"].dt.tz is None
     assert bars.attrs["zones"] == {"AAPL": "America/New_York"}
     assert bars.attrs["repairs"] == bars.attrs["warnings"] == []
-    (chart,) = market.charts()
-    assert chart.query["crumb"] == CRUMB and abs(chart.days - 3 * 365.25) < 4
+    assert len(market.charts()) == 1
     bars.to_parquet(tmp_path / "bars.parquet")
     assert pd.read_parquet(tmp_path / "bars.parquet").attrs == bars.attrs
 
