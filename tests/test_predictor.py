@@ -125,7 +125,7 @@ def test_dates_ahead_are_those_of_the_calendar_given(predictor, bars):
     }
     undated = predictor.predict(bars.drop(columns="date"), calendar="XNYS").frame
     assert undated["date"].isna().all()
-    days = sessions._sessions("XBOM", 2020, 2029).day[
+    days = sessions._schedule("XBOM", 2020, 2029).day[
         -61:-1
     ]  # Bombay's is drawn up a year at a time
     late = bars[bars["symbol"] == "META"].tail(60).assign(date=days)
