@@ -18,8 +18,7 @@ from ..config import LEVEL
 from ..data import features as F
 from ..data.windows import Panel
 from ..errors import ConfigError
-from ..evaluation.metrics import pinball_loss
-from .ensemble import NAMES, Network
+from .ensemble import NAMES, Network, pinball_loss
 from .result import Forecast
 
 EVERY = "all"  # the symbol's name in tables that average over symbols

@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ..config import ENSEMBLE_WEIGHTS, LEVEL, SEEDS, TrainConfig, preset, with_horizon
+from ..config import ENSEMBLE_WEIGHTS, LEVEL, TrainConfig
 from ..data import features as F
 from ..data.bars import load_bars
 from ..data.names import listed
 from ..data.windows import Panel, input_names, panel_of
 from ..errors import CheckpointError, ConfigError, HistoryTooShort, shown
 from ..files import versions
-from ..models.boosting import Boosting
 from ..models.hub import model_folder
 from ..models.walk import Walk
 from .conformal import Calibration, Conformal
-from .ensemble import MEMBERS, NAMES, WALK, Member, Network, check_weights, combine, has_torch
+from .ensemble import (
+    MEMBERS,
+    NAMES,
+    WALK,
+    Member,
+    Network,
+    check_weights,
+    combine,
+    has_torch,
+    train_members,
+)
 from .fallback import Reason, answer, chain, chain_origins
 from .result import Forecast, SymbolReport, tidy
 from .store import Parts, load_parts, save_parts
@@ -402,26 +410,7 @@ def train_predictor(
     and the finished predictor are written there, and an interrupted call goes on where it stopped. Raises
     ConfigError, HistoryTooShort, CheckpointError, OutputError.
     """
-    tft, nhits, boosting, usual = preset(preset_name)
-    horizon = panel.config.horizon
-    members: dict[str, Any] = {"boosting": Boosting(with_horizon(boosting, horizon)).fit(panel)}
-    if has_torch():
-        from ..training.loop import fit
-
-        train = train or usual
-        for name, config in (("tft", tft), ("nhits", nhits)):
-            found = []
-            for i in range(SEEDS.get(preset_name, 1)):
-                state = Path(folder) / f"{name}{f'-{i}' if i else ''}.state" if folder else None
-                settings = replace(train, seed=train.seed + i)
-                found.append(
-                    fit(with_horizon(config, horizon), panel, settings, state, progress).model
-                )
-            if len(found) > 1:
-                state = Path(folder) / f"{name}-distilled.state" if folder else None
-                student = replace(found[0].config, dropout=0.0)  # what it learns from has no noise
-                found = [fit(student, panel, train, state, progress, teachers=found).model]
-            members[name] = found
+    members = train_members(panel, preset_name, train, folder, progress)
     predictor = Predictor(members, panel)
     if folder:
         predictor.save(folder)
