@@ -172,7 +172,7 @@ class Calibration:
     coverage: tuple[float, ...] = ()  # at the levels MEASURED; empty if never measured
     dates: int = 0  # that it was measured on
 
-    def moved(
+    def update(
         self,
         quantiles: np.ndarray,
         levels: Sequence[float],

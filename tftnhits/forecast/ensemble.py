@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from ..config import SEEDS, TrainConfig, preset, with_horizon
+from ..config import ENSEMBLE_WEIGHTS, SEEDS, TrainConfig, preset, with_horizon
 from ..data.windows import Panel
 from ..errors import ConfigError, DataError, shown
 from ..models.boosting import Boosting
@@ -151,10 +151,23 @@ def _train_network(
     return Network(distilled.model, distilled.history)
 
 
-def check_weights(weights: dict[str, float]) -> dict[str, float]:
-    """Weights that are finite, not negative, and scaled to sum 1; raises ConfigError."""
+def check_weights(
+    weights: dict[str, float], names: Sequence[str] = tuple(ENSEMBLE_WEIGHTS)
+) -> dict[str, float]:
+    """Weights of the networks `names`, scaled to sum 1; raises ConfigError on what is no weight."""
+    if not isinstance(weights, dict):
+        raise ConfigError(
+            f"The ensemble weights are {shown(weights)}; give a dict such as {ENSEMBLE_WEIGHTS}."
+        )
+    if unknown := [name for name in weights if name not in ENSEMBLE_WEIGHTS]:
+        raise ConfigError(
+            f"There is no network {shown(unknown[0])} to weigh; "
+            f"give weights for {', '.join(ENSEMBLE_WEIGHTS)}."
+        )
+    if not names:
+        return {}
     try:
-        values = np.array(list(weights.values()), float)
+        values = np.array([weights.get(name, 0.0) for name in names], float)
     except (TypeError, ValueError, OverflowError):
         values = np.array([np.nan])
     with np.errstate(over="ignore"):
@@ -164,7 +177,7 @@ def check_weights(weights: dict[str, float]) -> dict[str, float]:
             f"The ensemble weights {shown(weights)} can't be used; "
             "give numbers of at least 0, not all 0."
         )
-    return {k: float(v) for k, v in zip(weights, values / total, strict=True)}
+    return dict(zip(names, (values / total).tolist(), strict=True))
 
 
 def combine(quantiles: dict[str, np.ndarray], weights: dict[str, float]) -> np.ndarray:
