@@ -14,7 +14,6 @@ torch = pytest.importorskip("torch")
 from helpers import (
     BOOSTING_TINY,
     NHITS_TINY,
-    ROOT,
     TFT_TINY,
     TRAIN_TINY,
     made_bars,
@@ -541,7 +540,9 @@ def test_a_folder_with_all_known_inputs_keeps_those_that_it_was_trained_with(bar
     panel = tn.make_panel(bars, tn.PanelConfig(known=None))
     assert len(panel.inputs["known"]) == 9
     network = tn.fit(NHITS_TINY, panel, TRAIN_TINY, progress=False).model
-    old = tn.Predictor.from_members({"boosting": Boosting(BOOSTING_TINY).fit(panel), "nhits": network}, panel)
+    old = tn.Predictor.from_members(
+        {"boosting": Boosting(BOOSTING_TINY).fit(panel), "nhits": network}, panel
+    )
     folder = old.save(tmp_path)
     assert json.loads((folder / "predictor.json").read_text())["panel"]["known"] is None
     pd.testing.assert_frame_equal(
