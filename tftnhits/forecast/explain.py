@@ -38,20 +38,18 @@ FAMILIES: dict[str, tuple[str, ...]] = {
 
 
 class TFTTrace(NamedTuple):
-    """What a TFT shows for k origins."""
+    """What a TFT shows for k origins; of the context and the steps ahead all, or the nearest bar."""
 
-    attention: np.ndarray  # [k, H, C+H] of each step over past bars and earlier steps
-    past: np.ndarray  # [k, C, F_o+F_k] selection weights
-    future: np.ndarray  # [k, H, F_k]
+    attention: np.ndarray  # [k, H, C+H]
+    past: np.ndarray  # selection weights, [k, C, F_o+F_k] or [k, F_o+F_k]
+    future: np.ndarray  # [k, H, F_k] or [k, F_k]
     static: np.ndarray  # [k, F_s]
 
 
 class NHITSTrace(NamedTuple):
     """What an N-HITS shows for k origins."""
 
-    parts: (
-        np.ndarray
-    )  # [k, H, S+1, 2] of baseline and stacks: median, interval's width, log returns
+    parts: np.ndarray  # [k, H, S+1, 2] of baseline and stacks: median and interval's width
 
 
 class Stats(NamedTuple):
@@ -59,10 +57,6 @@ class Stats(NamedTuple):
 
     mean: np.ndarray
     sd: np.ndarray
-
-
-def _table() -> Any:
-    return field(default_factory=pd.DataFrame)
 
 
 @dataclass(frozen=True)
@@ -86,12 +80,12 @@ class Explanation:
     model_used : by symbol, who answered; of a forecast
     """
 
-    attention: pd.DataFrame = _table()
-    selection: pd.DataFrame = _table()
-    past: pd.DataFrame = _table()
-    future: pd.DataFrame = _table()
-    static: pd.DataFrame = _table()
-    parts: pd.DataFrame = _table()
+    attention: pd.DataFrame = field(default_factory=pd.DataFrame)
+    selection: pd.DataFrame = field(default_factory=pd.DataFrame)
+    past: pd.DataFrame = field(default_factory=pd.DataFrame)
+    future: pd.DataFrame = field(default_factory=pd.DataFrame)
+    static: pd.DataFrame = field(default_factory=pd.DataFrame)
+    parts: pd.DataFrame = field(default_factory=pd.DataFrame)
     origins: int = 1
     seeds: dict[str, int] = field(default_factory=dict)
     model_used: dict[str, str] = field(default_factory=dict)
@@ -108,24 +102,25 @@ class Explanation:
         """
         tables = [t for t in (self.attention, self.parts) if len(t)]
         names = dict.fromkeys(name for t in tables for name in t["symbol"].unique())
-        summaries = [self._summary(str(name), top) for name in names]
+        summaries = [self._summary(name, top) for name in names]
         return summaries[0] if len(summaries) == 1 else summaries
 
     def _summary(self, symbol: str, top: int) -> dict[str, Any]:
         used = self.model_used.get(symbol)
         summary: dict[str, Any] = {"symbol": symbol, "model_used": used, "origins": self.origins}
-
-        def of_symbol(table: pd.DataFrame) -> pd.DataFrame:
-            return table[table["symbol"] == symbol] if len(table) else table
-
-        attention, parts = of_symbol(self.attention), of_symbol(self.parts)
+        tables = (self.attention, self.selection, self.past, self.parts)
+        attention, selection, past, parts = (
+            table[table["symbol"] == symbol] if len(table) else table for table in tables
+        )
         if len(attention):
-            chosen = of_symbol(self.selection).query("kind == 'past'").set_index("input")["weight"]
+            inputs = selection[selection["kind"] == "past"].set_index("input")["weight"]
             by_lag = attention[attention["lag"] >= 0].groupby("lag")["weight"].mean()
-            date = of_symbol(self.past).drop_duplicates("lag").set_index("lag")["date"]
-            summary["inputs"] = chosen.nlargest(top).to_dict()
+            # A lag of a mean over origins has no date
+            date = past.drop_duplicates("lag").set_index("lag")["date"].dropna().astype(str)
+            date = {} if self.origins > 1 else date
+            summary["inputs"] = inputs.nlargest(top).to_dict()
             summary["bars"] = [
-                {"date": self._plain(date.get(lag)), "lag": int(lag), "weight": weight}
+                {"date": date.get(lag), "lag": lag, "weight": weight}
                 for lag, weight in by_lag.nlargest(top).to_dict().items()
             ]
             summary["ahead"] = float(1 - by_lag.sum())
@@ -133,12 +128,6 @@ class Explanation:
             last = parts[parts["step"] == parts["step"].max()].set_index("stack")
             summary["stacks"] = last[["median", "width"]].to_dict("index")
         return summary
-
-    def _plain(self, date: Any) -> str | None:
-        """A date as text; a lag of a mean over origins has none."""
-        if self.origins > 1 or pd.isna(date):
-            return None
-        return str(date.date() if date == date.normalize() else date)
 
     def plot(self, symbol: str | None = None, theme: str = "light") -> Any:
         """One picture of a symbol's tables (None: the first): inputs, bars and stacks."""
@@ -199,24 +188,14 @@ def explain_rows(model: Any, panel: Panel, rows: np.ndarray) -> Explanation:
     dates, place = np.unique(keys, return_inverse=True)
     group = dict.fromkeys(("attention", "parts"), np.zeros(len(rows), int))
     group |= dict.fromkeys(KINDS, place)
-    sums = []
-    for network in member.models:
-        traces = _traces(network, panel, rows)
-        if not hasattr(network.config, "pools"):  # of the context the origin's own bar is enough
-            traces = (
-                (index, trace._replace(past=trace.past[:, -1], future=trace.future[:, 0]))
-                for index, trace in traces
-            )
-        sums.append(_sums(traces, group))
+    sums = [_sums(_traces(model, panel, rows, False), group) for model in member.models]
     every, count, names = np.array([EVERY], object), len(rows), _input_names(panel)
     if "parts" in sums[0]:
         parts = _parts_table(_stats([s["parts"] for s in sums], count), every, member)
         return Explanation(parts=parts, origins=count, seeds={"nhits": len(sums)})
     overall = {k: _stats([s[k].sum(1, keepdims=True) for s in sums], count) for k in KINDS}
-    tables = {
-        "attention": _attention_table(_stats([s["attention"] for s in sums], count), every),
-        "selection": _selection_table(overall, every, names),
-    }
+    attention = _stats([s["attention"] for s in sums], count)
+    tables = _overall_tables(attention, overall, every, names)
     ahead = np.empty(len(dates), keys.dtype)
     ahead[place] = panel.date[rows + 1] if dated else keys + 1
     for kind in KINDS:
@@ -236,7 +215,7 @@ def _forecast_tables(
     """Tables of a member with a symbol for each of `rows` [K], up to step `horizon`."""
     symbols, names = np.asarray(panel.symbols, object)[panel.symbol_of(rows)], _input_names(panel)
     group = dict.fromkeys((*TFTTrace._fields, *NHITSTrace._fields), np.arange(len(rows)))
-    sums = [_sums(_traces(model, panel, rows), group) for model in member.models]
+    sums = [_sums(_traces(model, panel, rows, True), group) for model in member.models]
     stats = {name: _stats([s[name] for s in sums], 1) for name in sums[0]}
     if "parts" in stats:
         parts = Stats(*(values[:, :horizon] for values in stats["parts"]))
@@ -251,13 +230,10 @@ def _forecast_tables(
         "static": stats["static"],
     }
     lag, steps = np.arange(member.context)[::-1], np.arange(1, horizon + 1)
-    tables = {
-        "attention": _attention_table(stats["attention"], symbols),
-        "selection": _selection_table(overall, symbols, names),
-        "past": _long(stats["past"], symbol=symbols, lag=lag, input=names["past"]),
-        "future": _long(stats["future"], symbol=symbols, step=steps, input=names["future"]),
-        "static": _long(stats["static"], symbol=symbols, input=names["static"]),
-    }
+    tables = _overall_tables(stats["attention"], overall, symbols, names)
+    tables["past"] = _long(stats["past"], symbol=symbols, lag=lag, input=names["past"])
+    tables["future"] = _long(stats["future"], symbol=symbols, step=steps, input=names["future"])
+    tables["static"] = _long(stats["static"], symbol=symbols, input=names["static"])
     bars = {"past": rows[:, None] - lag, "future": rows[:, None] + steps, "static": rows}
     for kind in KINDS:
         tables[kind].insert(1, "date", np.repeat(panel.date[bars[kind]].ravel(), len(names[kind])))
@@ -265,7 +241,7 @@ def _forecast_tables(
 
 
 def _traces(
-    model: Any, panel: Panel, rows: np.ndarray
+    model: Any, panel: Panel, rows: np.ndarray, whole: bool
 ) -> Iterator[tuple[np.ndarray, TFTTrace | NHITSTrace]]:
     """Index in `rows` [k] and what the network shows for these origins, batch after batch."""
     from ..training.loop import outputs
@@ -274,16 +250,14 @@ def _traces(
     for output, _, index, (chunk, fork) in outputs(model, panel, rows):
         b, n = np.asarray(chunk), np.asarray(fork)
         if hasattr(output, "attention"):
-            bars, ahead = n[:, None] + np.arange(context), n[:, None] + np.arange(horizon)
-            yield (
-                index,
-                TFTTrace(
-                    attention=output.attention[b, n].cpu().numpy(),
-                    past=output.past_weights.cpu().numpy()[b[:, None], bars],
-                    future=output.future_weights.cpu().numpy()[b[:, None], ahead],
-                    static=output.static_weights[b].cpu().numpy(),
-                ),
-            )
+            attention, static = output.attention[b, n], output.static_weights[b]
+            past, future = output.past_weights.cpu().numpy(), output.future_weights.cpu().numpy()
+            if whole:
+                past = past[b[:, None], n[:, None] + np.arange(context)]
+                future = future[b[:, None], n[:, None] + np.arange(horizon)]
+            else:
+                past, future = past[b, n + context - 1], future[b, n]
+            yield index, TFTTrace(attention.cpu().numpy(), past, future, static.cpu().numpy())
             continue
         parts = output.parts[b, n].cpu().numpy()  # [k, H, S, Q]
         base = model.base.cpu().numpy()[None, :, None]  # [1, H, 1, Q]
@@ -322,27 +296,21 @@ def _stats(sums: list[np.ndarray], count: Any) -> Stats:
     return Stats(means[0], np.where(np.asarray(count) > 1, np.sqrt(variance), np.nan))
 
 
-def _attention_table(stats: Stats, symbols: np.ndarray) -> pd.DataFrame:
-    """From [S, H, C+H]."""
-    _, horizon, keys = stats.mean.shape
+def _overall_tables(
+    attention: Stats, selection: Mapping[str, Stats], symbols: np.ndarray, names: Mapping[str, Any]
+) -> dict[str, pd.DataFrame]:
+    """Attention from [S, H, C+H], selection from [S, F] of each kind."""
+    _, horizon, keys = attention.mean.shape
     steps = np.arange(1, horizon + 1)
     lags = np.r_[np.arange(keys - horizon)[::-1], -steps]
-    table = _long(stats, symbol=symbols, step=steps, lag=lags)
-    seen = -table["lag"] <= table["step"]  # a step sees the steps before it and itself
-    return table[seen].reset_index(drop=True)
-
-
-def _selection_table(
-    stats: Mapping[str, Stats], symbols: np.ndarray, names: Mapping[str, tuple[str, ...]]
-) -> pd.DataFrame:
-    """From [S, F] of each kind."""
-    inputs = [name for kind in KINDS for name in names[kind]]
-    mean = np.concatenate([stats[kind].mean for kind in KINDS], axis=1)
-    sd = np.concatenate([stats[kind].sd for kind in KINDS], axis=1)
-    table = _long(Stats(mean, sd), symbol=symbols, input=inputs)
-    kinds = np.repeat(KINDS, [len(names[kind]) for kind in KINDS])
-    table.insert(1, "kind", np.tile(kinds, len(symbols)))
-    return table
+    table = _long(attention, symbol=symbols, step=steps, lag=lags)
+    table = table[-table["lag"] <= table["step"]]  # a step sees the steps before it and itself
+    kinds = []
+    for kind in KINDS:
+        kinds.append(_long(selection[kind], symbol=symbols, input=names[kind]))
+        kinds[-1].insert(1, "kind", kind)
+    chosen = pd.concat(kinds).sort_values("symbol", kind="stable", ignore_index=True)
+    return {"attention": table.reset_index(drop=True), "selection": chosen}
 
 
 def _parts_table(stats: Stats, symbols: np.ndarray, member: Network) -> pd.DataFrame:
