@@ -1,4 +1,4 @@
-"""Online conformal calibration of quantile forecasts: adaptive conformal inference in normal scores.
+"""Online conformal calibration of quantile forecasts: adaptive inference in normal scores.
 
 The quantiles of a forecast at its trained levels p make a quantile function Q(z) of the normal
 score z = Φ⁻¹(p): linear between the trained levels, and beyond the outermost ones with the slope of
@@ -8,9 +8,11 @@ Q(s_h(τ)). The identity is s_h(τ) = Φ⁻¹(τ).
 
 As outcomes become known, s_h(τ) moves by rate · (τ − share of them with z(y) ≤ s_h(τ)): the update
 of Gibbs & Candès 2021 (eq. 2) for levels, in the form that Angelopoulos, Candès & Tibshirani 2023
-(quantile tracking) give it for scores. A score is unbounded, so nothing is clipped, and over T dates
-the share of outcomes below s_h(τ) (if symmetric, inside the central interval) differs from its level
-by at most (FAR + |s_h(τ) at the start| + rate) / (rate · T), whatever the series does.
+(quantile tracking) give it for scores. Both tails move alike, by the share of outcomes inside the
+central interval, and the median stays: on forecasts of 2008–2015 levels that each go their own way
+cover no better, and their median chases the market's drift. A score is unbounded, so nothing is
+clipped, and over T dates the share of outcomes inside a central interval differs from its level by
+at most 2 (FAR + |s_h(τ) at the start| + rate) / (rate · T), whatever the series does.
 """
 
 from __future__ import annotations
@@ -37,27 +39,21 @@ _KNOTS = ndtri(np.array(GRID))
 class Conformal:
     """State of the calibration after some outcomes; it never changes: `run` returns the next one.
 
-    RATE and `symmetric` were chosen on forecasts of 2008–2015: an asymmetric state covers no better
-    and its median chases the market's drift, which costs pinball loss.
-
     Parameters
     ----------
     score : [H, G], the normal score that stands for each level of GRID at each step, ascending in G
-    rate : step of the updates, at least 0
-    symmetric : move both tails alike, by the share of outcomes inside the central interval, and
-        leave the median; otherwise each level goes its own way
+    rate : size of the updates, at least 0; the default was chosen on forecasts of 2008–2015
     """
 
     score: np.ndarray
     rate: float = RATE
-    symmetric: bool = True
 
     @classmethod
-    def start(cls, horizon: int, rate: float = RATE, symmetric: bool = True) -> Conformal:
+    def start(cls, horizon: int, rate: float = RATE) -> Conformal:
         """The state that changes nothing, for steps 1…`horizon`; raises ConfigError on the rate."""
         if not 0 <= rate < np.inf:
             raise ConfigError(f"The calibration's rate is {rate!r}; give a number of at least 0.")
-        return cls(np.tile(_KNOTS, (horizon, 1)), float(rate), symmetric)
+        return cls(np.tile(_KNOTS, (horizon, 1)), float(rate))
 
     def calibrate(
         self, quantiles: np.ndarray, levels: Sequence[float], wanted: Sequence[float] | None = None
@@ -79,7 +75,7 @@ class Conformal:
         wanted: Sequence[float] | None = None,
         known: np.ndarray | None = None,
     ) -> tuple[np.ndarray, Conformal]:
-        """Go through origins date by date: forecast with the state of then, and learn what comes true.
+        """Go through origins date by date: forecast with the state of then, learn what comes true.
 
         All outcomes of a step that come to be known on one date are one update with their mean
         error, since symbols are not independent; it precedes the forecasts made on that date.
@@ -92,15 +88,8 @@ class Conformal:
         wanted : levels [W] of the forecasts; None for `levels`
         known : [K, H], the date by which an outcome is known; None: h of the dates later
 
-        Returns
-        -------
-        tuple
-            The calibrated forecasts [K, H, W], and the state once all outcomes are in.
-
-        Raises
-        ------
-        ConfigError
-            As `calibrate`.
+        Returns the calibrated forecasts [K, H, W] and the state once all outcomes are in. Raises
+        ConfigError as `calibrate`.
         """
         quantiles, (base, want) = np.asarray(quantiles, float), _scores(levels, wanted)
         score = outcome_scores(quantiles, base, np.asarray(actual, float))  # [K, H]
@@ -124,8 +113,7 @@ class Conformal:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        state = {"rate": self.rate, "symmetric": self.symmetric}
-        return {"grid": list(GRID), "score": self.score.tolist(), **state}
+        return {"grid": list(GRID), "score": self.score.tolist(), "rate": self.rate}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Conformal:
@@ -134,13 +122,13 @@ class Conformal:
             score, rate = np.array(values["score"], float), float(values["rate"])
             fits = tuple(values["grid"]) == GRID and score.shape[1:] == (len(GRID),)
             ascending = np.isfinite(score).all() and (np.diff(score) >= 0).all()
-            if not (fits and ascending and rate >= 0 and isinstance(values["symmetric"], bool)):
+            if not (fits and ascending and rate >= 0):
                 raise ValueError("its scores don't fit its levels")
         except (LookupError, TypeError, ValueError) as error:
             raise CheckpointError(
                 f"The calibration can't be read ({error}); save the model again."
             ) from error
-        return cls(score, rate, values["symmetric"])
+        return cls(score, rate)
 
     def _apply(
         self, quantiles: np.ndarray, base: np.ndarray, want: np.ndarray, mix: np.ndarray
@@ -156,8 +144,7 @@ class Conformal:
         count = member.sum(1)[:, None]
         below = member.astype(float) @ (value[:, None] <= self.score[step])  # [H, G]
         error = np.where(count, GRID - below / np.maximum(count, 1), 0.0)
-        if self.symmetric:  # (τ − below) of both ends of an interval is half of its own error
-            error = (error - error[:, ::-1]) / 2
+        error = (error - error[:, ::-1]) / 2  # both ends of an interval make good half of its error
         return replace(self, score=np.sort(self.score + self.rate * error, axis=1))
 
 
@@ -220,7 +207,7 @@ class Calibration:
 
 
 def outcome_scores(quantiles: np.ndarray, base: np.ndarray, actual: np.ndarray) -> np.ndarray:
-    """Normal scores […] of outcomes […] under quantiles […, Q] at scores `base` [Q]; NaN if unknown."""
+    """Normal scores […] of outcomes […] under quantiles […, Q] at scores `base` [Q]; or NaN."""
     segment = np.clip((quantiles <= actual[..., None]).sum(-1) - 1, 0, len(base) - 2)
     low = np.take_along_axis(quantiles, segment[..., None], -1)[..., 0]
     high = np.take_along_axis(quantiles, segment[..., None] + 1, -1)[..., 0]

@@ -38,7 +38,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
 
 
 class TFTTrace(NamedTuple):
-    """What a TFT shows for k origins; of the context and the steps ahead all, or the nearest bar."""
+    """What a TFT shows for k origins; of past and steps ahead all bars, or the nearest alone."""
 
     attention: np.ndarray  # [k, H, C+H]
     past: np.ndarray  # selection weights, [k, C, F_o+F_k] or [k, F_o+F_k]

@@ -1,7 +1,7 @@
 """Who answers: ensemble, TFT alone, N-HITS alone, gradient boosting, random walk.
 
-Each link of this chain is left only for a reason, which becomes a warning in the result. A reason
-is a clause in which {who} stands for the members that it is true of, and {symbol} for the symbol.
+A link of this chain is left only for a reason, which becomes a warning in the result: a clause in
+which {who} stands for the members that it is true of, and {symbol} for the symbol.
 """
 
 from __future__ import annotations

@@ -32,17 +32,15 @@ from .ensemble import (
     train_members,
 )
 from .fallback import NO_TORCH, answer, chain, chain_origins
-from .result import Forecast, SymbolReport, review, tidy
+from .result import Forecast, SymbolReport, bar_days, other_length, remark, review, tidy
 from .store import read_folder, write_folder
-
-OTHER = 2.0  # times as long a bar can be and still count as of the same length
 
 
 @dataclass(eq=False, repr=False)
 class Predictor:
     """Trained members, their weights, their calibration, and what makes their inputs from bars.
 
-    `from_members`, `train_predictor` and `load` make one. Raises ConfigError if its parts don't fit.
+    `from_members`, `train_predictor` and `load` make one. ConfigError says which parts don't fit.
 
     Parameters
     ----------
@@ -91,16 +89,9 @@ class Predictor:
     ) -> Predictor:
         """A predictor of trained models, calibrated online on the panel's validation and test.
 
-        Parameters
-        ----------
-        members : "tft", "nhits" (a torch module, several that differ by seed, or a member), "boosting"
-        panel : the one that they were trained on
-        weights : of the networks; None for 65/35
-
-        Raises
-        ------
-        ConfigError
-            Without members, on unknown ones, and on those that don't fit each other or the panel.
+        `members` maps "tft", "nhits" (a torch module, several that differ by seed, or a member) and
+        "boosting" to models, `panel` is the one that they were trained on, `weights` are those of
+        the networks (None: 65/35). Raises ConfigError on members that are unknown or don't fit.
         """
         unknown = sorted(set(members) - set(MEMBERS))
         if unknown or not members:
@@ -192,8 +183,10 @@ class Predictor:
             as_measured = one.link != "ensemble" or shares == self.weights
             coverage = calibration.realised(level) if as_measured else None
             for symbol, why in one.warnings.items():
-                reports[symbol].model_used, reports[symbol].coverage = one.name, coverage
-                self._complete(reports[symbol], why, panel, symbol, horizon)
+                report = reports[symbol]
+                remark(report, panel, symbol, horizon, self.bar_days, self.depth)
+                report.model_used, report.warnings = one.name, [*why, *report.warnings]
+                report.coverage = coverage if report.measurable else None
         frame = tidy(panel, rows, quantiles, levels, level)
         return Forecast(frame, bars, level, reports, self.measured(), (self, panel, rows))
 
@@ -202,13 +195,9 @@ class Predictor:
     ) -> Predictor:
         """A copy whose calibration has gone on, date by date, over the origins of new bars.
 
-        Origins up to `seen` are left out, so that bars may hold the whole history; bars without
-        dates can't be told apart and count each time. Bars of another length than before begin a
-        new record of coverage. Members stay as they are.
-
-        Parameters
-        ----------
-        bars, calendar : as in `predict`
+        `bars` and `calendar` are as in `predict`. Origins up to `seen` are left out, so that bars
+        may hold the whole history; without dates they can't be told apart and count each time. Bars
+        of another length than before begin a new record of coverage.
 
         Raises
         ------
@@ -225,7 +214,7 @@ class Predictor:
                 f"takes {self.context + self.horizon}; give more."
             )
         before = self
-        if any(self._other_length(days) for days in _bar_days(panel)):
+        if any(other_length(days, self.bar_days) for days in bar_days(panel)):
             states = {link: Calibration(c.state) for link, c in self.calibration.items()}
             before = replace(self, calibration=states, seen={})
         seen = [before.seen.get(symbol, "NaT") for symbol in panel.symbols]
@@ -287,14 +276,16 @@ class Predictor:
         """Raises ConfigError if the parts don't fit each other."""
         inputs = input_names(self.panel_config)
         for name, member in {**self.members, WALK: self.walk}.items():
-            same = {
-                "horizon": member.horizon == self.horizon,
-                "quantile levels": tuple(member.levels) == self.levels,
-                "inputs": not isinstance(member, Network) or member.model.inputs == inputs,
-            }
-            if wrong := [what for what, fits in same.items() if not fits]:
+            others = []
+            if member.horizon != self.horizon:
+                others.append("horizon")
+            if tuple(member.levels) != self.levels:
+                others.append("quantile levels")
+            if isinstance(member, Network) and member.model.inputs != inputs:
+                others.append("inputs")
+            if others:
                 raise ConfigError(
-                    f"{NAMES[name]} has other {wrong[0]} than the rest; train it again."
+                    f"{NAMES[name]} has other {' and '.join(others)} than the rest; train it again."
                 )
         count = len(inputs["observed"])
         sizes = {"har": (F.HAR_INPUTS,), "center": (count,), "spread": (count,)}
@@ -330,32 +321,6 @@ class Predictor:
         levels = {round(float(q), 12) for q in (*self.levels, 0.5, tail, 1 - tail)}
         return int(horizon), float(level), tuple(sorted(levels))
 
-    def _complete(
-        self, report: SymbolReport, why: list[str], panel: Panel, symbol: str, horizon: int
-    ) -> None:
-        """Add to a symbol's report why its link answers, and what bars and calendar leave open."""
-        s = panel.symbols.index(symbol)
-        other = self._other_length(_bar_days(panel)[s])
-        if not report.measurable or other or panel.length[s] < self.depth:
-            report.coverage = None
-        calendar, told = panel.outrun.get(symbol, ("", horizon))
-        outrun = (
-            f"The calendar {calendar} tells {told} of the {horizon} dates ahead of {symbol}; "
-            "the later ones go by the pattern of its bars, which knows no holidays."
-        )
-        ahead = [outrun] if told < horizon else []
-        notes = panel.notes.get(symbol, [])
-        report.warnings = [*why, *other, *ahead, *notes, *report.warnings]
-
-    def _other_length(self, days: float) -> list[str]:
-        """A warning if bars of so many days are of another length than the calibration's."""
-        if self.bar_days is None or not max(days, self.bar_days) > OTHER * min(days, self.bar_days):
-            return []
-        return [
-            f"Bars are {_span(days)} long here and {_span(self.bar_days)} where the model was "
-            "calibrated, so how well its intervals hold was not measured; see calibrated()."
-        ]
-
     def _updated(self, panel: Panel, rows: np.ndarray) -> Predictor:
         """A copy whose calibrations have taken in the origins `rows` with all outcomes known."""
         rows = rows[np.isfinite(np.asarray(panel.target)[rows]).all(1)]
@@ -378,7 +343,7 @@ class Predictor:
             link: self.calibration[link].update(values, self.levels, actual, date, due)
             for link, values in quantiles.items()
         }
-        days = _bar_days(panel)
+        days = bar_days(panel)
         days = days[np.isfinite(days)]
         return replace(
             self,
@@ -402,7 +367,7 @@ def train_predictor(
     panel : the training data
     preset_name : a name of config.PRESETS; `cloud` distils several seeds of each network into one
     train : settings of the training loop instead of the preset's
-    folder : for the training states, from which an interrupted call goes on, and the predictor
+    folder : for the predictor and the training states, from which a call that was cut short goes on
 
     Raises
     ------
@@ -429,17 +394,3 @@ def _chosen(
     if not any(name in panel.symbols for name in names):
         raise DataError(reports[names[0]].warnings[0])
     return {name: report for name, report in reports.items() if name in names}
-
-
-def _bar_days(panel: Panel) -> np.ndarray:
-    """How long the bars of each symbol are [S], in days; NaN where they have no dates."""
-    static = np.asarray(panel.static, float)
-    dated = static[:, F.STATIC.index("has_calendar")] > 0
-    return np.where(dated, 10 ** static[:, F.STATIC.index("bar_length")], np.nan)
-
-
-def _span(days: float) -> str:
-    """A bar's length in words."""
-    if days > 1.5:
-        return f"{days:.3g} days"
-    return "one day" if days > 0.9 else f"{1440 * days:.3g} minutes"

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..data import features as F
 from ..data.judge import behind, idle
 from ..data.report import ALL
 from ..data.windows import Panel
 from ..errors import DataError, HistoryTooShort
 
 FLOAT = np.finfo(float)
+OTHER = 2.0  # times as long a bar can be and still count as of the same length
 
 
 @dataclass
@@ -226,3 +228,47 @@ def review(
     if unfit:
         bars = bars[np.repeat(stay, stop - first)].reset_index(drop=True)
     return bars, reports
+
+
+def bar_days(panel: Panel) -> np.ndarray:
+    """How long the bars of each symbol are [S], in days; NaN where they have no dates."""
+    static = np.asarray(panel.static, float)
+    dated = static[:, F.STATIC.index("has_calendar")] > 0
+    return np.where(dated, 10 ** static[:, F.STATIC.index("bar_length")], np.nan)
+
+
+def other_length(days: float, usual: float | None) -> bool:
+    """Whether bars of so many days are of another length than those of the calibration."""
+    return usual is not None and max(days, usual) > OTHER * min(days, usual)
+
+
+def remark(
+    report: SymbolReport, panel: Panel, symbol: str, horizon: int, usual: float | None, depth: int
+) -> None:
+    """Add to a symbol's report what its panel leaves open.
+
+    That is bars that are longer, shorter or fewer than those of the calibration (`usual` days,
+    `depth` bars), a calendar that ends before the horizon does, and markets that it doesn't see.
+    """
+    s = panel.symbols.index(symbol)
+    days = bar_days(panel)[s]
+    remarks = []
+    if other_length(days, usual):
+        remarks.append(
+            f"Bars are {_span(days)} long here and {_span(usual)} where the model was calibrated, "
+            "so how well its intervals hold was not measured; see calibrated()."
+        )
+    report.measurable = report.measurable and not remarks and panel.length[s] >= depth
+    calendar, told = panel.outrun.get(symbol, ("", horizon))
+    if told < horizon:
+        remarks.append(
+            f"The calendar {calendar} tells {told} of the {horizon} dates ahead of {symbol}; "
+            "the later ones go by the pattern of its bars, which knows no holidays."
+        )
+    report.warnings = [*remarks, *panel.notes.get(symbol, []), *report.warnings]
+
+
+def _span(days: float) -> str:
+    if days > 1.5:
+        return f"{days:.3g} days"
+    return "one day" if days > 0.9 else f"{1440 * days:.3g} minutes"
