@@ -33,8 +33,7 @@ from tftnhits.evaluation.metrics import by_group, pinball_loss, random_walk_mae,
 from tftnhits.evaluation.verdicts import confidence_set, diebold_mariano, superior_ability
 from tftnhits.files import write_json
 from tftnhits.forecast.conformal import Conformal
-from tftnhits.forecast.ensemble import Network, combine
-from tftnhits.forecast.weights import learn_weights
+from tftnhits.forecast.ensemble import Network, combine, learn_weights
 from tftnhits.models.baselines import BASELINES, Baseline
 from tftnhits.training.trials import count_trials
 

@@ -27,8 +27,7 @@ from tftnhits.evaluation.folds import fold_bars, make_folds
 from tftnhits.evaluation.metrics import INTERVALS
 from tftnhits.evaluation.part import ENSEMBLES, MEMBERS, Part, Run, attempt, train_member
 from tftnhits.forecast.conformal import Conformal
-from tftnhits.forecast.ensemble import combine
-from tftnhits.forecast.weights import learn_weights
+from tftnhits.forecast.ensemble import combine, learn_weights
 from tftnhits.models.baselines import BASELINES, Baseline
 
 NETS = ("TFT", "N-HITS")

@@ -25,8 +25,7 @@ from ..errors import BacktestIncomplete, DataError, TftnhitsError
 from ..files import atomic_write, write_json
 from ..forecast.conformal import Conformal
 from ..forecast.ensemble import MEMBERS as TRAINED
-from ..forecast.ensemble import NAMES, Member, Network, combine
-from ..forecast.weights import learn_weights
+from ..forecast.ensemble import NAMES, Member, Network, combine, learn_weights
 from ..models.baselines import BASELINES, WARM_UP, Baseline
 from ..models.boosting import Boosting
 from .folds import Fold
