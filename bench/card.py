@@ -40,7 +40,7 @@ walk does, each with its own calibrated interval, and says so.
 import tftnhits as tn
 
 model = tn.Predictor.load()  # these weights, with no network
-print(model.predict("bars.csv", level=0.93).summary())  # prediction, interval, confidence, model_used, warnings
+print(model.predict("bars.csv", level=0.93).summary())  # prediction, interval, model_used …
 ```
 
 or by ModelScope's pipeline, with rows of open, high, low, close and volume:

@@ -373,10 +373,10 @@ def test_a_pickle_in_the_types_of_a_parquet_file_is_not_read(tmp_path, bomb):
 
 
 def test_a_pickle_in_a_backtest_is_not_read(tmp_path, bomb):
-    (tmp_path / "parts").mkdir()
-    write_json(tmp_path / "manifest.json", {"parts": ["fold-01-seed-0"]})
-    write_json(tmp_path / "parts" / "fold-01-seed-0.json", {"part": "../../elsewhere"})
-    (tmp_path / "parts" / "fold-01-seed-0.parquet").write_bytes(bomb)
+    (tmp_path / "runs").mkdir()
+    write_json(tmp_path / "manifest.json", {"runs": ["fold-01-seed-0"]})
+    write_json(tmp_path / "runs" / "fold-01-seed-0.json", {"run": "../../elsewhere"})
+    (tmp_path / "runs" / "fold-01-seed-0.parquet").write_bytes(bomb)
     found = tn.Backtest.load(tmp_path)
     with pytest.raises(tn.CheckpointError, match="fold-01-seed-0"):
         _ = found.frame
@@ -478,10 +478,10 @@ def test_links_out_of_a_model_folder_and_pipes_in_it_are_refused(folder, tmp_pat
     assert tn.Boosting.load(tmp_path / "link" / "boosting.json")
 
 
-@pytest.mark.parametrize("part", ["../../x", "/etc/passwd", "a\0b", "x" * 300, None, 5])
-def test_a_backtest_reads_only_its_own_parts(tmp_path, part):
-    write_json(tmp_path / "manifest.json", {"parts": [part]})
-    if isinstance(part, str):
+@pytest.mark.parametrize("name", ["../../x", "/etc/passwd", "a\0b", "x" * 300, None, 5])
+def test_a_backtest_reads_only_its_own_runs(tmp_path, name):
+    write_json(tmp_path / "manifest.json", {"runs": [name]})
+    if isinstance(name, str):
         with pytest.raises(tn.CheckpointError, match="plain file name"):
             tn.Backtest.load(tmp_path)
     else:
@@ -502,8 +502,8 @@ def test_symbols_are_no_part_of_a_backtests_files(tmp_path):
     found = tn.backtest(made_bars(SYMBOLS, 400), config, folder, jobs=1, progress=False)
     assert {*found.frame["symbol"]} == {*SYMBOLS}
     files = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
-    part = "in/here/parts/fold-00-seed-0"
-    assert files == {"in/here/manifest.json", f"{part}.json", f"{part}.parquet"}
+    run = "in/here/runs/fold-00-seed-0"
+    assert files == {"in/here/manifest.json", f"{run}.json", f"{run}.parquet"}
 
 
 def test_symbols_are_no_part_of_a_models_files(tmp_path):
