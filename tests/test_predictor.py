@@ -14,7 +14,6 @@ torch = pytest.importorskip("torch")
 from helpers import (
     BOOSTING_TINY,
     NHITS_TINY,
-    ROOT,
     TFT_TINY,
     TRAIN_TINY,
     made_bars,
@@ -552,22 +551,6 @@ def test_a_folder_of_format_1_is_read_with_nothing_calibrated(predictor, folder,
     )
     assert found.calibrated(bars).predict(bars).coverage["META"] > 0.5
     assert tn.Predictor.load(found.save(folder)).predict(bars).coverage["META"] is None
-
-
-@pytest.mark.parametrize("name", ["format-1", "format-2"])
-def test_folders_that_older_versions_saved_forecast_as_they_did(name, tmp_path):
-    bars = stocks(
-        ("GOOG", "META"), "2014-01-01", "2017-12-08"
-    )  # no holiday ahead: older versions knew none
-    old = tn.Predictor.load(ROOT / "tests" / "golden" / name)
-    assert not old.missing and old.walk.horizon == 3
-    frame = old.predict(bars).frame
-    told = pd.DataFrame(
-        json.loads((ROOT / "tests" / "golden" / name / "expected.json").read_text())
-    )
-    pd.testing.assert_frame_equal(frame[list(told)], told, rtol=1e-7)
-    again = tn.Predictor.load(old.save(tmp_path))  # in today's format
-    pd.testing.assert_frame_equal(again.predict(bars).frame, frame, check_exact=True)
 
 
 def test_a_folder_with_all_known_inputs_keeps_those_that_it_was_trained_with(bars, tmp_path):

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import date
 from typing import Any
 
-from .errors import ConfigError
+from .errors import ConfigError, quoted
 
 # Symmetric around the median; (.035, .965) is the 93% interval, (.1, .9) the 80% one.
 QUANTILES = (0.025, 0.035, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.965, 0.975)
@@ -96,6 +96,8 @@ class _Config:
     def from_dict(cls, values: dict[str, Any]):
         """Inverse of `to_dict`; raises ConfigError on a field that this version doesn't know."""
         known = {one.name for one in fields(cls)}
+        if not isinstance(values, dict):
+            raise ConfigError(f"{cls.__name__} can't be made of {quoted(values)}; name its fields.")
         if unknown := sorted(set(values) - known):
             raise ConfigError(
                 f"{cls.__name__} has no field {unknown[0]!r}; "

@@ -20,7 +20,7 @@ from ..errors import CheckpointError, ConfigError, HistoryTooShort, shown
 from ..files import versions
 from ..models.boosting import Boosting
 from ..models.hub import model_folder
-from ..models.walk import Walk
+from ..models.baselines import Walk
 from .conformal import Calibration, Conformal
 from .ensemble import MEMBERS, NAMES, WALK, Member, Network, check_weights, combine, has_torch
 from .fallback import Reason, answer, chain, chain_origins
