@@ -21,7 +21,7 @@ import tftnhits as tn
 from tftnhits.apps.hub import CONFIGURATION, add_modelscope_files
 
 SHIPPED = ROOT / "data" / "pretrained"
-GOLDEN = ROOT / "tests" / "golden" / "format-2"
+GOLDEN = ROOT / "tests" / "golden"
 TASK = "time-series-forecasting"
 KEYS = ["prediction", "model_used", "confidence", "interval", "quantiles", "warnings"]
 TOKEN = "ms-5ecret-t0ken"

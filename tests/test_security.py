@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import ast
 import io
-import itertools
 import json
 import os
 import pickle
 import shutil
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +18,7 @@ from helpers import ROOT, TFT_TINY, TRAIN_TINY, made_bars, made_panel, one_sente
 import tftnhits as tn
 from tftnhits.files import data_file, read_json, sha256, write_json
 
-SHIPPED, GOLDEN = ROOT / "data" / "pretrained", ROOT / "tests" / "golden" / "format-1"
+SHIPPED = ROOT / "data" / "pretrained"
 ENSEMBLE = "ensemble (0.65 TFT + 0.35 N-HITS)"
 ANSWERS = {  # by the members whose weights are none
     ("tft",): "N-HITS",
@@ -238,8 +235,7 @@ def plant(folder: Path, name: str, data: bytes) -> None:
     """`data` as the weights of a member, with the hash that fits."""
     path = folder / f"{name}.json"
     record = read_json(path)
-    key = "models" if name == "boosting" else "weights"
-    (folder / record[key]).write_bytes(data)
+    (folder / record["weights"]).write_bytes(data)
     write_json(path, record | {"sha256": sha256(data)})
 
 
@@ -269,68 +265,6 @@ def test_pickles_named_as_json_are_not_read(folder, bomb, name):
             tn.Predictor.load(folder)
     else:
         assert answer(folder)[0] == ANSWERS[(name,)]
-
-
-IDS = itertools.count(1)  # nodes of one would be taken for the same object
-
-
-def node(loader: str, module: str, name: str, **rest: Any) -> dict[str, Any]:
-    return {
-        "__class__": name,
-        "__module__": module,
-        "__loader__": loader,
-        "__id__": next(IDS),
-        **rest,
-    }
-
-
-def archives(mark: Path) -> dict[str, dict[str, Any]]:
-    """Skops archives that would run something, if what they name were called."""
-    text = node("JsonNode", "builtins", "str", content=json.dumps(f"touch {mark}"), is_json=True)
-    arguments = node("TupleNode", "builtins", "tuple", content=[text])
-    nothing = node(
-        "DictNode",
-        "builtins",
-        "dict",
-        content={},
-        key_types=node("ListNode", "builtins", "list", content=[]),
-    )
-    system, kind = (
-        node("FunctionNode", "os", "system", content="os.system"),
-        node("TypeNode", "os", "system"),
-    )
-    partial = {"func": system, "args": arguments, "kwds": nothing, "namespace": nothing}
-    return {
-        "type": kind,
-        "function": system,
-        "builtin": node("FunctionNode", "builtins", "eval", content="builtins.eval"),
-        "object": node("ObjectNode", "subprocess", "Popen", content=arguments),
-        "operator": node("OperatorFuncNode", "operator", "call", attrs=arguments),
-        "foreign operator": node("OperatorFuncNode", "os", "system", attrs=arguments),
-        "method": node("MethodNode", "os", "system", content={"func": "__call__", "obj": kind}),
-        "partial": node("PartialNode", "functools", "partial", content=partial),
-        "no such loader": node("ReduceNode", "os", "system", content=arguments),
-    }
-
-
-@pytest.mark.parametrize("kind", [*archives(Path("x")), "pickle", "zip of a pickle"])
-def test_foreign_types_in_a_skops_archive_are_refused(tmp_path, mark, bomb, kind):
-    pytest.importorskip("skops")
-    folder, data = shutil.copytree(GOLDEN, tmp_path / "old"), io.BytesIO()
-    with zipfile.ZipFile(data, "w") as archive:
-        if kind in archives(mark):
-            content = node("ListNode", "builtins", "list", content=[archives(mark)[kind]])
-            archive.writestr(
-                "schema.json", json.dumps(content | {"protocol": 2, "_skops_version": "0.16.0"})
-            )
-        else:
-            archive.writestr("schema.json", bomb)
-            archive.writestr("data.pkl", bomb)
-    assert tn.Boosting.load(folder / "boosting.json")  # before
-    plant(folder, "boosting", bomb if kind == "pickle" else data.getvalue())
-    with pytest.raises(tn.CheckpointError) as caught:
-        tn.Boosting.load(folder / "boosting.json")
-    assert "foreign type" in str(caught.value) or "can't be read" in str(caught.value)
 
 
 def test_a_pickle_named_as_a_training_state_is_not_read(tmp_path, bomb):
@@ -457,7 +391,7 @@ def test_a_model_that_names_such_weights_answers_by_the_next_link(folder, name):
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs links and pipes")
 def test_links_out_of_a_model_folder_and_pipes_in_it_are_refused(folder, tmp_path):
-    weights = folder / read_json(folder / "boosting.json")["models"]
+    weights = folder / read_json(folder / "boosting.json")["weights"]
     outside = shutil.move(weights, tmp_path / "elsewhere")
     weights.symlink_to(outside)
     with pytest.raises(tn.CheckpointError, match="link out of its folder"):

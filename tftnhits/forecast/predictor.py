@@ -18,7 +18,7 @@ from ..data.windows import Panel, input_names, panel_of
 from ..errors import CheckpointError, ConfigError, DataError, HistoryTooShort, shown
 from ..files import versions
 from ..models.hub import model_folder
-from ..models.walk import Walk
+from ..models.baselines import Walk
 from .conformal import Calibration, Conformal
 from .ensemble import (
     MEMBERS,
