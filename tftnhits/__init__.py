@@ -5,7 +5,6 @@ Public names are loaded when first used, so that `import tftnhits` costs nothing
 
 from importlib import import_module
 
-from .apps.register import register as _register
 from .errors import MissingDependency
 
 __version__ = "2.1.0"
@@ -46,8 +45,6 @@ _HOME = {
 }
 _NAMES = {name: module for module, names in _HOME.items() for name in names}
 __all__ = ["MissingDependency", *sorted(_NAMES)]
-
-_register()  # so that modelscope finds our pipeline; imports nothing
 
 
 def __getattr__(name: str):
