@@ -150,8 +150,8 @@ def run_notebooks(
 def _planned(path: Path, values: dict[str, Any]) -> NotebookRun:
     import nbformat
 
-    title, question = report.title_and_question(nbformat.read(path, as_version=4))
     defaults = {name: parameter.default for name, parameter in known_parameters(path).items()}
+    title, question = report.title_and_question(nbformat.read(path, as_version=4))
     return NotebookRun(path, defaults | values, title, question)
 
 

@@ -1,3 +1,3 @@
 """modelscope imports this file for trust_remote_code=True, and by it the installed tftnhits."""
 
-import tftnhits.pipeline  # noqa: F401
+import tftnhits.apps.pipeline  # noqa: F401

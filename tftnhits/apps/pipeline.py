@@ -90,14 +90,14 @@ class ForecastPipeline(Pipeline):
         summaries = inputs.summary()
         if not isinstance(summaries, list):
             summaries = [summaries]
-        repaired = repairs(inputs.bars).groupby("symbol")
+        repaired = repairs(inputs.bars)
         results = {}
         for summary in summaries:
             symbol = summary["symbol"]
             frame = inputs.frame[inputs.frame["symbol"] == symbol]
             notes = [
                 f"{row.repair} ({row.count} x, first {row.first})"
-                for row in repaired[repaired["symbol"] == symbol].itertuples(index=False, name="R")
+                for row in repaired[repaired["symbol"] == symbol].itertuples(index=False)
             ]
             summary["warnings"] = [*summary["warnings"], *notes]
             # columns such as "0.05" and "5e-07"

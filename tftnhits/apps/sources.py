@@ -163,9 +163,9 @@ def _check_apart(sources: dict[str, pd.DataFrame]) -> None:
         for symbol in bars["symbol"].unique():
             if symbol in owner:
                 raise DataError(
-                    f"The symbol {symbol!r} is in {shown(owner[symbol], 100)} and in {shown(name, 100)}; "
-                    "leave one out, or tell them apart by a column 'symbol' (without one, the "
-                    "file's name is the symbol)."
+                    f"The symbol {symbol!r} is in {shown(owner[symbol], 100)} and in "
+                    f"{shown(name, 100)}; leave one out, or tell them apart by a column 'symbol' "
+                    "(without one, the file's name is the symbol)."
                 )
             owner[symbol] = name
     bare = [name for name, bars in sources.items() if bars["date"].isna().all()]

@@ -105,7 +105,7 @@ def model_folder(source: str | Path | None) -> Path | None:
         return Path(source)
     if not is_id(source):
         raise CheckpointError(
-            f"There is no model folder {shown(source, 100)}; name one, or an id such as 'owner/name'."
+            f"There is no model folder {shown(source, 100)}; name one, or an id as 'owner/name'."
         )
     return fetch(source)
 
