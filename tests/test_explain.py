@@ -116,7 +116,9 @@ def test_seeds_are_averaged(predictor, panel, bars, name, table, column):
     both = tn.Predictor.from_members({name: models}, tn.make_panel(bars))
     found = getattr(both.predict(bars).explain(), table)
     each = [
-        getattr(tn.Predictor.from_members({name: m}, tn.make_panel(bars)).predict(bars).explain(), table)
+        getattr(
+            tn.Predictor.from_members({name: m}, tn.make_panel(bars)).predict(bars).explain(), table
+        )
         for m in models
     ]
     assert abs(each[0][column] - each[1][column]).max() > 1e-3

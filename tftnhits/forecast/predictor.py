@@ -17,8 +17,8 @@ from ..data.names import listed
 from ..data.windows import Panel, input_names, panel_of
 from ..errors import CheckpointError, ConfigError, DataError, HistoryTooShort, shown
 from ..files import versions
-from ..models.hub import model_folder
 from ..models.baselines import Walk
+from ..models.hub import model_folder
 from .conformal import Calibration, Conformal
 from .ensemble import (
     MEMBERS,

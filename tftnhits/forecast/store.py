@@ -11,8 +11,8 @@ import numpy as np
 from ..config import PanelConfig
 from ..errors import CheckpointError, ConfigError, MissingDependency, shown
 from ..files import read_json, write_json
-from ..models.boosting import Boosting
 from ..models.baselines import Walk
+from ..models.boosting import Boosting
 from .conformal import Calibration
 from .ensemble import MEMBERS, Member, Network, has_torch
 from .fallback import NO_TORCH, unusable
