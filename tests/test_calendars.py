@@ -308,19 +308,6 @@ def test_a_calendar_tells_as_far_as_it_goes(caplog):
         assert len(ahead_of(old, 5)) == len(ahead_of(old, 5, calendar="XTKS")) == 5
 
 
-def test_a_holiday_that_a_calendar_ends_on_is_known(monkeypatch):
-    full = sessions._schedule("XNYS", 2010, 2019)
-    end = np.datetime64("2017-12-25", "ns")
-    arrays = (column[: np.searchsorted(full.day, end)] for column in full[:6])
-    cut = sessions.Sessions(*arrays, end, full.zone)
-    monkeypatch.setattr(sessions, "_schedule", lambda *_: cut)
-    past, then = days_of("XNYS", "2016-10-01", "2017-12-21"), days_of("XNYS", "2017-12-22")[:3]
-    ahead, told = sessions_ahead(past, 3, "XNYS")
-    assert ahead.equals(then) and told == 1
-    ahead, told = sessions_ahead(times_of(past[-30:], freq="60min"), 21, "XNYS")
-    assert ahead.equals(times_of(then, freq="60min")) and told == 7
-
-
 def test_without_the_package_the_pattern_is_inferred(monkeypatch):
     dates = days_of("XNYS")[:300]
     monkeypatch.setitem(sys.modules, "exchange_calendars", None)
