@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from datetime import date, datetime
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -104,7 +104,7 @@ def test_many_symbols_are_one_frame(market, symbols):
     assert len(market.charts()) == 2
 
 
-@pytest.mark.parametrize("kind", [str, pd.Timestamp, np.datetime64, datetime.fromisoformat])
+@pytest.mark.parametrize("kind", [str, pd.Timestamp, np.datetime64, date.fromisoformat])
 def test_ends_are_included_and_dates_may_be_of_any_type(market, kind):
     days = market.listings["AAPL"].closes.index
     bars = tn.download_bars("AAPL", kind(str(days[5].date())), kind(str(days[20].date())))
@@ -228,37 +228,32 @@ def test_a_bar_that_comes_late_is_not_missed(market):
     assert len(market.charts()) == 2
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda path, frame: path.write_text("PAR1 no more"),
-        lambda path, frame: path.write_bytes(path.read_bytes()[:2000]),
-        lambda path, frame: frame.drop(columns="close").to_parquet(path),
-        lambda path, frame: pd.DataFrame(frame.to_dict("list")).to_parquet(path),  # no record
-        lambda path, frame: frame.assign(close="1.0").to_parquet(path),
-        lambda path, frame: frame.assign(close=-frame["close"]).to_parquet(path),
-        lambda path, frame: frame[::-1].to_parquet(path),
-        lambda path, frame: frame.assign(date=frame["date"].dt.tz_localize("UTC")).to_parquet(path),
-    ],
-    ids=["text", "half", "columns", "no record", "cells", "negative", "unsorted", "zone"],
-)
+def ahead(path, frame):
+    """As a clock that goes a month ahead has written it."""
+    record = json.loads(frame.attrs["tftnhits"]) | {"last": str(days_ago(-30))}
+    frame.attrs["tftnhits"] = json.dumps(record)
+    frame[:-20].to_parquet(path)
+
+
+DAMAGE = {
+    "text": lambda path, frame: path.write_text("PAR1 no more"),
+    "half": lambda path, frame: path.write_bytes(path.read_bytes()[:2000]),
+    "columns": lambda path, frame: frame.drop(columns="close").to_parquet(path),
+    "record": lambda path, frame: pd.DataFrame(frame.to_dict("list")).to_parquet(path),
+    "cells": lambda path, frame: frame.assign(close="1.0").to_parquet(path),
+    "negative": lambda path, frame: frame.assign(close=-frame["close"]).to_parquet(path),
+    "unsorted": lambda path, frame: frame[::-1].to_parquet(path),
+    "clock": ahead,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_cache_is_no_cache(market, tmp_path, damage):
     whole = tn.download_bars("AAPL")
     path = tmp_path / "cache" / "yahoo" / "1d" / "AAPL.parquet"
-    damage(path, pd.read_parquet(path))
-    days = whole["date"].iloc[3], whole["date"].iloc[-9]
-    same(tn.download_bars("AAPL", *days), whole[3:-8])
+    DAMAGE[damage](path, pd.read_parquet(path))
+    same(tn.download_bars("AAPL", whole["date"].iloc[3], whole["date"].iloc[-9]), whole[3:-8])
     assert len(market.charts()) == 2
-
-
-def test_a_cache_from_a_clock_that_was_ahead_is_brought_up_to_date(market, tmp_path):
-    whole = tn.download_bars("AAPL")
-    path = tmp_path / "cache" / "yahoo" / "1d" / "AAPL.parquet"
-    frame = pd.read_parquet(path)[:-20]
-    record = json.loads(frame.attrs["tftnhits"]) | {"last": str(days_ago(-30))}
-    frame.attrs["tftnhits"] = json.dumps(record)
-    frame.to_parquet(path)
-    same(tn.download_bars("AAPL"), whole)
 
 
 def test_without_a_place_for_the_cache_bars_come_all_the_same(market, tmp_path, monkeypatch):
@@ -270,11 +265,10 @@ def test_without_a_place_for_the_cache_bars_come_all_the_same(market, tmp_path, 
     same(bars, pd.concat([expected(market.listings[name], name) for name in ("AAPL", "KO")]))
 
 
-def test_where_the_cache_is(monkeypatch, tmp_path):
+def test_where_the_cache_is(monkeypatch):
     monkeypatch.setenv("TFTNHITS_CACHE", "~/bars")
     assert yahoo.cache_folder() == Path.home() / "bars"
     monkeypatch.delenv("TFTNHITS_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert yahoo.cache_folder().name == "tftnhits"
 
 
@@ -343,12 +337,11 @@ def test_cached_bars_stand_in_and_it_is_said(market, fault):
     same(bars, whole[whole["date"] >= days[3]])
 
 
-def test_without_an_answer_the_time_is_bounded(market):
+def test_without_an_answer_the_wait_is_bounded(market):
     market.fail("", "hang")
-    started = time.monotonic()
     text = failing([f"S{i}" for i in range(30)], seconds=1)
     assert "in time" in text and "S5 and 24 more" in text
-    assert time.monotonic() - started < 30  # one answer of Yahoo's hangs for 60 s here
+    assert len(market.seen) < 10  # the others were not even asked for
 
 
 def test_too_many_requests_stop_the_others(market):

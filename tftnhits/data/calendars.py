@@ -186,7 +186,8 @@ def _explains(
         in_hours = in_session
     if not in_session.any() or in_hours.mean() < least:
         return False
-    number, stray = number[in_session], late[~in_session]
+    stray = late[~in_session]
+    number = number[in_session]
     span = number[-1] - number[0] + 1
     if len(stray):
         days = s.day[number[[0, -1]]].astype("datetime64[D]")
@@ -219,7 +220,8 @@ def sessions_ahead(
     times = recent(market.market_time(np.asarray(dates, "datetime64[ns]")))
     if not len(times) or horizon < 1:
         return pd.DatetimeIndex(np.full(max(horizon, 0), np.datetime64("NaT", "ns"))), horizon
-    last, step = times[-1], step_of(times)
+    last = times[-1]
+    step = step_of(times)
     s = sessions_of(name, times[0], last + 31 * DAY + 2 * horizon * max(step, DAY))
     told = horizon
     if name == ALWAYS and step < LONGER:
@@ -268,10 +270,10 @@ def _days_or_slots_ahead(
         paused = (start >= s.break_start[full]) & (start < s.break_end[full])
         usual = usual[(start >= s.open[full]) & (start < s.close[full]) & ~paused]
     # The last place comes earlier by as much as a session is shorter than a full one
-    at = np.arange(number[-1], min(number[-1] + horizon + 10, len(base)))
+    coming = np.arange(number[-1], min(number[-1] + horizon + 10, len(base)))
     length = s.close - base
-    earlier = np.maximum(length[s.full[at]] - length[at], NO_TIME)
-    ahead = base[at, None] + usual  # [sessions, places]
+    earlier = np.maximum(length[s.full[coming]] - length[coming], NO_TIME)
+    ahead = base[coming, None] + usual  # [sessions, places]
     inside = usual <= usual.max(initial=NO_TIME) - earlier[:, None]
     return ahead[inside & (ahead > times[-1])][:horizon]
 
@@ -282,7 +284,8 @@ def session_lengths(dates: pd.DatetimeIndex, calendar: str | None) -> np.ndarray
     0 without a calendar, beyond its range, and for dates without a session. A break for lunch is no
     part of a session.
     """
-    times, out = np.asarray(dates, "datetime64[ns]"), np.zeros(len(dates))
+    times = np.asarray(dates, "datetime64[ns]")
+    out = np.zeros(len(times))
     known = len(times) and not np.isnat(times).any()
     s = sessions_of(calendar, times.min(), times.max()) if known else None
     if s is None:

@@ -105,7 +105,9 @@ def periods_ahead(
         return times[-1] + step * np.arange(1, horizon + 1), False
     days = times[-LATE:].astype("datetime64[D]")
     until = days[-1] + 2 * (step // DAY) * (horizon + 1)
-    ahead, fewest, by_sessions = _plain(days, step, until), MISSES * len(days), False
+    ahead = _plain(days, step, until)
+    fewest = MISSES * len(days)
+    by_sessions = False
     for is_session, stamps in _patterns(days, step, until, sessions):
         # The last bar is left out: its period may not be over
         before = stamps[(stamps >= days[0]) & (stamps < days[-1])]

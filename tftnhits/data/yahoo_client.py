@@ -169,9 +169,11 @@ def _failure(error: Exception, ticker: Any, wanted: str) -> Failed:
 
 def _finished(frame: pd.DataFrame, meta: Any, first: date, last: date, interval: str) -> History:
     """yfinance's frame in our form, without the bar that isn't finished."""
-    zone, local = str(frame.index.tz), frame.index.tz_localize(None)
+    zone = str(frame.index.tz)
+    local = frame.index.tz_localize(None)
     if not local.is_monotonic_increasing or not local.is_unique:  # autumn's hour comes twice
-        zone, local = "UTC", frame.index.tz_convert("UTC").tz_localize(None)
+        zone = "UTC"
+        local = frame.index.tz_convert("UTC").tz_localize(None)
     # Bars, but for the last if it can change
     priced = frame[["Open", "High", "Low", "Close"]].notna().any(axis=1)
     bars = frame.rename(columns=str.lower)[CELLS].astype("float64")
