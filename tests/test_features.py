@@ -155,8 +155,6 @@ def test_variance_of_a_bar_by_hand():
     variance = 0.5 * np.log(1.2) ** 2 + gap**2  # Garman-Klass of an unmoved close, and the gap
     np.testing.assert_allclose(parts["variance"][0, 1], variance)
     np.testing.assert_allclose(parts["return"][0], [np.nan, gap])
-    np.testing.assert_allclose(parts["overnight"][0, 1], gap)
-    assert parts["intraday"][0, 1] == 0
 
 
 def test_har_fit_recovers_known_coefficients():
@@ -201,20 +199,6 @@ def test_market_features_by_hand():
     assert (market["has_market"][:, 0] == 1).all() and (market["has_market"][:, 1] == 0).all()
     assert np.isnan(market["market_return"][:, 1:]).all()  # two symbols are no market
     assert np.isnan(market["has_market"][2, 2])
-
-
-def test_sessions_of_other_markets_count_too():
-    z = np.array([[1.0, 2.0], [3.0, 4.0], [8.0, -20.0]])
-    trend = np.array([[0.1, 0.2], [0.3, 0.4], [0.8, 0.0]])
-    session = np.array([[0, 1], [0, 1], [2, 3]])  # the third symbol is of a market of its own
-    others = [np.array([[-1, 2], [-1, 2], [-1, -1]]), np.array([[-1, -1], [-1, -1], [-1, 1]])]
-    market = F.market_features(z, trend, session, iter(others))
-    np.testing.assert_array_equal(market["has_market"], [[0, 1], [0, 1], [0, 1]])
-    seen = np.array([[2, 4, 8], [2, 4, -10]])  # clipped
-    np.testing.assert_allclose(market["market_return"][::2, 1], seen.mean(1))
-    np.testing.assert_allclose(market["market_volatility"][::2, 1], [1.4 / 3, 0.2])
-    np.testing.assert_allclose(market["market_dispersion"][::2, 1], np.log(seen.std(1) + 0.05))
-    assert np.isnan(market["market_return"][:, 0]).all()
 
 
 def test_known_features_by_hand():
