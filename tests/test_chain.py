@@ -18,7 +18,6 @@ from tftnhits.errors import CheckpointError, DataError  # noqa: E402
 from tftnhits.forecast.ensemble import NAMES, Network  # noqa: E402
 from tftnhits.forecast.fallback import Reason, answer, chain  # noqa: E402
 from tftnhits.models.boosting import Boosting  # noqa: E402
-from tftnhits.models.baselines import Walk  # noqa: E402
 
 FILES = {
     "tft": "tft-*.safetensors",

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -338,13 +337,12 @@ def test_a_panel_that_cannot_be_tuned_on(panel, tmp_path):
     refused(HistoryTooShort, tune, "nhits", made_panel(22), "tiny", 1, tmp_path, match="20 bars")
 
 
-def test_another_search_in_the_folder_is_refused(whole, panel, tmp_path):
-    path = Path(shutil.copy(whole[1] / "nhits-tiny.sqlite", tmp_path))
-    before = path.read_bytes()
-    for seed, other, word in ((1, panel, "train"), (0, made_panel(161), "data")):
-        args = ("nhits", other, "tiny", 1, tmp_path, seed)
-        refused(CheckpointError, tune, *args, match=f"made with another .*{word}")
-    assert path.read_bytes() == before
+def test_another_search_in_the_folder_starts_anew(whole, panel, tmp_path):
+    shutil.copy(whole[1] / "nhits-tiny.sqlite", tmp_path)
+    for seed, other in ((1, panel), (0, made_panel(161))):
+        tuned = tune("nhits", other, "tiny", 1, tmp_path, seed, progress=False)
+        assert len(tuned.frame) == 1 and tuned.configs[0][1].seed == seed
+    assert same(whole[0], tune("nhits", panel, "tiny", 4, tmp_path, progress=False))
 
 
 @pytest.mark.parametrize("content", [b"noise" * 1000, b"SQLite format 3\0" + bytes(100)])

@@ -25,6 +25,7 @@ from tqdm.auto import tqdm
 from ..config import NHITSConfig, TFTConfig, TrainConfig, preset, with_horizon
 from ..data.windows import Panel, training_starts
 from ..errors import CheckpointError, ConfigError, DataError, MissingDependency, OutputError
+from ..files import sha256
 
 if TYPE_CHECKING:
     import optuna
@@ -168,14 +169,10 @@ def _configuration(settings: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Tuned:
-    """A search, best trial first.
+    """A search, best trial first."""
 
-    frame : a row a trial: trial, preset (is it?), state, valid, epochs, seconds and its settings
-    configs : the settings of the finished trials; configs[0] are the ones to use
-    """
-
-    frame: pd.DataFrame
-    configs: list[tuple[Config, TrainConfig]]
+    frame: pd.DataFrame  # a row a trial: trial, preset (is it?), state, valid, epochs, seconds, …
+    configs: list[tuple[Config, TrainConfig]]  # of the finished trials; the first is to be used
 
 
 @dataclass(frozen=True)
@@ -206,26 +203,19 @@ def tune(
     """Search around a preset for the settings with the least `valid_loss`, by Optuna's TPE.
 
     The first trial is the preset itself; bad ones are pruned by the median. Optuna's database in
-    `folder` keeps the search, so that a second call goes on to the total asked for: with one job
-    it makes the very trials that an uninterrupted call makes.
+    `folder` keeps the search, so that a second call with the same panel and preset goes on to the
+    total asked for: with one job it makes the very trials that an uninterrupted call makes.
 
     Parameters
     ----------
-    network : "tft" or "nhits"
-    panel : trained and scored on
-    preset_name : where the search starts
+    network, panel, preset_name : "tft" or "nhits", what it trains on, where the search starts
     trials : how many finish or are pruned, those of earlier calls included
-    folder : where the search is kept
-    seed : of the search and of the training runs
+    folder, seed : where the search is kept; of the search and of the training runs
     jobs : processes, of one thread each; every one must see `folder`
-    progress : show a bar
     log, study : the trial log (None: trials.jsonl in `folder`), and the search's name there
 
-    Raises
-    ------
-    ConfigError, HistoryTooShort, MissingDependency
-    CheckpointError : the folder holds another search
-    OutputError : it can't be written, or another process is using it
+    Raises ConfigError, HistoryTooShort, MissingDependency, CheckpointError (a broken database),
+    OutputError (it can't be written, or another process is using it).
     """
     _import_optuna()
     if network not in NETWORKS:
@@ -308,7 +298,7 @@ def _open_study(search: _Search, seed: int = 0) -> optuna.Study:
             storage=optuna.storages.RDBStorage(f"sqlite:///{search.path}", engine_kwargs=wait),
             sampler=sampler,
             pruner=optuna.pruners.MedianPruner(UNPRUNED, n_warmup_steps=FIRST_PRUNED),
-            study_name=search.path.stem,
+            study_name=_name(search),
             load_if_exists=True,
         )
     except Exception as error:  # Optuna's, SQLAlchemy's or the database's, by what is broken
@@ -318,18 +308,16 @@ def _open_study(search: _Search, seed: int = 0) -> optuna.Study:
         ) from error
 
 
+def _name(search: _Search) -> str:
+    """Of the search in its database: a search with other settings or data is another one."""
+    panel = search.panel
+    key = [search.config, search.train, search.space, panel.config, panel.digest()]
+    return sha256(repr(key).encode())[:16]
+
+
 def _resume(search: _Search) -> int:
     """Enqueue the preset, or again what a kill cut short; returns how many trials are done."""
-    study, panel = _open_study(search), search.panel
-    key = {"config": search.config.to_dict(), "train": search.train.to_dict()}
-    key |= {"search": repr(search.space), "panel": panel.config.to_dict(), "data": panel.digest()}
-    key = json.loads(json.dumps(key))  # as it will be read back: tuples are lists
-    earlier = study.user_attrs.get("key", key)
-    if changed := ", ".join(k for k in key if earlier.get(k) != key[k]):
-        raise CheckpointError(
-            f"{search.path} was made with another {changed}; delete it, or choose another folder."
-        )
-    study.set_user_attr("key", key)
+    study = _open_study(search)
     for trial in study.trials:
         if trial.state.name == "RUNNING":  # its process is dead, since we hold the lock
             study.tell(trial.number, state=type(trial.state).FAIL)
@@ -337,7 +325,7 @@ def _resume(search: _Search) -> int:
                 study.enqueue_trial(trial.params, user_attrs=trial.user_attrs)
     alive = [trial for trial in study.trials if trial.state.name != "FAIL"]
     if not alive:
-        start = {**search.train.to_dict(), **search.config.to_dict()}
+        start = {**vars(search.train), **vars(search.config)}
         start["pools"] = "-".join(map(str, start.get("pools", ())))
         study.enqueue_trial({k: start[k] for k in search.space}, user_attrs={"preset": True})
     return sum(trial.state.is_finished() for trial in alive)
@@ -345,8 +333,9 @@ def _resume(search: _Search) -> int:
 
 def _settings(search: _Search, params: dict[str, Any]) -> tuple[Config, TrainConfig]:
     """The preset with a trial's parameters."""
+    params = dict(params)
     if "pools" in params:
-        params = {**params, "pools": tuple(map(int, params["pools"].split("-")))}
+        params["pools"] = tuple(map(int, params["pools"].split("-")))
     of_network = {k: v for k, v in params.items() if hasattr(search.config, k)}
     of_training = {k: v for k, v in params.items() if k not in of_network}
     return replace(search.config, **of_network), replace(search.train, **of_training)
@@ -374,10 +363,10 @@ def _make_trial(search: _Search, index: int, alone: bool) -> None:
         if row["epoch"] < train.epochs and trial.should_prune():
             raise optuna.TrialPruned
 
-    state, loss = "complete", None
+    loss = None
     try:
         model = fit(config, search.panel, train, progress=False, watch=watch).model
-        loss = valid_loss(model, search.panel)
+        state, loss = "complete", valid_loss(model, search.panel)
     except optuna.TrialPruned:
         state = "pruned"
     except ConfigError:  # the settings were checked: what is left is a loss that exploded
@@ -401,15 +390,15 @@ def _result(search: _Search) -> Tuned:
     trials = [t for t in _open_study(search).trials if t.state.name in ("COMPLETE", "PRUNED")]
     for trial in trials:
         complete = trial.state.name == "COMPLETE"
-        row = {
+        score = {
             "trial": trial.number,
-            "preset": bool(trial.user_attrs.get("preset")),
+            "preset": "preset" in trial.user_attrs,
             "state": trial.user_attrs["state"],
             "valid": trial.value if complete else math.nan,
             "epochs": len(trial.intermediate_values),
             "seconds": trial.duration.total_seconds(),
         }
-        rows.append({**row, **trial.params})
+        rows.append({**score, **trial.params})
     frame = pd.DataFrame(rows).sort_values(["valid", "trial"], ignore_index=True)
     params = {trial.number: trial.params for trial in trials}
     best = frame.loc[frame["state"] == "complete", "trial"]
