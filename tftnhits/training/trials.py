@@ -48,10 +48,7 @@ Config = TFTConfig | NHITSConfig
 
 @contextmanager
 def locked(path: str | Path, wait: float = -1) -> Iterator[None]:
-    """Keep other processes from `path` meanwhile, by a file beside it; a dead one holds nothing.
-
-    Raises OutputError if that can't be made, or after `wait` seconds (−1: never).
-    """
+    """Keep others from `path` by a file beside it; OutputError after `wait` seconds (−1: never)."""
     lock = FileLock(f"{path}.lock", timeout=wait)
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -141,8 +138,7 @@ def count_trials(path: str | Path, study: str = "") -> int:
     """How many configurations the log holds, of network, training and, where logged, inputs.
 
     Runs that differ in nothing but the seed or the split dates count once, a line with a `count`
-    that often, a line that was cut off once. `study` limits it to studies whose name begins so.
-    Raises as `read_trials`.
+    that often, a line that was cut off once. `study` is how the studies' names begin.
     """
     frame = read_trials(path)
     distinct, others = set(), frame.attrs["cut"]
@@ -243,15 +239,11 @@ def tune(
 
 
 def spaces(config: Config, train: TrainConfig, panel: Panel) -> dict[str, Any]:
-    """Field -> Optuna distribution around a preset, which lies inside of each.
-
-    Only contexts that leave the validation origins and some training origins are offered, so that
-    all trials are scored on the same ones.
-    """
+    """Field -> Optuna distribution around a preset, which lies inside of each."""
     from optuna.distributions import CategoricalDistribution as Choice
     from optuna.distributions import FloatDistribution as Range
 
-    def is_scored_alike(context: int) -> bool:
+    def is_scored_alike(context: int) -> bool:  # all trials on the same validation origins
         origins = len(panel.origins("valid", context))
         return origins == valid and len(panel.origins("train", context)) > 0
 
