@@ -120,18 +120,15 @@ def test_forked_attention_equals_one_fork_after_the_other(context, n, before):
         for fork in range(n):
             origin = t - n + fork
             for step in range(h):
-                seen = torch.cat(
-                    [encoder[b, origin - context + 1 : origin + 1], decoder[b, fork, : step + 1]]
-                )
+                past = encoder[b, origin - context + 1 : origin + 1]
+                seen = torch.cat([past, decoder[b, fork, : step + 1]])
                 query = (layer.query(decoder[b, fork, step])).view(heads, size)
                 keys = layer.key(seen).view(-1, heads, size)
-                weights = torch.stack(
-                    [(keys[:, i] @ query[i] / math.sqrt(size)).softmax(0) for i in range(heads)]
-                ).mean(0)
-                assert_close(
-                    attention[b, fork, step, : context + step + 1], weights, atol=1e-6, rtol=1e-5
-                )
-                assert (attention[b, fork, step, context + step + 1 :] == 0).all()
+                scores = torch.einsum("khw,hw->hk", keys, query) / math.sqrt(size)
+                weights = scores.softmax(-1).mean(0)
+                found = attention[b, fork, step]
+                assert_close(found[: context + step + 1], weights, atol=1e-6, rtol=1e-5)
+                assert (found[context + step + 1 :] == 0).all()
                 mixed = weights @ layer.value(seen)
                 assert_close(output[b, fork, step], layer.output(mixed), atol=1e-5, rtol=1e-4)
     # all weight lies in what is returned: none outside the fork's context
@@ -147,9 +144,7 @@ def test_dropout_keeps_mean_share_and_independence():
     assert abs(float(zero.float().mean()) - cut) < 0.003
     torch.testing.assert_close(y[~zero], torch.full_like(y[~zero], 1 / (1 - cut)))
     by_byte = zero.flatten()[: zero.numel() // 8 * 8].view(-1, 8).float()
-    assert (
-        float((by_byte.mean(0) - cut).abs().max()) < 0.01
-    )  # every byte of a word is as good as the others
+    assert float((by_byte.mean(0) - cut).abs().max()) < 0.01  # every byte is as good as the others
     correlation = torch.corrcoef(by_byte.T) - torch.eye(8)
     assert float(correlation.abs().max()) < 0.02
     assert torch.equal(drop.eval()(x), x) and torch.equal(Dropout(0.0).train()(x), x)
