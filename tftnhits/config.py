@@ -92,11 +92,11 @@ class _Config:
     """Shared by the settings: checked fields, JSON in and out."""
 
     def __post_init__(self) -> None:
-        for one in fields(self):
-            value = getattr(self, one.name)
-            if "valid" in one.metadata and not one.metadata["valid"](value):
-                name = f"{type(self).__name__}.{one.name}"
-                raise ConfigError(f"{name} is {value!r}; {one.metadata['advice']}.")
+        for setting in fields(self):
+            value = getattr(self, setting.name)
+            if "valid" in setting.metadata and not setting.metadata["valid"](value):
+                name = f"{type(self).__name__}.{setting.name}"
+                raise ConfigError(f"{name} is {value!r}; {setting.metadata['advice']}.")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; tuples become lists there."""
@@ -105,7 +105,7 @@ class _Config:
     @classmethod
     def from_dict(cls, values: dict[str, Any]):
         """Inverse of `to_dict`; raises ConfigError on a field that this version doesn't know."""
-        known = {one.name for one in fields(cls)}
+        known = {setting.name for setting in fields(cls)}
         if not isinstance(values, dict):
             raise ConfigError(f"{cls.__name__} can't be made of {quoted(values)}; name its fields.")
         if unknown := sorted(set(values) - known):

@@ -57,8 +57,7 @@ def outputs(
     decoded for that alone.
     """
     context = model.config.context
-    where = next(model.parameters()).device
-    panel = panel.with_tensors(str(where))
+    panel = panel.with_tensors(str(next(model.parameters()).device))
     starts, place = blocks(panel, rows, context, ORIGINS)
     chunk, fork = np.divmod(place, ORIGINS)
     if model.training:
@@ -186,8 +185,8 @@ class _Run:
         if not self.teachers:
             return pinball(quantiles, batch.target, levels)
         with torch.no_grad():
-            taught = sum(teacher(batch).quantiles for teacher in self.teachers) / len(self.teachers)
-        return squared(quantiles, taught, torch.isfinite(batch.target))
+            target = sum(teacher(batch).quantiles for teacher in self.teachers) / len(self.teachers)
+        return squared(quantiles, target, torch.isfinite(batch.target))
 
     def step(self, batch: Batch, levels: Tensor, index: int) -> Tensor:
         """One update of the weights and of their average; returns the loss, on its device."""
