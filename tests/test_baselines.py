@@ -7,8 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers import made_bars, one_sentence, stocks
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from tftnhits import PanelConfig, make_panel
 from tftnhits.errors import CheckpointError, ConfigError, HistoryTooShort, MissingDependency
@@ -189,15 +187,6 @@ def test_only_training_outcomes_count():
         empirical_quantiles(one, np.ones(len(one.close)), LEVELS),
         empirical_quantiles(other, np.ones(len(other.close)), LEVELS),
     )
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.lists(st.floats(-5, 5), min_size=1, max_size=12), st.integers(0, 4))
-def test_quantiles_of_sorted_rows_are_numpys(values, gaps):
-    row = np.sort(np.r_[values, [np.nan] * gaps])[None]
-    found, known = B._sorted_quantiles(row, LEVELS)
-    assert known[0] == len(values)
-    np.testing.assert_allclose(found[0], np.quantile(values, LEVELS), atol=1e-9)
 
 
 def test_no_training_origin_is_a_typed_error():
