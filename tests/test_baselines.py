@@ -72,17 +72,6 @@ def test_training_coverage_is_nominal_at_each_step(panel, name, arch):
     assert (np.diff(found, axis=-1) > 0).all()
 
 
-def test_har_scales_the_quantiles_by_the_panels_volatility(panel):
-    rows = panel.origins("test")[:5]
-    found = baseline_quantiles("HAR", panel, rows, LEVELS)
-    shape = empirical_quantiles(panel, np.asarray(panel.scale, float), LEVELS)
-    for k, row in enumerate(rows):
-        for h in range(5):
-            np.testing.assert_allclose(
-                found[k, h], panel.scale[row] * np.sqrt(h + 1) * shape[h], rtol=1e-6
-            )
-
-
 def test_garch_volatility_against_arch(panel, arch):
     fitted = B.fit_garch(panel)
     found = B.garch_volatility(panel, fitted, 5)

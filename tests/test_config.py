@@ -53,12 +53,6 @@ def test_classic_variants_switch_every_enhancement_off():
     assert TFTConfig().lstm_layers > 1 and TFTConfig().deep_selection and TFTConfig().extra_gate
 
 
-def test_quantiles_are_symmetric_with_the_median_and_the_93_percent_interval():
-    levels = config.QUANTILES
-    assert sorted(levels) == list(levels) and {0.5, 0.035, 0.965} <= set(levels)
-    assert all(round(1 - q, 6) in {round(p, 6) for p in levels} for q in levels)
-
-
 BAD = [
     *((TFTConfig, "context", value) for value in (0, -1, 2.5, True, "8", None)),
     (TFTConfig, "dropout", 1.0),

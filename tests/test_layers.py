@@ -50,18 +50,6 @@ def test_grn_is_equations_2_to_4(extra, context):
     assert_close(grn(x, c) if context else grn(x), expected)
 
 
-def test_enhancements_change_the_parameters():
-    def count(*args):
-        return sum(p.numel() for p in VariableSelection(*args).parameters())
-
-    plain, deep, gated = (
-        count(V, D, 0.0, True, *flags) for flags in ((False, False), (True, False), (False, True))
-    )
-    assert deep == plain + 2 * (D * D + D)  # three hidden layers for one
-    assert gated == plain + V * (D * 2 * D + 2 * D)
-    assert len(list(GRN(D, 0, False, True).parameters())) == len(list(GRN(D, 0).parameters())) + 2
-
-
 def plain_selection(vsn, x, context):
     """Section 4.2 for one row of V scalars, variable by variable, nothing folded."""
     embedded = [x[v] * vsn.weight[v] + vsn.bias[v] for v in range(V)]  # V times [D]
@@ -99,13 +87,6 @@ def test_folded_selection_equals_the_plain_one(deep, extra, context):
             assert_close(found.value[b, t], value, atol=1e-5, rtol=1e-4)
             assert_close(found.weights[b, t], weights, atol=1e-5, rtol=1e-4)
     assert_close(found.weights.sum(-1), torch.ones(2, 3))
-
-
-def test_selection_of_static_inputs_has_no_time_axis():
-    vsn, x = made(VariableSelection, V, D, 0.0, False, True, True), torch.randn(4, V)
-    found = vsn(x)
-    assert found.value.shape == (4, D) and found.weights.shape == (4, V)
-    assert_close(found.value[1], plain_selection(vsn, x[1], None)[0], atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("context, n, before", [(5, 4, 0), (5, 1, 0), (1, 3, 0), (4, 3, 6)])

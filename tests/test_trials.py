@@ -162,15 +162,6 @@ def test_what_is_no_log_is_refused(tmp_path, content):
     refused(DataError, count_trials, path, match=r"trials\.jsonl")
 
 
-def test_where_nothing_can_be_written(tmp_path):
-    (tmp_path / "file").write_text("")
-    for path in (tmp_path, tmp_path / "file" / "trials.jsonl"):
-        refused(OutputError, log, path, match="Can't write")
-
-
-# --- the search
-
-
 @pytest.fixture(scope="module")
 def panel():
     pytest.importorskip("torch")
@@ -301,21 +292,17 @@ def test_every_preset_lies_in_its_own_space(panel, name, network):
         assert distribution._contains(distribution.to_internal_repr(value)), field
     for width in space["hidden"].choices:
         replace(config, hidden=width)  # splits over the heads
+    for context in space["context"].choices:  # scores on the same origins
+        assert len(panel.origins("valid", context)) == len(panel.origins("valid", config.context))
 
 
-def test_only_contexts_that_score_on_the_same_origins_are_offered():
-    panel = made_panel(120)
-    offered = spaces(*(preset("quick")[i] for i in (1, 3)), panel)["context"].choices
-    assert 60 in offered and 120 not in offered
-    for context in offered:
-        assert len(panel.origins("valid", context)) == len(panel.origins("valid"))
-
-
-def test_bad_arguments(panel, tmp_path):
+def test_bad_arguments_and_places(panel, tmp_path):
     (tmp_path / "file").write_text("")
     bars = made_bars(bars=120)
     last = str(bars["date"].max().date())
     blind = make_panel(bars, PanelConfig(train_end=last, valid_end=last))
+    for path in (tmp_path, tmp_path / "file" / "trials.jsonl"):
+        refused(OutputError, log, path, match="Can't write")
     for error, words, *args in (
         (ConfigError, "no network 'lstm'", "lstm", panel, "tiny", 1, tmp_path),
         (ConfigError, "no preset 'huge'", "nhits", panel, "huge", 1, tmp_path),

@@ -143,24 +143,6 @@ def test_the_command_answers_by_the_shipped_boosting(tmp_path, error):
     assert found["interval"]["coverage"] == other["interval"]["coverage"] > 0.8
 
 
-def test_the_command_says_that_torch_is_missing(tmp_path):
-    done = command(tmp_path, "broken", "info")
-    assert (done.returncode, done.stderr) == (0, "")
-    last = done.stdout.splitlines()[-1]
-    assert (
-        last.startswith("torch can't be imported: gradient boosting answers")
-        and "tftnhits[torch]" in last
-    )
-    stocks(("META",), "2015-01-01", "2017-12-31").to_csv(tmp_path / "bars.csv", index=False)
-    args = ("train", tmp_path / "bars.csv", "--out", tmp_path / "model", "--preset", "tiny")
-    done = command(tmp_path, "missing", *args)
-    assert (done.returncode, done.stdout) == (0, f"{tmp_path / 'model'}\n"), done.stderr
-    assert "PyTorch can't be imported, so gradient boosting alone is trained" in done.stderr
-    assert (tmp_path / "model" / "boosting.json").exists() and not list(
-        (tmp_path / "model").glob("[tn]*.safetensors")
-    )
-
-
 def test_public_names_are_lazy_and_say_what_they_need():
     import tftnhits
 
