@@ -31,9 +31,8 @@ from tftnhits.apps.hub import add_modelscope_files
 from tftnhits.config import SEEDS, preset
 from tftnhits.data.windows import Panel
 from tftnhits.files import write_json
-from tftnhits.training.loop import fit, forecast_rows
+from tftnhits.training.loop import fit, forecast_rows, protocol_loss, valid_loss
 from tftnhits.training.trials import log_trial
-from tftnhits.training.tuning import valid_loss
 
 
 def train(
@@ -81,7 +80,7 @@ def averaged(models: list[nn.Module], panel: Panel) -> float:
     """Validation loss of the mean of the seeds' quantiles."""
     rows = panel.origins("valid", models[0].config.context)
     pick = [models[0].config.quantiles.index(level) for level in tn.config.SCORE_LEVELS]
-    return valid_loss(
+    return protocol_loss(
         np.mean([forecast_rows(m, panel, rows)[..., pick] for m in models], axis=0), panel, rows
     )
 

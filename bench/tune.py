@@ -17,8 +17,7 @@ from pathlib import Path
 from protocol import add_data, djia_panel
 
 from tftnhits.files import write_json
-from tftnhits.training.trials import UNIT, count_trials
-from tftnhits.training.tuning import Tuned, tune
+from tftnhits.training.trials import UNIT, Tuned, count_trials, tune
 
 TOP = 10
 

@@ -18,7 +18,6 @@ from tftnhits.errors import CheckpointError, DataError  # noqa: E402
 from tftnhits.forecast.ensemble import NAMES, Network  # noqa: E402
 from tftnhits.forecast.fallback import answer, chain  # noqa: E402
 from tftnhits.models.boosting import Boosting  # noqa: E402
-from tftnhits.models.baselines import Walk  # noqa: E402
 
 FILES = {
     "tft": "tft-*.safetensors",
@@ -241,8 +240,6 @@ def test_the_walk_has_no_drift_and_follows_the_scale(predictor, panel):
     wide = found[:, 0, predictor.levels.index(0.965)]
     inside = np.abs(actual) <= wide
     assert 0.85 < inside[np.isfinite(actual)].mean() < 0.99
-    normal = Walk.normal(3, (0.1, 0.5, 0.9))
-    assert normal.shape[0].tolist() == pytest.approx([-1.2815516, 0.0, 1.2815516])
 
 
 @settings(
