@@ -279,7 +279,7 @@ def test_the_table_is_readable(typed, bars_csv, model):
             )
         assert len({len(row) for row in [names, *rows]}) == 1
     assert end.splitlines() == [
-        f"model used: {forecast.model_used['AAPL']}",
+        f"model used: {forecast.reports['AAPL'].model_used}",
         forecast.caption("AAPL"),
     ]
 

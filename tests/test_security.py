@@ -246,7 +246,7 @@ def plant(folder: Path, name: str, data: bytes) -> None:
 def answer(folder: Path) -> tuple[str, list[str]]:
     """Who answers, and what is said."""
     found = tn.Predictor.load(folder).predict(ROWS)
-    return found.model_used["series"], found.warnings["series"]
+    return found.reports["series"].model_used, found.reports["series"].warnings
 
 
 @pytest.mark.parametrize("names", ANSWERS, ids="+".join)
@@ -400,7 +400,7 @@ import sys
 from pathlib import Path
 import tftnhits as tn
 folder, rows = Path(sys.argv[1]), [[50.0 + i % 7, 60, 40, 50.0 + i % 5, 1000] for i in range(80)]
-print(tn.Predictor.load(folder).predict(rows).model_used)
+print(tn.Predictor.load(folder).predict(rows).reports["series"].model_used)
 if sys.argv[2] == "pipeline":
     from modelscope import pipeline
     print(pipeline(task="time-series-forecasting", model=str(folder))(rows)["model_used"])

@@ -40,8 +40,10 @@ def forecast_text(forecast: Forecast) -> str:
     left_out = "\n".join(f"{printable(name)}: left out" for name in forecast.skipped)
     blocks += [left_out] if left_out else []
     answers: dict[str, list[str]] = {}
-    for symbol, model in forecast.model_used.items():
-        answers.setdefault(f"model used: {model}\n{forecast.caption(symbol)}", []).append(symbol)
+    for symbol, report in forecast.reports.items():
+        if report.model_used:
+            answer = f"model used: {report.model_used}\n{forecast.caption(symbol)}"
+            answers.setdefault(answer, []).append(symbol)
     several = len(answers) > 1
     found = [f"{_named(symbols)}\n" * several + answer for answer, symbols in answers.items()]
     return "\n\n".join([*blocks, ("\n\n" if several else "\n").join(found + _warnings(forecast))])
@@ -49,7 +51,8 @@ def forecast_text(forecast: Forecast) -> str:
 
 def warnings_of(forecast: Forecast) -> list[str]:
     """The warnings of all symbols, each text once."""
-    return list(dict.fromkeys(text for texts in forecast.warnings.values() for text in texts))
+    reports = forecast.reports.values()
+    return list(dict.fromkeys(text for report in reports for text in report.warnings))
 
 
 def _warnings(forecast: Forecast) -> list[str]:

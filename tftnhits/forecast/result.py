@@ -74,18 +74,6 @@ class Forecast:
         return {name: r.warnings[0] for name, r in self.reports.items() if r.model_used is None}
 
     @property
-    def model_used(self) -> dict[str, str]:
-        return {name: r.model_used for name, r in self.reports.items() if r.model_used}
-
-    @property
-    def coverage(self) -> dict[str, float | None]:
-        return {name: r.coverage for name, r in self.reports.items() if r.model_used}
-
-    @property
-    def warnings(self) -> dict[str, list[str]]:
-        return {name: r.warnings for name, r in self.reports.items()}
-
-    @property
     def confidence(self) -> float:
         """The nominal level of the interval; how well it held is a report's `coverage`."""
         return self.level
