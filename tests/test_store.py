@@ -120,7 +120,15 @@ def test_broken_folders(folder, tmp_path):
         {"fitted": {"har": [1], "center": [0], "spread": [1]}},
         *({"weights": value} for value in (None, {"tft": "x"}, {"tft": -1, "nhits": 1}, [1, 2])),
         *({"calibration": value} for value in (None, {"ensemble": {"dates": 3}})),
-        {"calibration": {"tft": {"dates": 0, "state": Conformal.start(3).to_dict()}}},
+        *(
+            {"calibration": {"tft": {"dates": 0, "state": Conformal.start(5).to_dict() | change}}}
+            for change in (
+                {"rate": "fast"},
+                {"grid": 3},
+                {"score": None},
+                {"score": [[0.0] * 47] * 3},
+            )
+        ),
         *({"seen": value} for value in (None, {"META": "yesterday"})),
         *({"seeds": value} for value in (None, {"tft": "many"})),
         *({"walk": value} for value in (None, [[0.0, 1.0]])),

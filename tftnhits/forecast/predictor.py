@@ -182,9 +182,9 @@ class Predictor:
             )
             as_measured = one.link != "ensemble" or shares == self.weights
             coverage = calibration.realised(level) if as_measured else None
-            for symbol, why in one.warnings.items():
-                report = reports[symbol]
-                remark(report, panel, symbol, horizon, self.bar_days, self.depth)
+            for s, why in one.warnings.items():
+                report = reports[panel.symbols[s]]
+                remark(report, panel, s, horizon, self.bar_days, self.depth)
                 report.model_used, report.warnings = one.name, [*why, *report.warnings]
                 report.coverage = coverage if report.measurable else None
         frame = tidy(panel, rows, quantiles, levels, level)

@@ -218,11 +218,11 @@ def review(
     return bars, reports
 
 
-def bar_days(panel: Panel) -> np.ndarray:
-    """How long the bars of each symbol are [S], in days; NaN where they have no dates."""
-    static = np.asarray(panel.static, float)
-    dated = static[:, F.STATIC.index("has_calendar")] > 0
-    return np.where(dated, 10 ** static[:, F.STATIC.index("bar_length")], np.nan)
+def bar_days(panel: Panel, symbols: Any = slice(None)) -> np.ndarray:
+    """How long the bars of symbols are, in days; NaN where they have no dates."""
+    static = np.asarray(panel.static[symbols], float)  # [S, F_s]
+    dated = static[..., F.STATIC.index("has_calendar")] > 0
+    return np.where(dated, 10 ** static[..., F.STATIC.index("bar_length")], np.nan)
 
 
 def other_length(days: float, usual: float | None) -> bool:
@@ -231,15 +231,14 @@ def other_length(days: float, usual: float | None) -> bool:
 
 
 def remark(
-    report: SymbolReport, panel: Panel, symbol: str, horizon: int, usual: float | None, depth: int
+    report: SymbolReport, panel: Panel, s: int, horizon: int, usual: float | None, depth: int
 ) -> None:
-    """Add to a symbol's report what its panel leaves open.
+    """Add to the report of the panel's symbol `s` what the panel leaves open.
 
     That is bars that are longer, shorter or fewer than those of the calibration (`usual` days,
     `depth` bars), a calendar that ends before the horizon does, and markets that it doesn't see.
     """
-    s = panel.symbols.index(symbol)
-    days = bar_days(panel)[s]
+    symbol, days = panel.symbols[s], float(bar_days(panel, s))
     remarks = []
     if other_length(days, usual):
         remarks.append(
