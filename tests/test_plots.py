@@ -33,7 +33,9 @@ def bars() -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def predictor(bars) -> tn.Predictor:
     panel = tn.make_panel(bars, tn.PanelConfig(train_end="2015-12-31", valid_end="2016-12-31"))
-    return tn.Predictor.from_members({"boosting": tn.Boosting(tn.preset("tiny")[2]).fit(panel)}, panel)
+    return tn.Predictor.from_members(
+        {"boosting": tn.Boosting(tn.preset("tiny")[2]).fit(panel)}, panel
+    )
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,8 @@ from ..data.names import listed
 from ..data.windows import Panel, input_names, panel_of
 from ..errors import CheckpointError, ConfigError, DataError, HistoryTooShort, shown
 from ..files import versions
+from ..models.baselines import Walk
 from ..models.hub import model_folder
-from ..models.walk import Walk
 from .conformal import Calibration, Conformal
 from .ensemble import (
     MEMBERS,
@@ -32,8 +32,8 @@ from .ensemble import (
     train_members,
 )
 from .fallback import NO_TORCH, answer, chain, chain_origins
+from .folder import read_folder, write_folder
 from .result import Forecast, SymbolReport, bar_days, other_length, remark, review, tidy
-from .store import read_folder, write_folder
 
 
 @dataclass(eq=False, repr=False)

@@ -11,8 +11,8 @@ import numpy as np
 from ..config import PanelConfig
 from ..errors import CheckpointError, ConfigError, MissingDependency, shown
 from ..files import read_json, write_json
+from ..models.baselines import Walk
 from ..models.boosting import Boosting
-from ..models.walk import Walk
 from .conformal import Calibration
 from .ensemble import MEMBERS, Member, Network, has_torch
 from .fallback import NO_TORCH, unusable
@@ -114,14 +114,15 @@ def _network_name(name: str, seed: int) -> str:
 
 
 def _save_network(folder: Path, name: str, member: Network) -> None:
-    from ..models.store import remove_network, save_network
+    from ..models.checkpoint import remove_checkpoint
+    from ..models.store import save_network
 
     for seed, model in enumerate(member.models):
         save_network(folder, model, name=_network_name(name, seed))
     for old in folder.glob(f"{name}-*.json"):  # of an earlier predictor with more seeds
         seed = old.stem[len(name) + 1 :]
         if re.fullmatch("[1-9][0-9]*", seed) and int(seed) >= len(member.models):
-            remove_network(folder, old.stem)
+            remove_checkpoint(folder, old.stem)
 
 
 def _load_member(folder: Path, name: str, seeds: int) -> Member:
@@ -130,4 +131,4 @@ def _load_member(folder: Path, name: str, seeds: int) -> Member:
     from ..models.store import load_network
 
     paths = [folder / f"{_network_name(name, seed)}.json" for seed in range(seeds)]
-    return Network([load_network(path)[0] for path in paths])
+    return Network([load_network(path) for path in paths])
