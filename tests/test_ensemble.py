@@ -48,7 +48,7 @@ def test_weights_are_scaled_to_sum_one():
     ids=str,
 )
 def test_weights_that_mean_nothing_are_refused(weights):
-    with pytest.raises(ConfigError, match=r"weights|no network") as caught:
+    with pytest.raises(ConfigError, match="ensemble weights") as caught:
         check_weights(weights)
     assert one_sentence(str(caught.value))
 
@@ -169,12 +169,8 @@ def test_weights_learnt_in_cases_with_a_known_answer():
     assert sum(learn_weights(found, np.zeros_like(actual), LEVELS).values()) == pytest.approx(1)
 
 
-def test_what_cannot_be_learnt_is_refused():
+def test_without_outcomes_nothing_is_learnt():
     found, actual = members(2, 5, 5)
-    for arguments, error in (
-        ((found, np.full_like(actual, np.nan)), DataError),
-        (({}, actual), ConfigError),
-    ):
-        with pytest.raises(error) as caught:
-            learn_weights(*arguments, LEVELS)
-        assert one_sentence(str(caught.value))
+    with pytest.raises(DataError) as caught:
+        learn_weights(found, np.full_like(actual, np.nan), LEVELS)
+    assert one_sentence(str(caught.value))

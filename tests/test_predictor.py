@@ -302,7 +302,7 @@ def test_calibration_by_bars_without_dates_and_too_few(predictor, meta):
         ),
         *(({"origins": value}, "'last' or 'all'") for value in ("first", None)),
         ({"weights": {"tft": -1, "nhits": 1}}, "at least 0"),
-        ({"weights": {"lstm": 1}}, "no network 'lstm'"),
+        ({"weights": {"lstm": 1}}, "by network"),
     ],
     ids=str,
 )

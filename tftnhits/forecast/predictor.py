@@ -276,16 +276,11 @@ class Predictor:
         """Raises ConfigError if the parts don't fit each other."""
         inputs = input_names(self.panel_config)
         for name, member in {**self.members, WALK: self.walk}.items():
-            others = []
-            if member.horizon != self.horizon:
-                others.append("horizon")
-            if tuple(member.levels) != self.levels:
-                others.append("quantile levels")
-            if isinstance(member, Network) and member.model.inputs != inputs:
-                others.append("inputs")
-            if others:
+            fits = (member.horizon, tuple(member.levels)) == (self.horizon, self.levels)
+            if not fits or isinstance(member, Network) and member.model.inputs != inputs:
                 raise ConfigError(
-                    f"{NAMES[name]} has other {' and '.join(others)} than the rest; train it again."
+                    f"{NAMES[name]} has another horizon, other quantile levels or other inputs "
+                    "than the rest of the predictor; train it again."
                 )
         count = len(inputs["observed"])
         sizes = {"har": (F.HAR_INPUTS,), "center": (count,), "spread": (count,)}

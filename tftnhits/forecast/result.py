@@ -80,12 +80,14 @@ class Forecast:
 
     def __repr__(self) -> str:
         """A line for each of the first symbols: the frame and the bars would fill the screen."""
-        used = {name: r.model_used for name, r in self.reports.items() if r.model_used}
         lines = [f"Forecast: {len(self.frame)} rows in .frame"]
-        lines += [f"  {name}: {used[name]}, {self.caption(name)}" for name in list(used)[:5]]
-        if len(used) > 5:
-            lines.append(f"  and {len(used) - 5} more")
-        lines += [f"  left out: {name}" for name in list(self.skipped)[:5]]
+        for name, report in list(self.reports.items())[:6]:
+            used = report.model_used
+            lines.append(
+                f"  {name}: {used}, {self.caption(name)}" if used else f"  left out: {name}"
+            )
+        if len(self.reports) > 6:
+            lines.append(f"  and {len(self.reports) - 6} more")
         return "\n".join(lines)
 
     def caption(self, symbol: str) -> str:
