@@ -277,7 +277,7 @@ class Predictor:
         inputs = input_names(self.panel_config)
         for name, member in {**self.members, WALK: self.walk}.items():
             fits = (member.horizon, tuple(member.levels)) == (self.horizon, self.levels)
-            if not fits or isinstance(member, Network) and member.model.inputs != inputs:
+            if not fits or (isinstance(member, Network) and member.model.inputs != inputs):
                 raise ConfigError(
                     f"{NAMES[name]} has another horizon, other quantile levels or other inputs "
                     "than the rest of the predictor; train it again."
