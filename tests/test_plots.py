@@ -78,7 +78,7 @@ def names(figure) -> list[str]:
 @pytest.mark.parametrize("level, shown", [(0.93, "93%"), (0.985, "98.5%"), (0.5, "50%")])
 def test_the_intervals_name_says_how_many_outcomes_it_held(predictor, bars, level, shown):
     fc = predictor.predict(bars, level=level)
-    caption = f"{shown} interval (held {fc.coverage['META']:.0%} {fc.measured})"
+    caption = f"{shown} interval (held {fc.reports['META'].coverage:.0%} {fc.measured})"
     figure = plots.plot_forecast(fc, "META")
     assert caption in names(figure) and f", {shown} between" in title(figure)
     assert "50% interval" in " ".join(names(figure))

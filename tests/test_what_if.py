@@ -143,7 +143,7 @@ def test_both_forecasts_are_the_predictors_own(bars, lab, model, shock):
     asked = {"horizon": 3, "level": 0.8, "weights": {"tft": 1, "nhits": 3}}
     for fc, seen in ((answer.before, cut(bars)), (answer.after, shocked(cut(bars), "META", shock))):
         pd.testing.assert_frame_equal(fc.frame, own(model.predict(seen, **asked).frame), rtol=1e-6)
-        assert fc.model_used == {"META": "ensemble (0.25 TFT + 0.75 N-HITS)"}
+        assert fc.reports["META"].model_used == "ensemble (0.25 TFT + 0.75 N-HITS)"
     assert not np.allclose(answer.after.frame["upper"], answer.before.frame["upper"], rtol=1e-4)
 
 
@@ -352,8 +352,8 @@ def test_weights_of_nothing_and_absurd_prices_end_in_a_sentence(lab):
 def test_a_short_history_is_answered_by_the_chain_and_doesnt_stop_others(bars, lab, model):
     early = lab.ask("META", "2013-06-20", Shock(-5))
     assert (
-        early.before.model_used["META"] == "gradient boosting"
-        and "14 bars" in early.before.warnings["META"][0]
+        early.before.reports["META"].model_used == "gradient boosting"
+        and "14 bars" in early.before.reports["META"].warnings[0]
     )
     with pytest.raises(tn.ConfigError, match="No network answered"):
         early.drivers()
@@ -531,6 +531,7 @@ def test_boosting_alone_can_be_asked(bars):
     )
     answer = WhatIf(bars, model).ask("META", ORIGIN, Shock(-8, range=3))
     assert (
-        isinstance(answer, Comparison) and answer.before.model_used["META"] == "gradient boosting"
+        isinstance(answer, Comparison)
+        and answer.before.reports["META"].model_used == "gradient boosting"
     )
     assert answer.table["change", "width"].iloc[-1] != 0

@@ -314,7 +314,7 @@ def _sentence(error: Exception) -> str:
 def _said(c: Comparison) -> str:
     """Who answers from where, and what the shock amounts to."""
     fc, last, made = c.before, c.past.iloc[-1], c.assumed.iloc[-1]
-    who = fc.model_used[c.symbol]
+    who = fc.reports[c.symbol].model_used
     x = when(last["x"]) if c.axis == "date" else f"bar {last['x']}"
     text = f"{who[0].upper()}{who[1:]} answers from {x}: {fc.caption(c.symbol)}."
     if c.shock != NOTHING:
@@ -332,10 +332,10 @@ def _said(c: Comparison) -> str:
         text += "part of the difference is this change of model, not the shock's."
     more = [
         f"With the shock: {said}"
-        for said in c.after.warnings[c.symbol]
-        if said not in fc.warnings[c.symbol]
+        for said in c.after.reports[c.symbol].warnings
+        if said not in fc.reports[c.symbol].warnings
     ]
-    return " ".join([text, *fc.warnings[c.symbol], *more])
+    return " ".join([text, *fc.reports[c.symbol].warnings, *more])
 
 
 def _origin(lab: WhatIf, symbol: str, at: int) -> Any:

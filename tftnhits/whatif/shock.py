@@ -255,7 +255,7 @@ class Comparison:
     @property
     def models(self) -> tuple[str, str]:
         """Who answers before and after: where a path gives a longer history, it may be another link of the chain."""
-        return self.before.model_used[self.symbol], self.after.model_used[self.symbol]
+        return self.before.reports[self.symbol].model_used, self.after.reports[self.symbol].model_used
 
     def drivers(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Where TFT looked, before and after, in percent: its past inputs, and its past bars by x; the largest first.
@@ -471,8 +471,8 @@ class WhatIf:
         _, panel, rows = fc.source
         source = self.model, panel, rows[panel.symbol_of(rows) == panel.symbols.index(symbol)]
         frame, own = (f[f["symbol"] == symbol].reset_index(drop=True) for f in (fc.frame, fc.bars))
-        said = {k: {symbol: getattr(fc, k)[symbol]} for k in ("model_used", "coverage", "warnings")}
-        return replace(fc, frame=frame, bars=own, source=source, **said)
+        reports = {symbol: fc.reports[symbol]}
+        return replace(fc, frame=frame, bars=own, source=source, reports=reports)
 
 
 def sensitivity(
