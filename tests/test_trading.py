@@ -171,7 +171,7 @@ def test_typed_errors():
     for wrong in ({"cost": -1}, {"cap": 0}, {"volatility": float("nan")}):
         with pytest.raises(ConfigError, match="TradingConfig"):
             TradingConfig(**wrong)
-    with pytest.raises(ConfigError, match="0 trials"):
+    with pytest.raises(ConfigError, match="best of 0 trials"):
         T.deflated_sharpe(np.arange(5.0), 0)
 
 

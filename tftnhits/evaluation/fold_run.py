@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import io
 import math
-import os
 import shutil
 import textwrap
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -45,7 +43,7 @@ class Setup:
     symbols: tuple[str, ...]
     folder: Path
     key: str  # tells runs of this backtest from those of another
-    one_thread: bool  # torch must leave the other cores to the other runs
+    one_thread: bool  # torch leaves the other cores to the other runs
 
     @property
     def ensembles(self) -> tuple[str, ...]:
@@ -101,22 +99,21 @@ def attempt(bars: pd.DataFrame, run: FoldRun, setup: Setup) -> tuple[str, Tftnhi
         return run.name, type(error)(f"{where}: {error}")
     except Exception as error:
         what = textwrap.shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
-        return run.name, BacktestIncomplete(
-            f"{where} ended with {what!r}; the runs that are done are kept in {setup.folder}: "
-            f"call backtest again with this folder to resume."
+        failure = BacktestIncomplete(
+            f"{where} ended with {what!r}; call backtest again with {setup.folder} to resume."
         )
+        failure.__cause__ = error
+        return run.name, failure
     return run.name, None
 
 
 def run_fold(bars: pd.DataFrame, run: FoldRun, setup: Setup) -> None:
     """Train, forecast, combine, calibrate, and write forecasts and record.
 
-    `bars` are those of `fold_bars`. A file `started` marks the run as under way; networks that were
-    cut short train on from their last epoch.
+    `bars` are those of `fold_bars`; networks that were cut short train on from their last epoch.
     """
     begin = time.perf_counter()
     work = setup.folder / "work" / run.name
-    atomic_write(work / "started", str(os.getpid()))
     panel = make_panel(bars, run.fold.panel_config(setup.config))
     # Origins of validation, then those of the test
     valid = panel.origins("valid", setup.context)
@@ -126,11 +123,12 @@ def run_fold(bars: pd.DataFrame, run: FoldRun, setup: Setup) -> None:
     # Members, and the ensembles of them: [K, H, Q] each
     quantiles, notes = {}, {}
     for name in run.trained(setup):
-        since = time.perf_counter()
         member = train_member(name, panel, run, setup, work)
         quantiles[name] = np.asarray(member.quantiles(panel, rows), float)
         check_finite(name, quantiles[name], panel, rows)
-        notes[name] = _notes(member) | {"seconds": time.perf_counter() - since}
+        curve = [row["valid"] for row in getattr(member, "history", ())]
+        best = min(filter(math.isfinite, curve), default=None)
+        notes[name] = {"epochs": len(curve), "validation_loss": best} if curve else {}
     weights = {}
     if setup.ensembles:
         weights = ensemble_weights({k: v[:count] for k, v in quantiles.items()}, actual[:count])
@@ -181,15 +179,6 @@ def train_member(
     return ensemble.train_members(panel, setup.config.preset, train, **options)[key]
 
 
-def _notes(member: ensemble.Member) -> dict[str, Any]:
-    """What the record says of a network's training."""
-    history = getattr(member, "history", None)
-    if not history:
-        return {}
-    losses = [row["valid"] for row in history if math.isfinite(row["valid"])]
-    return {"epochs": len(history), "validation_loss": min(losses, default=None)}
-
-
 def ensemble_weights(
     quantiles: dict[str, np.ndarray], actual: np.ndarray
 ) -> dict[str, dict[str, float]]:
@@ -212,8 +201,7 @@ def check_finite(name: str, quantiles: np.ndarray, panel: Panel, rows: np.ndarra
     if len(bad):
         symbol, date = panel.symbols[panel.symbol_of(bad[0])], pd.Timestamp(panel.date[bad[0]])
         raise DataError(
-            f"{name} gives no finite forecast for {symbol} at {date.date()}; check its bars around "
-            f"there or leave it out."
+            f"{name} gives no finite forecast for {symbol} at {date.date()}; check its bars there."
         )
 
 
@@ -226,14 +214,14 @@ def calibrate(
     """
     horizon = panel.config.horizon
     known = panel.date[rows[:, None] + 1 + np.arange(horizon)]  # [K, H]
-    made = panel.date[rows]
     wanted = list(ENDS.values())
-    state = Conformal.start(horizon)
-    for chosen in (slice(None, count), slice(count, None)):
-        begin = state
-        ends, state = state.run(
-            quantiles[chosen], QUANTILES, actual[chosen], made[chosen], wanted, known[chosen]
-        )
+
+    def update(state: Conformal, part: slice) -> tuple[np.ndarray, Conformal]:
+        made = panel.date[rows[part]]
+        return state.run(quantiles[part], QUANTILES, actual[part], made, wanted, known[part])
+
+    _, begin = update(Conformal.start(horizon), slice(None, count))
+    ends, _ = update(begin, slice(count, None))
     return ends, begin
 
 

@@ -45,9 +45,7 @@ def arrays(frame: pd.DataFrame, forecaster: str, seed: int | None = None) -> Arr
     rows = frame[frame["forecaster"] == forecaster]
     if rows.empty:
         known = ", ".join(map(str, frame["forecaster"].unique()))
-        raise ConfigError(
-            f"There is no forecaster {forecaster!r} in the frame; choose from {known}."
-        )
+        raise ConfigError(f"There is no forecaster {forecaster!r}; choose from {known}.")
     if seed is not None:
         known = ", ".join(map(str, rows["seed"].unique()))
         rows = rows[rows["seed"] == seed]
@@ -57,9 +55,7 @@ def arrays(frame: pd.DataFrame, forecaster: str, seed: int | None = None) -> Arr
     rows = rows.sort_values(["seed", "symbol", "origin", "step"])
     steps = int(rows["step"].max())
     if not np.array_equal(rows["step"], np.resize(np.arange(1, steps + 1), len(rows))):
-        raise ConfigError(
-            f"Some origin of {forecaster} lacks a step or has one twice; give whole forecasts."
-        )
+        raise ConfigError(f"An origin of {forecaster} lacks a step or has one twice.")
     seeds = rows["seed"].nunique()
     close = rows["close"].to_numpy(float)[:, None]
 
@@ -89,7 +85,7 @@ def _check_origins(frame: pd.DataFrame) -> None:
     if len(odd):
         name, seed = odd.index[0]
         raise ConfigError(
-            f"The forecasts of {name} (seed {seed}) and of others are not from the same origins; "
+            f"The forecasts of {name} (seed {seed}) and others are not from the same origins; "
             f"finish the backtest: call it again with its folder."
         )
 
