@@ -111,13 +111,6 @@ def test_groups_add_up_to_the_whole(frame, by, groups):
             assert mean == pytest.approx(whole.loc[name, column])
 
 
-def test_verdicts_of_groups_on_demand(frame):
-    parts = summary(frame, by="fold", verdicts=True)
-    first = summary(frame[frame["fold"] == 0])
-    rows = parts[parts["fold"] == 0].set_index("forecaster")[first.columns]
-    pd.testing.assert_frame_equal(rows, first)
-
-
 @pytest.mark.parametrize(
     "name, seed, lost", [("EWMA", 1, "fold"), ("HAR", 0, "fold"), ("EWMA", 1, "symbol")]
 )

@@ -22,14 +22,15 @@ from ..config import ENSEMBLE_WEIGHTS, QUANTILES, BacktestConfig, preset
 from ..data.windows import Panel, make_panel
 from ..errors import BacktestIncomplete, DataError, TftnhitsError
 from ..files import atomic_write, write_json
-from ..forecast import ensemble
 from ..forecast.conformal import Conformal
+from ..forecast.ensemble import MEMBERS as KEYS
+from ..forecast.ensemble import NAMES, combine, learn_weights, train_members
 from ..models.baselines import BASELINES, WARM_UP, Baseline
 from .folds import Fold
 from .metrics import ENDS, random_walk_mae
 
-TRAINED = {ensemble.NAMES[key]: key for key in ensemble.MEMBERS}
-NETWORKS = tuple(ensemble.NAMES[key] for key in ENSEMBLE_WEIGHTS)
+TRAINED = {NAMES[key]: key for key in KEYS}
+NETWORKS = tuple(NAMES[key] for key in ENSEMBLE_WEIGHTS)
 MEMBERS = (*TRAINED, *BASELINES)
 ENSEMBLES = ("ensemble", "equal weights", "learned weights", "learned weights + HAR")
 
@@ -121,18 +122,12 @@ def run_fold(bars: pd.DataFrame, run: FoldRun, setup: Setup) -> None:
     rows, count = np.r_[valid, test], len(valid)
     actual = panel.outcomes(rows)  # [K, H]
     # Members, and the ensembles of them: [K, H, Q] each
-    quantiles, notes = {}, {}
-    for name in run.trained(setup):
-        member = train_member(name, panel, run, setup, work)
-        quantiles[name] = np.asarray(member.quantiles(panel, rows), float)
-        check_finite(name, quantiles[name], panel, rows)
-        curve = [row["valid"] for row in getattr(member, "history", ())]
-        best = min(filter(math.isfinite, curve), default=None)
-        notes[name] = {"epochs": len(curve), "validation_loss": best} if curve else {}
+    quantiles, notes = forecast(panel, rows, run, setup, work)
     weights = {}
     if setup.ensembles:
-        weights = ensemble_weights({k: v[:count] for k, v in quantiles.items()}, actual[:count])
-    quantiles |= {name: ensemble.combine(quantiles, shares) for name, shares in weights.items()}
+        known = {name: values[:count] for name, values in quantiles.items()}
+        weights = ensemble_weights(known, actual[:count])
+    quantiles |= {name: combine(quantiles, shares) for name, shares in weights.items()}
     # Intervals [K, H, 4] over the test, and the frame
     frames, states = [], {}
     for name in run.forecasters(setup):
@@ -167,16 +162,29 @@ def test_origins(panel: Panel, fold: Fold, context: int) -> np.ndarray:
     return rows[rows - panel.start[panel.symbol_of(rows)] >= context - 1]
 
 
-def train_member(
-    name: str, panel: Panel, run: FoldRun, setup: Setup, work: Path
-) -> ensemble.Member:
-    """A forecaster fitted on the fold's training split."""
-    if name in BASELINES:
-        return Baseline(name, panel, QUANTILES)
-    train = replace(preset(setup.config.preset)[3], seed=run.seed)
-    key = TRAINED[name]
-    options = {"folder": work, "progress": False, "names": (key,), "seeds": 1}
-    return ensemble.train_members(panel, setup.config.preset, train, **options)[key]
+def forecast(
+    panel: Panel, rows: np.ndarray, run: FoldRun, setup: Setup, work: Path
+) -> tuple[dict[str, np.ndarray], dict[str, dict]]:
+    """Quantiles [K, H, Q] of members fitted on the fold's training, and notes of the training."""
+    settings = replace(preset(setup.config.preset)[3], seed=run.seed)
+    quantiles, notes = {}, {}
+    for name in run.trained(setup):
+        if name in BASELINES:
+            member = Baseline(name, panel, QUANTILES)
+        else:
+            options = {"folder": work, "progress": False, "names": (TRAINED[name],), "seeds": 1}
+            (member,) = train_members(panel, setup.config.preset, settings, **options).values()
+        quantiles[name] = np.asarray(member.quantiles(panel, rows), float)
+        bad = rows[~np.isfinite(quantiles[name]).all((1, 2))]
+        if len(bad):
+            symbol, date = panel.symbols[panel.symbol_of(bad[0])], str(panel.date[bad[0]])[:10]
+            raise DataError(
+                f"{name} gives no finite forecast for {symbol} at {date}; leave it out."
+            )
+        curve = [row["valid"] for row in getattr(member, "history", ())]
+        best = min(filter(math.isfinite, curve), default=None)
+        notes[name] = {"epochs": len(curve), "validation_loss": best} if curve else {}
+    return quantiles, notes
 
 
 def ensemble_weights(
@@ -185,24 +193,14 @@ def ensemble_weights(
     """Weights of each of ENSEMBLES; those learnt are the best for these [K, H, Q] and [K, H]."""
     networks = {name: quantiles[name] for name in NETWORKS}
     weights = {
-        "ensemble": {ensemble.NAMES[key]: share for key, share in ENSEMBLE_WEIGHTS.items()},
+        "ensemble": {NAMES[key]: share for key, share in ENSEMBLE_WEIGHTS.items()},
         "equal weights": dict.fromkeys(networks, 1 / len(networks)),
-        "learned weights": ensemble.learn_weights(networks, actual, QUANTILES),
+        "learned weights": learn_weights(networks, actual, QUANTILES),
     }
     if "HAR" in quantiles:
         three = networks | {"HAR": quantiles["HAR"]}
-        weights["learned weights + HAR"] = ensemble.learn_weights(three, actual, QUANTILES)
+        weights["learned weights + HAR"] = learn_weights(three, actual, QUANTILES)
     return weights
-
-
-def check_finite(name: str, quantiles: np.ndarray, panel: Panel, rows: np.ndarray) -> None:
-    """Raise DataError on the first forecast [K, H, Q] that is no number."""
-    bad = rows[~np.isfinite(quantiles).all((1, 2))]
-    if len(bad):
-        symbol, date = panel.symbols[panel.symbol_of(bad[0])], pd.Timestamp(panel.date[bad[0]])
-        raise DataError(
-            f"{name} gives no finite forecast for {symbol} at {date.date()}; check its bars there."
-        )
 
 
 def calibrate(
