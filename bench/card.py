@@ -46,7 +46,7 @@ print(model.predict("bars.csv", level=0.93).summary())  # prediction, interval, 
 or by ModelScope's pipeline, with rows of open, high, low, close and volume:
 
 ```python
-import tftnhits  # or, without it, trust_remote_code=True: the folder's ms_wrapper.py then imports it
+import tftnhits.pipeline  # registers it; or, without this line, trust_remote_code=True below
 from modelscope import pipeline
 
 pipe = pipeline(task="time-series-forecasting", model="/path/to/this/folder")

@@ -1,4 +1,4 @@
-"""The members that forecast, how they are trained, and the average of their quantiles with given or learnt weights."""
+"""The members that forecast, their training, and the weighted average of their quantiles."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from ..config import SEEDS, TrainConfig, preset, with_horizon
+from ..config import ENSEMBLE_WEIGHTS, SEEDS, TrainConfig, preset, with_horizon
 from ..data.windows import Panel
 from ..errors import ConfigError, DataError, shown
 from ..models.boosting import Boosting
@@ -53,15 +53,8 @@ class Member(Protocol):
 class Network:
     """A trained TFT or N-HITS as a member; several that differ by seed are averaged.
 
-    Parameters
-    ----------
-    model : torch module, or several of one configuration and the same inputs
-    history : learning curve of the fit, a row an epoch; empty for networks that were loaded
-
-    Raises
-    ------
-    ConfigError
-        Without networks, or where they differ in more than their weights.
+    `history` is the learning curve of the fit, empty for networks that were loaded. Raises
+    ConfigError without networks, or where they differ in more than their weights.
     """
 
     def __init__(self, model: nn.Module | Sequence[nn.Module], history: Sequence[dict] = ()):
@@ -94,46 +87,39 @@ def train_members(
     names: Sequence[str] = MEMBERS,
     seeds: int | None = None,
 ) -> dict[str, Member]:
-    """Train members on a panel's training split.
+    """Trained members by name; networks carry their learning curve as `history`.
 
     Parameters
     ----------
     panel : the training data; its horizon is that of the members
     preset_name : a name of config.PRESETS
     train : settings of the training loop instead of the preset's
-    folder : where the networks' states lie ("tft.state"), from which a call that was cut short goes on
+    folder : of the networks' states ("tft.state"), from which a call that was cut short goes on
     names : which of MEMBERS; without torch the networks are left out
     seeds : networks that each network is distilled from; None takes the preset's number
-
-    Returns
-    -------
-    dict
-        A member by name; networks carry their learning curve as `history`.
 
     Raises
     ------
     ConfigError, HistoryTooShort, CheckpointError, OutputError
     """
     tft, nhits, boosting, usual = preset(preset_name)
-    horizon = panel.config.horizon
-    configs = {"tft": with_horizon(tft, horizon), "nhits": with_horizon(nhits, horizon)}
+    configs = {"tft": tft, "nhits": nhits, "boosting": boosting}
     seeds = seeds or SEEDS.get(preset_name, 1)
     members: dict[str, Member] = {}
     for name in names:
+        config = with_horizon(configs[name], panel.config.horizon)
         if name == "boosting":
-            members[name] = Boosting(with_horizon(boosting, horizon)).fit(panel)
+            members[name] = Boosting(config).fit(panel)
         elif has_torch():
             state = Path(folder) / name if folder else None
-            members[name] = _train_network(
-                configs[name], panel, train or usual, seeds, state, progress
-            )
+            members[name] = _train_network(config, panel, train or usual, seeds, state, progress)
     return members
 
 
 def _train_network(
     config: Any, panel: Panel, train: TrainConfig, seeds: int, state: Path | None, progress: bool
 ) -> Network:
-    """A network of one seed, or one distilled from several; `state` is its files' path but for the ending."""
+    """A network of one seed, or distilled from several; its states are at `state` and an ending."""
     from ..training.loop import fit
 
     def path(suffix: str) -> Path | None:
@@ -143,18 +129,30 @@ def _train_network(
     for i in range(seeds):
         settings = replace(train, seed=train.seed + i)
         fits.append(fit(config, panel, settings, path(f"-{i}" if i else ""), progress))
-    if seeds == 1:
-        return Network(fits[0].model, fits[0].history)
-    student = replace(config, dropout=0.0)  # what it learns from has no noise
-    teachers = [one.model for one in fits]
-    distilled = fit(student, panel, train, path("-distilled"), progress, teachers=teachers)
-    return Network(distilled.model, distilled.history)
+    if seeds > 1:
+        student = replace(config, dropout=0.0)  # what it learns from has no noise
+        teachers = [one.model for one in fits]
+        fits = [fit(student, panel, train, path("-distilled"), progress, teachers=teachers)]
+    return Network(fits[0].model, fits[0].history)
 
 
-def check_weights(weights: dict[str, float]) -> dict[str, float]:
-    """Weights that are finite, not negative, and scaled to sum 1; raises ConfigError."""
+def check_weights(
+    weights: dict[str, float], names: Sequence[str] = tuple(ENSEMBLE_WEIGHTS)
+) -> dict[str, float]:
+    """Weights of the networks `names`, scaled to sum 1; raises ConfigError on what is no weight."""
+    if not isinstance(weights, dict):
+        raise ConfigError(
+            f"The ensemble weights are {shown(weights)}; give a dict such as {ENSEMBLE_WEIGHTS}."
+        )
+    if unknown := [name for name in weights if name not in ENSEMBLE_WEIGHTS]:
+        raise ConfigError(
+            f"There is no network {shown(unknown[0])} to weigh; "
+            f"give weights for {', '.join(ENSEMBLE_WEIGHTS)}."
+        )
+    if not names:
+        return {}
     try:
-        values = np.array(list(weights.values()), float)
+        values = np.array([weights.get(name, 0.0) for name in names], float)
     except (TypeError, ValueError, OverflowError):
         values = np.array([np.nan])
     with np.errstate(over="ignore"):
@@ -164,11 +162,11 @@ def check_weights(weights: dict[str, float]) -> dict[str, float]:
             f"The ensemble weights {shown(weights)} can't be used; "
             "give numbers of at least 0, not all 0."
         )
-    return {k: float(v) for k, v in zip(weights, values / total, strict=True)}
+    return dict(zip(names, (values / total).tolist(), strict=True))
 
 
 def combine(quantiles: dict[str, np.ndarray], weights: dict[str, float]) -> np.ndarray:
-    """Weighted average of quantiles [..., Q], level by level (Vincent 1912): it keeps their order."""
+    """Weighted average of quantiles […, Q], level by level (Vincent 1912): it keeps their order."""
     return sum(w * np.asarray(quantiles[name], float) for name, w in weights.items() if w)
 
 
@@ -197,17 +195,8 @@ def learn_weights(
     loss's tangent at the last weights, and the least of all tangents, a linear program, bounds what
     is left to gain. The bound ends it at TOLERANCE.
 
-    Parameters
-    ----------
-    quantiles : by member, [K, H, Q] at `levels`
-    actual : outcomes [K, H], NaN where unknown
-
-    Raises
-    ------
-    DataError
-        If no outcome is known.
-    ConfigError
-        Without members.
+    quantiles: by member, [K, H, Q] at `levels`; actual: [K, H], NaN where unknown. Raises DataError
+    if no outcome is known, ConfigError without members.
     """
     from scipy.optimize import linprog
 
