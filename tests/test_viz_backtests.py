@@ -193,7 +193,6 @@ def test_every_enhancement_of_both_networks_is_explained():
         (ROWS, "Measurable: TFT without all of them (classic) (loss +0.100), N-HITS without"),
         (ROWS, "learned pooling (loss -0.200); 1 of 3 differences can't be told from zero"),
         ([row("TFT", "classic", 0.01, NOTHING), ROWS[2]], "largest of 2: TFT without extra gate"),
-        ([ROWS[2]], "No measurable difference: TFT without extra gate (loss -0.040)"),
         ([row("TFT", "classic", 0.1, "one seed, no verdict", None)], "One seed gives no verdict"),
     ],
 )

@@ -88,7 +88,7 @@ def test_importance_stands_beside_the_selection_with_both_spreads():
         (bars,) = [c for c in ax.collections if isinstance(c, LineCollection)]
         widths = [np.ptp(segment[:, 0]) for segment in bars.get_segments()]
         assert widths == pytest.approx((2 * spread).tolist())
-    assert "over the permutations; right: ± one standard deviation" in figure.caption
+    assert "over the permutations. Right: ± one standard deviation" in figure.caption
 
 
 @pytest.mark.parametrize("rows", [1, 30])

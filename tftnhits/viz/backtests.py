@@ -28,7 +28,6 @@ from . import style
 REGIMES = {-1: "volatility unknown", 0: "calm", 1: "middle", 2: "wild"}
 RIVALS = ("TFT", "N-HITS", "gradient boosting", "GARCH-t")  # worth a panel beside the ensemble
 PERIODS = {"month": "M", "quarter": "Q", "year": "Y"}
-Z95 = 1.96
 COVERAGE = (
     "Outcomes overlap and symbols move together, so a month's swing of several points is chance, a "
     "lasting drift is not. Coverage that is right on average can still be too wide in calm times "
@@ -67,45 +66,45 @@ def plot_folds(result: Backtest, sessions: np.ndarray, theme: str = "light") -> 
     folds, config = result.manifest["folds"], result.manifest["key"]["config"]
     horizon, embargo = config["horizon"], config["embargo"]
     size = (9.5, 1.9 + 0.34 * len(folds))
-    figure, (spans, border), theme_ = style.canvas(theme, 1, 2, size, width_ratios=(3, 2))
-    colors = {
-        "training": theme_.faint,
-        "validation": theme_.series[3],
-        "purged": theme_.ink,
-        "embargo": theme_.paper,
-        "test": theme_.first,
+    figure, (spans, border), colors = style.canvas(theme, 1, 2, size, width_ratios=(3, 2))
+    fills = {
+        "training": colors.faint,
+        "validation": colors.series[3],
+        "purged": colors.ink,
+        "embargo": colors.paper,
+        "test": colors.first,
     }
     # all spans
     for fold in folds:
         for split, key in (("training", "train"), ("validation", "valid"), ("test", "test")):
             first = fold["begin"] if split == "training" else fold[f"{key}_begin"]
             begin, end = np.datetime64(first), np.datetime64(fold[f"{key}_end"])
-            spans.barh(f"fold {fold['number']}", end - begin, 0.62, begin, color=colors[split])
+            spans.barh(f"fold {fold['number']}", end - begin, 0.62, begin, color=fills[split])
     spans.invert_yaxis()
     spans.grid(False)
     style.date_axis(spans)
-    style.axis_title(spans, "all spans", theme_)
+    style.axis_title(spans, "all spans", colors)
     # the sessions around the first origin of the first test
     days = np.unique(np.asarray(sessions, "datetime64[D]"))
     before = int(np.searchsorted(days, np.datetime64(folds[0]["test_begin"])))
     x = np.arange(-min(2 * (horizon + embargo) + 2, before), max(horizon, 5))
     conditions = [x >= 0, x >= -embargo, x >= -embargo - horizon]
     split = np.select(conditions, ["test", "embargo", "purged"], "validation")
-    edge = {"edgecolor": theme_.faint, "linewidth": 0.6}
-    border.bar(x, 1, 0.86, color=[colors[s] for s in split], **edge)
+    edge = {"edgecolor": colors.faint, "linewidth": 0.6}
+    border.bar(x, 1, 0.86, color=[fills[s] for s in split], **edge)
     border.set(yticks=[], ylim=(-0.6, 1.6), xlabel="sessions from the first origin of the test")
     border.spines["left"].set_visible(False)
     border.grid(False)
-    style.axis_title(border, "the border before the first test, session by session", theme_)
-    handles = [Patch(facecolor=c, edgecolor=theme_.faint, label=s) for s, c in colors.items()]
-    style.legend(figure, theme_, handles)
+    style.axis_title(border, "the border before the first test, session by session", colors)
+    handles = [Patch(facecolor=c, edgecolor=colors.faint, label=s) for s, c in fills.items()]
+    style.legend(figure, colors, handles)
     several = "folds test" if len(folds) > 1 else "fold tests"
     title = (
         f"{len(folds)} {several} {folds[0]['test_begin']} to {folds[-1]['test_end']}, after "
         f"training on earlier bars alone; at each border {horizon} sessions are purged and "
         f"{embargo} embargoed"
     )
-    return style.headline(figure, title, theme_)
+    return style.headline(figure, title, colors)
 
 
 def plot_coverage(
@@ -120,12 +119,10 @@ def plot_coverage(
     """
     if by not in PERIODS:
         raise ConfigError(f"Coverage over time goes by one of {', '.join(PERIODS)}, not by {by!r}.")
+    known = frame["forecaster"].unique()
+    if forecaster not in known:
+        raise ConfigError(f"There is no forecaster {forecaster!r}; choose from {', '.join(known)}.")
     rows = frame[(frame["forecaster"] == forecaster) & frame["actual"].notna()]
-    if forecaster not in set(frame["forecaster"]):
-        known = ", ".join(map(str, frame["forecaster"].unique()))
-        raise ConfigError(
-            f"There is no forecaster {forecaster!r} in the frame; choose from {known}."
-        )
     if rows.empty:
         raise DataError(f"No outcome of {forecaster}'s forecasts is known; give some that are.")
     figure, axes, colors = style.canvas(theme, 2, 1, (8, 5.0), COVERAGE, sharex=True)
@@ -202,7 +199,7 @@ def _span(begin: pd.Timestamp, end: pd.Timestamp) -> str:
 def _error_of_mean(x: np.ndarray, date: np.ndarray, lags: int) -> float:
     """Half of the 95% interval of the mean of x [K, H], dates [K] being clusters of any size."""
     away = pd.Series(np.nansum(x - np.nanmean(x), axis=1)).groupby(date).sum().to_numpy()
-    return float(Z95 * np.sqrt(hac_variance(away, lags) * len(away)) / np.isfinite(x).sum())
+    return float(1.96 * np.sqrt(hac_variance(away, lags) * len(away)) / np.isfinite(x).sum())
 
 
 def plot_skill(table: pd.DataFrame, theme: str = "light") -> Figure:
@@ -278,9 +275,8 @@ def plot_weights(result: Backtest, theme: str = "light") -> Figure:
     table = pd.DataFrame(rows).T
     figure, ax, colors = style.canvas(theme, size=(8, 1.6 + 0.32 * len(table)))
     left = np.zeros(len(table))
-    for color, hatch, member in zip(
-        (colors.first, colors.series[2], colors.faint), style.HATCHES, ("TFT", "N-HITS", BENCHMARK)
-    ):
+    members = {"TFT": colors.first, "N-HITS": colors.series[2], BENCHMARK: colors.faint}
+    for hatch, (member, color) in zip(style.HATCHES, members.items()):
         if member in table:
             marks = {"color": color, "hatch": hatch, "edgecolor": colors.paper}
             ax.barh(table.index, table[member], 0.7, left, label=member, **marks)
@@ -293,9 +289,8 @@ def plot_weights(result: Backtest, theme: str = "light") -> Figure:
     style.legend(figure, colors)
     folds = f"{len(learned)} fold{'s' * (len(learned) > 1)}"
     span = f"from {learned.min():.0f}% to {learned.max():.0f}% over {folds}"
-    return style.headline(
-        figure, f"The TFT's learnt share runs {span}; given are {given:.0f}%", colors
-    )
+    title = f"The TFT's learnt share runs {span}; given are {given:.0f}%"
+    return style.headline(figure, title, colors)
 
 
 def plot_rule(trades: Mapping[str, pd.DataFrame], theme: str = "light") -> Figure:
@@ -389,10 +384,6 @@ def _ablation_title(table: pd.DataFrame) -> str:
         return "One seed gives no verdict: what differs here may be luck"
     if len(measured):
         rest = f"{len(table) - len(measured)} of {len(table)} differences can't be told from zero"
-        return f"Measurable: {', '.join(measured)}" + (
-            f"; {rest}" if len(measured) < len(table) else ""
-        )
-    if len(table) == 1:
-        return f"No measurable difference: {named.iloc[0]}"
+        return f"Measurable: {', '.join(measured)}; {rest}"
     largest = named[table["difference"].abs().idxmax()]
     return f"No enhancement is measurably better than none; largest of {len(table)}: {largest}"

@@ -19,17 +19,15 @@ from ..config import LEVEL
 from ..errors import DataError
 from ..forecast.explain import BASELINE, EVERY, KINDS, Explanation
 from . import style
-from .bars import bar_axis
+from .bars import bar_axis, of_symbol
 
 ATTENTION = (
     "Attention says where the network looked, not what made the forecast: other weights can lead "
-    "to the same output (Jain & Wallace 2019), and after an LSTM the state of a bar holds news of "
-    "all bars before it."
+    "to the same output (Jain & Wallace 2019), and an LSTM's state holds news of all bars before."
 )
 SELECTION = (
     "A small weight on a large value can count more than a large weight on a small one, and inputs "
-    "that say the same share their weight as the training happened to go. So a weight is no proof "
-    "that the forecast needs the input."
+    "that say the same share their weight by chance: no proof that the forecast needs the input."
 )
 OVER_TIME = (
     "A weight that moves shows that the network's mix depends on the bar, not that the mix is "
@@ -43,10 +41,7 @@ IMPORTANCE = (
     "It holds for this trained network on these origins. Inputs that say the same hide each other, "
     "so a rise near 0 does not prove that an input is useless, nor a large one that it is a cause."
 )
-SUMMARY = (
-    "Weights say where a network looked, parts how it shares its work; neither proves what made "
-    "the forecast."
-)
+SUMMARY = "Weights and parts say how the networks worked; neither proves what made the forecast."
 KIND_NAMES = {"past": "past inputs", "future": "known future", "static": "symbol"}
 MOVES = 1e-3  # a weight that changes by less over time counts as constant
 
@@ -55,13 +50,9 @@ def _of_symbol(table: pd.DataFrame, symbol: str | None, what: str) -> tuple[pd.D
     """A table's rows of one symbol (None: the first) and what to call it."""
     if table.empty:
         raise DataError(f"This explanation has no {what}; it comes from a network that has none.")
-    names = table["symbol"].unique()
-    symbol = str(names[0]) if symbol is None else symbol
-    if symbol not in names:
-        known = ", ".join(map(str, names[:10]))
-        raise DataError(f"There is no {symbol!r} in this explanation; it has {known}.")
-    name = "mean of all symbols" if symbol == EVERY else style.shorten(symbol)
-    return table[table["symbol"] == symbol], name
+    rows = of_symbol(table, symbol)
+    symbol = rows["symbol"].iloc[0]
+    return rows, "mean of all symbols" if symbol == EVERY else style.shorten(symbol)
 
 
 def _spread(explanation: Explanation, member: str, what: str = "Bands") -> str:
@@ -92,8 +83,8 @@ def plot_attention(
     context = int(table["lag"].max()) + 1
     steps = dict.fromkeys((table["step"].min(), table["step"].max()))
     for step, color, dash in zip(steps, (colors.first, colors.second), style.DASHES):
-        past = table[(table["step"] == step) & (table["lag"] >= 0)].sort_values("lag")
-        x, mean, sd = -past["lag"], 100 * past["weight"], 100 * past["sd"].fillna(0)
+        rows = table[(table["step"] == step) & (table["lag"] >= 0)].sort_values("lag")
+        x, mean, sd = -rows["lag"], 100 * rows["weight"], 100 * rows["sd"].fillna(0)
         top.plot(x, mean, color=color, linestyle=dash, linewidth=1.5, label=f"step {step}")
         if sd.any():
             band = (mean - sd).clip(0), mean + sd
@@ -102,29 +93,23 @@ def plot_attention(
         top.axhline(100 / (context + step), label=f"uniform, step {step}", **dotted)
     top.margins(x=0.01)
     top.set(ylabel="attention, %", ylim=(0, 1.08 * top.dataLim.y1))
-    _draw_attention_map(figure, low, table, context, colors)
+    _draw_attention_map(low, table, context, colors)
     for ax in (top, low):
         ax.axvline(0.5, color=colors.quiet, linewidth=0.8)
     low.set_xlabel("bars from the origin (0: the last bar known; above: steps ahead)")
     style.legend(figure, colors)
-    return style.headline(figure, _attention_title(table, name), colors)
-
-
-def _attention_title(table: pd.DataFrame, name: str) -> str:
     past = table[table["lag"] >= 0]
-    mean = past.groupby("lag")["weight"].mean().sort_index()
-    share = (mean / mean.sum()).cumsum().to_numpy()
-    half, context = int(np.searchsorted(share, 0.5)) + 1, len(mean)
+    share = past.groupby("lag")["weight"].mean().sort_index().cumsum().to_numpy()
+    half = int(np.searchsorted(share, share[-1] / 2)) + 1
     ahead = 1 - past.groupby("step")["weight"].sum().mean()
-    return (
+    title = (
         f"{name}: half of TFT's attention to the past falls on the last {half} of {context} bars "
         f"(uniform: {context // 2}); {ahead:.0%} goes to the steps ahead"
     )
+    return style.headline(figure, title, colors)
 
 
-def _draw_attention_map(
-    figure: style.Picture, ax: Axes, table: pd.DataFrame, context: int, colors: style.Theme
-) -> None:
+def _draw_attention_map(ax: Axes, table: pd.DataFrame, context: int, colors: style.Theme) -> None:
     """Attention by step and lag, as a multiple of what uniform attention would be."""
     wide = table.pivot_table(index="step", columns="lag", values="weight")
     wide = wide.sort_index(axis=1, ascending=False)  # [step, lag]
@@ -135,7 +120,7 @@ def _draw_attention_map(
     ax.set_ylabel("step ahead")
     ax.yaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
     ax.grid(False)
-    bar = figure.body.colorbar(mesh, ax=ax, pad=0.01, aspect=9)
+    bar = ax.figure.colorbar(mesh, ax=ax, pad=0.01, aspect=9)
     bar.set_label("× uniform", color=colors.ink, fontsize=9)
     bar.ax.tick_params(colors=colors.ink, labelsize=8.5)
     bar.ax.yaxis.set_major_locator(MaxNLocator(4))
@@ -146,10 +131,7 @@ def _draw_attention_map(
 def plot_selection(
     explanation: Explanation, symbol: str | None = None, top: int = 8, theme: str = "light"
 ) -> Figure:
-    """The `top` inputs that TFT's variable selection weighs most, a panel a kind of input.
-
-    Compare with plot_importance.
-    """
+    """The `top` inputs that TFT's variable selection weighs most, a panel a kind of input."""
     table, name = _of_symbol(explanation.selection, symbol, "selection weights")
     past = table[table["kind"] == "past"].sort_values("weight")
     title = (
@@ -161,24 +143,22 @@ def plot_selection(
     figure, axes, colors = style.canvas(theme, 1, 3, size=(9, 3.7), caption=caption)
     for ax, kind in zip(axes, KINDS):
         weights = table[table["kind"] == kind]
-        _draw_weights(ax, weights, top, top, colors)
+        _draw_weights(ax, weights, top, colors)
         rest = f" (top {top} of {len(weights)})" if len(weights) > top else ""
         style.axis_title(ax, KIND_NAMES[kind] + rest, colors)
     return style.headline(figure, title, colors)
 
 
-def _draw_weights(
-    ax: Axes, weights: pd.DataFrame, top: int, places: int, colors: style.Theme
-) -> None:
+def _draw_weights(ax: Axes, weights: pd.DataFrame, top: int, colors: style.Theme) -> None:
     """Bars of the largest selection weights, and a line at equal shares."""
     equal = 100 / max(len(weights), 1)
     weights = weights.sort_values("weight").tail(top)
-    y = np.arange(len(weights)) + places - len(weights)  # the largest at the top
+    y = np.arange(len(weights)) + top - len(weights)  # the largest at the top
     error = 100 * weights["sd"] if weights["sd"].notna().any() else None
     ax.barh(y, 100 * weights["weight"], 0.7, xerr=error, color=colors.first, ecolor=colors.ink)
     ax.axvline(equal, color=colors.second, linestyle="--", linewidth=1)
     ax.set_yticks(y, [style.shorten(name, 20) for name in weights["input"]], fontsize=8)
-    ax.set(xlabel="weight, %", ylim=(-0.6, places - 0.4), xlim=0)
+    ax.set(xlabel="weight, %", ylim=(-0.6, top - 0.4), xlim=0)
     ax.xaxis.set_major_locator(MaxNLocator(4))
     ax.grid(False)
 
@@ -211,11 +191,12 @@ def plot_selection_over_time(
     size = (8, 1.9 + 1.7 * rows)
     figure, axes, colors = style.canvas(theme, rows, size=size, caption=caption + OVER_TIME, **grid)
     for ax, (kind, panel) in zip(axes[:, 0], panels.items()):
-        label = _draw_over_time(ax, panel, bands, colors)
+        _draw_over_time(ax, panel, bands, colors)
         style.axis_title(ax, KIND_NAMES[kind], colors)
         style.legend(ax, colors, loc="upper left", bbox_to_anchor=(1.0, 1.02), borderaxespad=0.2)
-    axes[-1, 0].set_xlabel(label)
     past = panels["past"]["weight"]
+    dated = "date" if past.index.dtype.kind == "M" else "bar number"
+    axes[-1, 0].set_xlabel(dated if past.index.name == "date" else "bars from the origin")
     most = (past.max() - past.min()).idxmax()
     title = (
         f"{name}: of the {past.shape[1]} heaviest inputs {most} moves most, "
@@ -236,23 +217,20 @@ def _over_time(rows: pd.DataFrame, top: int, smooth: int) -> pd.DataFrame:
     return pd.concat({"weight": weight, "sd": wide["sd"][heaviest]}, axis=1)
 
 
-def _draw_over_time(ax: Axes, panel: pd.DataFrame, bands: bool, colors: style.Theme) -> str:
-    """A line an input, with a band if asked for; returns what the x axis is."""
-    x, label = panel.index.to_numpy(), "bars from the origin"
+def _draw_over_time(ax: Axes, panel: pd.DataFrame, bands: bool, colors: style.Theme) -> None:
+    """A line an input, with a band if asked for."""
+    x = panel.index.to_numpy()
     if panel.index.name == "date":
-        label = "date" if x.dtype.kind == "M" else "bar number"
         x = bar_axis(ax, x)
     for i, name in enumerate(panel["weight"]):
-        color, dash = colors.series[i % len(colors.series)], style.DASHES[i % len(style.DASHES)]
+        color, dash = colors.series[i % 6], style.DASHES[i % 6]
         weight, sd = 100 * panel["weight"][name], 100 * panel["sd"][name]
-        ax.plot(
-            x, weight, linewidth=1.4, label=style.shorten(name, 18), color=color, linestyle=dash
-        )
+        label = style.shorten(name, 18)
+        ax.plot(x, weight, linewidth=1.4, color=color, linestyle=dash, label=label)
         if bands:
             band = (weight - sd).clip(0), weight + sd
             ax.fill_between(x, *band, color=color, alpha=0.15, linewidth=0)
     ax.set(ylabel="weight, %", ylim=0)
-    return label
 
 
 def plot_importance(
@@ -277,11 +255,9 @@ def plot_importance(
     if explanation is not None and len(explanation.selection):
         past = explanation.selection[explanation.selection["kind"] == "past"]
         weights = past.groupby("input")[["weight", "sd"]].mean()
-    caption = ""
+    caption = _spread(explanation, "tft", "Right") if weights is not None else ""
     if table["spread"].notna().any():
-        beside = _spread(explanation, "tft", "right") if weights is not None else ""
-        caption = "Lines: ± one standard deviation over the permutations"
-        caption += f"; {beside}" if beside else ". "
+        caption = f"Lines: ± one standard deviation over the permutations. {caption}"
     size, columns = (8, 1.3 + 0.24 * len(table)), 1 if weights is None else 2
     grid = {"caption": caption + IMPORTANCE, "sharey": True, "squeeze": False}
     figure, axes, colors = style.canvas(theme, 1, columns, size, **grid)
@@ -295,43 +271,34 @@ def plot_importance(
         right, same = axes[0, 1], 100 * weights.reindex(table["input"])
         _draw_bars(right, same["weight"].fillna(0), same["sd"], colors.second, colors)
         right.set(xlabel="selection weight, %", xlim=0)
-        style.axis_title(left, "permutation importance", colors)
-        style.axis_title(right, "selection weight", colors)
-    title = _importance_title(importance, weights)
-    return style.headline(figure, f"{style.shorten(name)}: {title}" if name else title, colors)
+    title = f"{style.shorten(name)}: " if name else ""
+    return style.headline(figure, title + _importance_title(importance, weights), colors)
 
 
-def _draw_bars(
-    ax: Axes, values: pd.Series, spread: pd.Series, color: str, colors: style.Theme
-) -> None:
+def _draw_bars(ax: Axes, values: pd.Series, spread: pd.Series, color: str, colors: Any) -> None:
     error = spread.fillna(0) if spread.notna().any() else None
     ax.barh(np.arange(len(values)), values, 0.7, xerr=error, color=color, ecolor=colors.ink)
     ax.grid(False)
 
 
 def _importance_title(importance: pd.DataFrame, weights: pd.DataFrame | None) -> str:
-    first = importance.sort_values("rise").iloc[-1]
-    rise = f"{first['percent']:.2f}%"
-    title = f"mixing up the dates of {first['input']} raises the loss most, by {rise}"
-    if not first["percent"] >= 0.005:
-        rise = f"{first['percent']:.3f}%"
-        title = f"no input's timing matters here: the largest rise of the loss is {rise}"
-    if weights is None:
-        return title
-    both = importance.set_index("input")[["rise"]].join(weights["weight"], how="inner")
-    rank = both["rise"].corr(both["weight"], method="spearman")
-    if np.isnan(rank) or len(both) < 3:
-        return title
-    return f"{title}. The ranks of the selection weights correlate {rank:.2f} with it"
+    first = importance.loc[importance["rise"].idxmax()]
+    name, percent = first["input"], first["percent"]
+    title = f"mixing up the dates of {name} raises the loss most, by {percent:.2f}%"
+    if not percent >= 0.005:
+        title = f"no input's timing matters: the largest rise of the loss is {percent:.3f}%"
+    if weights is not None and len(importance) > 2:
+        rise = importance.set_index("input")["rise"]
+        rank = rise.corr(weights["weight"], method="spearman")
+        if np.isfinite(rank):
+            title += f". Ranks of rise and of selection weight correlate by {rank:.2f}"
+    return title
 
 
 def plot_decomposition(
     explanation: Explanation, symbol: str | None = None, theme: str = "light"
 ) -> Figure:
-    """What the volatility baseline and each N-HITS stack add to the median, in percent.
-
-    A second panel shows what each stack adds to the width of the interval.
-    """
+    """What the volatility baseline and each N-HITS stack add to the median and the width, in %."""
     table, name = _of_symbol(explanation.parts, symbol, "stack parts")
     last = table[table["step"] == table["step"].max()].set_index("stack")
     stacks = last.drop(BASELINE)
@@ -345,20 +312,16 @@ def plot_decomposition(
     figure, (left, right), colors = style.canvas(theme, 1, 2, size=(9, 3.9), caption=caption)
     _draw_parts(left, table, "median", colors)
     _draw_parts(right, table[table["stack"] != BASELINE], "width", colors)
-    baseline = 100 * table[table["stack"] == BASELINE]["width"]
-    ends = " to ".join(dict.fromkeys(f"{w:.1f}" for w in baseline.iloc[[0, -1]]))
     style.axis_title(left, "median", colors)
-    width = f"width of the {LEVEL:.0%} interval less the baseline's {ends}%"
-    style.axis_title(right, width, colors, 44)
+    style.axis_title(right, f"width of the {LEVEL:.0%} interval less the baseline's", colors)
     style.legend(figure, colors)
     return style.headline(figure, title, colors)
 
 
 def _draw_parts(ax: Axes, table: pd.DataFrame, column: str, colors: style.Theme) -> None:
-    """Each stack's part in percent by step, and a mark at their sum.
+    """Each stack's part by step, and a mark at their sum.
 
-    Means of several forecasts stand side by side, with a line for their spread; those of one
-    forecast pile up from zero, positive ones above and negative ones below.
+    Means of several forecasts stand side by side, with their spread; one forecast's pile up.
     """
     sums = 100 * table.groupby("step")[column].sum()
     steps, stacks = sums.index.to_numpy(), table["stack"].unique()
@@ -378,10 +341,8 @@ def _draw_parts(ax: Axes, table: pd.DataFrame, column: str, colors: style.Theme)
             up, down = up + np.maximum(values, 0), down + np.minimum(values, 0)
     ax.plot(steps, sums, "D", color=colors.ink, markersize=4.5, label="sum", zorder=4)
     ax.axhline(0, color=colors.faint, linewidth=0.8)
-    if len(steps) <= 12:
-        ax.set_xticks(steps)
-    reach = max(len(steps), 3) / 2 + 0.1
-    ax.set_xlim(steps.mean() - reach, steps.mean() + reach)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set_xlim(steps[0] - 0.7, steps[-1] + 0.7)
     ax.set(xlabel="steps ahead, bars", ylabel="log return, %")
 
 
@@ -390,7 +351,7 @@ def _part_styles(stacks: Any, colors: style.Theme) -> dict[str, dict[str, Any]]:
     edge = {"edgecolor": colors.paper, "linewidth": 0.5}
     styles = {BASELINE: {"color": colors.faint, "hatch": "", **edge}}
     for i, stack in enumerate(stack for stack in stacks if stack != BASELINE):
-        color, hatch = colors.series[i % len(colors.series)], style.HATCHES[i % len(style.HATCHES)]
+        color, hatch = colors.series[i % 6], style.HATCHES[i % 6]
         styles[stack] = {"color": color, "hatch": hatch, **edge}
     return {stack: styles[stack] for stack in stacks}
 
@@ -403,11 +364,9 @@ def plot_explanation(
     This is Explanation.plot. None of it proves a cause; see the figures of each.
     """
     attention, parts = explanation.attention, explanation.parts
-    has_tft, has_nhits = (
-        len(table) > 0 and (symbol is None or symbol in set(table["symbol"]))
-        for table in (attention, parts)
-    )
-    if not has_tft and not has_nhits:
+    has_tft = len(attention) > 0 and symbol in {None, *attention["symbol"]}
+    has_nhits = len(parts) > 0 and symbol in {None, *parts["symbol"]}
+    if not has_tft and not has_nhits:  # raises DataError
         _of_symbol(attention if len(attention) else parts, symbol, "tables")
     columns = 2 * has_tft + has_nhits
     caption = ("Dashed: equal shares. " if has_tft else "") + SUMMARY
@@ -436,7 +395,7 @@ def _draw_tft(
     table, name = _of_symbol(explanation.selection, symbol, "selection weights")
     past = table[table["kind"] == "past"]
     top = min(8, len(past))
-    _draw_weights(left, past, top, top, colors)
+    _draw_weights(left, past, top, colors)
     style.axis_title(left, f"TFT: inputs (top {top} of {len(past)})", colors)
     attention = _of_symbol(explanation.attention, symbol, "attention")[0]
     mean = attention[attention["lag"] >= 0].groupby("lag")["weight"].mean()

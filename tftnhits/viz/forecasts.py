@@ -263,7 +263,7 @@ def plot_leaderboard(
     names, values = table["forecaster"].astype(str), table[score]
     place = int((names == reference).argmax())  # the first, which is the worst, if there is none
     other, best = names[place], names.iloc[-1]
-    title = f"{style.shorten(best)} has the lowest loss, {_score(values.iloc[-1])}"
+    title = f"{style.shorten(best)} has the lowest loss, {style.price(values.iloc[-1])}"
     if other != best:
         title += f", {1 - values.iloc[-1] / values[place]:.1%} below {style.shorten(other)}"
     figure, ax, colors = style.canvas(theme, size=(8, 1.2 + 0.3 * len(table)), caption=MEANS)
@@ -272,7 +272,7 @@ def plot_leaderboard(
     ax.plot(values, table.index, "o", color=colors.first, markersize=7)
     beside = {"xycoords": ("axes fraction", "data"), "va": "center", "annotation_clip": False}
     for row, value in enumerate(values):  # beside the axes, where no line crosses them
-        ax.annotate(_score(value), (1.015, row), fontsize=9, color=colors.ink, **beside)
+        ax.annotate(style.price(value), (1.015, row), fontsize=9, color=colors.ink, **beside)
     ax.set_yticks(table.index, [style.shorten(name) for name in names])
     ax.set_xlabel(f"{unit} (lower is better; dotted: {style.shorten(other, 20)})")
     ax.grid(False)
@@ -280,10 +280,6 @@ def plot_leaderboard(
     ax.set_ylim(-0.6, len(table) - 0.4)
     style.plain_axis(ax.xaxis, values)
     return style.headline(figure, title, colors)
-
-
-def _score(value: float) -> str:
-    return f"{value:,.2f}" if 1 <= abs(value) < 1e7 else f"{value:.4g}"
 
 
 def plot_comparison(forecasts: Mapping[str, Forecast], symbol: str, theme: str = "light") -> Figure:
@@ -302,14 +298,9 @@ def plot_comparison(forecasts: Mapping[str, Forecast], symbol: str, theme: str =
         change = 100 * (path[["lower", "median", "upper"]] / close - 1)
         low, middle, high = change["lower"], change["median"], change["upper"]
         x = path.index + 0.8 * ((i + 0.5) / len(forecasts) - 0.5)
-        marks = {
-            "color": colors.series[i % len(colors.series)],
-            "fmt": style.MARKERS[i % len(style.MARKERS)],
-        }
-        error = [middle - low, high - middle]
-        ax.errorbar(
-            x, middle, error, label=style.shorten(name, 40), capsize=2, markersize=4.5, **marks
-        )
+        error, label = [middle - low, high - middle], style.shorten(name, 40)
+        marks = {"color": colors.series[i % 6], "fmt": style.MARKERS[i % 6], "markersize": 4.5}
+        ax.errorbar(x, middle, error, label=label, capsize=2, **marks)
         widths.append(high.iloc[-1] - low.iloc[-1])
     ax.set(xlabel="steps ahead", ylabel="change from the last close, %")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
