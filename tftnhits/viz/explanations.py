@@ -68,9 +68,7 @@ def _spread(explanation: Explanation, member: str, what: str = "Bands") -> str:
 def plot_attention(
     explanation: Explanation, symbol: str | None = None, theme: str = "light"
 ) -> Figure:
-    """Mean attention of TFT by lag, of the first and the last step, over a map of all steps.
-
-    The map shows multiples of uniform attention.
+    """Mean attention of TFT by lag, over a map of all steps in multiples of uniform attention.
 
     References
     ----------
@@ -123,9 +121,7 @@ def _draw_attention_map(ax: Axes, table: pd.DataFrame, context: int, colors: sty
     bar = ax.figure.colorbar(mesh, ax=ax, pad=0.01, aspect=9)
     bar.set_label("× uniform", color=colors.ink, fontsize=9)
     bar.ax.tick_params(colors=colors.ink, labelsize=8.5)
-    bar.ax.yaxis.set_major_locator(MaxNLocator(4))
     bar.ax.set_ylim(max(1 - reach, 0), 1 + reach)
-    bar.outline.set_visible(False)
 
 
 def plot_selection(
@@ -245,8 +241,7 @@ def plot_importance(
     Parameters
     ----------
     importance : permutation_importance's table: input, rise, spread, percent.
-    explanation : brings the selection weights; name : that of the network.
-    top : how many inputs.
+    explanation : brings the selection weights; name : the network's; top : how many inputs.
     """
     table = importance.sort_values("rise").tail(top)
     if table.empty:
@@ -266,7 +261,6 @@ def plot_importance(
     left.set_yticks(np.arange(len(table)), [style.shorten(i) for i in table["input"]], fontsize=8.5)
     left.set_xlabel("rise of the pinball loss × 10⁴")
     left.xaxis.set_major_locator(MaxNLocator(5))
-    left.axvline(0, color=colors.faint, linewidth=0.8)
     if weights is not None:
         right, same = axes[0, 1], 100 * weights.reindex(table["input"])
         _draw_bars(right, same["weight"].fillna(0), same["sd"], colors.second, colors)
@@ -283,8 +277,8 @@ def _draw_bars(ax: Axes, values: pd.Series, spread: pd.Series, color: str, color
 
 def _importance_title(importance: pd.DataFrame, weights: pd.DataFrame | None) -> str:
     first = importance.loc[importance["rise"].idxmax()]
-    name, percent = first["input"], first["percent"]
-    title = f"mixing up the dates of {name} raises the loss most, by {percent:.2f}%"
+    percent = first["percent"]
+    title = f"mixing up the dates of {first['input']} raises the loss most, by {percent:.2f}%"
     if not percent >= 0.005:
         title = f"no input's timing matters: the largest rise of the loss is {percent:.3f}%"
     if weights is not None and len(importance) > 2:
@@ -359,10 +353,7 @@ def _part_styles(stacks: Any, colors: style.Theme) -> dict[str, dict[str, Any]]:
 def plot_explanation(
     explanation: Explanation, symbol: str | None = None, theme: str = "light"
 ) -> Figure:
-    """A symbol's tables in one figure: TFT's inputs and bars, N-HITS' stacks, as far as there are.
-
-    This is Explanation.plot. None of it proves a cause; see the figures of each.
-    """
+    """TFT's inputs and bars and N-HITS' stacks in one figure (Explanation.plot)."""
     attention, parts = explanation.attention, explanation.parts
     has_tft = len(attention) > 0 and symbol in {None, *attention["symbol"]}
     has_nhits = len(parts) > 0 and symbol in {None, *parts["symbol"]}
