@@ -41,7 +41,9 @@ def panel() -> tn.Panel:
 @cache
 def boosted() -> tn.Predictor:
     """A predictor that is quick to make."""
-    return tn.Predictor({"boosting": tn.Boosting(tn.preset("tiny")[2]).fit(panel())}, panel())
+    return tn.Predictor.from_members(
+        {"boosting": tn.Boosting(tn.preset("tiny")[2]).fit(panel())}, panel()
+    )
 
 
 @cache
@@ -59,7 +61,7 @@ def explained() -> tuple[Explanation, dict[str, Explanation], pd.DataFrame]:
         name: tn.fit(config, panel(), settings, progress=False).model
         for name, config in (("tft", tft), ("nhits", nhits))
     }
-    model, rows = tn.Predictor(networks, panel()), panel().origins("valid", 20)
+    model, rows = tn.Predictor.from_members(networks, panel()), panel().origins("valid", 20)
     mean = {name: explain_rows(network, panel(), rows) for name, network in model.members.items()}
     importance = permutation_importance(model.members["tft"], panel(), rows[:100], repeats=2)
     return model.predict(bars()).explain(), mean, importance

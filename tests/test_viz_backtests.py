@@ -10,8 +10,9 @@ from pictures import faults, title
 
 import tftnhits as tn
 from tftnhits.evaluation import leaderboard, trading
-from tftnhits.evaluation.ablation import enhancements
 from tftnhits.evaluation.backtest import Backtest
+from tftnhits.evaluation.metrics import terciles
+from tftnhits.evaluation.verdicts import enhancements
 from tftnhits.viz import backtests as plots
 from tftnhits.viz.style import THEMES
 
@@ -94,9 +95,9 @@ def test_skill_is_relative_to_har(result):
     halves = ["2015-01 to 2015-06", "2015-07 to 2015-12"]
     assert rival.index.tolist() == ["calm", "middle", "wild", *halves]
     har, own = (leaderboard.arrays(result.frame, name) for name in ("HAR", RIVAL))
-    third = leaderboard.GROUPS["tercile"](har)
+    third = terciles(har.scale)
     for group, name in enumerate(rival.index[:3]):
-        loss = [np.nanmean(plots._losses(a)[third == group]) for a in (har, own)]
+        loss = [np.nanmean(leaderboard.loss_of(a)[third == group]) for a in (har, own)]
         assert rival["skill"][name] == pytest.approx(100 * (1 - loss[1] / loss[0]), rel=1e-3)
     assert (rival["error"] > 0).all()
 

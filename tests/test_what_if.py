@@ -526,7 +526,9 @@ def test_sensitivity_is_asked_shock_by_shock(lab):
 
 def test_boosting_alone_can_be_asked(bars):
     panel = tn.make_panel(bars, tn.PanelConfig(train_end="2014-06-30", valid_end="2014-12-31"))
-    model = tn.Predictor({"boosting": tn.Boosting(tn.preset("tiny")[2]).fit(panel)}, panel)
+    model = tn.Predictor.from_members(
+        {"boosting": tn.Boosting(tn.preset("tiny")[2]).fit(panel)}, panel
+    )
     answer = WhatIf(bars, model).ask("META", ORIGIN, Shock(-8, range=3))
     assert (
         isinstance(answer, Comparison) and answer.before.model_used["META"] == "gradient boosting"

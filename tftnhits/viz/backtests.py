@@ -16,18 +16,16 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from scipy import stats
 
-from ..config import SCORE_LEVELS
 from ..errors import ConfigError, DataError
-from ..evaluation.ablation import CLASSIC, ENHANCED
 from ..evaluation.backtest import Backtest
-from ..evaluation.leaderboard import BENCHMARK, GROUPS, Arrays, arrays
-from ..evaluation.metrics import hac_variance, pinball_loss
+from ..evaluation.leaderboard import BENCHMARK, PERIODS, arrays, loss_of
+from ..evaluation.metrics import hac_variance, terciles
 from ..evaluation.trading import summary as trade_summary
+from ..evaluation.verdicts import CLASSIC, ENHANCED
 from . import style
 
 REGIMES = {-1: "volatility unknown", 0: "calm", 1: "middle", 2: "wild"}
 RIVALS = ("TFT", "N-HITS", "gradient boosting", "GARCH-t")  # worth a panel beside the ensemble
-PERIODS = {"month": "M", "quarter": "Q", "year": "Y"}
 COVERAGE = (
     "Outcomes overlap and symbols move together, so a month's swing of several points is chance, a "
     "lasting drift is not. Coverage that is right on average can still be too wide in calm times "
@@ -63,7 +61,7 @@ def plot_folds(result: Backtest, sessions: np.ndarray, theme: str = "light") -> 
 
     Purged are origins whose outcomes would reach over the border. `sessions` are the bars' days.
     """
-    folds, config = result.manifest["folds"], result.manifest["key"]["config"]
+    folds, config = result.manifest["folds"], result.manifest["config"]
     horizon, embargo = config["horizon"], config["embargo"]
     size = (9.5, 1.9 + 0.34 * len(folds))
     figure, (spans, border), colors = style.canvas(theme, 1, 2, size, width_ratios=(3, 2))
@@ -163,17 +161,17 @@ def skill(
     benchmark's) and `error`, half of its 95% interval (HAC over dates, 2H - 1 lags).
     """
     base = arrays(frame, benchmark)
-    loss = _losses(base)  # [K, H]
+    loss = loss_of(base)  # [K, H]
     if not np.isfinite(loss).any():
         raise DataError("No outcome of these forecasts is known; give those that have come true.")
     lags = 2 * loss.shape[1] - 1
-    regime = pd.Series(GROUPS["tercile"](base)).map(REGIMES).to_numpy()
+    regime = pd.Series(terciles(base.scale)).map(REGIMES).to_numpy()
     dates = pd.Series(base.date)
     spans = dates.groupby(base.fold).agg(["min", "max"]).apply(lambda s: _span(*s), axis=1)
     fold = pd.Series(base.fold).map(spans).to_numpy()
     rows = []
     for name in forecasters:
-        gain = loss - _losses(arrays(frame, name))
+        gain = loss - loss_of(arrays(frame, name))
         for labels, groups in ((regime, REGIMES.values()), (fold, spans)):
             for group in groups:
                 chosen = labels == group
@@ -182,12 +180,6 @@ def skill(
                     error = _error_of_mean(gain[chosen], base.date[chosen], lags)
                     rows.append((name, group, unit * np.nanmean(gain[chosen]), unit * error))
     return pd.DataFrame(rows, columns=["forecaster", "group", "skill", "error"])
-
-
-def _losses(forecasts: Arrays) -> np.ndarray:
-    """[K, H] pinball losses over the protocol's levels."""
-    pick = [forecasts.levels.index(level) for level in SCORE_LEVELS]
-    return pinball_loss(forecasts.quantiles[..., pick], forecasts.actual, SCORE_LEVELS)
 
 
 def _span(begin: pd.Timestamp, end: pd.Timestamp) -> str:
