@@ -124,10 +124,7 @@ def test_a_run_leaves_report_and_forecasts(executed):
 
 
 @pytest.mark.slow
-def test_the_backtest_leaves_a_page_to_print_and_the_ablation_its_figure(executed):
+def test_the_backtest_and_the_ablation_leave_their_figures(executed):
     figures = executed.folder / "figures"
-    assert (figures / "06_page.pdf").read_bytes().startswith(b"%PDF")
-    assert {"06_page.png", "06_coverage.png", "06_skill.png", "07_live.png"} <= {
-        f.name for f in figures.iterdir()
-    }
+    assert {"06_coverage.png", "06_skill.png", "07_live.png"} <= {f.name for f in figures.iterdir()}
     assert len(list(executed.folder.glob("backtest/*/parts/*.parquet"))) == 2  # two yearly folds
