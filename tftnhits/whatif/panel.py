@@ -120,7 +120,7 @@ class Panel:
         for name, control in controls.items():
             control.add_class(f"tftnhits-{name}")
             if isinstance(control, w.Button):
-                control.layout = {"width": "66px", "flex": "1 0 auto", "max_width": "100px"}
+                control.layout.width = "100px" if name == "reset" else "66px"
             else:
                 control.style.description_width = "190px"
                 control.layout.width = "320px" if name == "origin" else "450px"

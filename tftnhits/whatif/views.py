@@ -35,8 +35,8 @@ NO_PROOF = (
 CSS = """<style>
 .tftnhits-what-if { max-width: 1080px; }
 .tftnhits-what-if table { border-collapse: collapse; font-size: 13px; }
-.tftnhits-what-if :is(th, td) { padding: 2px 8px; text-align: right; white-space: nowrap; }
-.tftnhits-what-if th[colspan] { text-align: center; }
+.tftnhits-what-if :is(th, td) { padding: 2px 8px; text-align: right; line-height: 1.35; }
+.tftnhits-what-if th[colspan] { text-align: center; border-bottom: 1px solid #8895A380; }
 .tftnhits-what-if thead tr:last-child th { border-bottom: 1px solid #8895A3; }
 .tftnhits-what-if :is(p, .tftnhits-status div) { margin: 4px 0; line-height: 1.4; font-size: 13px; }
 .tftnhits-what-if :is(h3, p, .tftnhits-status div) { white-space: normal; }
@@ -53,41 +53,36 @@ CSS = """<style>
 
 @dataclass
 class Layer:
-    """A line of the picture, with a fan (lower, upper) or sticks (low, high) around it."""
+    """A line of the picture through the closes or medians, and the fan or the sticks around it."""
 
     name: str
-    bars: pd.DataFrame  # x, y, and low and high, or lower and upper and quantiles
+    bars: pd.DataFrame  # x, close, and low and high or lower, upper and quantiles
     color: str
     dash: str  # matplotlib's
     marker: str = ""
-    stick: str = ""  # color of low to high
+    stick: str = ""  # color of the lines from low to high
 
 
 def _layers(c: Comparison, theme: Theme) -> list[Layer]:
     """From back to front; one that isn't there has no bars, so that each keeps its number."""
-    past = c.past.tail(SHOWN)
-    came = pd.concat([c.past.tail(1), c.came]) if len(c.came) else c.came
-    before = c.fans["before"]
-    after = c.fans["after"].head(0 if c.shock == NOTHING else len(before))
+    past, made = c.past.tail(SHOWN).reset_index(names="x"), c.changed.reset_index(names="x")
+    made.loc[:0, ["low", "high"]] = np.nan  # this one is real
+    came = pd.concat([c.past.tail(1), c.came] if len(c.came) else [c.came]).reset_index(names="x")
+    before, after = (fan.rename(columns={"median": "close"}) for fan in c.fans.values())
+    after = after.head(0 if c.shock == NOTHING else len(after))
     interval = f"{100 * c.before.level:g}% interval"
-    made = c.changed.copy()
-    made.loc[made.index[:1], ["low", "high"]] = np.nan  # this one is real
     return [
-        Layer("close, low to high", _by_x(past), theme.ink, "-", stick=theme.faint),
+        Layer("close, low to high", past, theme.ink, "-", stick=theme.faint),
         Layer(f"forecast, {interval}", before, theme.first, "-", "o"),
         Layer(f"shocked, {interval}", after, theme.second, "--", "D"),
-        Layer("assumed", _by_x(made), theme.second, ":", stick=theme.second),
-        Layer("what came", _by_x(came), theme.ink, ":", "o"),
+        Layer("assumed", made, theme.second, ":", stick=theme.second),
+        Layer("what came", came, theme.ink, ":", "o"),
     ]
-
-
-def _by_x(bars: pd.DataFrame) -> pd.DataFrame:
-    return bars.rename_axis("x").reset_index().rename(columns={"close": "median"})
 
 
 def _bands(fan: pd.DataFrame) -> list[tuple[str, str]]:
     """Bounds of the bands: the interval, and 50% if the model has such quantiles."""
-    return [("lower", "upper"), ("0.25", "0.75") if "0.25" in fan else ("median", "median")]
+    return [("lower", "upper"), ("0.25", "0.75") if "0.25" in fan else ("close", "close")]
 
 
 def _places(layers: list[Layer]) -> np.ndarray:
@@ -112,7 +107,7 @@ def plot_what_if(comparison: Comparison, theme: str = "light") -> Picture:
             for lower, upper in _bands(bars):
                 ax.fill_between(at, bars[lower], bars[upper], color=layer.color, alpha=0.18, lw=0)
             ax.plot(at, bars[["lower", "upper"]], linewidth=0.9, **line)
-        ax.plot(at, bars["median"], marker=layer.marker, markersize=4, label=layer.name, **line)
+        ax.plot(at, bars["close"], marker=layer.marker, markersize=4, label=layer.name, **line)
     ax.set(xlabel=comparison.axis, ylabel="price")
     ax.margins(x=0.02, y=0.08)
     plain_axis(ax.yaxis, comparison.past["close"].tail(SHOWN))
@@ -128,10 +123,8 @@ class DrawnPicture:
         import ipywidgets
 
         style.theme_of(theme)  # raises ConfigError
-        self.theme, self.image = (
-            theme,
-            ipywidgets.Image(format="png", layout={"max_width": "880px"}),
-        )
+        self.theme = theme
+        self.image = ipywidgets.Image(format="png", layout={"max_width": "880px"})
         self.widgets = [self.image]
 
     def draw(self, comparison: Comparison) -> None:
@@ -143,21 +136,19 @@ class DrawnPicture:
 
 
 class LivePicture:
-    """A plotly FigureWidget whose lines are moved in place; MissingDependency where there is none."""
+    """A plotly FigureWidget whose lines are moved in place; MissingDependency where none works."""
 
     def __init__(self, theme: str):
-        margin = {"l": 60, "r": 15, "t": 10, "b": 80}
-        figure, self.theme = style.plotly_figure("", theme, margin=margin, height=420)
+        layout = {"height": 420, "margin": {"l": 60, "r": 15, "t": 10, "b": 80}}
+        figure, self.theme = style.plotly_figure("", theme, **layout)
+        figure.update_layout(yaxis_title_text="price", legend_y=-0.2)
         try:
             import plotly.graph_objects as go
 
-            self.figure = go.FigureWidget(
-                figure.update_layout(yaxis_title_text="price", legend_y=-0.2)
-            )
+            self.figure = go.FigureWidget(figure)
         except ImportError as error:
             raise MissingDependency(
-                "Live figures need plotly 6 and anywidget: pip install 'tftnhits[notebook]', "
-                "or choose 'matplotlib'."
+                "Live figures need plotly 6 and anywidget: pip install 'tftnhits[notebook]'."
             ) from error
         self.figure._config = {"responsive": True, "displaylogo": False}  # there is no public way
         self.widgets = [self.figure, *_fitters()]
@@ -207,34 +198,27 @@ def _fitters() -> list[Any]:
 
 def _traces(layer: Layer, places: pd.Series) -> list[dict[str, Any]]:
     """A layer for plotly: its bands, if it is a fan, and its line."""
-    bars, color = layer.bars, layer.color
+    bars, traces = layer.bars, []
     at = places[bars["x"]].to_numpy()
-    dash = {"-": "solid", "--": "dash", ":": "dot"}[layer.dash]
-    text, traces = [price(value) for value in bars["median"]], []
+    text = bars["close"].map(price).tolist()
+    line = {"color": layer.color, "dash": {"-": "solid", "--": "dash", ":": "dot"}[layer.dash]}
     if "lower" in bars:
         bounds = zip(text, bars["lower"], bars["upper"])
         text = [f"{median} ({price(low)} to {price(high)})" for median, low, high in bounds]
-        for (lower, upper), share in zip(_bands(bars), (0.3, 0.8)):
+        for (lower, upper), width in zip(_bands(bars), (1, 0)):
             band = {"x": np.r_[at, at[::-1]], "y": np.r_[bars[upper], bars[lower][::-1]]}
-            band |= {"fill": "toself", "fillcolor": style.fan_color(color, share)}
-            band |= {"line": {"color": color, "dash": dash, "width": 1 if share == 0.3 else 0}}
-            traces.append({**band, "mode": "lines", "hoverinfo": "skip", "showlegend": False})
-    line = {"name": layer.name, "x": at, "y": bars["median"].to_numpy(), "visible": len(bars) > 0}
-    line |= {
-        "text": text,
-        "hovertemplate": "%{text}",
-        "line": {"color": color, "dash": dash, "width": 2},
-    }
-    line["mode"] = "lines+markers" if layer.marker else "lines"
-    line["marker"] = {"symbol": "diamond" if layer.marker == "D" else "circle", "size": 6}
+            fill = {"fill": "toself", "fillcolor": style.fan_color(layer.color, 0.8 - width / 2)}
+            quiet = {"mode": "lines", "hoverinfo": "skip", "showlegend": False}
+            traces.append({**band, **fill, **quiet, "line": {**line, "width": width}})
+    trace = {"name": layer.name, "x": at, "y": bars["close"].to_numpy(), "visible": len(bars) > 0}
+    trace |= {"text": text, "hovertemplate": "%{text}", "line": {**line, "width": 2}}
+    trace["mode"] = "lines+markers" if layer.marker else "lines"
+    trace["marker"] = {"symbol": "diamond" if layer.marker == "D" else "circle", "size": 6}
     if layer.stick:
-        line["error_y"] = {
-            "array": bars["high"] - bars["median"],
-            "arrayminus": bars["median"] - bars["low"],
-            "color": layer.stick,
-            "width": 0,
-        }
-    return [*traces, line]
+        up, down = bars["high"] - bars["close"], bars["close"] - bars["low"]
+        sticks = {"array": up, "arrayminus": down, "color": layer.stick, "width": 0}
+        trace["error_y"] = sticks
+    return [*traces, trace]
 
 
 def table_html(c: Comparison) -> str:
@@ -244,7 +228,8 @@ def table_html(c: Comparison) -> str:
         part = c.table[which]
         if which == "after" and c.shock == NOTHING:
             continue
-        columns[group, c.axis.split()[0]] = part["x"].map(when)
+        if which == "before" or c.shock.bars:
+            columns[group, c.axis.split()[0]] = part["x"].map(when)
         for name in PRICES:
             percent = part[f"{name} %"].map(lambda value: f"<br><small>{signed(value)}%</small>")
             columns[group, name] = part[name].map(price) + percent
@@ -267,9 +252,8 @@ def drivers_html(c: Comparison) -> str:
         pixels = 60 / table.max(axis=None)
         for color, which in zip(colors, table):
             bar = f'<i style="background:{color};width:{{:.0f}}px"></i>{{:.1f}}'.format
-            columns[f"{FANS[which]}, %"] = [
-                bar(pixels * value, value) for value in table[which].fillna(0)
-            ]
+            weights = table[which].fillna(0)
+            columns[f"{FANS[which]}, %"] = [bar(pixels * weight, weight) for weight in weights]
         html += _html(columns)
     return f"<div>{html}</div><p>{NO_PROOF}</p>"
 
