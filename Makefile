@@ -98,7 +98,7 @@ lab: $(STAMP) ## Open the notebooks in JupyterLab
 
 app: $(STAMP) ## Serve the what-if panel as a page
 	@echo "Starting the page of notebook 09 on port $(PORT); Ctrl-C ends it. Open the address with the token."
-	@JUPYTER_PATH="$(CURDIR)/app" JUPYTER_CONFIG_PATH="$(CURDIR)/app" $(PY) -m voila --port="$(PORT)" $(APP_ARGS) notebooks/09_what_if.ipynb
+	@JUPYTER_PATH="$(CURDIR)/tftnhits/apps" JUPYTER_CONFIG_PATH="$(CURDIR)/tftnhits/apps/voila" $(PY) -m voila --port="$(PORT)" $(APP_ARGS) notebooks/09_what_if.ipynb
 
 lint: $(STAMP) ## Check style, import layers and that notebooks carry no outputs
 	@$(PY) -m ruff check .

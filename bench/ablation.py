@@ -30,7 +30,7 @@ from tqdm.auto import tqdm
 
 from tftnhits.config import SCORE_LEVELS, NHITSConfig, TFTConfig, TrainConfig, preset
 from tftnhits.data.windows import Panel
-from tftnhits.evaluation.ablation import ENHANCED, SIGNIFICANT, compare, variants
+from tftnhits.evaluation.verdicts import ENHANCED, SIGNIFICANT, compare, variants
 from tftnhits.evaluation.metrics import pinball_loss
 from tftnhits.files import atomic_write, write_json
 from tftnhits.training.loop import fit, forecast_rows

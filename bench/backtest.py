@@ -4,7 +4,7 @@
         [--jobs 2]
 
 FOLDER holds the bars, which are not bundled (protocol.py says which). Nothing after --end is seen: by default the
-years 2012-2015, so that 2016-2017 stay untouched until the final run. Parts that are in --folder already are kept,
+years 2012-2015, so that 2016-2017 stay untouched until the final run. Runs that are in --folder already are kept,
 and then the time is that of the rest alone (the record says so).
 """
 
@@ -21,7 +21,7 @@ from tables import plain
 import tftnhits as tn
 from tftnhits.evaluation.leaderboard import arrays, summary
 from tftnhits.evaluation.metrics import scores
-from tftnhits.evaluation.part import ENSEMBLES
+from tftnhits.evaluation.fold_run import ENSEMBLES
 from tftnhits.files import write_json
 
 OVER_TIME = (
@@ -88,12 +88,12 @@ def main() -> None:
         "versions": result.manifest["versions"],
         "jobs": options.jobs,
         "survivorship": "nearly all symbols are the index's members of 2017, chosen with hindsight",
-        "parts": plain(result.report),
+        "runs": plain(result.report),
         "resumed": any(
-            (result.folder / "parts" / f"{r['part']}.json").stat().st_mtime < begin
+            (result.folder / "runs" / f"{r['run']}.json").stat().st_mtime < begin
             for r in result.records
         ),
-        "weights": [{k: r[k] for k in ("part", "weights")} for r in result.records],
+        "weights": [{k: r[k] for k in ("run", "weights")} for r in result.records],
         **measure(result),
     }
     record["seconds"] = {

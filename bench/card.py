@@ -40,13 +40,13 @@ walk does, each with its own calibrated interval, and says so.
 import tftnhits as tn
 
 model = tn.Predictor.load()  # these weights, with no network
-print(model.predict("bars.csv", level=0.93).summary())  # prediction, interval, confidence, model_used, warnings
+print(model.predict("bars.csv", level=0.93).summary())  # prediction, interval, model_used …
 ```
 
 or by ModelScope's pipeline, with rows of open, high, low, close and volume:
 
 ```python
-import tftnhits  # or, without it, trust_remote_code=True: the folder's ms_wrapper.py then imports it
+import tftnhits.pipeline  # registers it; or, without this line, trust_remote_code=True below
 from modelscope import pipeline
 
 pipe = pipeline(task="time-series-forecasting", model="/path/to/this/folder")

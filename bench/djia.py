@@ -23,21 +23,28 @@ import numpy as np
 import pandas as pd
 import tables
 from protocol import add_data, djia_bars, djia_panel
-from tables import INTERVALS, REGIMES, SHIPPED
+from tables import REGIMES, SHIPPED
 
 import tftnhits as tn
 from tftnhits.config import ENSEMBLE_WEIGHTS, SCORE_LEVELS
 from tftnhits.data.windows import Panel
 from tftnhits.evaluation import trading
-from tftnhits.evaluation.metrics import by_group, pinball_loss, random_walk_mae, scores, terciles
-from tftnhits.evaluation.verdicts import confidence_set, diebold_mariano, superior_ability
+from tftnhits.evaluation.metrics import (
+    by_group,
+    hac_variance,
+    pinball_loss,
+    random_walk_mae,
+    scores,
+    terciles,
+)
+from tftnhits.evaluation.verdicts import confidence_set, date_losses, diebold_mariano
 from tftnhits.files import write_json
 from tftnhits.forecast.conformal import Conformal
-from tftnhits.forecast.ensemble import Network, combine
-from tftnhits.forecast.weights import learn_weights
+from tftnhits.forecast.ensemble import Network, combine, learn_weights
 from tftnhits.models.baselines import BASELINES, Baseline
 from tftnhits.training.trials import count_trials
 
+BLOCK = 10  # dates: mean length of the bootstrap's blocks
 CONTEXT = 60  # every forecaster answers for the same origins
 BENCHMARK, RAW = "HAR", "ensemble, not calibrated"
 WANTED = (0.035, 0.1, 0.5, 0.9, 0.965)
@@ -187,17 +194,13 @@ def row(name: str, forecaster: Forecaster, task: Task) -> tuple[dict, np.ndarray
         if not forecaster.calibrated
         else np.stack([first[..., forecaster.levels.index(q)] for q in WANTED], -1)
     )
-    out["raw"] = scores(
-        first[test], forecaster.levels, task.actual[test], date[test], naive[test], INTERVALS
-    )
+    out["raw"] = scores(first[test], forecaster.levels, task.actual[test], date[test], naive[test])
     regime = np.array(REGIMES)[terciles(panel.scale[task.rows[test]])]
-    every = by_group(
-        intervals[test], WANTED, task.actual[test], np.full(test.sum(), "all"), INTERVALS
-    )
-    groups = pd.concat(
-        [every, by_group(intervals[test], WANTED, task.actual[test], regime, INTERVALS)]
-    )
-    out["calibrated"] = groups.to_dict("index")
+    groups = [
+        by_group(intervals[test], WANTED, task.actual[test], group)
+        for group in (np.full(test.sum(), "all"), regime)
+    ]
+    out["calibrated"] = pd.concat(groups).to_dict("index")
     return out, np.mean(losses, axis=0)[test]
 
 
@@ -231,6 +234,23 @@ def verdicts(rows: list[dict], losses: dict[str, np.ndarray], task: Task) -> dic
         "superior to HAR, p": superior_ability(leaders, BENCHMARK, date),
         "superior to the shipped, p": superior_ability(leaders, SHIPPED, date),
     }
+
+
+def superior_ability(
+    losses: dict[str, np.ndarray], benchmark: str, date: np.ndarray, reps: int = 2000
+) -> float:
+    """p-value of "none of the others beats `benchmark`" (Hansen 2005, consistent), from date means.
+
+    Differences are divided by their HAC deviation, which arch leaves to its caller.
+    """
+    from arch.bootstrap import SPA
+
+    frame = date_losses(losses, date)
+    excess = frame.drop(columns=benchmark).sub(frame[benchmark], axis=0)
+    deviation = [np.sqrt(hac_variance(v.to_numpy(), BLOCK)) for _, v in excess.items()]
+    test = SPA(np.zeros(len(frame)), excess / deviation, block_size=BLOCK, reps=reps, seed=0)
+    test.compute()
+    return max(float(test.pvalues["consistent"]), 1 / (reps + 1))  # draws can't tell of less
 
 
 def rule(forecaster: Forecaster, task: Task, trials: int) -> dict:

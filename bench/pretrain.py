@@ -118,13 +118,13 @@ def main() -> None:
     common = (options.preset, panel, options.work, options.log)
     done = run(options.jobs, [(kind, seed, ()) for kind in kinds for seed in seeds], *common)
     teachers = {kind: [m for m, r in done if r["network"] == kind] for kind in kinds}
-    tn.Predictor(teachers, panel).save(options.work / "teachers")
+    tn.Predictor.from_members(teachers, panel).save(options.work / "teachers")
     taught = run(
         options.jobs, [(kind, seed, teachers[kind]) for kind in kinds for seed in students], *common
     )
     members = {kind: next(m for m, r in taught if r["network"] == kind) for kind in kinds}
     boosting = tn.Boosting(preset(options.preset)[2]).fit(panel)
-    predictor = tn.Predictor({**members, "boosting": boosting}, panel)
+    predictor = tn.Predictor.from_members({**members, "boosting": boosting}, panel)
     predictor.save(options.out)
     add_modelscope_files(options.out)
     files = {p.name: p.stat().st_size for p in sorted(options.out.iterdir())}

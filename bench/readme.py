@@ -1,4 +1,4 @@
-"""Put the tables of data/results/*.json into README.md and write the model card: no number there is typed.
+"""Put the tables of data/results/*.json into README.md, docs/results.md and the model card: no number is typed.
 
 python bench/readme.py
 """
@@ -13,7 +13,9 @@ import tables
 from tftnhits.files import atomic_write, read_json
 
 RESULTS = Path("data/results")
-SECTIONS = {  # section of README.md -> the result's file and its table
+DOCUMENTS = ("README.md", "docs/results.md")
+SECTIONS = {  # section of a document -> the result's file and its table
+    "headline": ("djia", tables.headline),
     "leaderboard": ("djia", tables.leaderboard),
     "intervals": ("djia", tables.intervals),
     "weights": ("djia", tables.weights),
@@ -29,18 +31,26 @@ SECTIONS = {  # section of README.md -> the result's file and its table
 }
 
 
+def sections(text: str) -> list[str]:
+    """Those of SECTIONS that a document holds."""
+    return [name for name in SECTIONS if f"<!-- {name} -->" in text]
+
+
 def rendered(text: str, results: Path = RESULTS) -> str:
-    """`text` with what stands between <!-- section --> and <!-- /section --> made anew for each of SECTIONS."""
-    for section, (name, table) in SECTIONS.items():
-        before, rest = text.split(f"<!-- {section} -->")
-        after = rest.split(f"<!-- /{section} -->")[1]
-        text = f"{before}<!-- {section} -->\n{table(read_json(results / f'{name}.json'))}\n<!-- /{section} -->{after}"
+    """`text` with what stands between <!-- section --> and <!-- /section --> made anew."""
+    for section in sections(text):
+        source, table = SECTIONS[section]
+        opening, closing = f"<!-- {section} -->", f"<!-- /{section} -->"
+        before, rest = text.split(opening)
+        after = rest.split(closing)[1]
+        content = table(read_json(results / f"{source}.json"))
+        text = f"{before}{opening}\n{content}\n{closing}{after}"
     return text
 
 
 def main() -> None:
-    path = Path("README.md")
-    print(atomic_write(path, rendered(path.read_text())))
+    for document in DOCUMENTS:
+        print(atomic_write(document, rendered(Path(document).read_text())))
     print(atomic_write("data/pretrained/README.md", card.render(RESULTS)))
 
 

@@ -18,7 +18,7 @@ from ablation import Run, execute, summarise
 from protocol import add_data, djia_panel
 
 from tftnhits.config import PanelConfig, preset
-from tftnhits.evaluation.ablation import SIGNIFICANT
+from tftnhits.evaluation.verdicts import SIGNIFICANT
 from tftnhits.files import write_json
 
 WITH, WITHOUT = "with", "without"

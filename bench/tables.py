@@ -61,6 +61,20 @@ def leaderboard(record: dict) -> str:
     return markdown(head, rows)
 
 
+def headline(record: dict) -> str:
+    """The shipped ensemble beside its rivals in one table, best first: loss, verdicts, the 93% interval."""
+    head = ["forecaster", "loss", "p: beats HAR", "90% set", "93% holds", "width, bp"]
+    rows = []
+    rivals = [row for row in record["rows"] if row["set"] is not None]
+    for row in sorted(rivals, key=lambda r: r["test 1-5"]):
+        interval = row["calibrated"]["all"]
+        cells = [_name(row), f"{row['test 1-5']:.2f}", p_value(row["dm p against HAR"])]
+        cells += ["in" if row["set"] > ALPHA else "out"]
+        cells += [f"{100 * interval['coverage_93']:.1f}%", f"{interval['width_93']:.0f}"]
+        rows.append(cells)
+    return markdown(head, rows)
+
+
 def intervals(record: dict) -> str:
     """Coverage and width of the calibrated intervals on the test years, overall and by regime."""
     head = ["forecaster"]

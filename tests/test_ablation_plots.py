@@ -5,7 +5,7 @@ import pytest
 from pictures import faults
 
 import tftnhits as tn
-from tftnhits.evaluation.ablation import enhancements
+from tftnhits.evaluation.verdicts import enhancements
 from tftnhits.viz.ablation_plots import ENHANCEMENTS, ablation_finding, label, plot_ablation
 from tftnhits.viz.style import THEMES
 

@@ -1,18 +1,21 @@
-"""Gradient boosting: from two bars on, saved without a pickle."""
+"""Gradient boosting: from two bars on, as plain arrays that say what scikit-learn's models say."""
 
 import json
 import pickle
-import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import safetensors.numpy
-from helpers import BOOSTING_TINY, ROOT, made_bars, one_sentence
-from sklearn.linear_model import Ridge
+from helpers import BOOSTING_TINY, made_bars, one_sentence
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.ensemble import HistGradientBoostingRegressor
 
 from tftnhits import Boosting, BoostingConfig, PanelConfig, make_panel
 from tftnhits.errors import CheckpointError, ConfigError, HistoryTooShort
 from tftnhits.files import sha256
+from tftnhits.models.boosting import Trees
 
 LEVELS = (0.1, 0.5, 0.9)
 
@@ -32,15 +35,6 @@ def saved(boosting, tmp_path):
     return boosting.save(tmp_path)
 
 
-@pytest.fixture
-def old(tmp_path):
-    """A folder of format 1, which needs skops."""
-    pytest.importorskip("skops")
-    for path in (ROOT / "tests" / "golden" / "format-1").glob("boosting*"):
-        shutil.copy(path, tmp_path)
-    return tmp_path / "boosting.json"
-
-
 def change(path, **values):
     record = {**json.loads(path.read_text()), **values}
     path.write_text(json.dumps({k: v for k, v in record.items() if v is not None}))
@@ -48,10 +42,14 @@ def change(path, **values):
 
 
 def put(path, data):
-    """Other models under the hash that fits."""
-    record = json.loads(path.read_text())
-    (path.parent / record["models"]).write_bytes(data)
+    """Other weights under the hash that fits."""
+    (path.parent / json.loads(path.read_text())["weights"]).write_bytes(data)
     return change(path, sha256=sha256(data))
+
+
+def put_arrays(path, arrays):
+    plain = {k: np.ascontiguousarray(v) for k, v in arrays.items()}
+    return put(path, safetensors.numpy.save(plain))
 
 
 def refused(path):
@@ -62,8 +60,7 @@ def refused(path):
 
 
 def test_quantiles_are_finite_sorted_and_of_the_right_shape(boosting, panel):
-    rows = panel.last_origins()
-    found = boosting.quantiles(panel, rows)
+    found = boosting.quantiles(panel, panel.last_origins())
     assert found.shape == (4, 5, len(boosting.levels)) and np.isfinite(found).all()
     assert (np.diff(found, axis=-1) >= 0).all()
     width = found[..., -1] - found[..., 0]
@@ -77,27 +74,24 @@ def test_answers_from_two_bars(boosting, panel):
 
 
 def test_training_coverage_is_near_nominal(panel):
-    boosting = Boosting(BoostingConfig(quantiles=LEVELS, trees=40, min_leaf=100, rows=5_000)).fit(
-        panel
-    )
+    config = BoostingConfig(quantiles=LEVELS, trees=40, min_leaf=100, rows=5_000)
     rows = panel.origins("train", 2)
-    found = boosting.quantiles(panel, rows)
-    actual = panel.target[rows] * panel.scale[rows, None] * np.sqrt(np.arange(1, 6))
-    share = (actual[..., None] <= found).mean((0, 1))
+    found = Boosting(config).fit(panel).quantiles(panel, rows)
+    share = (panel.outcomes(rows)[..., None] <= found).mean((0, 1))
     np.testing.assert_allclose(share, LEVELS, atol=0.05)
 
 
-def test_a_seed_gives_the_same_forecast_and_another_does_not(boosting, panel):
+def test_a_seed_gives_the_same_forecast_and_files_and_another_does_not(boosting, panel, tmp_path):
     rows = panel.origins("valid")
-    again = Boosting(BOOSTING_TINY).fit(panel).quantiles(panel, rows)
-    np.testing.assert_array_equal(boosting.quantiles(panel, rows), again)
-    other = Boosting(BoostingConfig(**{**BOOSTING_TINY.to_dict(), "seed": 1})).fit(panel)
-    assert not np.array_equal(other.quantiles(panel, rows), again)
-
-
-def test_fitting_again_replaces_the_models(panel):
-    boosting = Boosting(BOOSTING_TINY).fit(panel)
-    assert boosting.fit(panel).trees.root.shape == (len(boosting.levels), BOOSTING_TINY.trees)
+    again = Boosting(BOOSTING_TINY).fit(panel)
+    np.testing.assert_array_equal(boosting.quantiles(panel, rows), again.quantiles(panel, rows))
+    other = Boosting(replace(BOOSTING_TINY, seed=1)).fit(panel)
+    assert not np.array_equal(other.quantiles(panel, rows), again.quantiles(panel, rows))
+    files = [
+        {p.name: p.read_bytes() for p in model.save(tmp_path / name).parent.iterdir()}
+        for name, model in (("a", boosting), ("b", again))
+    ]
+    assert files[0] == files[1]
 
 
 def test_errors_of_fitting(panel):
@@ -108,99 +102,93 @@ def test_errors_of_fitting(panel):
 
 
 def test_round_trip_is_equal_to_the_bit(boosting, saved, panel):
-    found = Boosting.load(saved)
-    rows = panel.origins("valid")
-    np.testing.assert_array_equal(found.quantiles(panel, rows), boosting.quantiles(panel, rows))
-    assert found.config == boosting.config
+    loaded, rows = Boosting.load(saved), panel.origins("valid")
+    np.testing.assert_array_equal(loaded.quantiles(panel, rows), boosting.quantiles(panel, rows))
+    assert loaded.config == boosting.config
     boosting.save(saved.parent)
     assert len(list(saved.parent.iterdir())) == 2
 
 
-def test_corrupt_missing_and_foreign_files(saved, tmp_path):
-    record = json.loads(saved.read_text())
-    models = tmp_path / record["models"]
-    data = models.read_bytes()
-    assert "upgrade" in refused(change(saved, format=99))
-    assert "upgrade" in refused(change(saved, format=None))
-    change(saved, format=record["format"])
-    assert "plain file name" in refused(change(saved, models="../x.safetensors"))
-    change(saved, models=models.name)
-    models.write_bytes(data[:-1])
-    assert "corrupt" in refused(saved)
-    models.unlink()
-    assert "can't be read" in refused(saved)
-    models.write_bytes(data)
-    for config in (None, [], {"trees": 5, "colour": 1}, {"horizon": 0}):
-        refused(change(saved, config=config))
-    saved.unlink()
-    assert "model folder" in refused(saved)
+@pytest.mark.parametrize(
+    "values, words",
+    [
+        ({"format": 99}, "upgrade"),
+        ({"format": None}, "upgrade"),
+        ({"weights": "../x.safetensors"}, "plain file name"),
+        ({"sha256": "0" * 64}, "corrupt"),
+        ({"config": None}, ""),
+        ({"config": []}, ""),
+        ({"config": {"trees": 5, "colour": 1}}, "colour"),
+        ({"config": {"horizon": 0}}, "horizon"),
+    ],
+)
+def test_foreign_json_is_refused(saved, values, words):
+    assert words in refused(change(saved, **values))
 
 
-def test_the_same_bytes_again(boosting, panel, tmp_path):
-    first, second = (
-        b.save(tmp_path / name)
-        for b, name in ((boosting, "a"), (Boosting(BOOSTING_TINY).fit(panel), "b"))
-    )
-    assert {p.name: p.read_bytes() for p in first.parent.iterdir()} == {
-        p.name: p.read_bytes() for p in second.parent.iterdir()
-    }
+@pytest.mark.parametrize("data", [b"", b"PK\x03\x04 no archive", pickle.dumps({"a": 1})])
+def test_weights_that_are_no_safetensors_are_refused(saved, data):
+    refused(put(saved, data))
 
 
-def test_arrays_that_are_no_trees_are_refused(boosting, saved, panel):
+@pytest.mark.parametrize(
+    "name, wrong",
+    [
+        ("base", None),
+        ("more", lambda a: np.zeros(3)),
+        ("child", lambda a: np.full_like(a["child"], len(a["child"]))),
+        ("root", lambda a: -a["root"] - 1),
+        ("root", lambda a: a["root"][:, :0]),
+        ("feature", lambda a: -a["feature"] - 1),
+        ("value", lambda a: a["value"] * np.nan),
+        ("base", lambda a: a["base"][:-1]),
+        ("threshold", lambda a: np.zeros(len(a["threshold"]), np.int64)),
+        ("depth", lambda a: a["depth"] + 10**9),
+    ],
+)
+def test_arrays_that_are_no_trees_are_refused(boosting, saved, name, wrong):
     arrays = boosting.trees.arrays()
-    nodes = len(arrays["value"])
-    wrong = [{k: v for k, v in arrays.items() if k != "base"}, {**arrays, "more": np.zeros(3)}]
-    for name, value in {
-        "child": np.full((nodes, 2), nodes, np.int32),
-        "root": -arrays["root"] - 1,
-        "feature": -arrays["feature"] - 1,
-        "value": np.full(nodes, np.nan),
-        "base": arrays["base"][:-1],
-        "threshold": np.zeros(nodes, np.int64),
-        "depth": np.array(10**9),
-    }.items():
-        wrong.append({**arrays, name: value})
-    for found in wrong:
-        refused(
-            put(
-                saved,
-                safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in found.items()}),
-            )
-        )
-    far = {**arrays, "feature": np.where(arrays["feature"] > 0, 999, 0).astype(np.int16)}
-    put(saved, safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in far.items()}))
+    if wrong is None:
+        del arrays[name]
+    else:
+        arrays[name] = wrong(arrays)
+    refused(put_arrays(saved, arrays))
+
+
+def test_trees_of_other_inputs_are_refused(boosting, saved, panel):
+    arrays = boosting.trees.arrays()
+    far = np.where(arrays["feature"] > 0, 999, 0).astype(np.int16)
+    put_arrays(saved, {**arrays, "feature": far})
     with pytest.raises(CheckpointError, match="inputs"):
         Boosting.load(saved).quantiles(panel, panel.last_origins())
 
 
-@pytest.mark.parametrize("data", [b"", b"PK\x03\x04 no archive", pickle.dumps({"a": 1})])
-@pytest.mark.parametrize("kind", ["saved", "old"])
-def test_what_is_no_archive_is_refused(request, kind, data):
-    refused(put(request.getfixturevalue(kind), data))
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 999), leaves=st.integers(2, 31), rows=st.integers(1, 300))
+def test_trees_predict_as_scikit_learns_models(seed, leaves, rows):
+    generator = np.random.default_rng(seed)
+    x = np.round(generator.normal(size=(400, 3)), 1)  # ties with thresholds
+    y = x[:, 0] * x[:, 1] + generator.standard_t(3, 400)
+    models = [
+        HistGradientBoostingRegressor(
+            loss="quantile",
+            quantile=level,
+            max_iter=7,
+            max_leaf_nodes=leaves,
+            min_samples_leaf=5,
+            early_stopping=False,
+        ).fit(x, y)
+        for level in (0.1, 0.5)
+    ]
+    new = generator.normal(size=(rows, 3)) * 3
+    for inputs in (x, new, new.astype(np.float32)):
+        expected = np.stack([m.predict(np.asarray(inputs, float)) for m in models], -1)
+        found = Trees.of(models).predict(inputs)
+        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
 
 
-def test_a_folder_of_format_1_is_read_and_saved_in_todays(old, tmp_path):
-    found = Boosting.load(old)
-    assert found.trees.root.shape == (len(found.levels), found.config.trees)
-    path = found.save(tmp_path)
-    assert not list(tmp_path.glob("*.skops")) and json.loads(path.read_text())["format"] == 2
-    np.testing.assert_array_equal(Boosting.load(path).trees.value, found.trees.value)
-
-
-def bomb():
-    raise AssertionError("executed")
-
-
-@pytest.mark.parametrize("value", [bomb, [pytest.approx], {"f": Ridge}])
-def test_foreign_types_are_refused_and_not_executed(old, value):
-    import skops.io
-
-    refused(put(old, skops.io.dumps(value)))
-
-
-def test_models_of_another_kind_are_refused(old):
-    """Types that skops vouches for, but no list of quantile models."""
-    import skops.io
-
-    for value in ([1, 2, 3], [Ridge().fit([[0], [1]], [0, 1])], {}):
-        refused(put(old, skops.io.dumps(value)))
+def test_trees_of_a_target_without_anything_to_learn():
+    model = HistGradientBoostingRegressor(loss="quantile", max_iter=3, early_stopping=False)
+    trees = Trees.of([model.set_params(quantile=0.5).fit(np.zeros((40, 2)), np.full(40, 2.5))])
+    again = Trees.from_arrays(trees.arrays(), 1)
+    assert again.predict(np.ones((3, 2))).tolist() == [[2.5]] * 3

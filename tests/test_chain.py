@@ -16,9 +16,9 @@ from helpers import BOOSTING_TINY, NHITS_TINY, TFT_TINY, TRAIN_TINY, one_sentenc
 import tftnhits as tn  # noqa: E402
 from tftnhits.errors import CheckpointError, DataError  # noqa: E402
 from tftnhits.forecast.ensemble import NAMES, Network  # noqa: E402
-from tftnhits.forecast.fallback import Reason, answer, chain  # noqa: E402
+from tftnhits.forecast.fallback import answer, chain  # noqa: E402
 from tftnhits.models.boosting import Boosting  # noqa: E402
-from tftnhits.models.walk import Walk  # noqa: E402
+from tftnhits.models.baselines import Walk  # noqa: E402
 
 FILES = {
     "tft": "tft-*.safetensors",
@@ -58,7 +58,7 @@ def members(panel):
 
 @pytest.fixture(scope="module")
 def predictor(members, panel):
-    return tn.Predictor(members, panel)
+    return tn.Predictor.from_members(members, panel)
 
 
 @pytest.fixture
@@ -228,7 +228,7 @@ def test_order_of_the_links():
 def test_no_link_at_all_is_one_sentence(panel):
     rows, links = panel.last_origins(), [{"boosting": 1.0}]
     with pytest.raises(DataError, match="No link") as caught:
-        answer(panel, rows, {}, {"boosting": Reason("weights", "gone")}, links)
+        answer(panel, rows, {}, {"boosting": "gone"}, links)
     assert one_sentence(str(caught.value))
 
 
@@ -256,7 +256,7 @@ def test_the_walk_has_no_drift_and_follows_the_scale(predictor, panel):
 def test_whatever_is_broken_there_is_an_answer_and_it_says_who(predictor, bars, lost, size, share):
     sick = copy.copy(predictor)
     sick.members = {k: m for k, m in predictor.members.items() if k not in lost}
-    sick.missing = dict.fromkeys(lost, Reason("weights", "lost in a test"))
+    sick.missing = dict.fromkeys(lost, "{who} was lost in a test")
     found = sick.predict(
         bars[bars["symbol"] == "META"].tail(size), weights={"tft": share, "nhits": 1 - share}
     )

@@ -294,7 +294,7 @@ def test_a_rate_that_means_nothing_is_refused(rate):
 
 def moved(quantiles, actual, date, start=None):
     due = date[:, None] + 1 + np.arange(actual.shape[1])
-    return (start or Calibration(Conformal.start(actual.shape[1]))).moved(
+    return (start or Calibration(Conformal.start(actual.shape[1]))).update(
         quantiles, QUANTILES, actual, date, due
     )
 

@@ -113,10 +113,12 @@ def test_seeds_are_averaged(predictor, panel, bars, name, table, column):
 
     models = [predictor.members[name].model, deepcopy(predictor.members[name].model)]
     stir(models[1], 1)
-    both = tn.Predictor({name: models}, tn.make_panel(bars))
+    both = tn.Predictor.from_members({name: models}, tn.make_panel(bars))
     found = getattr(both.predict(bars).explain(), table)
     each = [
-        getattr(tn.Predictor({name: m}, tn.make_panel(bars)).predict(bars).explain(), table)
+        getattr(
+            tn.Predictor.from_members({name: m}, tn.make_panel(bars)).predict(bars).explain(), table
+        )
         for m in models
     ]
     assert abs(each[0][column] - each[1][column]).max() > 1e-3
@@ -363,7 +365,7 @@ def test_importance_has_the_spread_of_its_repeats(panel):
 
 
 def test_what_cannot_be_explained_is_refused(predictor, bars, panel):
-    alone = tn.Predictor({"boosting": predictor.members["boosting"]}, panel)
+    alone = tn.Predictor.from_members({"boosting": predictor.members["boosting"]}, panel)
     with pytest.raises(tn.ConfigError, match="boosting"):
         alone.predict(bars).explain()
     with pytest.raises(tn.ConfigError, match="no origins"):

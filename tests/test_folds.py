@@ -24,14 +24,16 @@ def plan(bars: pd.DataFrame, config: BacktestConfig, context: int = 20):
     return make_folds(bars, config, context)
 
 
+def days_of(bars: pd.DataFrame) -> np.ndarray:
+    return np.unique(bars["date"].to_numpy("datetime64[D]"))
+
+
 @st.composite
 def plans(draw):
     """Business days with holes, and settings that are sometimes too much for them."""
     size = draw(st.integers(500, 2_500))
-    days = pd.bdate_range(
-        draw(st.dates(pd.Timestamp("2001-01-01").date(), pd.Timestamp("2012-12-31").date())),
-        periods=size,
-    )
+    first = pd.Timestamp("2001-01-01") + pd.Timedelta(days=draw(st.integers(0, 4_000)))
+    days = pd.bdate_range(first, periods=size)
     rng = np.random.default_rng(draw(st.integers(0, 99)))
     days = days[rng.random(size) > draw(st.sampled_from([0, 0.05, 0.3]))]
     start = draw(st.none() | st.integers(0, size))
@@ -46,7 +48,7 @@ def plans(draw):
     return dates_only(days), config
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(plans())
 def test_tests_tile_the_span_and_nothing_reaches_over_a_border(drawn):
     bars, config = drawn
@@ -55,7 +57,7 @@ def test_tests_tile_the_span_and_nothing_reaches_over_a_border(drawn):
     except (HistoryTooShort, ConfigError) as error:
         assert one_sentence(str(error))
         assume(False)
-    days = np.unique(bars["date"].to_numpy("datetime64[D]"))
+    days = days_of(bars)
     place = {day: i for i, day in enumerate(days)}
     tested = [d for f in folds for d in days[(days >= f.test_begin) & (days <= f.test_end)]]
     # no hole, no overlap, and the span that was asked for
@@ -71,24 +73,18 @@ def test_tests_tile_the_span_and_nothing_reaches_over_a_border(drawn):
         assert t - b + 1 >= 20 + config.horizon + TRAIN_ORIGINS - config.embargo - 1
         months = pd.DateOffset(months=config.valid_months)
         assert days[v - 1] < (pd.Timestamp(fold.test_begin) - months).to_datetime64() <= days[v]
+        edge = days[0]
         if config.train_years:
-            edge = (
-                pd.Timestamp(fold.train_end)
-                + pd.Timedelta(days=1)
-                - pd.DateOffset(years=config.train_years)
-            )
-            assert days[b] >= edge.to_datetime64() and (
-                b == 0 or days[b - 1] < edge.to_datetime64()
-            )
-        else:
-            assert b == 0
+            years = pd.DateOffset(years=config.train_years)
+            edge = (pd.Timestamp(fold.train_end + DAY) - years).to_datetime64()
+        assert days[b] >= edge and (b == 0 or days[b - 1] < edge)
     # each refit comes `months` after the one before
     for one, other in pairwise(folds):
         ahead = pd.Timestamp(one.test_begin) + pd.DateOffset(months=config.months)
         assert abs((pd.Timestamp(other.test_begin) - ahead).days) <= 12
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=30, deadline=None, derandomize=True)
 @given(plans())
 def test_a_too_short_history_says_what_would_fit(drawn):
     bars, config = drawn
@@ -99,12 +95,11 @@ def test_a_too_short_history_says_what_would_fit(drawn):
         assume("earliest possible start is" in str(error))
         start = str(error).split("earliest possible start is ")[1].split(",")[0]
         count = int(str(error).split("makes ")[1].split()[0])
-    assume(
-        config.valid_months * 15 > config.embargo + config.horizon + 10
-    )  # else some fold lacks a validation
+    # Else some fold lacks a validation
+    assume(config.valid_months * 15 > config.embargo + config.horizon + 10)
     changed = {**config.to_dict(), "start": start}
     assert len(plan(bars, BacktestConfig(**changed))) == count
-    days = np.unique(bars["date"].to_numpy("datetime64[D]"))
+    days = days_of(bars)
     before = days[np.searchsorted(days, np.datetime64(start)) - 1]
     with pytest.raises(HistoryTooShort):  # a session earlier is too early
         plan(bars, BacktestConfig(**{**changed, "start": str(before)}))
@@ -117,58 +112,43 @@ def test_a_folds_panel_splits_at_its_dates(embargo, train_years):
         months=3, valid_months=4, embargo=embargo, train_years=train_years, horizon=3
     )
     bars = made_bars(("A", "B"), 700)
-    bars = bars[(bars["symbol"] == "A") | (bars.index % 7 > 0)].reset_index(
-        drop=True
-    )  # B trades on fewer days
+    bars = bars[(bars["symbol"] == "A") | (bars.index % 7 > 0)]  # B trades on fewer days
     folds = plan(bars, config)
     assert len(folds) >= 3
+    symbol_a = days_of(bars[bars["symbol"] == "A"])
     for fold in folds:
-        own = fold_bars(bars, fold, config.horizon)
-        panel = make_panel(own, fold.panel_config(config))
-        spans = {
-            "train": (fold.begin, fold.train_end),
-            "valid": (fold.valid_begin, fold.valid_end),
-            "test": (fold.test_begin, None),
-        }
-        for split, (first, last) in spans.items():
+        panel = make_panel(fold_bars(bars, fold, config.horizon), fold.panel_config(config))
+        for split, first, last in (
+            ("train", fold.begin, fold.train_end),
+            ("valid", fold.valid_begin, fold.valid_end),
+            ("test", fold.test_begin, None),
+        ):
             rows = panel.origins(split)
             day = panel.date[rows].astype("datetime64[D]")
             reach = panel.date[rows + 3].astype("datetime64[D]")
             assert day.min() == first and (last is None or reach.max() <= last)
-            # all that could be there is there
-            symbol_a = bars[bars["symbol"] == "A"]["date"].to_numpy("datetime64[D]")
+            # All that could be there is there
             last = fold.test_end if last is None else symbol_a[np.searchsorted(symbol_a, last) - 3]
-            assert set(symbol_a[(symbol_a >= first) & (symbol_a <= last)]) == set(
-                day[panel.symbol_of(rows) == 0]
-            )
+            expected = symbol_a[(symbol_a >= first) & (symbol_a <= last)]
+            assert set(expected) == set(day[panel.symbol_of(rows) == 0])
 
 
 def test_a_fold_sees_its_own_bars_and_the_outcomes_of_its_test():
     config = BacktestConfig(months=2, valid_months=3, train_years=1, horizon=4)
     bars = made_bars(("A", "B", "C", "D"), 700)
     bars = bars[(bars["symbol"] != "C") | (bars["date"] < "2016-11-15")]  # ends early
-    bars = bars[(bars["symbol"] != "D") | (bars["date"] > "2017-04-15")].reset_index(
-        drop=True
-    )  # begins late
-    folds = plan(bars, config)
-    for fold in folds:
-        own = fold_bars(bars, fold, 4)
-        day = own["date"].to_numpy("datetime64[D]")
-        assert day.min() >= fold.begin
-        for symbol, part in own.groupby("symbol"):
-            later = part["date"].to_numpy("datetime64[D]") > fold.test_end
-            everything = bars[
-                (bars["symbol"] == symbol) & (bars["date"] > pd.Timestamp(fold.test_end))
-            ]
-            assert later.sum() == min(4, len(everything)) and not later.all()
-            np.testing.assert_array_equal(
-                part["date"][later], everything["date"].iloc[: later.sum()]
-            )
-        before = bars[
-            (bars["date"] <= pd.Timestamp(fold.test_end))
-            & (bars["date"] >= pd.Timestamp(fold.begin))
-        ]
-        assert len(before) == (day <= fold.test_end).sum()
+    bars = bars[(bars["symbol"] != "D") | (bars["date"] > "2017-04-15")]  # begins late
+    for fold in plan(bars, config):
+        seen = fold_bars(bars, fold, 4)
+        assert days_of(seen).min() >= fold.begin
+        for symbol, rows in seen.groupby("symbol"):
+            every = bars[bars["symbol"] == symbol]
+            later = every["date"].to_numpy("datetime64[D]") > fold.test_end
+            begun = every["date"].to_numpy("datetime64[D]") >= fold.begin
+            expected = pd.concat([every[begun & ~later], every[later][:4]])
+            np.testing.assert_array_equal(rows["date"], expected["date"])
+        tested = bars["date"].between(pd.Timestamp(fold.begin), pd.Timestamp(fold.test_end))
+        assert set(seen["symbol"]) == set(bars["symbol"][tested])
 
 
 def test_intraday_bars_fold_by_whole_days():
@@ -179,9 +159,8 @@ def test_intraday_bars_fold_by_whole_days():
     panel = make_panel(fold_bars(bars, folds[0], 30), folds[0].panel_config(config))
     assert panel.date[panel.origins("test")].min() == folds[0].test_begin
     assert panel.date[panel.origins("valid")].min() == folds[0].valid_begin
-    assert panel.date[panel.origins("valid") + 30].max() == folds[0].valid_end + np.timedelta64(
-        23, "h"
-    )
+    reach = panel.date[panel.origins("valid") + 30].max()
+    assert reach == folds[0].valid_end + np.timedelta64(23, "h")
 
 
 def test_by_default_whole_folds_of_the_last_part_of_the_history():
@@ -195,11 +174,7 @@ def test_by_default_whole_folds_of_the_last_part_of_the_history():
 @pytest.mark.parametrize(
     ("changes", "error", "words"),
     [
-        (
-            {"start": "2015-06-01"},
-            HistoryTooShort,
-            r"700 sessions.*earliest possible start is 2016-\d\d-\d\d, .* 4 folds",
-        ),
+        ({"start": "2015-06-01"}, HistoryTooShort, r"700 sessions.*start is 2016-.* 4 folds"),
         ({"start": "2001-01-01"}, HistoryTooShort, "earliest possible start"),
         ({"valid_months": 40}, HistoryTooShort, "no test date has that"),
         ({"train_years": 9}, HistoryTooShort, "9 years"),
@@ -222,26 +197,20 @@ def test_a_hole_as_long_as_a_fold_is_named():
     assert one_sentence(str(caught.value))
 
 
-def test_bars_without_dates_are_refused():
-    with pytest.raises(DataError, match="column 'date'"):
-        plan(made_bars(("A",), 700, freq=None), BacktestConfig())
-
-
 def test_a_fold_without_outcomes_is_named():
     bars = made_bars(("A", "B"), 600)
-    last = str(bars["date"].max().date())
-    config = BacktestConfig(start=last, end=last, valid_months=3, months=1)
-    (fold,) = plan(bars, config)
-    with pytest.raises(
-        DataError, match=rf"Fold 0 \(test {last} to {last}\) has no outcomes in its test"
-    ) as caught:
+    last = bars["date"].max()
+
+    def check(start):
+        config = BacktestConfig(
+            start=str(start.date()), end=str(last.date()), valid_months=3, months=1
+        )
+        (fold,) = plan(bars, config)
         check_fold(fold_bars(bars, fold, 5), fold, config, 20)
-    assert one_sentence(str(caught.value))
-    # one more session, and there is one
-    day_before = str((pd.Timestamp(last) - pd.offsets.BDay()).date())
-    config = BacktestConfig(start=day_before, end=last, valid_months=3, months=1)
-    (fold,) = plan(bars, config)
-    check_fold(fold_bars(bars, fold, 5), fold, config, 20)
+
+    with pytest.raises(DataError, match=rf"No outcomes in the test of fold 0 \(test {last.date()}"):
+        check(last)
+    check(last - pd.offsets.BDay())  # one more session, and there is one
 
 
 def test_symbols_whose_closes_never_change_in_training_are_named():
@@ -249,30 +218,20 @@ def test_symbols_whose_closes_never_change_in_training_are_named():
     config = BacktestConfig(months=3, valid_months=3)
     fold = plan(bars, config)[0]
 
-    def check(symbols, first=None, last=None):
-        flat = bars.copy()
-        chosen = flat["symbol"].isin(symbols) & flat["date"].between(
-            first or "2000", last or "2100"
-        )
-        flat.loc[chosen, "close"] = 7.0
+    def check(symbols, first="2000", last="2100"):
+        standing = bars["symbol"].isin(symbols) & bars["date"].between(first, last)
+        flat = bars.assign(close=bars["close"].mask(standing, 7.0))
         check_fold(fold_bars(flat, fold, 5), fold, config, 20)
 
-    for symbols, words in (
-        (["B"], "The close of B never"),
-        (["A", "C"], r"The close of A \(and of 1 more: C\) never"),
-    ):
-        with pytest.raises(
-            DataError, match=rf"^{words} changes in the training of fold 0 .*leave it out"
-        ) as caught:
+    for symbols, words in ((["B"], "close of B never"), (["A", "C"], "close of A, C never")):
+        with pytest.raises(DataError, match=f"{words} changes in the training of fold 0") as caught:
             check(symbols)
         assert one_sentence(str(caught.value))
     with pytest.raises(DataError, match="close of B"):
         check(["B"], last=str(fold.train_end))  # moving later doesn't help
     check(["B"], first=str(fold.valid_begin))  # nor does standing still later hurt
     check(["B"], first=str(fold.begin + 3 * DAY))
-    # a symbol of so few bars that it isn't trained on may stand still: it has hardly begun
-    late = (bars["symbol"] != "B") | (
-        bars["date"] > pd.Timestamp(fold.train_end) - pd.offsets.BDay(15)
-    )
-    bars = bars[late].reset_index(drop=True)
+    # A symbol of so few bars that it isn't trained on may stand still: it has hardly begun
+    late = bars["date"] > pd.Timestamp(fold.train_end) - pd.offsets.BDay(15)
+    bars = bars[(bars["symbol"] != "B") | late]
     check(["B"], last=str(fold.train_end))

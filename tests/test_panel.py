@@ -276,7 +276,9 @@ def test_bars_without_dates_volume_or_market(bars, model):
 
 def test_a_predictor_without_networks_has_no_weights_to_choose(bars):
     panel = tn.make_panel(bars, tn.PanelConfig(train_end="2014-12-31", valid_end="2015-03-31"))
-    model = tn.Predictor({"boosting": tn.Boosting(tn.preset("tiny")[2]).fit(panel)}, panel)
+    model = tn.Predictor.from_members(
+        {"boosting": tn.Boosting(tn.preset("tiny")[2]).fit(panel)}, panel
+    )
     panel = tn.what_if(bars, model, "matplotlib", "META", ORIGIN)
     assert panel.controls["weight"].disabled and "answers gradient boosting" in text(panel.status)
 

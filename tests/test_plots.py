@@ -33,7 +33,9 @@ def bars() -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def predictor(bars) -> tn.Predictor:
     panel = tn.make_panel(bars, tn.PanelConfig(train_end="2015-12-31", valid_end="2016-12-31"))
-    return tn.Predictor({"boosting": tn.Boosting(tn.preset("tiny")[2]).fit(panel)}, panel)
+    return tn.Predictor.from_members(
+        {"boosting": tn.Boosting(tn.preset("tiny")[2]).fit(panel)}, panel
+    )
 
 
 @pytest.fixture(scope="module")
@@ -253,7 +255,7 @@ def explained(bars):
         k: tn.fit(c, panel, settings, progress=False).model
         for k, c in (("tft", tft), ("nhits", nhits))
     }
-    model, rows = tn.Predictor(networks, panel), panel.origins("valid", 20)
+    model, rows = tn.Predictor.from_members(networks, panel), panel.origins("valid", 20)
     average = {k: explain_rows(model.members[k], panel, rows) for k in ("tft", "nhits")}
     importance = permutation_importance(model.members["tft"], panel, rows[:100], repeats=2)
     return model.predict(bars).explain(), average, importance

@@ -265,7 +265,7 @@ def test_a_shock_that_makes_no_bar_is_refused(name, wrong):
 def test_bad_weights_and_absurd_prices_end_in_a_sentence(lab):
     for error, asked in (
         (tn.ConfigError, {"weights": {"tft": 0, "nhits": 0}}),
-        (tn.TftnhitsError, {"shock": Shock(-99.9, bars=20)}),
+        (tn.DataError, {"shock": Shock(-99.9, bars=20)}),
     ):
         with pytest.raises(error) as caught:
             lab.ask("META", ORIGIN, **asked)
@@ -292,6 +292,8 @@ def test_a_volume_that_is_not_known_stays_so(model):
 
 def test_boosting_alone_can_be_asked(bars):
     panel = tn.make_panel(bars, tn.PanelConfig(train_end="2014-06-30", valid_end="2014-12-31"))
-    model = tn.Predictor({"boosting": tn.Boosting(tn.preset("tiny")[2]).fit(panel)}, panel)
+    model = tn.Predictor.from_members(
+        {"boosting": tn.Boosting(tn.preset("tiny")[2]).fit(panel)}, panel
+    )
     answer = WhatIf(bars, model).ask("META", ORIGIN, Shock(-8, range=3))
     assert answer.models[0] == "gradient boosting" and answer.table["change", "width"].iloc[-1] != 0

@@ -1,4 +1,4 @@
-"""Diebold-Mariano by hand; confidence sets where the winner is known."""
+"""Diebold-Mariano by hand; confidence sets where the winner is known; verdicts of an ablation."""
 
 import math
 import sys
@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+import tftnhits as tn
 from tftnhits.errors import ConfigError, MissingDependency
 from tftnhits.evaluation import verdicts as V
 
@@ -146,25 +147,18 @@ def test_equal_ones_stay_together(arch):
 
 def test_twins_share_a_verdict(arch):
     losses = made_losses(a=0.0, b=0.3)
-    losses |= {
-        "a again": losses["a"].copy(),
-        "b again": losses["b"] * (1 + 1e-15),
-    }  # but for rounding
+    losses["a again"] = losses["a"].copy()
+    losses["b again"] = losses["b"] * (1 + 1e-15)  # but for rounding
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = V.confidence_set(losses, DATE, reps=200)
-        assert V.confidence_set({"a": losses["a"], "b": losses["a"]}, DATE)["p_value"].tolist() == [
-            1,
-            1,
-        ]
-        assert V.confidence_set({"a": losses["a"] * 0, "b": losses["a"] * 0}, DATE)[
-            "included"
-        ].all()
-    assert found["p_value"]["a"] == found["p_value"]["a again"] == 1
-    assert found["p_value"]["b"] == found["p_value"]["b again"] < 0.1
+        p_value = V.confidence_set(losses, DATE, reps=200)["p_value"]
+        for loss in (losses["a"], losses["a"] * 0):
+            assert V.confidence_set({"a": loss, "b": loss}, DATE)["p_value"].tolist() == [1, 1]
+    assert p_value["a"] == p_value["a again"] == 1
+    assert p_value["b"] == p_value["b again"] < 0.1
 
 
-def test_only_what_all_have_is_compared(arch):
+def test_only_what_all_have_is_compared():
     losses = made_losses(a=0.0, b=0.3)
     losses["a"][:50] = np.nan
     losses["b"][-30:, 1] = np.nan
@@ -172,49 +166,27 @@ def test_only_what_all_have_is_compared(arch):
     known = np.isfinite(losses["a"]) & np.isfinite(losses["b"])
     assert len(frame) == DAYS - 12
     assert frame["a"].iloc[-1] == pytest.approx(losses["a"][-SYMBOLS:][known[-SYMBOLS:]].mean())
-    with pytest.raises(ConfigError, match="No origin") as error:
-        V.confidence_set({"a": losses["a"] * np.nan, "b": losses["b"]}, DATE)
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (lambda a, b: {"a": a * np.nan, "b": b}, "No origin"),
+        (lambda a, b: {"a": a, "b": b[:, :1]}, "one shape"),
+        (lambda a, b: {}, "at least one"),
+    ],
+)
+def test_losses_that_cannot_be_compared_are_refused(change, words):
+    with pytest.raises(ConfigError, match=words) as error:
+        V.confidence_set(change(**made_losses(a=0.0, b=0.3)), DATE)
     assert one_sentence(str(error.value))
-    with pytest.raises(ConfigError, match="one shape"):
-        V.confidence_set({"a": losses["a"], "b": losses["b"][:, :1]}, DATE)
-    with pytest.raises(ConfigError, match="at least one"):
-        V.confidence_set({}, DATE)
 
 
-def test_few_dates_do_not_crash(arch):
-    losses = {k: v[: 2 * SYMBOLS] for k, v in made_losses(a=0.0, b=0.3).items()}
-    assert V.confidence_set(losses, DATE[: 2 * SYMBOLS])["included"].all()  # two dates say nothing
-    losses = {k: v[: 5 * SYMBOLS] for k, v in made_losses(a=0.0, b=0.3).items()}
-    assert len(V.confidence_set(losses, DATE[: 5 * SYMBOLS], reps=50)) == 2
-
-
-# --- superior predictive ability
-
-
-def test_superior_ability_of_a_known_winner(arch):
-    losses = made_losses(random=0.3, good=0.0, bad=0.6)
-    assert (
-        V.superior_ability(losses, "random", DATE, reps=300) == 1 / 301
-    )  # no draw can tell of less
-    assert V.superior_ability(losses, "good", DATE, reps=300) > 0.5
-
-
-def test_superior_ability_does_not_depend_on_one_noisy_rivals_unit(arch):
-    losses = made_losses(random=0.1, good=0.0)
-    losses["wild"] = (
-        losses["random"] + 0.5 + 20 * np.random.default_rng(0).normal(size=(DAYS * SYMBOLS, 2))
-    )
-    assert V.superior_ability(losses, "random", DATE, reps=300) < 0.05
-
-
-def test_superior_ability_of_ties(arch):
-    losses = made_losses(a=0.0)
-    assert V.superior_ability({**losses, "b": losses["a"]}, "a", DATE) == 1
-    assert V.superior_ability({**losses, "b": losses["a"] + 1}, "a", DATE) == 1
-    assert V.superior_ability({**losses, "b": losses["a"] - 1}, "a", DATE, reps=99) == 0.01
-    assert V.superior_ability(losses, "a", DATE) == 1
-    with pytest.raises(ConfigError, match="no forecaster 'x'"):
-        V.superior_ability(losses, "x", DATE)
+@pytest.mark.parametrize("days", [2, 5])
+def test_few_dates_do_not_crash(arch, days):
+    losses = {k: v[: days * SYMBOLS] for k, v in made_losses(a=0.0, b=0.3).items()}
+    found = V.confidence_set(losses, DATE[: days * SYMBOLS], reps=50)
+    assert len(found) == 2 and (found["included"].all() or days > 2)  # two dates say nothing
 
 
 def test_without_arch_a_typed_error(monkeypatch):
@@ -222,3 +194,68 @@ def test_without_arch_a_typed_error(monkeypatch):
     with pytest.raises(MissingDependency, match=r"tftnhits\[evaluation\]") as error:
         V.confidence_set(made_losses(a=0.0, b=0.1), DATE)
     assert one_sentence(str(error.value))
+
+
+# --- ablation
+
+
+def test_variants_lack_one_enhancement_each_and_keep_the_size():
+    config = tn.TFTConfig(hidden=8, heads=2)
+    off = V.enhancements(config)
+    assert off == {"lstm_layers": 1, "deep_selection": False, "extra_gate": False}
+    assert len(V.enhancements(tn.NHITSConfig())) == 4
+    found = V.variants(config)
+    assert list(found) == ["enhanced", "classic", *(f"without {name}" for name in off)]
+    assert found["enhanced"] == config
+    assert found["classic"] == tn.TFTConfig.classic(hidden=8, heads=2)
+    for name in off:
+        variant = vars(found[f"without {name}"])
+        assert {k for k, v in vars(config).items() if variant[k] != v} == {name}
+    few = V.variants(config, "classic, extra_gate")
+    assert list(few) == ["enhanced", "classic", "without extra_gate"]
+
+
+def test_an_unknown_variant_is_named():
+    with pytest.raises(
+        tn.ConfigError, match="no variant 'gates'; choose from classic, lstm_layers"
+    ):
+        V.variants(tn.TFTConfig(), "classic,gates")
+
+
+def ablation_losses(
+    by_seed: list[float], noise: float, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Without and with an enhancement: [S, K], differences by seed and noise over the origins."""
+    rng = np.random.default_rng(seed)
+    on = rng.gamma(2, 1, (len(by_seed), len(DATE)))
+    away = noise * rng.standard_normal(len(DATE))
+    return on + np.array(by_seed)[:, None] + away - away.mean(), on
+
+
+@pytest.mark.parametrize(
+    "by_seed, noise, verdict",
+    [
+        ([0.10, 0.11, 0.09], 0.1, "helps"),
+        ([-0.10, -0.11, -0.09], 0.1, "hurts"),
+        ([0.10, -0.11, 0.09], 0.1, "no difference measured"),  # the seeds disagree
+        ([0.10, 0.11, 0.09], 9.0, "no difference measured"),  # the dates do
+        ([0.10], 0.1, "one seed, no verdict"),
+        ([0.0, 0.0, 0.0], 0.0, "no difference measured"),
+    ],
+)
+def test_a_verdict_needs_seeds_and_dates(by_seed, noise, verdict):
+    found = V.compare(*ablation_losses(by_seed, noise), DATE, 4)
+    assert found["verdict"] == verdict and found["difference"] == pytest.approx(np.mean(by_seed))
+
+
+def test_p_over_seeds_is_the_paired_t_tests():
+    found = V.compare(*ablation_losses([0.1, 0.3, 0.2], 0.1), DATE, 4)
+    t = 0.2 / (0.1 / np.sqrt(3))
+    assert found["difference sd"] == pytest.approx(0.1)
+    assert found["p seeds"] == pytest.approx(2 * stats.t.sf(t, 2))
+
+
+def test_seeds_that_all_differ_alike_are_certain():
+    on = np.random.default_rng(1).gamma(2, 1, (1, len(DATE))).repeat(2, axis=0)
+    found = V.compare(on + np.where(np.arange(len(DATE)) % 2, 0.5, 0.1), on, DATE, 4)
+    assert found["p seeds"] == 0.0 and found["verdict"] == "helps"

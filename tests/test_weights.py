@@ -9,8 +9,8 @@ from scipy.stats import norm
 
 from tftnhits.errors import ConfigError, DataError
 from tftnhits.evaluation.metrics import pinball_loss
-from tftnhits.forecast.ensemble import combine
-from tftnhits.forecast.weights import learn_weights
+from tftnhits.forecast.ensemble import combine, learn_weights
+
 
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 

@@ -1,8 +1,8 @@
 """A small Yahoo-Finance-shaped server on 127.0.0.1, for yfinance's real client.
 
-It is a proxy that tunnels to nobody: with HTTPS_PROXY set to it, whatever host a client wants, it gets this server,
-whose certificate is that of tests alone. So clients ask Yahoo's own addresses, and no request leaves the machine:
-`seen` has them all. It knows what yfinance asks for: cookie, crumb, charts with splits, dividends, sessions and zones.
+It is a proxy that tunnels to nobody: with HTTPS_PROXY set to it, whatever host a client wants, it
+gets this server, whose certificate is that of tests alone. So no request leaves the machine, and
+`seen` has them all. It knows what yfinance asks for: cookie, crumb, charts with sessions and zones.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import json
 import ssl
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,10 +23,6 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import numpy as np
 import pandas as pd
 
-COOKIE, CRUMB = "d=tests", "cRuMb.tests"
-# "cut" ends the JSON early, "html" is a page instead, "hang" answers nothing, "drop" closes the connection, "blank" is
-# a chart without bars; a number is answered as HTTP status
-FAULTS = ("cut", "html", "hang", "drop", "blank", 401, 429, 500, 502)
 # of *.yahoo.com, self-signed, until 2120; it guards nothing
 PAIR = """
 -----BEGIN PRIVATE KEY-----
@@ -55,11 +50,6 @@ class Asked(NamedTuple):
     path: str
     query: dict[str, str]
 
-    @property
-    def days(self) -> int:
-        """How many it asks for, of a chart."""
-        return round((int(self.query["period2"]) - int(self.query["period1"])) / 86400)
-
 
 @dataclass
 class Listing:
@@ -68,7 +58,6 @@ class Listing:
     closes: pd.Series  # by the session's day, as traded
     zone: str = "America/New_York"
     hours: tuple[str, str] = ("09:30:00", "16:00:00")
-    kind: str = "EQUITY"
     splits: dict[str, float] = field(default_factory=dict)  # day -> new shares for one
     dividends: dict[str, float] = field(default_factory=dict)  # day -> amount, as traded
     until: pd.Timedelta | None = None  # the last session ends so long from now
@@ -76,9 +65,7 @@ class Listing:
 
     def session(self, day: pd.Timestamp) -> tuple[pd.Timestamp, pd.Timestamp]:
         """Open and close."""
-        opens, closes = (
-            pd.Timestamp(f"{day:%Y-%m-%d} {hour}", tz=self.zone) for hour in self.hours
-        )
+        opens, closes = (pd.Timestamp(f"{day:%F} {hour}", tz=self.zone) for hour in self.hours)
         if self.until is not None and day == self.closes.index[-1]:
             closes = pd.Timestamp.now(self.zone).floor("s") + self.until
             opens = min(opens, (closes - pd.Timedelta("6h")).floor("h"))
@@ -87,16 +74,12 @@ class Listing:
     def daily(self) -> pd.DataFrame:
         """open .. volume by day, for splits as Yahoo gives them, and adj for dividends, too."""
         day = self.closes.index
-        scale = np.prod(
-            [np.where(day < on, ratio, 1.0) for on, ratio in self.splits.items()]
-            or [np.ones(len(day))],
-            axis=0,
-        )
+        scale = np.ones(len(day))
+        for on, ratio in self.splits.items():
+            scale[day < on] *= ratio
+        # A day's numbers stay as they are when others are added
+        up, down, first = 1 + np.random.default_rng(7).uniform(0.001, 0.01, (len(day), 3)).T
         close = self.closes / scale
-        rng = np.random.default_rng(7)
-        up, down, first = (
-            1 + rng.uniform(0.001, 0.01, (len(day), 3)).T
-        )  # a day's stay as they are when others are added
         table = pd.DataFrame({"open": close / first, "close": close})
         table["high"], table["low"] = table.max(axis=1) * up, table.min(axis=1) / down
         table["volume"] = np.floor(1e6 * scale * up)
@@ -107,36 +90,59 @@ class Listing:
         return table.astype("float32").astype(float)  # so exact are Yahoo's
 
     def bars(self, interval: str) -> pd.DataFrame:
-        """The chart's bars by the time that it gives them: a session's open, or a step within it."""
+        """The chart's bars by the time that it gives them: a session's open, or a step in it."""
         table = self.daily()
-        opens = pd.DatetimeIndex([self.session(day)[0] for day in table.index])
         now = pd.Timestamp.now(self.zone).floor("s")
         if interval == "1d":
-            table.index = opens
+            times = [self.session(day)[0] for day in table.index]
             if self.until is not None:  # a day that goes on is stamped with its last trade
-                table.index = [*opens[:-1], min(now, self.session(self.closes.index[-1])[1])]
-            return table
+                times[-1] = min(now, self.session(self.closes.index[-1])[1])
+            return table.set_axis(pd.DatetimeIndex(times))
         step = pd.Timedelta(minutes=60 if interval == "1h" else int(interval[:-1]))
         parts = []
-        for (_, row), day in zip(table.iterrows(), table.index, strict=True):
+        for day, row in table.iterrows():
             start, end = self.session(day)
             times = pd.date_range(start, min(end, now), freq=step, inclusive="left")
-            if start < now < end:
-                times = times.append(
-                    pd.DatetimeIndex([now])
-                )  # the last trade comes as a bar of its own
+            if start < now < end:  # the last trade comes as a bar of its own
+                times = times.append(pd.DatetimeIndex([now]))
             wave = 1 + 0.001 * np.sin(np.arange(len(times)))
-            part = pd.DataFrame(
-                {name: row[name] * wave for name in ("open", "close", "adj")}, times
-            )
+            part = pd.DataFrame({name: row[name] * wave for name in ("open", "close")}, times)
             parts.append(part.assign(high=part.max(axis=1), low=part.min(axis=1), volume=1000.0))
         return pd.concat(parts)
 
+    def meta(self, symbol: str) -> dict:
+        """What a chart tells beside its bars."""
+        opens, closes = self.session(self.closes.index[-1])
+        traded = min(closes, pd.Timestamp.now(self.zone) - pd.Timedelta(self.delay))
+        current = {"pre": period(opens, opens), "post": period(closes, closes)}
+        sessions = [[period(*self.session(day))] for day in self.closes.index]
+        return {
+            "currency": "USD",
+            "symbol": symbol,
+            "exchangeName": "NMS",
+            "instrumentType": "EQUITY",
+            "firstTradeDate": int(self.session(self.closes.index[0])[0].timestamp()),
+            "regularMarketTime": int(traded.timestamp()),
+            "gmtoffset": int(opens.utcoffset().total_seconds()),
+            "timezone": opens.tzname(),
+            "exchangeTimezoneName": self.zone,
+            "priceHint": 2,
+            "currentTradingPeriod": current | {"regular": period(opens, closes)},
+            "tradingPeriods": sessions,
+            "validRanges": ["1d", "max"],
+        }
+
+
+def period(start: pd.Timestamp, end: pd.Timestamp) -> dict:
+    times = {"start": int(start.timestamp()), "end": int(end.timestamp())}
+    offset = int(start.utcoffset().total_seconds())
+    return {"timezone": start.tzname(), **times, "gmtoffset": offset}
+
 
 def walk(sessions: int = 40, seed: int = 0, today: str | None = None) -> pd.Series:
-    """Closes of the weekdays before today in New York, which are over everywhere; or up to today in the zone `today`.
+    """Closes of the weekdays before today in New York, which are over everywhere.
 
-    Today is a session whatever weekday it is.
+    Or up to today in the zone `today`, a session whatever weekday it is.
     """
     now = pd.Timestamp.now(today or "America/New_York").tz_localize(None).normalize()
     days = pd.bdate_range(end=now - pd.Timedelta("1D"), periods=sessions)
@@ -160,11 +166,18 @@ class Yahoo(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.load_cert_chain(pair)
-        self.pair = pair
+        self.over = threading.Event()  # ends what hangs
+        proxy = dict.fromkeys(
+            ("HTTPS_PROXY", "https_proxy"), f"http://127.0.0.1:{self.server_port}"
+        )
+        bundles = dict.fromkeys(("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"), pair)
+        self.environment = {"NO_PROXY": "", "no_proxy": ""} | proxy | bundles
+        self.reset()
+
+    def reset(self) -> None:
         self.listings: dict[str, Listing] = {}
         self.faults: dict[str, tuple[str | int, int]] = {}
         self.seen: list[Asked] = []
-        self.over = threading.Event()  # ends what hangs
 
     def server_bind(self):
         """Without HTTPServer's look-up of our own name, which can take its time."""
@@ -174,27 +187,12 @@ class Yahoo(ThreadingHTTPServer):
     def handle_error(self, request, client_address):
         """Clients that go away are what the tests are about."""
 
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """What sends any client here."""
-        bundles = dict.fromkeys(
-            ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"), self.pair
-        )
-        return {
-            "HTTPS_PROXY": self.address,
-            "https_proxy": self.address,
-            "NO_PROXY": "",
-            "no_proxy": "",
-            **bundles,
-        }
-
     def fail(self, symbol: str, fault: str | int, times: int = 1_000_000) -> None:
-        """The next `times` charts of `symbol` ("" for all) go wrong."""
-        assert fault in FAULTS
+        """The next `times` charts of `symbol` ("" for all) go wrong.
+
+        "cut" ends the JSON early, "html" is a page instead, "hang" answers nothing, "drop" closes
+        the connection, "blank" is a chart without bars; a number is the HTTP status.
+        """
         self.faults[symbol] = fault, times
 
     def fault(self, symbol: str) -> str | int | None:
@@ -205,17 +203,10 @@ class Yahoo(ThreadingHTTPServer):
                 return fault
         return None
 
-    def reset(self) -> None:
-        self.listings, self.faults, self.seen = {}, {}, []
-
-    def charts(self, symbol: str | None = None) -> list[Asked]:
+    def charts(self, symbol: str = "") -> list[Asked]:
         """Requests for the bars of some days; not those by which yfinance learns a time zone."""
-        ends = f"/{symbol}" if symbol else ""
-        return [
-            a
-            for a in self.seen
-            if "/v8/finance/chart/" in a.path and a.path.endswith(ends) and "period1" in a.query
-        ]
+        charts = [asked for asked in self.seen if "period1" in asked.query]
+        return [asked for asked in charts if asked.path.endswith(f"/{symbol}" if symbol else "")]
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -240,37 +231,22 @@ class Handler(BaseHTTPRequestHandler):
         super().finish()
         self.connection.close()  # the server knows the socket below alone
 
-    def do_POST(self):
-        self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        self.do_GET()
-
     def do_GET(self):
         url = urlsplit(self.path)
-        asked = Asked(
-            self.host, unquote(url.path), {k: v[0] for k, v in parse_qs(url.query).items()}
-        )
+        query = {key: values[0] for key, values in parse_qs(url.query).items()}
+        asked = Asked(self.host, unquote(url.path), query)
         self.server.seen.append(asked)
         if asked.host == "fc.yahoo.com":
-            cookie = f"A3={COOKIE}; Domain=.yahoo.com; Path=/; Max-Age=31557600; Secure"
-            self.send(b"", 404, headers={"Set-Cookie": cookie})
+            cookie = "A3=d=tests; Domain=.yahoo.com; Path=/; Max-Age=31557600; Secure"
+            self.send(b"", 404, {"Set-Cookie": cookie})
         elif asked.path == "/v1/test/getcrumb":
-            known = f"A3={COOKIE}" in (self.headers["Cookie"] or "")
-            self.send(CRUMB.encode() if known else b"", 200 if known else 401, "text/plain")
+            self.send(b"cRuMb.tests")
         elif asked.path.startswith("/v8/finance/chart/"):
-            self.chart(asked)
-        else:  # the consent page among them
-            self.json(
-                {
-                    "finance": {
-                        "result": None,
-                        "error": {"code": "Not Found", "description": "no such thing"},
-                    }
-                },
-                404,
-            )
+            self.chart(asked, asked.path.rsplit("/", 1)[-1])
+        else:
+            self.json({"finance": {"result": None, "error": {"code": "Not Found"}}}, 404)
 
-    def chart(self, asked: Asked):
-        symbol = asked.path.rsplit("/", 1)[-1]
+    def chart(self, asked: Asked, symbol: str):
         fault = self.server.fault(symbol)
         listing = self.server.listings.get(symbol)
         if fault == "hang":
@@ -279,146 +255,54 @@ class Handler(BaseHTTPRequestHandler):
             self.connection.close()
             self.close_connection = True
         elif fault == "html":
-            self.send(b"<html><body>Edge: try again</body></html>", 200, "text/html")
-        elif fault == 429:
-            self.send(b"Too Many Requests\r\n", 429, "text/html")
+            self.send(b"<html><body>Edge: try again</body></html>")
         elif isinstance(fault, int):
-            self.json(
-                {
-                    "finance": {
-                        "result": None,
-                        "error": {"code": "internal-error", "description": ""},
-                    }
-                },
-                fault,
-            )
+            self.json({"finance": {"result": None, "error": {"code": "internal-error"}}}, fault)
         elif listing is None:
-            self.refuse(404, "Not Found", "No data found, symbol may be delisted")
+            self.refuse(404, "No data found, symbol may be delisted")
         else:
-            self.send_chart(asked, symbol, listing, fault)
+            self.send_chart(asked, listing, symbol, fault)
 
-    def send_chart(self, asked: Asked, symbol: str, listing: Listing, fault: str | int | None):
-        bars = listing.bars(interval := asked.query["interval"])
-        if "range" in asked.query:
-            since, until = bars.index[-1], bars.index[-1]
-        else:
-            since, until = (
-                pd.Timestamp(int(asked.query[p]), unit="s", tz=listing.zone)
-                for p in ("period1", "period2")
-            )
+    def send_chart(self, asked: Asked, listing: Listing, symbol: str, fault: str | None):
+        interval = asked.query["interval"]
+        bars = listing.bars(interval)
+        since = until = bars.index[-1]
+        if "range" not in asked.query:
+            seconds = [int(asked.query[end]) for end in ("period1", "period2")]
+            since, until = pd.to_datetime(seconds, unit="s", utc=True).tz_convert(listing.zone)
         days = {"1m": 8, "5m": 60, "15m": 60, "1h": 730}.get(interval, 10**5)
         if (pd.Timestamp.now(listing.zone) - since).days > days:
-            words = f"{interval} data not available for startTime={since}. The requested range must be within the last"
-            return self.refuse(422, "Unprocessable Entity", f"{words} {days} days.")
-        # a day's bar comes if any of its day is asked for
+            return self.refuse(422, f"{interval} data must be within the last {days} days.")
         bars = bars[(bars.index >= since) & (bars.index <= until)]
         if not len(bars):
-            words = f"Data doesn't exist for startDate = {since.timestamp():.0f}, endDate = {until.timestamp():.0f}"
-            return self.refuse(400, "Bad Request", words)
-        result = {
-            "meta": self.meta(symbol, listing, interval),
-            "timestamp": [int(t.timestamp()) for t in bars.index],
-        }
+            return self.refuse(400, f"Data doesn't exist for startDate = {since.timestamp():.0f}")
         names = ("open", "high", "low", "close", "volume")
-        result["indicators"] = {"quote": [{name: plain(bars[name]) for name in names}]}
+        result = {
+            "meta": listing.meta(symbol),
+            "timestamp": [int(time.timestamp()) for time in bars.index],
+            "indicators": {"quote": [{name: bars[name].tolist() for name in names}]},
+        }
         if interval == "1d":
-            result["indicators"]["adjclose"] = [{"adjclose": plain(bars["adj"])}]
+            result["indicators"]["adjclose"] = [{"adjclose": bars["adj"].tolist()}]
         if fault == "blank":
             del result["timestamp"]
             result["indicators"] = {"quote": [{}]}
-        if events := self.events(listing, since, until):
-            result["events"] = events
         self.json({"chart": {"result": [result], "error": None}}, cut=fault == "cut")
 
-    @staticmethod
-    def meta(symbol: str, listing: Listing, interval: str) -> dict:
-        last = listing.closes.index[-1]
-        opens, closes = listing.session(last)
-
-        def period(start: pd.Timestamp, end: pd.Timestamp) -> dict:
-            offset = int(start.utcoffset().total_seconds())
-            times = {"start": int(start.timestamp()), "end": int(end.timestamp())}
-            return {"timezone": start.tzname(), **times, "gmtoffset": offset}
-
-        regular = period(opens, closes)
-        traded = min(closes, pd.Timestamp.now(listing.zone) - pd.Timedelta(listing.delay))
-        meta = {
-            "currency": "JPY" if listing.zone == "Asia/Tokyo" else "USD",
-            "symbol": symbol,
-            "exchangeName": "JPX" if listing.zone == "Asia/Tokyo" else "NMS",
-            "instrumentType": listing.kind,
-            "firstTradeDate": int(listing.session(listing.closes.index[0])[0].timestamp()),
-            "regularMarketTime": int(traded.timestamp()),
-            "gmtoffset": regular["gmtoffset"],
-            "timezone": regular["timezone"],
-            "exchangeTimezoneName": listing.zone,
-            "priceHint": 2,
-            "currentTradingPeriod": {
-                "pre": period(opens, opens),
-                "regular": regular,
-                "post": period(closes, closes),
-            },
-            "dataGranularity": interval,
-            "range": "",
-            "validRanges": ["1d", "5d", "1mo", "3mo", "6mo", "1y", "2y", "5y", "10y", "ytd", "max"],
-        }
-        if interval != "1d":
-            meta["tradingPeriods"] = [
-                [period(*listing.session(day))] for day in listing.closes.index
-            ]
-        return meta
-
-    @staticmethod
-    def events(listing: Listing, since: pd.Timestamp, until: pd.Timestamp) -> dict:
-        found: dict[str, dict] = {}
-        for on, ratio in listing.splits.items():
-            at = listing.session(pd.Timestamp(on))[0]
-            if since <= at <= until:
-                event = {
-                    "date": int(at.timestamp()),
-                    "numerator": ratio,
-                    "denominator": 1.0,
-                    "splitRatio": f"{ratio:g}:1",
-                }
-                found.setdefault("splits", {})[str(event["date"])] = event
-        for on, paid in listing.dividends.items():
-            at = listing.session(pd.Timestamp(on))[0]
-            if since <= at <= until:
-                later = np.prod([ratio for day, ratio in listing.splits.items() if day > on])
-                event = {"amount": paid / later, "date": int(at.timestamp())}
-                found.setdefault("dividends", {})[str(event["date"])] = event
-        return found
-
-    def refuse(self, status: int, code: str, words: str):
-        self.json(
-            {"chart": {"result": None, "error": {"code": code, "description": words}}}, status
-        )
+    def refuse(self, status: int, words: str):
+        error = {"code": "Error", "description": words}
+        self.json({"chart": {"result": None, "error": error}}, status)
 
     def json(self, value: dict, status: int = 200, cut: bool = False):
         body = json.dumps(value).encode()
-        self.send(body[: len(body) // 2] if cut else body, status, "application/json")
+        self.send(body[: len(body) // 2] if cut else body, status)
 
-    def send(
-        self,
-        data: bytes,
-        status: int = 200,
-        kind: str = "text/html",
-        headers: dict[str, str] | None = None,
-    ):
+    def send(self, data: bytes, status: int = 200, headers: dict[str, str] | None = None):
         self.send_response(status)
-        for name, value in {
-            "Content-Type": kind,
-            "Content-Length": str(len(data)),
-            **(headers or {}),
-        }.items():
+        for name, value in {"Content-Length": str(len(data)), **(headers or {})}.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(data)
-
-
-def plain(column: pd.Series) -> list[float | None]:
-    """For JSON."""
-    return [None if np.isnan(value) else value for value in column]
 
 
 @contextmanager
@@ -428,23 +312,9 @@ def yahoo_server() -> Iterator[Yahoo]:
         pair = Path(folder) / "pair.pem"
         pair.write_text(PAIR.lstrip())
         with Yahoo(str(pair)) as yahoo:
-            thread = threading.Thread(
-                target=yahoo.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
-            )
-            thread.start()
+            threading.Thread(target=yahoo.serve_forever, args=(0.02,), daemon=True).start()
             try:
                 yield yahoo
             finally:
                 yahoo.over.set()
                 yahoo.shutdown()
-                thread.join(5)
-
-
-if __name__ == "__main__":  # to try by hand: export what it prints
-    with yahoo_server() as served:
-        served.listings = {"AAPL": Listing(walk(800)), "KO": Listing(walk(800, seed=1))}
-        print(
-            "\n".join(f"export {name}={value!r}" for name, value in served.environment.items()),
-            flush=True,
-        )
-        time.sleep(3600)

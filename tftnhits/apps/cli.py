@@ -1,8 +1,4 @@
-"""The command line: runs a command and sees to how it ends.
-
-What can be typed is in apps/parser.py, what it does in apps/commands.py. Neither imports anything heavy before a
-command runs that needs it, so that help comes at once.
-"""
+"""The command line: runs one of apps/commands.py and sees to how it ends."""
 
 from __future__ import annotations
 
@@ -12,46 +8,48 @@ import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import redirect_stdout, suppress
-from typing import TextIO
 
-from ..errors import OutputError, TftnhitsError
-from .parser import DEBUG, parse
-from .text import printable
+import click
 
+from ..errors import OutputError, TftnhitsError, one_line
+from .commands import DEBUG, cli
 
-class _Gone(Exception):
-    """The reader of standard output, `head` for one, has seen enough."""
+RESUMED = ("train", "backtest")  # commands that go on where they stopped
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command and returns its exit code (parser.ENDS says which); wrong usage raises SystemExit(2)."""
+    """Run the command and return its exit code."""
     if sys.stderr is None:  # closed: print(file=None) would write to standard output
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
-    if (
-        not sys.stderr.isatty()
-    ):  # a progress bar that is no picture becomes a line every few seconds
+    if not sys.stderr.isatty():  # there a progress bar is a line every few seconds
         os.environ.setdefault("TQDM_MININTERVAL", "10")
-    args, debug = parse(argv), os.environ.get(DEBUG, "0") not in ("", "0")
+    debug = os.environ.get(DEBUG, "0") not in ("", "0")
+    command = ""
     try:
         with warnings.catch_warnings():
             if not debug and not sys.warnoptions:
                 warnings.simplefilter("ignore")
-            _answer(args.command(args), sys.stdout)
-    except _Gone:
+            pieces = cli.main(argv, prog_name="tftnhits", standalone_mode=False)
+            if isinstance(pieces, int):  # --help, --version
+                return pieces
+            command = pieces.__name__
+            _write(pieces)
+    except BrokenPipeError:  # the reader, `head` for one, has seen enough
         return 0
     except KeyboardInterrupt:
-        return _end(f"interrupted{args.again}", 130)
+        more = "; the same command goes on from here" if command in RESUMED else ""
+        return _end(f"interrupted{more}", 130)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
     except TftnhitsError as error:
-        return _end(f"error: {printable(error)}", error.code)
+        return _end(f"error: {error}", error.code)
     except Exception as error:
         if debug:
             traceback.print_exc()
-        what = printable(
-            f"{type(error).__name__}: {' '.join(str(error).split())[:300]}".rstrip(" .:")
-        )
-        return _end(
-            f"error: {what}; this should not happen: please report it with what {DEBUG}=1 shows.", 1
-        )
+        message = one_line(f"{type(error).__name__}: {error}", 300).rstrip(" .:")
+        advice = f"this should not happen: please report it with what {DEBUG}=1 shows"
+        return _end(f"error: {message}; {advice}.", 1)
     return 0
 
 
@@ -61,26 +59,21 @@ def _end(text: str, code: int) -> int:
     return code
 
 
-def _answer(pieces: Iterator[str], out: TextIO | None) -> None:
-    """Write what a command yields; whatever else is printed meanwhile, by a library, goes to standard error."""
+def _write(pieces: Iterator[str]) -> None:
+    """Write what a command yields; what libraries print meanwhile goes to standard error."""
+    out = sys.stdout
     if out is None:
         raise OutputError("Standard output is closed; send it to a file, or to /dev/null.")
-    with suppress(AttributeError, ValueError):
-        out.reconfigure(
-            errors="backslashreplace"
-        )  # a symbol may have letters that the terminal has not
+    with suppress(AttributeError, ValueError):  # a symbol may have letters that a terminal has not
+        out.reconfigure(errors="backslashreplace")
     with redirect_stdout(sys.stderr):
         for piece in pieces:
             try:
                 out.write(f"{piece}\n")
                 out.flush()
             except OSError as error:
-                with suppress(
-                    OSError, ValueError
-                ):  # or Python would try again at its end, and complain
+                with suppress(OSError, ValueError):  # or Python would try again at its end
                     os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
                 if isinstance(error, BrokenPipeError):
-                    raise _Gone from error
-                raise OutputError(
-                    f"Can't write to standard output: {error.strerror or error}; send it elsewhere."
-                ) from error
+                    raise
+                raise OutputError(f"Can't write to standard output: {error.strerror}.") from error

@@ -1,188 +1,310 @@
-"""What the commands do: each yields text for standard output, and says all else on standard error.
+"""The commands: each yields text for standard output; notes and progress go to standard error.
 
-Nothing heavy is imported here before a command needs it.
+Nothing heavy is imported before a command needs it, so that help comes at once.
 """
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import io
 import json
-import math
-import platform
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import config
-from ..errors import CheckpointError, ConfigError, OutputError
+import click
+
+from .. import __version__, config
+from ..errors import CheckpointError, ConfigError, OutputError, one_line
 from ..files import atomic_write, read_json, safe_name, versions
-from . import text
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..forecast.predictor import Predictor
     from ..forecast.result import Forecast
 
+DEBUG = "TFTNHITS_DEBUG"
+ENDS = f"""\b
+Exit codes: 0 done; 1 an error that should not happen ({DEBUG}=1 shows where);
+2 wrong usage, or an error that says what to do; 130 interrupted by Ctrl-C.
+Data goes to standard output, progress and notes to standard error."""
+SOURCES = "FILE|SYMBOL..."
+PRESETS = ", ".join(config.PRESETS)
 PICTURES = (".png", ".html")
-PACKAGES = (
-    "numpy",
-    "pandas",
-    "scikit-learn",
-    "torch",
-    "papermill",
-    "plotly",
-    "yfinance",
-    "modelscope",
-)
 CHECKOUT = Path(__file__).resolve().parents[2]
+PACKAGES = ("numpy", "pandas", "scikit-learn", "torch", "papermill", "plotly")
+PACKAGES += ("yfinance", "modelscope")
+READING = ("columns", "dayfirst", "decimal", "unadjusted", "strict")
+COUNT = click.IntRange(1, 1000)
+SEED = click.IntRange(0, 2**31 - 1)
 
 
-def predict(args: argparse.Namespace) -> Iterator[str]:
-    """The forecast from the last bar of every symbol, as a table, JSON, CSV or figures."""
-    bars = _bars(args, args.sources)
+@click.group(epilog=f"tftnhits COMMAND --help has examples.\n\n{ENDS}")
+@click.version_option(__version__, message="tftnhits %(version)s")
+def cli() -> None:
+    """Forecasts of financial bars by a Temporal Fusion Transformer and N-HITS.
+
+    Research and education, not trading advice.
+    """
+
+
+def _command(examples: str) -> Callable:
+    """A command whose help ends with `examples`, one a line."""
+    return cli.command(epilog=f"\b\nexamples:\n{examples}\n\n{ENDS}")
+
+
+def _options(*options: Callable) -> Callable:
+    def add(function: Callable) -> Callable:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return add
+
+
+def _columns(context: click.Context, option: click.Parameter, pairs: tuple[str, ...]) -> dict:
+    columns = {}
+    for pair in pairs:
+        role, _, name = pair.partition("=")
+        if not (role.strip() and name):
+            raise click.BadParameter(f"{pair!r} is no ROLE=NAME; write it as date=trade_date")
+        columns[role.strip()] = name
+    return columns
+
+
+def _picture(context: click.Context, option: click.Parameter, name: str | None) -> str | None:
+    if name and not name.lower().endswith(PICTURES):
+        raise click.BadParameter(f"{name!r} ends in neither .png nor .html")
+    return name
+
+
+def _day(context: click.Context, option: click.Parameter, day: Any) -> str | None:
+    return f"{day:%Y-%m-%d}" if day else None
+
+
+def _names(context: click.Context, option: click.Parameter, text: str | None) -> Any:
+    return tuple(name.strip() for name in text.split(",")) if text is not None else None
+
+
+def _wholes(context: click.Context, option: click.Parameter, text: str) -> tuple[int, ...]:
+    return tuple(SEED.convert(number, option, context) for number in text.split(","))
+
+
+def _date_option(name: str, help: str) -> Callable:
+    kind = click.DateTime(["%Y-%m-%d"])
+    return click.option(name, type=kind, callback=_day, metavar="DATE", help=help)
+
+
+reading = _options(
+    click.option(
+        "--column",
+        "columns",
+        multiple=True,
+        callback=_columns,
+        metavar="ROLE=NAME",
+        help="the column that is the date, symbol, open, high, low, close or volume",
+    ),
+    click.option(
+        "--dayfirst/--monthfirst", default=None, help="whether 01/02/2020 is in February or January"
+    ),
+    click.option("--decimal", type=click.Choice([".", ","]), help="the decimal mark"),
+    click.option("--unadjusted", is_flag=True, help="raw prices where a file has adjusted ones"),
+    click.option("--strict", is_flag=True, help="stop at a symbol that can't be read or forecast"),
+)
+fitting = _options(
+    click.option("--out", required=True, metavar="FOLDER", help="where everything is written"),
+    click.option("--preset", default="quick", show_default=True, metavar="NAME", help=PRESETS),
+    click.option("--horizon", type=COUNT, default=5, show_default=True, help="bars ahead"),
+)
+forms = _options(
+    click.option("--json", "as_json", is_flag=True, help="print JSON"),
+    click.option("--csv", "as_csv", is_flag=True, help="print CSV"),
+)
+
+
+@_command(
+    """  tftnhits predict AAPL NVDA
+  tftnhits predict bars.csv --horizon 3 --level 0.8 --plot
+  tftnhits predict - --csv < bars.csv | head -2
+  tftnhits predict bars.csv --json | python -m json.tool"""
+)
+@click.argument("sources", nargs=-1, required=True, metavar=SOURCES)
+@click.option("--horizon", type=int, help="bars ahead; default: all that the model learnt")
+@click.option(
+    "--level", type=float, default=config.LEVEL, show_default=True, help="of the interval"
+)
+@click.option("--calendar", metavar="NAME", help="of the dates ahead, as XNYS or 24/7")
+@click.option("--model", metavar="FOLDER_OR_ID", help="a trained model; default: the shipped one")
+@forms
+@click.option(
+    "--plot",
+    is_flag=False,
+    flag_value="",
+    callback=_picture,
+    metavar="[FILE]",
+    help="draw the fan chart into FILE.png or FILE.html, by default SYMBOL.png; prints the paths",
+)
+@reading
+def predict(sources, horizon, level, calendar, model, as_json, as_csv, plot, **options):
+    """Forecast the bars that follow those in files or of symbols.
+
+    A source is a file (CSV, JSON, Parquet …), '-' for standard input, a symbol of Yahoo Finance, or
+    one of the bundled sets 'stocks' and 'eurusd'.
+    """
+    if as_json + as_csv + (plot is not None) > 1:
+        raise click.UsageError("--json, --csv and --plot are not allowed together.")
+    bars = _read(sources, options)
     from ..forecast.predictor import Predictor
+    from . import text
 
-    forecast = Predictor.load(args.model).predict(
-        bars, args.horizon, args.level, calendar=args.calendar, strict=args.strict
+    forecast = Predictor.load(model).predict(
+        bars, horizon, level, calendar=calendar, strict=options["strict"]
     )
-    if args.json or args.csv or args.plot:
+    if as_json or as_csv or plot is not None:
         for warning in text.warnings_of(forecast):
             _say(f"warning: {warning}")
-    if args.json:
+    if as_json:
         yield json.dumps(forecast.summary(), indent=2, default=str)
-    elif args.csv:
+    elif as_csv:
         yield forecast.frame.to_csv(index=False).rstrip("\n")
-    elif args.plot:
-        for path, symbol in _figures(forecast, args.plot):
-            yield str(_draw(forecast, symbol, path))
+    elif plot is not None:
+        yield from _draw(forecast, plot)
     else:
         yield text.forecast_text(forecast)
 
 
-def _figures(forecast: Forecast, target: str | bool) -> list[tuple[Path, str]]:
-    """Where each symbol's figure goes: into `target`, with the symbol in its name if there are several."""
-    symbols = [str(name) for name in forecast.frame["symbol"].unique()]
-    if target is True:
-        return [(Path(f"{safe_name(symbol)}.png"), symbol) for symbol in symbols]
-    path = Path(str(target))
-    if len(symbols) == 1:
-        return [(path, symbols[0])]
-    return [
-        (path.with_name(f"{path.stem}-{safe_name(symbol)}{path.suffix}"), symbol)
-        for symbol in symbols
-    ]
+def _draw(forecast: Forecast, target: str) -> Iterator[str]:
+    """Draw each symbol, with its name in the file's if there are several; the paths."""
+    symbols = list(forecast.frame["symbol"].unique())
+    for symbol in symbols:
+        path = Path(target or f"{safe_name(symbol)}.png")
+        if target and len(symbols) > 1:
+            path = path.with_name(f"{path.stem}-{safe_name(symbol)}{path.suffix}")
+        if path.suffix.lower() == ".html":
+            atomic_write(path, forecast.plot(symbol, interactive=True).to_html())
+        else:
+            picture = io.BytesIO()
+            forecast.plot(symbol).savefig(picture, format="png")
+            atomic_write(path, picture.getvalue())
+        yield str(path)
 
 
-def _draw(forecast: Forecast, symbol: str, path: Path) -> Path:
-    if path.name.lower().endswith(".html"):
-        return atomic_write(path, forecast.plot(symbol, interactive=True).to_html())
-    picture = io.BytesIO()
-    forecast.plot(symbol).savefig(picture, format="png")
-    return atomic_write(path, picture.getvalue())
+@_command(
+    """  tftnhits train --out model
+  tftnhits train bars.csv --out model --preset tiny --train-end 2016-12-31"""
+)
+@click.argument("sources", nargs=-1, metavar=f"[{SOURCES}]")
+@fitting
+@click.option("--seed", type=SEED, default=0, show_default=True, help="of the networks' start")
+@_date_option("--train-end", "last day of training; default: 70% of them")
+@_date_option("--valid-end", "last day of validation; default: 85%")
+@reading
+def train(sources, out, preset, horizon, seed, train_end, valid_end, **options):
+    """Train a model into a folder, on the bundled stocks unless bars are named.
 
-
-def train(args: argparse.Namespace) -> Iterator[str]:
-    """A trained predictor in the folder --out, and that folder's path."""
-    settings = config.PanelConfig(
-        horizon=args.horizon, train_end=args.train_end, valid_end=args.valid_end
-    )
-    training = replace(config.preset(args.preset)[3], seed=args.seed)
-    folder = _folder(args.out)
-    bars = _bars(args, args.sources or ["stocks"])
+    The same command goes on where an earlier one stopped.
+    """
+    settings = config.PanelConfig(horizon=horizon, train_end=train_end, valid_end=valid_end)
+    training = replace(config.preset(preset)[3], seed=seed)
+    folder = _folder(out)
+    bars = _read(sources or ["stocks"], options)
     from ..data.windows import make_panel
     from ..forecast.ensemble import has_torch
     from ..forecast.predictor import train_predictor
 
     if not has_torch():
         _say("warning: PyTorch can't be imported, so gradient boosting alone is trained")
-    predictor = train_predictor(make_panel(bars, settings), args.preset, training, folder)
-    for line in _losses(folder) + _coverages(predictor):
-        _say(line)
+    predictor = train_predictor(make_panel(bars, settings), preset, training, folder)
+    for path in sorted(folder.glob("*.state")):
+        from ..models.store import load_state
+
+        record = load_state(path)[1]
+        if record.get("best_loss") is not None:
+            loss, epochs = record["best_loss"], record["epoch"]
+            _say(f"{path.stem}: best validation loss {loss:.4f}, {epochs} epochs trained")
+    for name, calibration in predictor.calibration.items():
+        coverage = calibration.realised(config.LEVEL)
+        if coverage is not None:
+            interval = f"the {config.LEVEL:.0%} interval {predictor.measured()}"
+            _say(f"{name}: {coverage:.1%} of outcomes inside {interval}")
     yield str(folder)
 
 
-def _losses(folder: Path) -> list[str]:
-    """The best validation loss of each network, from the training states."""
-    if not (states := sorted(folder.glob("*.state"))):
-        return []
-    from ..models.store import load_state
+@_command(
+    """  tftnhits backtest --out walk --start 2015-01-01 --end 2018-12-31 --jobs 2
+  tftnhits backtest AAPL --out walk2 --preset tiny --members 'TFT,N-HITS,HAR' --csv > board.csv"""
+)
+@click.argument("sources", nargs=-1, metavar=f"[{SOURCES}]")
+@fitting
+@_date_option("--start", "first day tested; default: the last 40% of days")
+@_date_option("--end", "last day tested; default: all known outcomes")
+@click.option("--months", type=COUNT, default=12, show_default=True, help="from refit to refit")
+@click.option("--seeds", default="0", callback=_wholes, show_default=True, help="networks each")
+@click.option("--members", callback=_names, metavar="A,B", help="forecasters; default: all here")
+@click.option("--jobs", type=COUNT, default=1, show_default=True, help="processes side by side")
+@forms
+@reading
+def backtest(sources, out, jobs, as_json, as_csv, **settings):
+    """Walk forward through the past and print who forecast best.
 
-    records = {path.stem: load_state(path)[1] for path in states}
-    return [
-        f"{name}: best validation loss {record['best_loss']:.4f}, {record['epoch']} epochs trained"
-        for name, record in records.items()
-        if record.get("best_loss") is not None
-    ]
-
-
-def _coverages(predictor: Predictor) -> list[str]:
-    found = {
-        link: calibration.realised(config.LEVEL)
-        for link, calibration in predictor.calibration.items()
-    }
-    return [
-        f"{link}: {share:.1%} of outcomes inside the {config.LEVEL:.0%} interval {predictor.measured()}"
-        for link, share in found.items()
-        if share is not None
-    ]
-
-
-def backtest(args: argparse.Namespace) -> Iterator[str]:
-    """The leaderboard of a walk-forward backtest that is kept in the folder --out."""
-    names = ("start", "end", "months", "preset", "seeds", "members", "horizon")
-    settings = config.BacktestConfig(**{name: getattr(args, name) for name in names})
-    folder = _folder(args.out)
-    bars = _bars(args, args.sources or ["stocks"])
+    The same command goes on where an earlier one stopped.
+    """
+    if as_json and as_csv:
+        raise click.UsageError("--json and --csv are not allowed together.")
+    options = {name: settings.pop(name) for name in READING}
+    plan = config.BacktestConfig(**settings)
+    folder = _folder(out)
+    bars = _read(sources or ["stocks"], options)
     from ..evaluation.backtest import backtest as walk
     from ..evaluation.leaderboard import summary
+    from . import text
 
-    result = walk(bars, settings, folder, args.jobs)
+    result = walk(bars, plan, folder, jobs)
     judged = importlib.util.find_spec("arch") is not None
     if not judged:
-        _say(
-            "note: without arch there are no tests of who is better: pip install 'tftnhits[evaluation]'"
-        )
+        _say("note: no tests of who is better without arch: pip install 'tftnhits[evaluation]'")
     board = summary(result.frame, verdicts=judged)
     _say(f"note: every forecast that was made is in {folder}")
-    if args.json:
-        yield json.dumps(_records(board), indent=2)
+    if as_json:
+        yield board.reset_index().to_json(orient="records", indent=2, double_precision=15)
     else:
-        yield board.to_csv().rstrip("\n") if args.csv else text.leaderboard_text(board)
+        yield board.to_csv().rstrip("\n") if as_csv else text.leaderboard_text(board)
 
 
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as plain values for JSON; None where there is no number."""
-    rows = table.reset_index().astype(object).to_dict("records")
-    plain = [{k: v.item() if hasattr(v, "item") else v for k, v in row.items()} for row in rows]
-    return [
-        {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()}
-        for row in plain
-    ]
+@_command("  tftnhits publish model me/my-model")
+@click.argument("folder", metavar="FOLDER")
+@click.argument("model_id", metavar="OWNER/NAME")
+@click.option("--private", is_flag=True, help="where the model is new, let nobody else see it")
+def publish(folder, model_id, private):
+    """Upload a model's FOLDER to ModelScope."""
+    from . import hub
+
+    yield "\n".join(hub.publish(folder, model_id, private))
 
 
-def publish(args: argparse.Namespace) -> Iterator[str]:
-    """The files that were uploaded."""
-    from .hub import publish as upload
-
-    yield "\n".join(upload(args.folder, args.model_id, args.private))
-
-
-def run(args: argparse.Namespace) -> Iterator[str]:
-    """Where the executed notebooks' forecasts and report are."""
+@_command(
+    """  tftnhits run --preset tiny
+  tftnhits run --only 00,02 --out report -p symbols=AAPL,NVDA"""
+)
+@click.option("--preset", metavar="NAME", help=f"{PRESETS}; default: the notebooks' own")
+@click.option("--only", metavar="00,02", help="numbers or names of notebooks; default: all")
+@click.option("--out", metavar="DIR", help="default: runs/<time> beside the notebooks")
+@click.option("-p", "pairs", multiple=True, metavar="NAME=VALUE", help="a notebook's parameter")
+@click.option("--notebooks", metavar="DIR", help="default: notebooks/ of this checkout")
+@click.option("--timeout", type=int, metavar="S", help="for one cell; default: an hour")
+def run(preset, only, out, pairs, notebooks, timeout):
+    """Execute the notebooks into a folder with a report."""
     from . import batch, parameters
 
-    preset = {"preset": args.preset} if args.preset is not None else {}
-    folder = Path(args.notebooks) if args.notebooks else _notebooks()
-    names = args.only.split(",") if args.only is not None else None
-    given = parameters.parse(batch.find_notebooks(folder, names), args.pairs) | preset
-    timeout = batch.CELL_TIMEOUT if args.timeout is None else args.timeout
-    result = batch.run_notebooks(folder, names, args.out, given, timeout=timeout)
+    folder = Path(notebooks) if notebooks else _notebooks()
+    given = parameters.parse(batch.find_notebooks(folder, only), list(pairs))
+    if preset is not None:
+        given["preset"] = preset
+    timeout = batch.CELL_TIMEOUT if timeout is None else timeout
+    result = batch.run_notebooks(folder, only, out, given, timeout)
     for path in result.forecasts:
         yield f"forecasts  {path}"
     yield f"report     {result.index}"
@@ -194,58 +316,47 @@ def _notebooks() -> Path:
     for place in places:
         if place.is_dir():
             return place
-    raise ConfigError(
-        f"There is no folder {places[0]}; name the notebooks' folder with --notebooks."
-    )
+    raise ConfigError(f"There is no folder {places[0]}; name the notebooks' with --notebooks.")
 
 
-def info(args: argparse.Namespace) -> Iterator[str]:
-    """Versions, the shipped model, the presets; last, since it takes a second, whether torch works."""
+@_command("  tftnhits info")
+def info():
+    """Show versions, the shipped model, presets, and whether torch works."""
     found = versions("tftnhits", *PACKAGES)
-    yield f"tftnhits {found['tftnhits']}, Python {platform.python_version()}"
-    yield text.aligned([["", name, found[name]] for name in PACKAGES], left=(1, 2))
-    yield "\n".join(_shipped(CHECKOUT / "data" / "pretrained"))
-    yield "presets"
-    rows = []
-    for name, (tft, nhits, boosting, training) in config.PRESETS.items():
-        kind = "enhanced" if tft.extra_gate else "classic"
-        sizes = f"TFT hidden {tft.hidden}, N-HITS hidden {nhits.hidden}, context {tft.context}, {boosting.trees} trees"
-        seeds = config.SEEDS.get(name, 1)
-        rows.append(["", name, f"{kind}, {sizes}, up to {training.epochs} epochs, seeds: {seeds}"])
-    yield text.aligned(rows, left=(1, 2))
-    try:
-        import torch
-
-        yield f"torch runs on {torch.cuda.get_device_name(0) if torch.cuda.is_available() else 'the CPU'}"
-    except (ImportError, OSError):  # OSError: a broken library
-        yield "torch can't be imported: gradient boosting answers (pip install 'tftnhits[torch]' for the networks)"
-
-
-def _shipped(folder: Path) -> list[str]:
-    """What the shipped model's JSON files say of it; its weights are not read."""
+    yield f"tftnhits {found['tftnhits']}, Python {found['python']}"
+    for name in PACKAGES:
+        yield f"  {name:<12}  {found[name]}"
+    folder = CHECKOUT / "data" / "pretrained"
     try:
         record = read_json(folder / "predictor.json")
-        size = sum(path.stat().st_size for path in folder.iterdir())
-        lines = [
-            f"shipped model: {folder}, {size / 1e6:.1f} MB, up to {record['panel']['horizon']} bars ahead"
-        ]
-        rows = []
+        size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
+        horizon = record["panel"]["horizon"]
+        yield f"shipped model: {folder}, {size:.1f} MB, up to {horizon} bars ahead"
         for name in record["members"]:
             context = read_json(folder / f"{name}.json")["config"]["context"]
-            seeds = record.get("seeds", {}).get(name)
-            kind = f"{seeds} network{'s' * (seeds > 1)}" if seeds else "trees"
-            rows.append(["", name, kind, f"from {context} bars on"])
-        return [*lines, text.aligned(rows, left=(1, 2, 3))]
+            yield f"  {name:<12}  from {context} bars on"
     except (CheckpointError, OSError, LookupError, TypeError) as error:
-        return [f"shipped model: none that can be read in {folder} ({error})"]
+        yield f"shipped model: none that can be read in {folder} ({error})"
+    yield "presets"
+    for name, (tft, nhits, boosting, training) in config.PRESETS.items():
+        kind = "enhanced" if tft.extra_gate else "classic"
+        sizes = f"TFT hidden {tft.hidden}, N-HITS hidden {nhits.hidden}, {boosting.trees} trees"
+        seeds = config.SEEDS.get(name, 1)
+        yield f"  {name:<12}  {kind}, {sizes}, up to {training.epochs} epochs, seeds: {seeds}"
+    try:  # last, since it takes a second
+        import torch
+
+        device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "the CPU"
+        yield f"torch runs on {device}"
+    except (ImportError, OSError):  # OSError: a broken library
+        yield "torch can't be imported, so gradient boosting answers: pip install 'tftnhits[torch]'"
 
 
-def _bars(args: argparse.Namespace, names: Sequence[str]) -> pd.DataFrame:
+def _read(sources: Sequence[str], options: dict[str, Any]) -> pd.DataFrame:
     from .sources import read_sources
 
-    options = {"dayfirst": args.dayfirst, "decimal": args.decimal, "strict": args.strict}
-    options |= {"columns": dict(args.columns), "adjusted": not args.unadjusted}
-    bars, notes = read_sources(names, **options)
+    adjusted = not options.pop("unadjusted")
+    bars, notes = read_sources(sources, adjusted=adjusted, **options)
     for note in notes:
         _say(f"note: {note}")
     return bars
@@ -256,12 +367,10 @@ def _folder(name: str) -> Path:
     try:
         Path(name).mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
-        raise OutputError(
-            f"The folder {name} can't be made: {error}; choose another with --out."
-        ) from error
+        raise OutputError(f"The folder --out {name} can't be made: {error}.") from error
     return Path(name)
 
 
 def _say(line: str) -> None:
     with suppress(OSError):
-        print(text.printable(line), file=sys.stderr, flush=True)
+        print(one_line(line, 500), file=sys.stderr, flush=True)

@@ -1,4 +1,8 @@
-"""Publish a predictor's folder to a ModelScope hub; `Predictor.load("owner/name")` is the way back."""
+"""Publish a predictor's folder to a ModelScope hub; `Predictor.load("owner/name")` is the way back.
+
+modelscope's client runs in a process of its own, `python -m tftnhits.apps.hub`, since that can be
+ended: a thread that hangs in it could still publish later.
+"""
 
 from __future__ import annotations
 
@@ -9,27 +13,23 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError, HubError
 from ..files import atomic_write, read_json, write_json
-from ..forecast.predictor import Predictor
-from ..models.connection import Hub, connect
-from ..models.hub import check_id, is_predictor_file
-from .register import PIPELINE, TASK
+from ..models.hub import Hub, check_id, connect, is_predictor_file
 
-# modelscope asks for the first three, and refuses the folder without trust_remote_code by the fourth where tftnhits
-# is not imported; a key "model" would make it look for a model of its own
+# modelscope asks for the first three, and by the fourth runs ms_wrapper.py for those who trust it;
+# a key "model" would make it look for a model of its own
 CONFIGURATION = {
     "framework": "pytorch",
-    "task": TASK,
-    "pipeline": {"type": PIPELINE},
+    "task": "time-series-forecasting",
+    "pipeline": {"type": "tft-nhits-forecasting"},
     "allow_remote": True,
 }
 WRAPPER = "ms_wrapper.py"
-# modelscope's own patience, for us: it would retry for minutes what a person can try again
+# modelscope would retry for minutes what a person can try again
 PATIENCE = {
     "MODELSCOPE_API_MAX_RETRIES": "1",
     "MODELSCOPE_UPLOAD_BLOB_MAX_ATTEMPTS": "2",
@@ -42,10 +42,7 @@ log = logging.getLogger("tftnhits")
 
 
 def add_modelscope_files(folder: str | Path) -> None:
-    """Write what ModelScope wants beside a predictor's own files: configuration.json and ms_wrapper.py.
-
-    With them `modelscope.pipeline` takes a folder that Predictor.save wrote; raises OutputError.
-    """
+    """Write what ModelScope's pipeline wants beside a predictor's files; raises OutputError."""
     write_json(Path(folder) / "configuration.json", CONFIGURATION)
     atomic_write(Path(folder) / WRAPPER, Path(__file__).with_name(WRAPPER).read_bytes())
 
@@ -53,14 +50,27 @@ def add_modelscope_files(folder: str | Path) -> None:
 def publish(
     folder: str | Path, model_id: str, private: bool = False, seconds: float | None = None
 ) -> list[str]:
-    """Upload a predictor's folder as the model "owner/name", made if it isn't there; returns the files that went up.
+    """Upload a predictor's folder as the model "owner/name", made if it isn't there.
 
-    Only what a predictor is made of goes, with the README.md and the two files for ModelScope; anything else stays,
-    and a warning in the log names it. Files of an older version of the predictor are deleted from the model's newest
-    state. The folder is loaded before anything is sent. The token is MODELSCOPE_API_TOKEN, else that of
-    `modelscope login`. `seconds` bound the whole upload (300, or TFTNHITS_HUB_SECONDS).
-    Raises ConfigError on a bad id, token or limit, CheckpointError if the folder isn't whole, HubError if the hub can't
-    be reached, refuses or is too slow, MissingDependency without modelscope.
+    Only what a predictor is made of goes, with README.md and the two files for ModelScope, and only
+    if it can be loaded; a warning in the log names what stays. Files that an older version left
+    there are deleted. The token is MODELSCOPE_API_TOKEN, else that of `modelscope login`.
+
+    Parameters
+    ----------
+    folder : what Predictor.save or train_predictor wrote
+    model_id : "owner/name"
+    private : where the model is new, let nobody else see it
+    seconds : for the whole upload; default: TFTNHITS_HUB_SECONDS, else 300
+
+    Returns
+    -------
+    Names of the files that went up
+
+    Raises
+    ------
+    ConfigError (id, token, limit), CheckpointError (the folder isn't whole), HubError (out of
+    reach, refuses, too slow), MissingDependency (modelscope)
     """
     check_id(model_id)
     hub = connect(model_id, seconds)
@@ -70,88 +80,113 @@ def publish(
         )
     with tempfile.TemporaryDirectory(prefix="tftnhits-") as work:
         stage = Path(work) / "model"
-        stage.mkdir()
-        _copy_parts(Path(folder), stage)
+        _copy_predictor(Path(folder), stage)
         add_modelscope_files(stage)
         _upload(hub, stage, private)
         return sorted(path.name for path in stage.iterdir())
 
 
-def _copy_parts(folder: Path, stage: Path) -> None:
-    """Copy the predictor's files and load the copy, so that what goes up has proved whole; log what stays behind."""
+def _copy_predictor(folder: Path, stage: Path) -> None:
+    """Copy the predictor's files and load the copy, so that what goes up has proved whole."""
+    from ..forecast.predictor import Predictor
+
     if not folder.is_dir():
         raise CheckpointError(
             f"There is no model folder {str(folder)[:80]!r} to publish; name one."
         )
-    found = {path.name: path for path in folder.iterdir()}
-    # a link could lead anywhere
-    parts = [
-        n
-        for n, path in found.items()
-        if is_predictor_file(n) and path.is_file() and not path.is_symlink()
-    ]
-    for name in parts:
-        shutil.copyfile(found[name], stage / name)
+    stage.mkdir()
+    left = []
+    for path in sorted(folder.iterdir()):
+        # a link could lead anywhere
+        if is_predictor_file(path.name) and path.is_file() and not path.is_symlink():
+            shutil.copyfile(path, stage / path.name)
+        elif path.name != WRAPPER:
+            left.append(path.name)
     try:
-        here = Predictor.load(stage).members
-        members = list(read_json(stage / "predictor.json")["members"])
+        loaded = Predictor.load(stage).members
+        named = read_json(stage / "predictor.json")["members"]
     except CheckpointError as error:
         raise CheckpointError(str(error).replace(str(stage), str(folder))) from error
-    if lost := [name for name in members if name not in here]:
+    lost = [name for name in named if name not in loaded]
+    if lost:
         raise CheckpointError(
-            f"{folder} is not whole here: {lost[0]} can't be loaded; publish where all of it can."
+            f"{folder} is not whole: its {lost[0]} can't be loaded; save it again."
         )
-    if stay := sorted({*found} - {*parts, WRAPPER}):
-        log.warning("Not published, since no part of a predictor: %s", ", ".join(stay))
+    if left:
+        log.warning("Not published, since no part of a predictor: %s", ", ".join(left))
 
 
 def _logged_in() -> bool:
-    """Whether `modelscope login` has left something; modelscope reads it, in its own process."""
+    """Whether `modelscope login` left something; modelscope reads it, in its own process."""
     from modelscope_hub import HubConfig
 
     return (HubConfig(token="").credentials_dir / "cookies").is_file()
 
 
 def _upload(hub: Hub, stage: Path, private: bool) -> None:
-    """modelscope's own client, in a process that can be ended: a thread that hangs in it could still publish later."""
-    said = stage.parent / "said.json"
-    job = {"model": hub.model_id, "folder": str(stage), "private": private, "said": str(said)}
-    environment = {
-        **os.environ,
-        **PATIENCE,
-        "MODELSCOPE_API_TIMEOUT": f"{max(1, min(30, hub.seconds)):.0f}",
-    }
-    environment["PYTHONPATH"] = os.pathsep.join(
-        [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
-    )
+    """Run `_send` in a process of its own; of what it prints only the last line counts."""
+    job = json.dumps([hub.model_id, str(stage), private])
+    package = str(Path(__file__).parents[2])
+    environment = os.environ | PATIENCE
+    environment["MODELSCOPE_API_TIMEOUT"] = f"{max(1, min(30, hub.seconds)):.0f}"
+    environment["PYTHONPATH"] = os.pathsep.join([package, os.environ.get("PYTHONPATH", "")])
     if hub.token:  # in its environment already; nothing need be kept at home
         environment["MODELSCOPE_HOME"] = str(stage.parent / "home")
     try:
-        # what it prints and logs ends here: only `said` counts
-        subprocess.run(
-            [sys.executable, "-m", "tftnhits.apps.upload", json.dumps(job)],
+        done = subprocess.run(
+            [sys.executable, "-m", "tftnhits.apps.hub", job],
             env=environment,
-            cwd=stage.parent,  # Python looks for modules in the working folder first: in ours there are none
+            cwd=stage.parent,  # where no module lies that could be taken for another
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=max(hub.deadline - time.monotonic(), 0.001),
+            text=True,
+            timeout=hub.seconds,
         )
     except subprocess.TimeoutExpired:
         raise hub.late() from None
-    outcome = _outcome(said)
-    if outcome.get("done"):
-        return
-    if status := outcome.get("status"):
-        raise hub.refusal(status, "publish")
-    if outcome.get("network"):
+    lines = done.stdout.splitlines()
+    outcome = json.loads(lines[-1]) if done.returncode == 0 and lines else {"kind": "it ended"}
+    if outcome.get("status"):
+        raise hub.refusal(outcome["status"], "publish")
+    if outcome.get("kind"):
         raise HubError(
-            f"{hub.name} can't be reached to publish {hub.model_id}; check the connection and try again."
+            f"{hub.model_id} can't be published at {hub.name} ({outcome['kind']}); check the "
+            "connection and try again: what is there is kept."
         )
-    why = outcome.get("kind", "it ended early")
-    raise HubError(
-        f"{hub.model_id} could not be published at {hub.name} ({why}); try again: what is there is kept."
+
+
+def _send(model_id: str, folder: str, private: bool) -> None:
+    """Make the model if need be, send `folder`, delete what older versions left."""
+    from modelscope_hub import HubApi
+    from modelscope_hub.errors import NotExistError
+
+    api = HubApi()
+    try:
+        api.get_repo(model_id, "model")
+    except NotExistError:
+        visibility = "private" if private else "public"
+        # without a license it would say Apache-2.0
+        api.create_repo(model_id, "model", visibility=visibility, license="Other")
+    message = "Publish"
+    api.upload_folder(
+        model_id, "model", folder, commit_message=message, use_cache=False, disable_tqdm=True
     )
+    listed = {file.path for file in api.list_repo_files(model_id, "model")}
+    sent = {path.name for path in Path(folder).iterdir()}
+    old = [name for name in listed - sent if is_predictor_file(name)]
+    if old:
+        api.delete_files(model_id, "model", old, commit_message="Remove an older version's files")
 
 
-def _outcome(said: Path) -> dict[str, Any]:
-    return read_json(said) if said.is_file() else {}
+def _main(job: str) -> None:
+    """Say as JSON how it ended: the kind and HTTP status of an error, no text of client or hub."""
+    outcome: dict[str, Any] = {}
+    try:
+        _send(*json.loads(job))
+    except Exception as error:
+        outcome = {"kind": type(error).__name__, "status": getattr(error, "status_code", None)}
+    print(f"\n{json.dumps(outcome)}", flush=True)
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1])

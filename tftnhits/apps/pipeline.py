@@ -1,6 +1,6 @@
-"""The pipeline for ModelScope: pipeline(task="time-series-forecasting", model=<folder or id>)(bars).
+"""The pipeline for ModelScope: pipeline(task="time-series-forecasting", model=folder)(bars).
 
-Only modelscope imports this module, when the pipeline is first asked for (register.py).
+`import tftnhits.pipeline` registers it, or a folder's ms_wrapper.py by trust_remote_code=True.
 """
 
 from __future__ import annotations
@@ -9,34 +9,39 @@ import os
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
+from modelscope.pipelines import builder
 from modelscope.pipelines.base import Pipeline
-from modelscope.pipelines.builder import PIPELINES
 
 from ..config import LEVEL
 from ..data.bars import repairs
 from ..errors import DataError
 from ..forecast.predictor import Predictor
 from ..forecast.result import Forecast
-from .register import PIPELINE, TASK
+from .hub import CONFIGURATION
 
+TASK = CONFIGURATION["task"]
+NAME = CONFIGURATION["pipeline"]["type"]
 KEYS = ("prediction", "model_used", "confidence", "interval", "quantiles", "warnings")
+# modelscope's list of pipelines whose folders are nothing but configuration: for those it runs no
+# code from the folder, and asks for no trust_remote_code
+builder._CONFIG_ONLY_PIPELINES = getattr(builder, "_CONFIG_ONLY_PIPELINES", frozenset()) | {NAME}
 
 
-@PIPELINES.register_module(TASK, module_name=PIPELINE, force=True)
+@builder.PIPELINES.register_module(TASK, module_name=NAME, force=True)
 class ForecastPipeline(Pipeline):
     """Forecasts from the last bar of one symbol or of many.
 
-        import tftnhits  # or, without it, trust_remote_code=True: then the folder's ms_wrapper.py imports it
+        import tftnhits.pipeline  # or trust_remote_code=True
         from modelscope import pipeline
         pipe = pipeline(task="time-series-forecasting", model="/path/to/model")
         pipe([[open, high, low, close, volume], ...])
 
-    A folder that Predictor.save wrote needs hub.add_modelscope_files(folder) once; a published one has the files.
-    Name it by its absolute path: modelscope takes "a/b" for a model's id, and asks the hub about it, even where
-    a folder of that name is. For an id modelscope itself needs the network each time, downloads whatever the repository
-    holds, and raises its own errors; `model=str(tftnhits.fetch("owner/name"))` is the verified download, offline after
-    the first time. The networks are small and run on the CPU, whatever `device` says.
+    Parameters
+    ----------
+    model : absolute path of a folder with the files of hub.add_modelscope_files; "a/b" is an id to
+        modelscope, which downloads by itself whatever the repository holds, while
+        `str(tftnhits.fetch("owner/name"))` is the verified download
+    device : ignored: the networks are small and run on the CPU
     """
 
     def __init__(self, model: str, device: str = "cpu", **kwargs: Any):
@@ -46,22 +51,33 @@ class ForecastPipeline(Pipeline):
     def __call__(
         self, input: Any, horizon: int | None = None, level: float = LEVEL
     ) -> dict[str, Any]:
-        """A dict with KEYS for one symbol; for several, a dict of such dicts by symbol. All plain values for JSON.
+        """The forecast as plain values for JSON.
 
-        input: a list of [open, high, low, close, volume] rows (2 to thousands of them, the last the newest), a
-        DataFrame, a dict of columns, a dict symbol -> rows, frame or columns, or a frame with a column of symbols;
-        horizon: bars ahead, all that were trained by default; level: the nominal one of the interval, inside (0, 1).
-        prediction: median price a step; interval: {level, lower, upper, coverage}; confidence: its level; quantiles:
-        {"0.05": price a step, ...}. Raises DataError on bad bars, HistoryTooShort, ConfigError.
+        Parameters
+        ----------
+        input : rows of [open, high, low, close, volume], the last the newest; a frame; a dict of
+            columns; a dict symbol -> rows, frame or columns; or a frame with a column of symbols
+        horizon : bars ahead; default: all that were trained
+        level : nominal level of the interval, inside (0, 1)
+
+        Returns
+        -------
+        For one symbol a dict with KEYS, for several a dict of such dicts by symbol. prediction is
+        the median price of each step, interval {level, lower, upper, coverage}, confidence its
+        level, quantiles {"0.05": price of each step, ...}.
+
+        Raises
+        ------
+        DataError, HistoryTooShort, ConfigError
         """
         # the base class would make a call of each row
         return self.postprocess(self.forward(self.preprocess(input), horizon=horizon, level=level))
 
     def preprocess(self, inputs: Any) -> Any:
-        """The bars as given; no file's name, since a pipeline may be served to others than the files' owner."""
+        """The bars; no file's name, since a pipeline may be served to others than its owner."""
         if isinstance(inputs, str | bytes | os.PathLike) or hasattr(inputs, "read"):
             raise DataError(
-                "The pipeline takes bars, no file; give rows, a frame, a dict, or tn.load_bars(file)."
+                "The pipeline takes bars, no file; give rows, a frame, a dict, or load_bars(file)."
             )
         return inputs
 
@@ -70,25 +86,22 @@ class ForecastPipeline(Pipeline):
         return self.predictor.predict(inputs, **options)
 
     def postprocess(self, inputs: Forecast) -> dict[str, Any]:
-        """The forecast as plain values; what was repaired in a symbol's bars is among its warnings."""
-        frames = dict(iter(inputs.frame.groupby("symbol", sort=False)))
-        repaired: dict[str, list[str]] = {symbol: [] for symbol in frames}
-        for symbol, repair, count, first, _ in repairs(inputs.bars).itertuples(index=False):
-            if (
-                symbol in repaired
-            ):  # "all" stands for remarks on the whole source, such as bars without dates
-                repaired[symbol].append(f"{repair} ({count} x, first {first})")
-        summary = inputs.summary()
-        found = {
-            s["symbol"]: _result(s, frames[s["symbol"]], repaired[s["symbol"]])
-            for s in (summary if isinstance(summary, list) else [summary])
-        }
-        return found if len(found) > 1 else next(iter(found.values()))
-
-
-def _result(summary: dict[str, Any], frame: pd.DataFrame, repaired: list[str]) -> dict[str, Any]:
-    quantiles = {
-        name: frame[name].tolist() for name in frame.columns if name[0].isdigit()
-    }  # "0.05", "5e-07"
-    added = {"quantiles": quantiles, "warnings": summary["warnings"] + repaired}
-    return {key: (summary | added)[key] for key in KEYS}
+        """The forecast as plain values; repairs of a symbol's bars are among its warnings."""
+        summaries = inputs.summary()
+        if not isinstance(summaries, list):
+            summaries = [summaries]
+        repaired = repairs(inputs.bars)
+        results = {}
+        for summary in summaries:
+            symbol = summary["symbol"]
+            frame = inputs.frame[inputs.frame["symbol"] == symbol]
+            notes = [
+                f"{row.repair} ({row.count} x, first {row.first})"
+                for row in repaired[repaired["symbol"] == symbol].itertuples(index=False)
+            ]
+            summary["warnings"] = [*summary["warnings"], *notes]
+            # columns such as "0.05" and "5e-07"
+            levels = [name for name in frame.columns if name[0].isdigit()]
+            summary["quantiles"] = {name: frame[name].tolist() for name in levels}
+            results[symbol] = {key: summary[key] for key in KEYS}
+        return results if len(results) > 1 else next(iter(results.values()))

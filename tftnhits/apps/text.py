@@ -1,123 +1,92 @@
-"""What the commands print for people: aligned tables of plain ASCII, apart from the names that come from data."""
+"""What the commands print for people: tables, and what stands below them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..errors import one_line
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from ..forecast.result import Forecast
 
-NAMED = 6  # symbols that a line names before it counts the rest
-
-
-def printable(text: object) -> str:
-    """`text` with control characters spelled out, so that names from data can't steer a terminal."""
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in str(text)
-    )
-
-
-def aligned(rows: Sequence[Sequence[str]], left: Iterable[int] = ()) -> str:
-    """Columns as wide as their widest cell, flush right but for those in `left`."""
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    pads = [str.ljust if i in left else str.rjust for i in range(len(widths))]
-    return "\n".join(
-        "  ".join(pad(cell, width) for pad, cell, width in zip(pads, row, widths)).rstrip()
-        for row in rows
-    )
+MAX_NAMED = 6  # symbols that a line names before it counts the rest
+LEADERBOARD = {  # column of evaluation.leaderboard.summary: head, form
+    "pinball": ("loss", "{:.2f}".format),
+    "pinball_sd": ("+/-", "{:.2f}".format),
+    "pinball_1": ("step 1", "{:.2f}".format),
+    "dm_p": ("p: beats HAR", "{:.3f}".format),
+    "in_mcs": ("90% set", lambda inside: "in" if inside else "out"),
+    "calibrated_coverage_93": ("93%: inside", "{:.1%}".format),
+    "calibrated_coverage_80": ("80%: inside", "{:.1%}".format),
+}
+NOTES = {
+    "pinball": "loss: mean pinball loss of all steps in basis points of log return; less is better",
+    "pinball_sd": "+/-: deviation over the seeds",
+    "dm_p": "p: one-sided Diebold-Mariano test against HAR, clustered by date",
+    "in_mcs": "90% set: in, if it may still be the best (model confidence set)",
+    "calibrated_coverage_93": "inside: outcomes within the intervals, calibrated online",
+}
 
 
 def forecast_text(forecast: Forecast) -> str:
-    """A table of steps for each symbol; below them who answered, how the intervals held, and the warnings."""
-    blocks = [
-        _steps(forecast, str(symbol), part)
-        for symbol, part in forecast.frame.groupby("symbol", sort=False)
-    ]
-    left_out = "\n".join(f"{printable(name)}: left out" for name in forecast.skipped)
-    blocks += [left_out] if left_out else []
-    answers: dict[str, list[str]] = {}
-    for symbol, model in forecast.model_used.items():
-        answers.setdefault(f"model used: {model}\n{forecast.caption(symbol)}", []).append(symbol)
-    several = len(answers) > 1
-    found = [f"{_named(symbols)}\n" * several + answer for answer, symbols in answers.items()]
-    return "\n\n".join([*blocks, ("\n\n" if several else "\n").join(found + _warnings(forecast))])
+    """A table of steps for each symbol; below them who answered, the coverage, and the warnings."""
+    models = {name: report.model_used for name, report in forecast.reports.items()}
+    answered = [symbol for symbol, model in models.items() if model]
+    blocks = [_steps(forecast, symbol) for symbol in answered]
+    if forecast.skipped:
+        blocks.append("\n".join(f"{one_line(name, 100)}: left out" for name in forecast.skipped))
+    # symbols that were answered alike share their lines
+    alike: dict[str, list[str]] = {}
+    for symbol in answered:
+        answer = f"model used: {models[symbol]}\n{forecast.caption(symbol)}"
+        alike.setdefault(answer, []).append(one_line(symbol, 100))
+    for answer, symbols in alike.items():
+        more = len(symbols) - MAX_NAMED
+        named = ", ".join(symbols[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
+        blocks.append(answer if len(alike) == 1 else f"{named}\n{answer}")
+    if warnings := warnings_of(forecast):
+        blocks.append("\n".join(f"warning: {text}" for text in warnings))
+    return "\n\n".join(blocks)
 
 
 def warnings_of(forecast: Forecast) -> list[str]:
     """The warnings of all symbols, each text once."""
-    return list(dict.fromkeys(text for texts in forecast.warnings.values() for text in texts))
+    texts = [text for report in forecast.reports.values() for text in report.warnings]
+    return [one_line(text, 500) for text in dict.fromkeys(texts)]
 
 
-def _warnings(forecast: Forecast) -> list[str]:
-    found = [f"warning: {printable(text)}" for text in warnings_of(forecast)]
-    return ["\n".join(found)] if found else []
-
-
-def _steps(forecast: Forecast, symbol: str, part: pd.DataFrame) -> str:
-    own = forecast.bars[forecast.bars["symbol"] == symbol]
-    close = float(own["close"].iloc[-1])
-    dated = bool(own["date"].notna().any())
-    origin = f"on {_day(own['date'].iloc[-1])}" if dated else f"at bar {len(own)}"
-    digits = _digits(float((part["upper"] - part["lower"]).min()))
-    head = ["step", *["date"] * dated, "median", "change", "lower", "upper"]
-    rows = []
-    for row in part.itertuples():
-        prices = [f"{price:,.{digits}f}" for price in (row.median, row.lower, row.upper)]
-        change = f"{row.median / close - 1:+.2%}"
-        rows.append(
-            [str(row.step), *([_day(row.date)] if dated else []), prices[0], change, *prices[1:]]
-        )
-    table = aligned([head, *rows], left=(1,) if dated else ())
-    return f"{printable(symbol)}: close {close:,.{digits}f} {origin}\n" + table
+def _steps(forecast: Forecast, symbol: str) -> str:
+    bars = forecast.bars[forecast.bars["symbol"] == symbol]
+    steps = forecast.frame[forecast.frame["symbol"] == symbol]
+    close = float(bars["close"].iloc[-1])
+    # the last decimal is at most a thirtieth of the narrowest interval
+    width = float((steps["upper"] - steps["lower"]).min())
+    digits = min(max(2, math.ceil(math.log10(30 / width))), 15) if 0 < width < math.inf else 6
+    price = f"{{:,.{digits}f}}".format
+    table = steps[["step", "median"]].assign(change=steps["median"] / close - 1)
+    table = table.join(steps[["lower", "upper"]])
+    origin = f"at bar {len(bars)}"
+    if bars["date"].notna().any():
+        origin = f"on {_day(bars['date'].iloc[-1])}"
+        table.insert(1, "date", steps["date"].map(_day))
+    forms = dict.fromkeys(["median", "lower", "upper"], price) | {"change": "{:+.2%}".format}
+    head = f"{one_line(symbol, 100)}: close {price(close)} {origin}"
+    return f"{head}\n{table.to_string(index=False, formatters=forms)}"
 
 
 def _day(date: pd.Timestamp) -> str:
-    return f"{date:%a %Y-%m-%d}" + ("" if date == date.normalize() else f" {date:%H:%M}")
-
-
-def _digits(width: float) -> int:
-    """Decimals of which the last is at most a thirtieth of an interval's width; two at least."""
-    return min(max(2, math.ceil(math.log10(30 / width))), 15) if 0 < width < math.inf else 6
-
-
-def _named(symbols: Sequence[str]) -> str:
-    more = len(symbols) - NAMED
-    shown = symbols if more <= 1 else symbols[:NAMED]
-    return ", ".join(map(printable, shown)) + (f" and {more} more" if more > 1 else "")
+    return f"{date:%a %Y-%m-%d}" if date == date.normalize() else f"{date:%a %Y-%m-%d %H:%M}"
 
 
 def leaderboard_text(board: pd.DataFrame) -> str:
     """The scores of `evaluation.leaderboard.summary`, best first, and what its columns are."""
-    form: dict[str, tuple[str, Any]] = {
-        "loss": ("pinball", "{:.2f}".format),
-        "+/-": ("pinball_sd", lambda spread: f"{spread:.2f}" if spread else "-"),
-        "step 1": ("pinball_1", "{:.2f}".format),
-        "p: beats HAR": ("dm_p", lambda p: "< .001" if p < 0.001 else f"{p:.3f}"),
-        "90% set": ("in_mcs", lambda inside: "in" if inside else "out"),
-        "93%: inside": ("calibrated_coverage_93", "{:.1%}".format),
-        "80%: inside": ("calibrated_coverage_80", "{:.1%}".format),
-    }
-    shown = {head: (key, show) for head, (key, show) in form.items() if key in board}
+    columns = [name for name in LEADERBOARD if name in board]
     if not board["pinball_sd"].any():
-        del shown["+/-"]
-    rows = [["forecaster", *shown]]
-    for name, row in board.iterrows():
-        rows.append(
-            [
-                str(name),
-                *("-" if row[key] != row[key] else show(row[key]) for key, show in shown.values()),
-            ]
-        )
-    notes = ["loss: mean pinball loss of all steps in basis points of log return; lower is better"]
-    if "+/-" in shown:
-        notes.append("+/-: deviation over the seeds")
-    if "dm_p" in board:
-        notes.append("p: one-sided Diebold-Mariano test against HAR, clustered by date")
-    if "in_mcs" in board:
-        notes.append("90% set: in, if it may still be the best (model confidence set)")
-    notes.append("inside: outcomes within the intervals of that level, calibrated online")
-    return "\n".join([aligned(rows, left=(0,)), "", *notes])
+        columns.remove("pinball_sd")
+    table = board[columns].rename(columns={name: LEADERBOARD[name][0] for name in columns})
+    forms = dict(LEADERBOARD[name] for name in columns)
+    rows = table.rename_axis(None).to_string(formatters=forms, na_rep="-")
+    return "\n".join([rows, "", *(NOTES[name] for name in columns if name in NOTES)])

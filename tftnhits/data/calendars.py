@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,11 +16,12 @@ from ..errors import ConfigError, shown
 from .notations import is_zone
 from .patterns import (
     DAY,
+    INTRADAY,
     LATE,
+    LONGER,
     midnight,
     pattern_ahead,
     periods_ahead,
-    plain,
     recent,
     step_of,
     weekday_of,
@@ -34,7 +35,6 @@ STRAY = 0.01  # share of bars that may lie outside them, if the calendar's close
 HEEDED = 4  # times as many as those with such a bar: with less proof, any exchange would do
 EXTENDED = 0.4  # least share in opening hours: 6.5 hours of the 16 with those around them
 SHIFTED = 1 / 3  # and where the zone is unknown: New York's bars may be stamped in UTC
-SECOND = np.timedelta64(1, "s")
 
 _YAHOO = """
     L:XLON IL:XLON IR:XDUB PA:XPAR AS:XAMS BR:XBRU LS:XLIS MI:XMIL MC:XMAD DE:XETR F:XFRA SG:XSTU
@@ -83,14 +83,17 @@ def moved(times: np.ndarray, zone: str | None, other: str | None) -> np.ndarray:
     return local.tz_convert(other).tz_localize(None).to_numpy("datetime64[ns]")
 
 
-def calendar_of(
-    dates: pd.DatetimeIndex,
-    symbol: str = "",
-    calendar: str | Mapping[str, str | None] | None = None,
-    zone: str | None = None,
-) -> str | None:
+def exchange_of(symbol: str) -> str | None:
+    """The calendar that a symbol's ending names, as Yahoo writes it; None if it names none."""
+    symbol = symbol.upper()
+    if _COIN.fullmatch(symbol):
+        return ALWAYS
+    return SUFFIXES.get(symbol.rpartition(".")[2]) if "." in symbol else None
+
+
+def calendar_of(dates: pd.DatetimeIndex, *args: Any, **kwargs: Any) -> str | None:
     """The name of the calendar of bars at `dates` [R]: `market_of(…).calendar`."""
-    return market_of(dates, symbol, calendar, zone).calendar
+    return market_of(dates, *args, **kwargs).calendar
 
 
 def market_of(
@@ -121,6 +124,7 @@ def market_of(
     ConfigError on an unknown name or zone, MissingDependency on a name without exchange_calendars;
     to infer, the package may be missing.
     """
+    # What is given
     if not isinstance(calendar, str | Mapping | None):
         raise ConfigError(
             f"The calendar is {shown(calendar)}; give a name such as XNYS, or a dict of symbols."
@@ -137,68 +141,50 @@ def market_of(
     times = recent(dates)
     if not len(times):
         return Market(given, zone)
-    name = given or _candidate(times, symbol, zone)
-    clock = _clock(times, name, zone, explained=True)
-    least = SHIFTED if zone is None else EXTENDED
-    local = moved(times, zone, clock)
-    if given is not None or _explains(name, local, least):
-        if clock and (local == times).all():  # the offset -05:00 is this clock's, of a season
-            zone = clock
-        return Market(name, zone, clock)
-    return Market(None, zone, _clock(times, name, zone, explained=False))
-
-
-def exchange_of(symbol: str) -> str | None:
-    """The calendar that a symbol's ending names, as Yahoo writes it; None if it names none."""
-    symbol = symbol.upper()
-    if _COIN.fullmatch(symbol):
-        return ALWAYS
-    return SUFFIXES.get(symbol.rpartition(".")[2]) if "." in symbol else None
-
-
-def _candidate(times: np.ndarray, symbol: str, zone: str | None) -> str:
-    weekday = weekday_of(_last_year(times))
-    if (weekday == 5).any() and (weekday == 6).any():
-        return ALWAYS
-    return exchange_of(symbol) or ZONES.get(zone or "", DEFAULT)
-
-
-def _last_year(times: np.ndarray) -> np.ndarray:
-    """The times that a calendar must explain."""
-    if step_of(times) >= 1.5 * DAY:
-        return times[-LATE:]
-    return times[times >= midnight(times[-1:]) - (PROOF - 1) * DAY]
-
-
-def _clock(times: np.ndarray, name: str, zone: str | None, explained: bool) -> str | None:
-    """The zone to read times of a known zone in, by a calendar that explains them or does not."""
-    if zone is None:
-        return None
+    # The candidate, and the clock that goes with it
+    step = step_of(times)
+    late = times[-LATE:] if step >= LONGER else times[times >= _proof_begins(times)]
+    name = given or exchange_of(symbol) or ZONES.get(zone or "", DEFAULT)
+    if given is None and {5, 6} <= {*weekday_of(late)}:
+        name = ALWAYS
     sessions = sessions_of(name, times[0], times[-1])
-    there = "UTC" if sessions is None else sessions.zone
-    if step_of(times) < 0.9 * DAY:
-        return there if explained else "UTC"
-    local = moved(times, zone, there)
-    more = np.sum(local == midnight(local)) - np.sum(times == midnight(times))
-    return there if more > 0 or (explained and more == 0) else None
+    clock = "UTC" if sessions is None else sessions.zone
+    labels = 0  # how many more are midnights in their own zone than by the clock
+    if step >= INTRADAY:
+        local = moved(times, zone, clock)
+        labels = np.sum(times == midnight(times)) - np.sum(local == midnight(local))
+    local = times if labels > 0 else moved(times, zone, clock)
+    if given is not None or _explains(name, sessions, local, SHIFTED if zone is None else EXTENDED):
+        if labels > 0 or zone is None:
+            return Market(name, zone)
+        # The offset -05:00 is this clock's, of a season, if it moves nothing
+        return Market(name, clock if (local == times).all() else zone, clock)
+    if zone is None or (step >= INTRADAY and labels >= 0):
+        return Market(None, zone)
+    return Market(None, zone, "UTC" if step < INTRADAY else clock)
 
 
-def _explains(name: str, times: np.ndarray, least: float) -> bool:
+def _proof_begins(times: np.ndarray) -> np.datetime64:
+    return midnight(times[-1:])[0] - (PROOF - 1) * DAY
+
+
+def _explains(name: str, s: Sessions | None, times: np.ndarray, least: float) -> bool:
     """Whether nearly all late bars are in sessions, some in hours, and few sessions lack bars."""
-    late, step = _last_year(times), step_of(times)
+    step = step_of(times)
+    late = times[times >= _proof_begins(times)]
     if name == ALWAYS:
         days = np.unique(midnight(late))
         span = (days[-1] - days[0]) // DAY + 1
-        return bool(step < 1.5 * DAY and span - len(days) <= max(1, MISSING * span))
-    s = sessions_of(name, times[0], times[-1])
+        return bool(step < LONGER and span - len(days) <= max(1, MISSING * span))
     if s is None:
         return False
-    if step >= 1.5 * DAY:
-        return periods_ahead(times, step, 1, s.trading_days(late[0], late[-1] + 31 * DAY))[1]
+    if step >= LONGER:
+        return periods_ahead(times, step, 1, _days_from(s, times))[1]
+    # Bars in sessions, and those that stray on days that the calendar knows
     late = late[(late >= s.day[0]) & (late < s.end + DAY)]
-    number, in_hours, in_session = s.at(late)
-    if step > 0.9 * DAY:
-        number, in_session = s.on(late)
+    number, in_hours, in_session = s.of(late)
+    if step >= INTRADAY:
+        number, in_session = s.of_day(late)
         in_hours = in_session
     if not in_session.any() or in_hours.mean() < least:
         return False
@@ -211,6 +197,11 @@ def _explains(name: str, times: np.ndarray, least: float) -> bool:
         if unlike or len(stray) > max(1, STRAY * len(late)):
             return False
     return bool(span - len(np.unique(number)) <= max(1, MISSING * span))
+
+
+def _days_from(s: Sessions, times: np.ndarray) -> np.ndarray:
+    """The days with a session, from a month before the late ones of longer bars on."""
+    return s.day[s.day >= times[-LATE:][0] - 31 * DAY].astype("datetime64[D]")
 
 
 def next_sessions(
@@ -231,17 +222,33 @@ def sessions_ahead(
 ) -> tuple[pd.DatetimeIndex, int]:
     """`next_sessions`, and how many of them, the first ones, are as sure as the calendar."""
     market = calendar if isinstance(calendar, Market) else Market(calendar)
-    times = recent(market.market_time(plain(dates)))
+    name = market.calendar
+    times = recent(market.market_time(np.asarray(dates, "datetime64[ns]")))
     if not len(times) or horizon < 1:
         return pd.DatetimeIndex(np.full(max(horizon, 0), np.datetime64("NaT", "ns"))), horizon
-    ahead, known_to = _in_sessions(market.calendar, times, horizon)
-    told = horizon if ahead is None else len(ahead)
-    if ahead is None:
-        ahead = pattern_ahead(times, step_of(times), horizon)
-    elif told < horizon:
+    last, step = times[-1], step_of(times)
+    s = sessions_of(name, times[0], last + 31 * DAY + 2 * horizon * max(step, DAY))
+    told, known_to = horizon, None
+    if name == ALWAYS and step < LONGER:
+        ahead = last + (DAY if step > INTRADAY else step) * np.arange(1, horizon + 1)
+    elif name in (None, ALWAYS):
+        ahead = pattern_ahead(times, step, horizon)
+    elif step >= LONGER:
+        days = None if s is None else _days_from(s, times)
+        ahead, by_sessions = periods_ahead(times, step, horizon, days)
+        told = len(ahead) if by_sessions else horizon
+    else:
+        ahead = times[:0]
+        if s is not None and last >= s.day[0]:
+            ahead = _days_or_slots_ahead(s, times, step, horizon)
+            # There may be sessions, but no usual places in them
+            if step > INTRADAY or len(ahead) or last >= s.open[-1]:
+                known_to = s.end + DAY - np.timedelta64(1, "ns")
+        told = len(ahead)
+    if told < horizon:
         log.warning(
             "The calendar %s tells %d of the %d bars after %s; the others go by the bars' pattern.",
-            *(market.calendar, told, horizon, times[-1]),
+            *(name, told, horizon, last),
         )
         before = np.concatenate([times, ahead])
         others = pattern_ahead(before, step_of(times), horizon - told, known_to)
@@ -249,34 +256,12 @@ def sessions_ahead(
     return pd.DatetimeIndex(market.source_time(ahead)), told
 
 
-def _in_sessions(
-    name: str | None, times: np.ndarray, horizon: int
-) -> tuple[np.ndarray | None, np.datetime64 | None]:
-    """Times ahead by the calendar, as far as it tells, and up to when; None if it says nothing."""
-    last, step = times[-1], step_of(times)
-    if name is None or (name == ALWAYS and step >= 1.5 * DAY):
-        return None, None
-    if name == ALWAYS:
-        return last + (DAY if step > 0.9 * DAY else step) * np.arange(1, horizon + 1), None
-    until = last + 31 * DAY + 2 * horizon * max(step, DAY)
-    s = sessions_of(name, times[0], until)
-    if step >= 1.5 * DAY:
-        days = s and s.trading_days(times[-LATE:][0], until)
-        ahead, by_sessions = periods_ahead(times, step, horizon, days)
-        return (ahead if by_sessions else None), None
-    if s is None or last < s.day[0]:
-        return times[:0], None
-    if step > 0.9 * DAY:
-        ahead = s.day[s.day > midnight(last)][:horizon] + (last - midnight(last))
-    else:
-        ahead = _slots_ahead(s, times, step, horizon)
-        if not len(ahead) and last < s.open[-1]:
-            return ahead, None  # there are sessions, but no usual places in them
-    return ahead, s.end + DAY - np.timedelta64(1, "ns")
-
-
-def _slots_ahead(s: Sessions, times: np.ndarray, step: np.timedelta64, horizon: int) -> np.ndarray:
-    """Bar times ahead at the usual places in the sessions, fewer in short ones."""
+def _days_or_slots_ahead(
+    s: Sessions, times: np.ndarray, step: np.timedelta64, horizon: int
+) -> np.ndarray:
+    """Bar times ahead: each session's day, or the usual places in it, fewer in short ones."""
+    if step > INTRADAY:
+        return s.day[s.day > midnight(times[-1])][:horizon] + (times[-1] - midnight(times[-1]))
     late = late_weeks(times)
     in_hours = s.holds_hours(times)
     # Bars of hours of their own are placed by the time of day
@@ -287,29 +272,21 @@ def _slots_ahead(s: Sessions, times: np.ndarray, step: np.timedelta64, horizon: 
     whole = (s.full[number] == number) & (number > number[0]) & (number < number[-1])
     usual, count = np.unique(offset[whole & (offset < DAY)], return_counts=True)
     usual = usual[2 * count >= len(np.unique(number[whole]))]
-    if not len(usual) and in_hours and step >= SECOND:
-        usual = _even_places(s, s.full[number[-1]], offset[-1] % step, step, s.ends_bars(late))
+    if not len(usual) and in_hours and step >= np.timedelta64(1, "s"):
+        # Each step in a full session's hours but for the break; of bars' ends or starts
+        full = s.full[number[-1]]
+        usual = np.arange(offset[-1] % step, s.close[full] - s.open[full] + step, step)
+        end = s.open[full] + usual + (NO_TIME if s.ends_bars(late) else step)
+        start = end - step
+        paused = (start >= s.break_start[full]) & (start < s.break_end[full])
+        usual = usual[(start >= s.open[full]) & (start < s.close[full]) & ~paused]
     # The last place comes earlier by as much as a session is shorter than a full one
     at = np.arange(number[-1], min(number[-1] + horizon + 10, len(base)))
     length = s.close - base
     earlier = np.maximum(length[s.full[at]] - length[at], NO_TIME)
     ahead = base[at, None] + usual  # [sessions, places]
-    keep = usual <= usual.max(initial=NO_TIME) - earlier[:, None]
-    return ahead[keep & (ahead > times[-1])][:horizon]
-
-
-def _even_places(
-    s: Sessions, full: int, first: np.timedelta64, step: np.timedelta64, with_end: bool
-) -> np.ndarray:
-    """Offsets of each step in a full session's hours but for the break; of bars' ends or starts."""
-    places = np.arange(first, s.close[full] - s.open[full] + step, step)
-    times = s.open[full] + places
-    start, stop = s.break_start[full], s.break_end[full]
-    if with_end:
-        keep = (places > NO_TIME) & (times <= s.close[full]) & ~((times > start) & (times <= stop))
-    else:
-        keep = (times < s.close[full]) & ~((times >= start) & (times < stop))
-    return places[keep]
+    inside = usual <= usual.max(initial=NO_TIME) - earlier[:, None]
+    return ahead[inside & (ahead > times[-1])][:horizon]
 
 
 def session_lengths(dates: pd.DatetimeIndex, calendar: str | None) -> np.ndarray:
@@ -318,13 +295,13 @@ def session_lengths(dates: pd.DatetimeIndex, calendar: str | None) -> np.ndarray
     0 without a calendar, beyond its range, and for dates without a session. A break for lunch is no
     part of a session.
     """
-    times, out = plain(dates), np.zeros(len(dates))
+    times, out = np.asarray(dates, "datetime64[ns]"), np.zeros(len(dates))
     known = len(times) and not np.isnat(times).any()
     s = sessions_of(calendar, times.min(), times.max()) if known else None
     if s is None:
         return out
     pause = s.break_end - s.break_start
     length = s.close - s.open - np.where(np.isnat(pause), NO_TIME, pause)
-    number, _, in_session = s.at(times)
+    number, _, in_session = s.of(times)
     out[in_session] = np.log(length / length[s.full])[number[in_session]]
     return out

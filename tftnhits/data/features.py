@@ -69,36 +69,31 @@ def trailing_max(x: np.ndarray, first: int, last: int) -> np.ndarray:
     return np.where(np.isfinite(peak), peak, np.nan)
 
 
-def previous(x: np.ndarray) -> np.ndarray:
-    """x one bar earlier along the last axis, NaN first."""
-    return np.concatenate([np.full_like(x[:, :1], np.nan), x[:, :-1]], axis=1)
-
-
 def bar_parts(price: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Log returns of bars and their variance; `price` has logs of open, high, low, close [S, T]."""
-    o, h, low, c = (price[k] for k in ("open", "high", "low", "close"))
-    before = previous(c)
+    """Log returns, variance (Garman & Klass 1980) and HAR's inputs of bars.
+
+    `price` has logs of open, high, low, close, [S, T] each. "har" [S, T, 6] holds one, half-logs of
+    the variance's averages, and that of the squared returns' average; all others are [S, T].
+    """
+    o, h, low, c = (price[name] for name in ("open", "high", "low", "close"))
+    before = np.concatenate([np.full_like(c[:, :1], np.nan), c[:, :-1]], axis=1)
     garman_klass = 0.5 * (h - low) ** 2 - (2 * np.log(2) - 1) * (c - o) ** 2
-    overnight = o - before
+    variance = np.maximum(garman_klass, 0) + np.nan_to_num(o - before) ** 2 + FLOOR
+    logs = [0.5 * np.log(ewma(variance, alpha)) for alpha in ALPHAS]
+    returns = 0.5 * np.log(ewma((c - before) ** 2, RETURN_ALPHA) + FLOOR)
+    returns = np.where(np.isfinite(returns), returns, logs[2])  # a first bar has no return
     return {
         "return": c - before,
-        "overnight": overnight,
+        "overnight": o - before,
         "intraday": c - o,
         "range": h - low,
-        "variance": np.maximum(garman_klass, 0) + np.nan_to_num(overnight) ** 2 + FLOOR,
+        "variance": variance,
+        "har": np.stack([np.ones_like(c), *logs, returns], axis=-1),
     }
 
 
-def har_inputs(parts: dict[str, np.ndarray]) -> np.ndarray:
-    """[S, T, 6]: one, half-logs of the variance averages, and that of the squared returns."""
-    logs = [0.5 * np.log(ewma(parts["variance"], a)) for a in ALPHAS]
-    returns = 0.5 * np.log(ewma(parts["return"] ** 2, RETURN_ALPHA) + FLOOR)
-    returns = np.where(np.isfinite(returns), returns, logs[2])  # a first bar has no return
-    return np.stack([np.ones_like(logs[0]), *logs, returns], axis=-1)
-
-
 def fit_har(x: np.ndarray, variance: np.ndarray, train: np.ndarray) -> np.ndarray:
-    """Pooled least squares of the next five bars' log volatility on `har_inputs` (Corsi 2009).
+    """Pooled least squares of the next five bars' log volatility on HAR's inputs (Corsi 2009).
 
     x [S, T, 6], variance [S, T], train [S, T] true where the five bars ahead are for training.
     Returns 6 coefficients; with too few rows those of a plain average of the inputs.
@@ -119,18 +114,22 @@ def observed_features(
 
     A return is divided by the forecast made a bar before it, so that it is a shock of unit size.
     """
-    before = previous(sigma)
+    # Returns and range, by the scale
+    before = np.concatenate([sigma[:, :1], sigma[:, :-1]], axis=1)
     before = np.where(np.isfinite(before), before, sigma)
-    out = {k: parts[k] / before for k in ("return", "overnight", "intraday")}
+    out = {name: parts[name] / before for name in ("return", "overnight", "intraday")}
     out["range"] = np.log((parts["range"] + 1e-3 * before) / before)
-    for a in ALPHAS:
-        out[f"volatility_{a}"] = 0.5 * np.log(ewma(parts["variance"], a)) - np.log(sigma)
+    for i, alpha in enumerate(ALPHAS, 1):
+        out[f"volatility_{alpha}"] = parts["har"][..., i] - np.log(sigma)
+    # Volume, by its own average
     with np.errstate(divide="ignore", invalid="ignore"):
         log_volume = np.where(volume > 0, np.log(volume), np.nan)
     fast, slow = ewma(log_volume, 0.2), ewma(log_volume, 0.03)
-    out["volume"] = log_volume - previous(slow)
+    out["volume"] = np.full_like(volume, np.nan)
+    out["volume"][:, 1:] = log_volume[:, 1:] - slow[:, :-1]
     out["volume_trend"] = fast - slow
     out["has_volume"] = np.isfinite(out["volume"]).astype(float)
+    # The largest shocks of late and about one, two, three and four quarters ago
     shocks = {"shock": np.log1p(np.abs(out["return"])), "volume_shock": out["volume"]}
     for name, shock in shocks.items():
         out |= {f"{name}_{n}": trailing_max(shock, 0, n - 1) for n in RECENT}

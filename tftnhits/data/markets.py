@@ -12,15 +12,13 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ..errors import shown
 from .calendars import Market, exchange_of, market_of, moved, sessions_ahead
-from .patterns import DAY, midnight, recent, step_of
+from .patterns import DAY, INTRADAY, LONGER, midnight, recent, step_of
 from .sessions import ALWAYS, NO_TIME, Sessions, sessions_of
 
 ALIKE = 0.98  # share of the stamps of a common span that symbols of one market have in common
 WITHIN = 0.99  # share that a symbol with gaps has in common with a market whose calendar is known
 SAME_LENGTH = 1.25  # bars are of one length if the ratio is less: months of 30 and 31 days
-INTRADAY, LONGER = 0.9 * DAY, 1.5 * DAY  # bars up to the one, and from the other
 TRIES = 20  # markets that a symbol without a calendar is compared with
 NEVER = np.iinfo(np.int64).max
 
@@ -62,33 +60,32 @@ class Joined(NamedTuple):
 
 def timelines(
     bars: pd.DataFrame,
-    lengths: Mapping[str, int],
+    symbols: Sequence[str],
+    length: np.ndarray,
     horizon: int,
     calendar: str | Mapping[str, str | None] | None,
 ) -> tuple[list[Timeline], np.ndarray]:
     """The different timelines of validated bars, and which one is each symbol's, [S].
 
-    `lengths` are the symbols' numbers of bars, in order; `bars.attrs["zones"]` names time zones.
+    `length` [S] are the symbols' numbers of bars; `bars.attrs["zones"]` names time zones.
     """
     stamps = bars["date"].to_numpy("datetime64[ns]")
-    parts = np.split(stamps, np.cumsum([*lengths.values()])[:-1])
-    lines: list[Timeline] = []
-    numbers: dict[tuple, int] = {}
-    which = []
-    for symbol, dates in zip(lengths, parts, strict=True):
-        zone = bars.attrs.get("zones", {}).get(symbol)
+    zones = bars.attrs.get("zones", {})
+    lines: dict[tuple, Timeline] = {}
+    keys = []
+    for symbol, dates in zip(symbols, np.split(stamps, np.cumsum(length)[:-1]), strict=True):
         given = calendar.get(symbol) if isinstance(calendar, Mapping) else None
-        key = dates.tobytes(), zone, exchange_of(symbol), shown(given, 200)
-        if key not in numbers:
-            numbers[key] = len(lines)
-            market = market_of(pd.DatetimeIndex(dates), symbol, calendar, zone)
-            times = pd.DatetimeIndex(market.market_time(dates))
+        exchange = exchange_of(symbol)
+        key = dates.tobytes(), zones.get(symbol), exchange, repr(given)
+        keys.append(key)
+        if key not in lines:
+            market = market_of(dates, symbol, calendar, zones.get(symbol))
+            times = market.market_time(dates)
             ahead, told = sessions_ahead(times, horizon, market.calendar)
-            step = step_of(recent(times))
-            arrays = times.to_numpy("datetime64[ns]"), ahead.to_numpy("datetime64[ns]")
-            lines.append(Timeline(*arrays, told, step, market, exchange_of(symbol)))
-        which.append(numbers[key])
-    return lines, np.array(which)
+            ahead = ahead.to_numpy("datetime64[ns]")
+            lines[key] = Timeline(times, ahead, told, step_of(recent(times)), market, exchange)
+    number = {key: i for i, key in enumerate(lines)}
+    return list(lines.values()), np.array([number[key] for key in keys])
 
 
 def join_markets(lines: Sequence[Timeline], which: np.ndarray) -> Joined:
@@ -98,34 +95,46 @@ def join_markets(lines: Sequence[Timeline], which: np.ndarray) -> Joined:
     closed in (P, C]: on a Monday in Tokyo New York's Friday, and nothing of a market that was shut.
     Where a time zone is unknown no other market is seen, nor is this one by others.
     """
-    if np.isnat(lines[0].times).all():
-        nothing = np.full(sum(len(lines[i].times) for i in which), -1)
-        return Joined(nothing, iter(()), np.zeros(len(which), int), np.ones(len(which), bool))
     # Of each calendar the longest timeline stands for its market
     longest = {line.market.calendar: line for line in sorted(lines, key=lambda x: len(x.times))}
     known = [line for name, line in longest.items() if name not in (None, ALWAYS)]
     lines = [_adopted(line, known) for line in lines]
     zones = [line.zone for line in lines]
-    market = _markets(lines, zones)
-    count = max(market) + 1
-    closes = [_closes(*pair) if count > 1 else None for pair in zip(lines, zones, strict=True)]
+    market = np.array(_markets(lines, zones))
+    many = market.max() > 0
+    closes = [_closes(*pair) if many else None for pair in zip(lines, zones, strict=True)]
     # Number the sessions, and tell when all bars of each had closed
-    session: list[np.ndarray] = [np.array([], int)] * len(lines)
-    known_from, offset = [], 0
-    for number in range(count):
-        members = [i for i in range(len(lines)) if market[i] == number]
+    session: dict[int, np.ndarray] = {}
+    known_from, offsets = [], [0]
+    for number in range(market.max() + 1):
+        members = np.flatnonzero(market == number)
         stamps = np.unique(np.concatenate([lines[i].times for i in members]))
         latest = np.full(len(stamps), -NEVER)
         for i in members:
             place = np.searchsorted(stamps, lines[i].times)
-            session[i] = place + offset
+            session[i] = place + offsets[-1]
             latest[place] = np.maximum(latest[place], NEVER if closes[i] is None else closes[i][1])
         known_from.append(np.maximum.accumulate(latest))
-        offset += len(stamps)
+        offsets.append(offsets[-1] + len(stamps))
+
+    def seen_of_others() -> Iterator[np.ndarray]:
+        """For each market that others see, its latest session known since a bar's predecessor."""
+        for number, known in enumerate(known_from):
+            if known[0] == NEVER:
+                continue
+            seen = [np.full(len(line.times), -1) for line in lines]
+            for i in range(len(lines)):
+                if closes[i] is not None and market[i] != number:
+                    sees = closes[i][0]
+                    place = np.searchsorted(known, sees, side="right") - 1
+                    fresh = (place >= 0) & (known[place] > np.concatenate([sees[:1], sees[:-1]]))
+                    seen[i] = np.where(fresh, place + offsets[number], -1)
+            yield np.concatenate([seen[i] for i in which])
+
     return Joined(
         session=np.concatenate([session[i] for i in which]),
-        others=_seen_of_others(lines, closes, market, known_from, which),
-        market=np.array(market)[which],
+        others=seen_of_others(),
+        market=market[which],
         timed=np.array([zone is not None for zone in zones])[which],
     )
 
@@ -145,29 +154,6 @@ def unseen_markets(symbols: Sequence[str], joined: Joined) -> dict[str, list[str
     return notes
 
 
-def _seen_of_others(
-    lines: Sequence[Timeline],
-    closes: Sequence[tuple[np.ndarray, np.ndarray] | None],
-    market: Sequence[int],
-    known_from: Sequence[np.ndarray],
-    which: np.ndarray,
-) -> Iterator[np.ndarray]:
-    """For each market that others see, its latest session known since a bar's predecessor, [N]."""
-    offset = 0
-    for number, known in enumerate(known_from):
-        seen = [np.full(len(line.times), -1) for line in lines]
-        for i in range(len(lines)):
-            if closes[i] is None or market[i] == number:
-                continue
-            sees = closes[i][0]
-            place = np.searchsorted(known, sees, side="right") - 1
-            fresh = (place >= 0) & (known[place] > np.concatenate([sees[:1], sees[:-1]]))
-            seen[i] = np.where(fresh, place + offset, -1)
-        offset += len(known)
-        if known[0] < NEVER:
-            yield np.concatenate([seen[i] for i in which])
-
-
 def _closes(line: Timeline, zone: str | None) -> tuple[np.ndarray, np.ndarray] | None:
     """UTC instants [R] in ns, up to which a bar sees others and from which it is seen.
 
@@ -180,26 +166,22 @@ def _closes(line: Timeline, zone: str | None) -> tuple[np.ndarray, np.ndarray] |
     times, step, s = line.times, line.step, line.sessions
     sees, seen = midnight(times), midnight(times) + DAY
     if step < INTRADAY:
-        sees = seen = _intraday_closes(times, step, s)
+        sees = times + step
+        if s is not None and s.ends_bars(times):
+            sees = times
+        elif s is not None:
+            number, in_hours, _ = s.of(times)
+            close = np.where(in_hours & (times < s.close[number]), s.close[number], sees)
+            sees = np.minimum(sees, close)
+        seen = sees
     elif step >= LONGER:
         seen = seen + step + (3 * DAY if step >= 27 * DAY else NO_TIME)
     elif s is not None:
-        number, in_session = s.on(times)
+        number, in_session = s.of_day(times)
         sees[in_session] = seen[in_session] = s.close[number[in_session]]
     elif line.market.calendar == ALWAYS:
         sees = np.where(times == sees, seen, sees)
     return moved(sees, zone, "UTC").view(np.int64), moved(seen, zone, "UTC").view(np.int64)
-
-
-def _intraday_closes(times: np.ndarray, step: np.timedelta64, s: Sessions | None) -> np.ndarray:
-    """When intraday bars close, by their market's clock: a step on, or with the session."""
-    if s is None:
-        return times + step
-    if s.ends_bars(times):
-        return times
-    number, inside, _ = s.at(times)
-    cut = inside & (times < s.close[number])
-    return np.where(cut, np.minimum(times + step, s.close[number]), times + step)
 
 
 def _markets(lines: Sequence[Timeline], zones: Sequence[str | None]) -> list[int]:
@@ -225,7 +207,7 @@ def _markets(lines: Sequence[Timeline], zones: Sequence[str | None]) -> list[int
 
 def _same_market(leader: Timeline, line: Timeline, stamps: np.ndarray) -> bool:
     """Whether a timeline is of the leader's market: the calendar's, or that of the `stamps`."""
-    if not _same_length(leader, line):
+    if not 1 / SAME_LENGTH < leader.step / line.step < SAME_LENGTH:
         return False
     if leader.market.calendar and line.market.calendar:
         return leader.market.calendar == line.market.calendar
@@ -243,14 +225,11 @@ def _adopted(line: Timeline, lines: Sequence[Timeline]) -> Timeline:
         return line
     for other in lines:
         shared, some, _ = _overlap(line.times, other.times)
-        fits = _same_length(line, other) and line.exchange in (None, other.market.calendar)
+        fits = line.exchange in (None, other.market.calendar)
+        fits = fits and 1 / SAME_LENGTH < line.step / other.step < SAME_LENGTH
         if fits and 0 < shared >= WITHIN * some:
             return line._replace(market=Market(other.market.calendar))
     return line
-
-
-def _same_length(one: Timeline, other: Timeline) -> bool:
-    return bool(1 / SAME_LENGTH < one.step / other.step < SAME_LENGTH)
 
 
 def _overlap(one: np.ndarray, other: np.ndarray) -> tuple[int, int, int]:

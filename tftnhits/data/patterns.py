@@ -7,13 +7,13 @@ where a calendar's sessions are handed in.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 DAY = np.timedelta64(1, "D").astype("timedelta64[ns]")
 WEEK = 7 * DAY
+INTRADAY, LONGER = 0.9 * DAY, 1.5 * DAY  # bars up to the one, and from the other
 MONTH_DAYS = 30.44  # on average
 MONDAY = np.datetime64("1970-01-05", "ns")
 RECENT_BARS = 20_000  # looked at, at most
@@ -23,21 +23,14 @@ MISSES = 0.1  # share of these that a pattern may miss
 CYCLE = 6  # steps after which they may repeat: 4, 4, 5 weeks; Tuesdays and Fridays
 
 
-class TradingDays(NamedTuple):
-    """Days [N] with a session, datetime64[D] ascending, and the last day of which that is known."""
-
-    days: np.ndarray
-    end: np.datetime64
-
-
 def midnight(times: np.ndarray) -> np.ndarray:
     """Midnight before."""
     return times.astype("datetime64[D]").astype("datetime64[ns]")
 
 
-def plain(dates: pd.DatetimeIndex) -> np.ndarray:
-    """Local times as datetime64[ns], as many as there are dates, NaT too."""
-    return pd.DatetimeIndex(dates).tz_localize(None).to_numpy().astype("datetime64[ns]")
+def weekday_of(times: np.ndarray) -> np.ndarray:
+    """Days since Monday."""
+    return ((times - MONDAY) // DAY % 7).astype(np.int64)
 
 
 def step_of(times: np.ndarray) -> np.timedelta64:
@@ -48,18 +41,13 @@ def step_of(times: np.ndarray) -> np.timedelta64:
     return np.partition(np.diff(times), middle)[middle]
 
 
-def recent(dates: pd.DatetimeIndex) -> np.ndarray:
+def recent(dates: pd.DatetimeIndex | np.ndarray) -> np.ndarray:
     """Known dates, distinct and ascending, datetime64[ns]."""
-    times = plain(dates)
+    times = np.asarray(dates).astype("datetime64[ns]")
     times = times[~np.isnat(times)]
     if not (np.diff(times) > np.timedelta64(0)).all():
         times = np.unique(times)
     return times[-RECENT_BARS:]
-
-
-def weekday_of(times: np.ndarray) -> np.ndarray:
-    """Days since Monday."""
-    return ((times - MONDAY) // DAY % 7).astype(np.int64)
 
 
 def pattern_ahead(
@@ -70,13 +58,9 @@ def pattern_ahead(
     Days and shorter bars keep the usual times of the week, or even steps if none are usual.
     """
     after = times[-1] if after is None else max(after, times[-1])
-    if step >= 1.5 * DAY:
+    if step >= LONGER:
         return periods_ahead(times, step, horizon)[0]
-    if step > 0.9 * DAY:
-        step = DAY
-        slots = usual_weekdays(times) * DAY + (times[-1] - midnight(times[-1:]))
-    else:
-        slots = _usual_slots(times)
+    slots = _usual_slots(times, step > INTRADAY)
     if not len(slots):
         return times[-1] + step * ((after - times[-1]) // step + np.arange(1, horizon + 1))
     week = MONDAY + (after - MONDAY) // WEEK * WEEK
@@ -85,44 +69,37 @@ def pattern_ahead(
     return ahead[ahead > after][:horizon]
 
 
-def usual_weekdays(times: np.ndarray) -> np.ndarray:
-    """Weekdays with a bar in at least half of the recent weeks; Monday to Friday if unclear."""
-    age = (times[-1] - times) // WEEK
-    span = min(RECENT_WEEKS["daily"], int(age[0]))
-    weekday = weekday_of(times)
-    if span < 2:  # too short to tell a holiday from a rule, but a weekend bar speaks for itself
-        return np.arange(7 if (weekday >= 5).any() else 5)
-    inside = age < span
-    pairs = np.stack([weekday[inside], age[inside].astype(np.int64)])
-    weeks = np.bincount(np.unique(pairs, axis=1)[0], minlength=7)
-    return np.flatnonzero(2 * weeks >= span)
-
-
-def _usual_slots(times: np.ndarray) -> np.ndarray:
+def _usual_slots(times: np.ndarray, daily: bool) -> np.ndarray:
     """Offsets from Monday 00:00 at which bars are usual, ascending; empty if none are."""
-    last = times[-1]
-    span = min(RECENT_WEEKS["intraday"], int((last - times[0]) // WEEK))
-    if span >= 2:
+    clock = (times[-1] - midnight(times[-1:])) * daily
+    if daily:
+        times = np.unique(midnight(times))
+    weeks = min(RECENT_WEEKS["daily" if daily else "intraday"], (times[-1] - times[0]) // WEEK)
+    if weeks >= 2:
         # Whole weeks back from the last bar: each slot once a week
-        inside = times[times > last - span * WEEK]
+        inside = times[times > times[-1] - weeks * WEEK]
         offset, count = np.unique((inside - MONDAY) % WEEK, return_counts=True)
-        return offset[2 * count >= span]
+        return offset[2 * count >= weeks] + clock
+    # Too short to tell a holiday from a rule, but a weekend bar speaks for itself
+    weekdays = np.arange(7 if (weekday_of(times) >= 5).any() else 5) * DAY
+    if daily:
+        return weekdays + clock
     day = (times - MONDAY) // DAY
     if day[-1] == day[0]:
-        return np.array([], "timedelta64[ns]")
+        return times[:0] - MONDAY
     # The first and the last day may be cut
     whole = (day > day[0]) & (day < day[-1])
     if not whole.any():
         whole = day == day[0]
-    clock, count = np.unique((times[whole] - MONDAY) % DAY, return_counts=True)
-    usual = clock[2 * count >= len(np.unique(day[whole]))]
-    return (usual_weekdays(times)[:, None] * DAY + usual).ravel()
+    offset, count = np.unique((times[whole] - MONDAY) % DAY, return_counts=True)
+    usual = offset[2 * count >= len(np.unique(day[whole]))]
+    return (weekdays[:, None] + usual).ravel()
 
 
 def periods_ahead(
-    times: np.ndarray, step: np.timedelta64, horizon: int, sessions: TradingDays | None = None
+    times: np.ndarray, step: np.timedelta64, horizon: int, sessions: np.ndarray | None = None
 ) -> tuple[np.ndarray, bool]:
-    """Times ahead of bars longer than a day, and whether they are among the `sessions`.
+    """Times ahead of bars longer than a day, and whether they are among the `sessions` (days).
 
     The pattern is taken that misses fewest of the late stamps, and the plain one if each misses too
     many. There are fewer than `horizon` times where the sessions that they go by end before.
@@ -131,8 +108,7 @@ def periods_ahead(
         return times[-1] + step * np.arange(1, horizon + 1), False
     days = times[-LATE:].astype("datetime64[D]")
     until = days[-1] + 2 * (step // DAY) * (horizon + 1)
-    ahead = _plain(days, step, until)
-    fewest, by_sessions = MISSES * len(days), False
+    ahead, fewest, by_sessions = _plain(days, step, until), MISSES * len(days), False
     for is_session, stamps in _patterns(days, step, until, sessions):
         # The last bar is left out: its period may not be over
         before = stamps[(stamps >= days[0]) & (stamps < days[-1])]
@@ -146,38 +122,42 @@ def periods_ahead(
 
 
 def _patterns(
-    days: np.ndarray, step: np.timedelta64, until: np.datetime64, sessions: TradingDays | None
+    days: np.ndarray, step: np.timedelta64, until: np.datetime64, sessions: np.ndarray | None
 ) -> Iterator[tuple[bool, np.ndarray]]:
     """Stamps to `until` by each pattern, and whether they are sessions; on a tie the first counts.
 
     So last sessions come before labels (Fridays), and labels (Mondays) before first sessions.
     """
-    in_sessions = sessions is not None and len(days) > 3 and np.isin(days, sessions.days).all()
+    in_sessions = sessions is not None and len(days) > 3 and np.isin(days, sessions).all()
     if in_sessions:
-        yield True, period_days(days, step, until, sessions, last=True)
+        yield True, _period_days(days, step, until, sessions, last=True)
     yield False, _plain(days, step, until)
-    every_day = np.arange(days[0] - 31, until + 32)
-    weekdays = TradingDays(every_day[np.is_busday(every_day)], every_day[-1])
-    yield False, period_days(days, step, until, weekdays, last=True)
-    yield False, period_days(days, step, until, weekdays, last=False)
+    every_day = np.arange(days[0] - 31, until + 63)
+    weekdays = every_day[np.is_busday(every_day)]
+    yield False, _period_days(days, step, until, weekdays, last=True)
+    yield False, _period_days(days, step, until, weekdays, last=False)
     if 13 * DAY <= step <= 18 * DAY:
-        yield False, half_months(days, until)
+        # Two days of each month: the 1st and the 15th, the 15th and the last
+        number = (days - days.astype("datetime64[M]").astype("datetime64[D]")).astype(int)
+        early = 2 * number <= number.min() + number.max()
+        halves = [_day_of_month(half, 1, until) for half in (days[early], days[~early])]
+        yield False, np.union1d(*halves)
     if in_sessions:
-        yield True, period_days(days, step, until, sessions, last=False)
+        yield True, _period_days(days, step, until, sessions, last=False)
     steps = np.diff(days).astype(int)
     for count in range(1, CYCLE + 1):
         if len(steps) > 2 * count:
-            yield False, repeated_steps(days, steps[-count:], until)
+            yield False, _repeated_steps(days, steps[-count:], until)
 
 
 def _plain(days: np.ndarray, step: np.timedelta64, until: np.datetime64) -> np.ndarray:
     """The same day of the month for months and longer bars, else even steps."""
     if step >= 27 * DAY:
-        return day_of_month(days, max(1, round(step / DAY / MONTH_DAYS)), until)
-    return repeated_steps(days, np.array([step // DAY]), until)
+        return _day_of_month(days, max(1, round(step / DAY / MONTH_DAYS)), until)
+    return _repeated_steps(days, np.array([step // DAY]), until)
 
 
-def day_of_month(days: np.ndarray, every: int, until: np.datetime64) -> np.ndarray:
+def _day_of_month(days: np.ndarray, every: int, until: np.datetime64) -> np.ndarray:
     """The same day of each `every`-th month: the 1st; the 30th or else the last; the last."""
     months = days.astype("datetime64[M]")
     back = (months[-1] - months[0]).astype(int) // every
@@ -190,14 +170,7 @@ def day_of_month(days: np.ndarray, every: int, until: np.datetime64) -> np.ndarr
     return np.minimum(chosen.astype("datetime64[D]") + latest, ends)
 
 
-def half_months(days: np.ndarray, until: np.datetime64) -> np.ndarray:
-    """Two days of each month: the 1st and the 15th, the 15th and the last."""
-    number = (days - days.astype("datetime64[M]").astype("datetime64[D]")).astype(int)
-    early = 2 * number <= number.min() + number.max()
-    return np.union1d(day_of_month(days[early], 1, until), day_of_month(days[~early], 1, until))
-
-
-def repeated_steps(days: np.ndarray, steps: np.ndarray, until: np.datetime64) -> np.ndarray:
+def _repeated_steps(days: np.ndarray, steps: np.ndarray, until: np.datetime64) -> np.ndarray:
     """Days on and back from the last one by `steps` [C] (in days), over and over."""
     times = int((until - days[0]).astype(int) // steps.sum() + 1)
     back = days[-1] - np.cumsum(np.tile(steps[::-1], times))[::-1]
@@ -205,26 +178,23 @@ def repeated_steps(days: np.ndarray, steps: np.ndarray, until: np.datetime64) ->
     return np.concatenate([back, days[-1:], on])
 
 
-def period_days(
-    days: np.ndarray, step: np.timedelta64, until: np.datetime64, open_on: TradingDays, last: bool
+def _period_days(
+    days: np.ndarray, step: np.timedelta64, until: np.datetime64, open_days: np.ndarray, last: bool
 ) -> np.ndarray:
-    """The first or the last trading day of each week or month, or of every so many."""
+    """The first or the last open day of each week or month, or of every so many."""
     monthly = step >= 27 * DAY
-
-    def period(day: np.ndarray) -> np.ndarray:
-        number = (
-            day.astype("datetime64[M]") if monthly else (day - MONDAY.astype("datetime64[D]")) // 7
-        )
-        return number.astype(int)
-
-    number = period(open_on.days)
-    if last:  # a period that is not known to its end has none
-        chosen = np.diff(number, append=period(open_on.end + 1)) > 0
+    if monthly:
+        number = open_days.astype("datetime64[M]") - days[-1].astype("datetime64[M]")
     else:
-        chosen = np.diff(number, prepend=number[0]) > 0
+        monday = np.datetime64("1970-01-05")
+        number = (open_days - monday) // 7 - (days[-1] - monday) // 7
+    number = number.astype(int)  # of each day's period, from the last bar's one on
+    if last:  # the last period may go on
+        chosen = np.diff(number, append=number[-1:]) > 0
+    else:
+        chosen = np.diff(number, prepend=number[:1]) > 0
     every = max(1, round(step / DAY / (MONTH_DAYS if monthly else 7)))
-    anchor = period(days[-1])
-    chosen &= (number - anchor) % every == 0
+    chosen &= number % every == 0
     # The last bar stands for its period, over or not
-    chosen &= (number != anchor) | (open_on.days <= days[-1])
-    return open_on.days[chosen & (open_on.days >= days[0]) & (open_on.days <= until)]
+    chosen &= (number != 0) | (open_days <= days[-1])
+    return open_days[chosen & (open_days >= days[0]) & (open_days <= until)]

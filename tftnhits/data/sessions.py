@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import ConfigError, MissingDependency, shown
-from .patterns import DAY, RECENT_WEEKS, WEEK, TradingDays, midnight
+from .patterns import RECENT_WEEKS, WEEK, midnight
 
 ALWAYS = "24/7"  # its sessions need no schedule, nor the package
 IN_HOURS = 0.9  # share of intraday bars that keep to the opening hours
@@ -36,14 +36,14 @@ class Sessions(NamedTuple):
     end: np.datetime64  # last day that is known
     zone: str
 
-    def at(self, times: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def of(self, times: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The session in whose hours, or else on whose day, a time [R] lies; in hours? in any?"""
         number = np.maximum(np.searchsorted(self.open, times, side="right") - 1, 0)
-        inside = (times >= self.open[number]) & (times <= self.close[number])
-        dated, has_session = self.on(times)
-        return np.where(inside, number, dated), inside, inside | has_session
+        in_hours = (times >= self.open[number]) & (times <= self.close[number])
+        dated, has_session = self.of_day(times)
+        return np.where(in_hours, number, dated), in_hours, in_hours | has_session
 
-    def on(self, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def of_day(self, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The session of each time's day [R], and whether there is one [R]."""
         days = midnight(times)
         number = np.minimum(np.searchsorted(self.day, days), len(self.day) - 1)
@@ -51,17 +51,11 @@ class Sessions(NamedTuple):
 
     def holds_hours(self, times: np.ndarray) -> bool:
         """Whether intraday bars keep to the opening hours, of late."""
-        return bool(self.at(late_weeks(times))[1].mean() >= IN_HOURS)
+        return bool(self.of(late_weeks(times))[1].mean() >= IN_HOURS)
 
     def ends_bars(self, times: np.ndarray) -> bool:
         """Whether intraday bars are stamped with their end: more at the close than at the open."""
         return bool(np.isin(times, self.close).sum() > np.isin(times, self.open).sum())
-
-    def trading_days(self, first: np.datetime64, last: np.datetime64) -> TradingDays:
-        """The days with a session, from a month before `first` to `last`."""
-        begin, end = np.searchsorted(self.day, [first - 31 * DAY, last])
-        days = self.day[begin:end].astype("datetime64[D]")
-        return TradingDays(days, min(self.end, last).astype("datetime64[D]"))
 
 
 def late_weeks(times: np.ndarray) -> np.ndarray:
@@ -74,20 +68,18 @@ def canonical_name(name: str) -> str:
     if name == ALWAYS:
         return name
     try:
-        from exchange_calendars import resolve_alias
-        from exchange_calendars.errors import InvalidCalendarName
+        import exchange_calendars
     except Exception as error:  # an old one fails with a new pandas in ways of its own
         raise MissingDependency(
             f"The calendar {shown(name)} needs exchange_calendars; pip install "
             "'tftnhits[live-data]', or leave it out."
         ) from error
-    try:
-        return resolve_alias(name)
-    except (InvalidCalendarName, TypeError) as error:  # TypeError: what has no hash
+    if name not in exchange_calendars.get_calendar_names():
         raise ConfigError(
             f"There is no calendar {shown(name)}; give one of exchange_calendars, such as XNYS, "
             "XLON, XETR, XTKS, XHKG or 24/7, or None to infer it from the bars."
-        ) from error
+        )
+    return exchange_calendars.resolve_alias(name)
 
 
 def sessions_of(name: str | None, first: np.datetime64, last: np.datetime64) -> Sessions | None:
@@ -96,43 +88,36 @@ def sessions_of(name: str | None, first: np.datetime64, last: np.datetime64) -> 
         return None
     years = np.array([first, last]).astype("datetime64[Y]").astype(int) + 1970
     start, end = np.clip(years, 1680, 2259) // 10 * 10
-    return _sessions(name, int(start), int(end) + 9)
+    return _schedule(name, int(start), int(end) + 9)
 
 
 @lru_cache(maxsize=64)
-def _sessions(name: str, first: int, last: int) -> Sessions | None:
-    """Sessions of the years `first` to `last`: one takes as long to build as thirty, 0.1 s."""
+def _schedule(name: str, first: int, last: int) -> Sessions | None:
+    """Sessions of the years `first` to `last`, or as many as the library knows of them."""
+    start, end = pd.Timestamp(first, 1, 1), pd.Timestamp(last, 12, 31)
     try:
+        from exchange_calendars import get_calendar
+
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what pandas 3 says of exchange_calendars' code
-            return _local(*_built(name, pd.Timestamp(first, 1, 1), pd.Timestamp(last, 12, 31)))
+            try:
+                calendar = get_calendar(name, start, end)
+            except ValueError:  # one of them is beyond its bounds
+                usual = get_calendar(name)
+                end = min(end, usual.bound_max() or end)
+                calendar = get_calendar(name, max(start, usual.bound_min() or start), end)
+            table = calendar.schedule
+            short = table.index.isin(calendar.early_closes.union(calendar.late_opens))
     except ImportError:
         log.info("Holidays are not known: pip install 'tftnhits[live-data]' brings the calendars.")
+        return None
     except Exception as error:  # beyond its range, or it fails with a new pandas
         log.info("The calendar %s can't be had for %d to %d: %s", name, first, last, error)
-    return None
-
-
-def _built(name: str, start: pd.Timestamp, end: pd.Timestamp):
-    """The library's calendar from `start` to `end`, or as much as it knows; its last day."""
-    from exchange_calendars import get_calendar
-
-    try:
-        return get_calendar(name, start, end), end
-    except ValueError:  # one of them is beyond its bounds
-        usual = get_calendar(name)
-        end = min(end, usual.bound_max() or end)
-        return get_calendar(name, max(start, usual.bound_min() or start), end), end
-
-
-def _local(calendar, end: pd.Timestamp) -> Sessions:
-    """The library's schedule in local time."""
-    table = calendar.schedule
-    times = {
+        return None
+    local = {
         name: table[name].dt.tz_convert(calendar.tz).dt.tz_localize(None).to_numpy("datetime64[ns]")
         for name in ("open", "close", "break_start", "break_end")
     }
-    short = table.index.isin(calendar.early_closes) | table.index.isin(calendar.late_opens)
     full = np.maximum.accumulate(np.where(short, np.argmin(short), np.arange(len(table))))
     day = table.index.to_numpy("datetime64[ns]")
-    return Sessions(day=day, full=full, end=end.to_datetime64(), zone=str(calendar.tz), **times)
+    return Sessions(day=day, full=full, end=end.to_datetime64(), zone=str(calendar.tz), **local)

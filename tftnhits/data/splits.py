@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -10,8 +12,7 @@ from ..errors import ConfigError
 
 SPLITS = ("train", "valid", "test")
 NONE = len(SPLITS)  # of an origin that is in no split
-SHARES = 0.7, 0.85  # of the dates, or else of each history, that training and validation end with
-WHOLE_DAY = pd.Timedelta(days=1, nanoseconds=-1)
+SHARES = (0.7, 0.85)  # of the dates, or else of each history: training and validation end there
 
 
 def splits_of(date: np.ndarray, length: np.ndarray, config: PanelConfig) -> np.ndarray:
@@ -20,47 +21,42 @@ def splits_of(date: np.ndarray, length: np.ndarray, config: PanelConfig) -> np.n
     date [S, T] is NaT past the `length` [S] of each history, or all through without dates. Raises
     ConfigError on a split date that is none, or on dates out of order.
     """
-    horizon = config.horizon
     bar = np.broadcast_to(np.arange(date.shape[1]), date.shape)
     if np.isnat(date).all():
-        position, begun = bar / length[:, None], (bar - config.embargo) / length[:, None]
-        begins, ends = [-np.inf, *SHARES], [*SHARES, 1.0]
+        # By shares of each history; an embargo counts bars
+        position = bar / length[:, None]
+        begun = (bar - config.embargo) / length[:, None]
+        begins = [-np.inf, *SHARES]
+        ends = [*SHARES, 1.0]
     else:
+        # By date; an embargo counts days with bars of any symbol
         position = begun = date
         seen = np.unique(date[~np.isnat(date)])
-        borders = _borders(seen, config)
-        begins = [np.datetime64("1677-09-22"), *(_embargoed(seen, b, config) for b in borders)]
-        ends = [*borders, np.datetime64("2262-04-11")]
+        ends = [seen[int(share * (len(seen) - 1))] for share in SHARES]
+        for i, given in enumerate((config.train_end, config.valid_end)):
+            if given is not None:
+                ends[i] = _end_of_day(given)
+        if ends[0] > ends[1]:
+            raise ConfigError(
+                f"train_end {ends[0]} comes after valid_end {ends[1]}; give them in order."
+            )
+        begins = [seen[0] - 1]
+        for end in ends:
+            later = np.unique(seen[seen > end].astype("datetime64[D]"))[: config.embargo]
+            begins.append(_end_of_day(later[-1]) if len(later) else end)
+        ends.append(seen[-1])
     # An outcome comes `horizon` bars after its origin
-    past_end = np.repeat(position[:, -1:], min(horizon, date.shape[1]), axis=1)
-    last = np.concatenate([position[:, horizon:], past_end], axis=1)
-    has_outcome = bar + horizon < length[:, None]
+    past_end = np.repeat(position[:, -1:], min(config.horizon, date.shape[1]), axis=1)
+    last = np.concatenate([position[:, config.horizon :], past_end], axis=1)
+    has_outcome = bar + config.horizon < length[:, None]
     split = np.full(date.shape, NONE, np.int8)
     for i in range(len(SPLITS)):
         split[(begun > begins[i]) & (last <= ends[i]) & has_outcome] = i
     return split
 
 
-def _borders(seen: np.ndarray, config: PanelConfig) -> list[np.datetime64]:
-    """The last moments of training and validation; seen [N] are all dates, ascending."""
-    borders = [seen[int(share * (len(seen) - 1))] for share in SHARES]
-    for i, given in enumerate((config.train_end, config.valid_end)):
-        if given is None:
-            continue
-        try:
-            borders[i] = (pd.Timestamp(given) + WHOLE_DAY).to_datetime64()
-        except (ValueError, TypeError) as error:
-            raise ConfigError(
-                f"The split date {given!r} is no date; write it as 2013-12-31."
-            ) from error
-    if borders[0] > borders[1]:
-        raise ConfigError(
-            f"train_end {borders[0]} comes after valid_end {borders[1]}; give them in order."
-        )
-    return borders
-
-
-def _embargoed(seen: np.ndarray, border: np.datetime64, config: PanelConfig) -> np.datetime64:
-    """The last moment of the sessions that are embargoed after a border."""
-    later = np.unique(seen[seen > border].astype("datetime64[D]"))[: config.embargo]
-    return (pd.Timestamp(later[-1]) + WHOLE_DAY).to_datetime64() if len(later) else border
+def _end_of_day(day: Any) -> np.datetime64:
+    try:
+        return (pd.Timestamp(day) + pd.Timedelta(days=1, nanoseconds=-1)).to_datetime64()
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"The split date {day!r} is no date; write it as 2013-12-31.") from error

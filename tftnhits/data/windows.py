@@ -15,10 +15,12 @@ from ..errors import ConfigError, DataError, HistoryTooShort
 from . import features as F
 from .bars import validate_bars
 from .calendars import session_lengths
-from .markets import LONGER, Timeline, join_markets, timelines, unseen_markets
+from .markets import Joined, Timeline, join_markets, timelines, unseen_markets
 from .names import PRICES
-from .patterns import weekday_of
+from .patterns import LONGER, weekday_of
 from .splits import NONE, SPLITS, splits_of
+
+MINUTE = np.timedelta64(1, "m")
 
 
 class Batch(NamedTuple):
@@ -69,10 +71,9 @@ class Panel:
         short = np.flatnonzero(self.length < context)
         if len(short):
             symbol, have = self.symbols[short[0]], self.length[short[0]]
-            other = ", or use the gradient boosting fallback, which answers from 2 bars on"
             raise HistoryTooShort(
-                f"{symbol} has {have} bars but the model needs {context}; "
-                f"give {context - have} more{other if context > 2 else ''}."
+                f"{symbol} has {have} bars but the model needs {context}; give {context - have} "
+                "more, or use the gradient boosting fallback, which answers from 2 bars on."
             )
         return self.start + self.length - 1
 
@@ -104,9 +105,14 @@ class Panel:
 
 
 def input_names(config: PanelConfig) -> dict[str, tuple[str, ...]]:
-    """Names of the observed, known and static inputs of a panel made with `config`."""
+    """Names of the observed, known and static inputs; raises ConfigError on an unknown one."""
     known = config.known or tuple(name for name in F.KNOWN if name not in F.NAMED_ONLY)
-    return {"observed": config.observed or F.OBSERVED, "known": known, "static": F.STATIC}
+    observed = config.observed or F.OBSERVED
+    for names, every in ((observed, F.OBSERVED), (known, F.KNOWN)):
+        if unknown := sorted({*names} - {*every}):
+            choice = ", ".join(every)
+            raise ConfigError(f"There is no feature {unknown[0]!r}; choose from {choice}.")
+    return {"observed": observed, "known": known, "static": F.STATIC}
 
 
 def make_panel(
@@ -142,55 +148,59 @@ def panel_of(
     calendar: str | Mapping[str, str | None] | None = None,
 ) -> Panel:
     """`make_panel` of validated bars (load_bars): to do it twice takes as long as the features."""
+    names = input_names(config)
     grid = _Grid(bars, config.horizon)
-    names = _chosen(config)
-    symbols = tuple(grid.lengths)
-    # Times: by each market's clock, the dates ahead, and the splits
-    lines, which = timelines(bars, grid.lengths, config.horizon, calendar)
-    by_symbol = [lines[i] for i in which]
-    times = grid.wide(np.concatenate([line.times for line in by_symbol]), np.datetime64("NaT"))
-    known = [_known(line, names["known"]) for line in lines]
-    split = splits_of(times, grid.length, config)
+    times = _times(bars, grid, names["known"], calendar)
+    market_time = grid.wide(times.market, np.datetime64("NaT"))
+    split = splits_of(market_time, grid.length, config)
     # Prices: log returns, and the volatility scale that makes them of unit size
     column = {name: grid.wide(bars[name].to_numpy(float)) for name in (*PRICES, "volume")}
     price = {name: np.log(column[name]) for name in PRICES}
     parts = F.bar_parts(price)
-    har_inputs = F.har_inputs(parts)
-    if fitted is None:  # its targets reach HAR_STEPS ahead, whatever the horizon: purged by that
+    if fitted is None:
+        # The scale's targets reach HAR_STEPS ahead, whatever the horizon: purged by that
         longer = replace(config, horizon=max(config.horizon, F.HAR_STEPS))
-        train = splits_of(times, grid.length, longer) == 0
-        har = F.fit_har(har_inputs, parts["variance"], train)
+        train = splits_of(market_time, grid.length, longer) == 0
+        har = F.fit_har(parts["har"], parts["variance"], train)
     else:
         har = np.asarray(fitted["har"], float)
-    sigma = np.exp((har_inputs * har).sum(-1))  # [S, T]
+    sigma = np.exp((parts["har"] * har).sum(-1))  # [S, T]
     # Observed inputs: of the symbol itself, and of the markets that its bars see
     features = F.observed_features(parts, column["volume"], sigma)
-    joined = join_markets(lines, which)
-    trend = features["volatility_0.15"] - features["volatility_0.015"]
-    session = grid.wide(joined.session, -1)
-    others = (grid.wide(x, -1) for x in joined.others)
-    features |= F.market_features(features["return"], trend, session, others)
-    observed = np.stack([features[name] for name in names["observed"]], axis=-1)
+    if times.joined:
+        session = grid.wide(times.joined.session, -1)
+        others = (grid.wide(other, -1) for other in times.joined.others)
+        trend = features["volatility_0.15"] - features["volatility_0.015"]
+        features |= F.market_features(features["return"], trend, session, others)
+    unknown = np.full_like(sigma, np.nan)
+    observed = np.stack([features.get(name, unknown) for name in names["observed"]], axis=-1)
     if fitted is None:
         fitted = {"har": har, **_standard(observed[split == 0], names["observed"])}
-    static = [_static(*pair) for pair in zip(by_symbol, np.isfinite(column["volume"]).any(1))]
-    target = _targets(price["close"], sigma, config.horizon)
+    observed = (observed - fitted["center"]) / fitted["spread"]
+    observed = np.nan_to_num(observed, nan=0.0, posinf=F.CLIP, neginf=-F.CLIP)
+    # Targets: cumulative log returns of 1 … H steps in units of the scale, NaN past the end
+    target = np.full((*sigma.shape, config.horizon), np.nan)  # [S, T, H]
+    for step in range(1, min(config.horizon, sigma.shape[1] - 1) + 1):
+        change = price["close"][:, step:] - price["close"][:, :-step]
+        target[:, :-step, step - 1] = change / (sigma[:, :-step] * np.sqrt(step))
+    static = times.static.copy()
+    static[:, F.STATIC.index("has_volume")] = np.isfinite(column["volume"]).any(1)
     return Panel(
         config=config,
-        symbols=symbols,
+        symbols=grid.symbols,
         start=grid.start,
         length=grid.length,
-        date=grid.dates(bars, by_symbol),
+        date=times.date,
         close=grid.flat(column["close"], np.nan, float),
-        observed=grid.flat(_standardised(observed, fitted), 0.0),
-        known=np.concatenate([known[i] for i in which]),
-        static=np.array(static, np.float32),
+        observed=grid.flat(np.clip(observed, -F.CLIP, F.CLIP), 0.0),
+        known=times.known,
+        static=static,
         target=grid.flat(target, np.nan),
         scale=grid.flat(sigma, np.nan),
         split=grid.flat(split, NONE, np.int8),
         fitted={name: np.asarray(values, float) for name, values in fitted.items()},
-        outrun=_outrun(symbols, by_symbol),
-        notes=unseen_markets(symbols, joined),
+        outrun=times.outrun,
+        notes=times.notes,
     )
 
 
@@ -200,41 +210,69 @@ class _Grid:
     def __init__(self, bars: pd.DataFrame, horizon: int):
         symbol = bars["symbol"].to_numpy()
         first = np.r_[0, np.flatnonzero(symbol[1:] != symbol[:-1]) + 1]
+        self.horizon = horizon
+        self.symbols = tuple(symbol[first].tolist())
         self.length = np.diff(np.r_[first, len(symbol)])  # [S]
-        self.lengths = dict(zip(symbol[first].tolist(), self.length.tolist()))
         self.start = np.r_[0, np.cumsum(self.length + horizon)[:-1]]  # [S]
-        self.rows = len(symbol) + horizon * len(first)
-        self.cells = np.arange(self.length.max()) < self.length[:, None]
-        self.target = np.arange(len(symbol)) + np.repeat(self.start - first, self.length)
-        self.ahead = (self.start + self.length)[:, None] + np.arange(horizon)  # [S, H]
+        self.cells = np.arange(self.length.max()) < self.length[:, None]  # [S, T]
+        self.rows = np.arange(len(symbol)) + np.repeat(self.start - first, self.length)  # [N]
+        self.size = len(symbol) + horizon * len(first)
 
     def wide(self, column: np.ndarray, fill: Any = np.nan) -> np.ndarray:
-        """A column of bars as [S, T]."""
+        """A column of bars [N] as [S, T]."""
         out = np.full(self.cells.shape, fill, column.dtype)
         out[self.cells] = column
         return out
 
     def flat(self, values: np.ndarray, fill: Any, dtype: Any = np.float32) -> np.ndarray:
         """[S, T, …] as rows [R, …]."""
-        out = np.full((self.rows, *values.shape[2:]), fill, dtype)
-        out[self.target] = values[self.cells]
-        return out
-
-    def dates(self, bars: pd.DataFrame, lines: list[Timeline]) -> np.ndarray:
-        """Dates of all rows [R] as the source has them."""
-        out = np.full(self.rows, np.datetime64("NaT", "ns"))
-        out[self.target] = bars["date"].to_numpy("datetime64[ns]")
-        out[self.ahead] = np.stack([line.market.source_time(line.ahead) for line in lines])
+        out = np.full((self.size, *values.shape[2:]), fill, dtype)
+        out[self.rows] = values[self.cells]
         return out
 
 
-def _targets(price: np.ndarray, sigma: np.ndarray, horizon: int) -> np.ndarray:
-    """Cumulative log returns of 1 … H steps in units of the scale, [S, T, H]; NaN past the end."""
-    out = np.full((*price.shape, horizon), np.nan)
-    for step in range(1, min(horizon, price.shape[1] - 1) + 1):
-        change = price[:, step:] - price[:, :-step]
-        out[:, :-step, step - 1] = change / (sigma[:, :-step] * np.sqrt(step))
-    return out
+class _Times(NamedTuple):
+    """What the dates tell."""
+
+    market: np.ndarray  # [N] by each market's clock
+    date: np.ndarray  # [R] as the source has it, those ahead too
+    known: np.ndarray  # [R, F_k]
+    static: np.ndarray  # [S, F_s], has_volume not filled in
+    joined: Joined | None
+    outrun: dict[str, tuple[str, int]]
+    notes: dict[str, list[str]]
+
+
+def _times(bars: pd.DataFrame, grid: _Grid, names: tuple[str, ...], calendar: Any) -> _Times:
+    """Dates ahead, the known inputs `names`, the sessions that bars see; zeros without dates."""
+    stamps = bars["date"].to_numpy("datetime64[ns]")
+    date = np.full(grid.size, np.datetime64("NaT", "ns"))
+    static = np.zeros((len(grid.symbols), len(F.STATIC)), np.float32)
+    if np.isnat(stamps).all():
+        known = np.zeros((grid.size, len(names)), np.float32)
+        return _Times(stamps, date, known, static, joined=None, outrun={}, notes={})
+    lines, which = timelines(bars, grid.symbols, grid.length, grid.horizon, calendar)
+    known = [_known(line, names) for line in lines]
+    outrun = {}
+    for s, (symbol, i) in enumerate(zip(grid.symbols, which, strict=True)):
+        line = lines[i]
+        days = max(line.step / MINUTE, 1e-3) / 1440
+        static[s] = np.log10(days), (weekday_of(line.times) >= 5).any(), 0.0, 1.0
+        end = grid.start[s] + grid.length[s]
+        date[end : end + grid.horizon] = line.market.source_time(line.ahead)
+        if line.told < grid.horizon:
+            outrun[symbol] = line.market.calendar, line.told
+    date[grid.rows] = stamps
+    joined = join_markets(lines, which)
+    return _Times(
+        market=np.concatenate([lines[i].times for i in which]),
+        date=date,
+        known=np.concatenate([known[i] for i in which]),
+        static=static,
+        joined=joined,
+        outrun=outrun,
+        notes=unseen_markets(grid.symbols, joined),
+    )
 
 
 def _known(line: Timeline, names: tuple[str, ...]) -> np.ndarray:
@@ -243,22 +281,8 @@ def _known(line: Timeline, names: tuple[str, ...]) -> np.ndarray:
     lengths = None
     if "session" in names and line.step < LONGER:
         lengths = session_lengths(pd.DatetimeIndex(times), line.market.calendar)
-    every = F.known_features(times, line.step / np.timedelta64(1, "m"), lengths)
+    every = F.known_features(times, line.step / MINUTE, lengths)
     return every[:, [F.KNOWN.index(name) for name in names]].astype(np.float32)
-
-
-def _static(line: Timeline, has_volume: bool) -> tuple[float, ...]:
-    """Static inputs of a symbol, [F_s]."""
-    if np.isnat(line.times).any():
-        return 0.0, 0.0, has_volume, 0.0
-    days = max(line.step / np.timedelta64(1, "m"), 1e-3) / 1440
-    return np.log10(days), (weekday_of(line.times) >= 5).any(), has_volume, 1.0
-
-
-def _standardised(observed: np.ndarray, fitted: dict[str, np.ndarray]) -> np.ndarray:
-    """Inputs less the training split's means, over its deviations, within ±CLIP; 0 if unknown."""
-    out = (observed - fitted["center"]) / fitted["spread"]
-    return np.clip(np.nan_to_num(out, nan=0.0, posinf=F.CLIP, neginf=-F.CLIP), -F.CLIP, F.CLIP)
 
 
 def _standard(rows: np.ndarray, names: tuple[str, ...]) -> dict[str, np.ndarray]:
@@ -267,26 +291,9 @@ def _standard(rows: np.ndarray, names: tuple[str, ...]) -> dict[str, np.ndarray]
     for i, name in enumerate(names):
         known = rows[:, i][np.isfinite(rows[:, i])]
         if name != "return" and not name.startswith("has_") and len(known) > 30:
-            center[i], spread[i] = known.mean(), max(known.std(), 1e-3)
+            center[i] = known.mean()
+            spread[i] = max(known.std(), 1e-3)
     return {"center": center, "spread": spread}
-
-
-def _outrun(symbols: tuple[str, ...], lines: list[Timeline]) -> dict[str, tuple[str, int]]:
-    """By symbol, a calendar that tells but some of the dates ahead, and how many."""
-    return {
-        symbol: (line.market.calendar, line.told)
-        for symbol, line in zip(symbols, lines, strict=True)
-        if line.told < len(line.ahead)
-    }
-
-
-def _chosen(config: PanelConfig) -> dict[str, tuple[str, ...]]:
-    """Names of the observed and known inputs; raises ConfigError on one that there is not."""
-    names = input_names(config)
-    for kind, every in (("observed", F.OBSERVED), ("known", F.KNOWN)):
-        for name in sorted(set(names[kind]) - set(every)):
-            raise ConfigError(f"There is no feature {name!r}; choose from {', '.join(every)}.")
-    return names
 
 
 def blocks(

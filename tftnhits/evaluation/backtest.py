@@ -1,18 +1,17 @@
-"""The walk-forward backtest: every fold and seed as a part of its own, side by side, each kept when done.
+"""The walk-forward backtest: a run for each fold and seed, side by side, each kept when done.
 
     result = backtest(bars, BacktestConfig(start="2012-01-01"), "runs/backtest", jobs=2)
     result.frame    # every forecast made, with what came true
-    result.report   # a row a part: spans, epochs, seconds, missing outcomes
+    result.report   # a row a run: spans, epochs, seconds, missing outcomes
 
-On a cluster the same call runs inside `with joblib.parallel_config(backend="dask")` (or "ray"), with a folder that all
-machines see.
+On a cluster the same call goes inside `with joblib.parallel_config(backend="dask")` (or "ray"),
+with a folder that all machines see.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -21,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import joblib
-import numpy as np
 import pandas as pd
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from joblib.parallel import get_active_backend
@@ -38,87 +36,66 @@ from ..errors import (
 )
 from ..files import data_file, read_json, sha256, versions, write_json
 from ..forecast.ensemble import has_torch
+from .fold_run import MEMBERS, NETWORKS, FoldRun, Setup, attempt
 from .folds import check_fold, fold_bars, make_folds
-from .part import MEMBERS, NETWORKS, Part, Run, attempt, context_of
 
-FORMAT = 1  # of the files; raised when older parts no longer mean the same
+FORMAT = 2  # of the files; raised when older runs no longer mean the same
 
 
 @dataclass
 class Backtest:
-    """A backtest's folder, read: what ran, with what, and every forecast."""
+    """A backtest's folder, read."""
 
     folder: Path
-    manifest: dict[str, Any]  # key, versions, folds, parts, missing, seconds
-    records: list[
-        dict[str, Any]
-    ]  # a part each, of those that are done: weights, calibration, epochs, seconds
+    manifest: dict[str, Any]  # config, versions, folds, names of the runs, seconds
+    records: list[dict[str, Any]]  # of the runs that are done: fold, seed, weights, calibration …
 
     @classmethod
     def load(cls, folder: str | Path) -> Backtest:
-        """Read a backtest, also one that is not complete; raises CheckpointError if there is none."""
+        """Read a backtest, also an incomplete one; raises CheckpointError if there is none."""
         folder = Path(folder)
         manifest = read_json(folder / "manifest.json")
-        try:
-            files = [data_file(folder / "parts", f"{name}.json") for name in manifest["parts"]]
-        except (KeyError, TypeError) as error:
-            raise CheckpointError(
-                f"{folder} holds no backtest; run one, or choose another folder."
-            ) from error
-        return cls(
-            folder, manifest, [{**read_json(f), "part": f.stem} for f in files if f.exists()]
-        )
+        if not isinstance(manifest.get("runs"), list):
+            raise CheckpointError(f"{folder} holds no backtest; run one, or choose another folder.")
+        files = [data_file(folder / "runs", f"{name}.json") for name in manifest["runs"]]
+        records = [read_json(file) | {"run": file.stem} for file in files if file.exists()]
+        return cls(folder, manifest, records)
 
     @cached_property
     def frame(self) -> pd.DataFrame:
-        """Every forecast made: a row for each forecaster, origin and step; prices as at the origin's date.
+        """Every forecast made: a row for each forecaster, origin and step.
 
-        Columns: symbol, origin, step, date, fold, seed, forecaster, close (at the origin), scale (one-bar volatility
-        there), naive (mean absolute one-bar return of the symbol in training), actual (NaN where the bars end
-        before), the quantiles by level ("0.05"), and the calibrated
-        lower_80, upper_80, lower_93, upper_93. Raises CheckpointError if a file is missing or corrupt.
+        Columns: symbol, origin, step, date, fold, seed, forecaster, close (at the origin), scale
+        (one-bar volatility there), naive (mean absolute one-bar return of the symbol in training),
+        actual (NaN where the bars end before), the quantiles by level ("0.05"), and the calibrated
+        ends of the intervals (lower_93, lower_80, upper_80, upper_93). Prices are those of the
+        origin's date. Raises CheckpointError if a file is missing or corrupt, or no run is done.
         """
-        parts = [self._read(record["part"]) for record in self.records]
-        if not parts:
-            raise CheckpointError(f"No part of the backtest in {self.folder} is done; run it.")
-        return pd.concat(parts, ignore_index=True)
+        if not self.records:
+            raise CheckpointError(f"No run of the backtest in {self.folder} is done; run it.")
+        frames = []
+        for record in self.records:
+            path = self.folder / "runs" / f"{record['run']}.parquet"
+            try:
+                frames.append(pd.read_parquet(path))
+            except (OSError, ValueError) as error:  # pyarrow's own errors are of these kinds
+                raise CheckpointError(
+                    f"{path} can't be read ({error}); delete it and run the backtest again."
+                ) from error
+        return pd.concat(frames, ignore_index=True)
 
     @property
     def missing(self) -> list[str]:
-        """Names of the parts that are not done."""
-        return [
-            name for name in self.manifest["parts"] if name not in {r["part"] for r in self.records}
-        ]
+        """Names of the runs that are not done."""
+        done = {record["run"] for record in self.records}
+        return [name for name in self.manifest["runs"] if name not in done]
 
     @property
     def report(self) -> pd.DataFrame:
-        """A row a part that is done: spans, origins, missing outcomes, epochs, validation losses, weights, seconds."""
-        rows = []
-        for record in self.records:
-            row = {
-                "part": record["part"],
-                "seed": record["seed"],
-                **record["fold"],
-                "origins": record["origins"]["test"],
-            }
-            row["missing outcomes"] = sum(record["missing_outcomes"].values())
-            for name, notes in record["members"].items():
-                row |= {
-                    f"{name} {k}": notes[k] for k in ("epochs", "validation_loss") if k in notes
-                }
-            for name, share in record["weights"].get("learned weights + HAR", {}).items():
-                row[f"learned weight of {name}"] = share
-            rows.append(row | {"seconds": record["seconds"]})
-        return pd.DataFrame(rows)
-
-    def _read(self, part: str) -> pd.DataFrame:
-        path = self.folder / "parts" / f"{part}.parquet"
-        try:
-            return pd.read_parquet(path)
-        except (OSError, ValueError) as error:  # pyarrow's own errors are of these kinds
-            raise CheckpointError(
-                f"{path} can't be read ({error}); delete {part}.json beside it and run the backtest again."
-            ) from error
+        """A row a run that is done: its record in flat columns, such as members.TFT.epochs."""
+        bulky = ("key", "fitted", "calibration")
+        records = [{k: v for k, v in r.items() if k not in bulky} for r in self.records]
+        return pd.json_normalize(records)
 
 
 def backtest(
@@ -128,111 +105,84 @@ def backtest(
     jobs: int | None = None,
     progress: bool = True,
 ) -> Backtest:
-    """Walk forward through `bars` (as of load_bars) and leave every forecast in `folder`.
+    """Walk forward through bars and leave every forecast in a folder.
 
-    `jobs` processes work side by side (None: as many as joblib's context says; without one, this process alone).
-    Parts that an earlier call finished are kept, one that was cut short goes on from its last epoch. If a process
-    is killed, the parts that were under way are tried once more, each alone, and the others go on.
-    Raises, before anything is trained, HistoryTooShort (says how many folds would fit), ConfigError, DataError (a fold
-    without outcomes, a symbol whose closes never change), CheckpointError (the folder is another backtest's); once all
-    other parts are done, what the first part that failed ended with: an error of this package (such as DataError on a
-    forecast that is not finite) with the part's name in front, BacktestIncomplete for any other exception; and
-    BacktestIncomplete for parts whose process was killed twice.
+    Runs that an earlier call finished are kept, one that was cut short goes on from its last epoch.
+    If a process is killed, the runs that were under way are tried once more, each alone.
+
+    Parameters
+    ----------
+    bars : as of load_bars
+    config : dates, forecasters and seeds
+    folder : where manifest, forecasts and records go
+    jobs : processes side by side; None: as joblib's context says, else this process alone
+    progress : whether to show a bar
+
+    Raises
+    ------
+    HistoryTooShort, ConfigError, DataError, MissingDependency, CheckpointError
+        Before anything is trained: a first fold without history (says how many folds would fit),
+        settings that don't fit, a fold without outcomes, a symbol whose closes never change, a
+        folder that is another backtest's.
+    BacktestIncomplete
+        Once all other runs are done: a run's process was killed twice, or it ended with an
+        exception; an error of this package keeps its class. Each names the run.
     """
-    begin, folder = datetime.now(timezone.utc), Path(folder)
+    started = datetime.now(timezone.utc)
     bars, _ = validate_bars(bars)
     members = _members(config)
-    context = context_of(config, members)
-    folds = make_folds(bars, config, context)
+    key = {"format": FORMAT, **config.to_dict(), "members": members, "data": _digest(bars)}
+    key["models"] = [models.to_dict() for models in preset(config.preset)]  # a preset may change
+    digest = sha256(json.dumps(key, sort_keys=True).encode())[:16]
+    symbols = tuple(bars["symbol"].unique().tolist())
+    parallel = joblib.effective_n_jobs(jobs) > 1
+    setup = Setup(config, members, symbols, Path(folder), digest, one_thread=parallel)
+    folds = make_folds(bars, config, setup.context)
     for fold in folds:
-        check_fold(fold_bars(bars, fold, config.horizon), fold, config, context)
-    seeds = (
-        config.seeds if {*NETWORKS} & {*members} else config.seeds[:1]
-    )  # nothing else has replicas
-    parts = [Part(fold, seed, seed == seeds[0]) for fold in folds for seed in seeds]
-    models = [
-        settings.to_dict() for settings in preset(config.preset)
-    ]  # a preset may change, and keep its name
-    key = {
-        "format": FORMAT,
-        "config": config.to_dict(),
-        "models": models,
-        "members": list(members),
-        "data": _digest(bars),
-    }
-    _claim(folder, key)
+        check_fold(fold_bars(bars, fold, config.horizon), fold, config, setup.context)
+    _check_folder(setup.folder, key)
+    # Without networks nothing has replicas
+    seeds = config.seeds if {*NETWORKS} & {*members} else config.seeds[:1]
+    runs = [FoldRun(fold, seed, seed == seeds[0]) for fold in folds for seed in seeds]
     manifest = {
         "key": key,
+        "config": config.to_dict(),
         "versions": versions("tftnhits", "torch", "scikit-learn", "arch", "numpy", "pandas"),
-        "started": begin.isoformat(timespec="seconds"),
+        "started": started.isoformat(timespec="seconds"),
         "folds": [fold.to_dict() for fold in folds],
-        "parts": [part.name for part in parts],
+        "runs": [run.name for run in runs],
     }
-    write_json(folder / "manifest.json", manifest)
-    one_thread = joblib.effective_n_jobs(jobs) > 1
-    symbols = tuple(bars["symbol"].unique().tolist())
-    run = Run(
-        config,
-        members,
-        symbols,
-        folder,
-        sha256(json.dumps(key, sort_keys=True).encode())[:16],
-        one_thread,
-    )
-    todo = [part for part in parts if not _done(part, run)]
+    write_json(setup.folder / "manifest.json", manifest)
+    todo = [run for run in runs if not _is_done(run, setup)]
     with tqdm(
-        total=len(parts), initial=len(parts) - len(todo), desc="backtest", disable=not progress
+        total=len(runs), initial=len(runs) - len(todo), desc="backtest", disable=not progress
     ) as bar:
-        errors = _Crew(bars, run, jobs, bar).work(todo)
-    missing = [part for part in todo if not _done(part, run)]
-    manifest["seconds"] = (datetime.now(timezone.utc) - begin).total_seconds()
-    manifest["missing"] = [part.name for part in missing]
-    write_json(folder / "manifest.json", manifest)
+        errors = _work(todo, bars, setup, jobs, bar)
+    manifest["seconds"] = (datetime.now(timezone.utc) - started).total_seconds()
+    write_json(setup.folder / "manifest.json", manifest)
     if errors:
         raise errors[min(errors)]
-    if missing:
+    result = Backtest.load(setup.folder)
+    if result.missing:
         raise BacktestIncomplete(
-            f"The process of {', '.join(part.name for part in missing)} was killed twice (out of memory?); the other "
-            f"{len(parts) - len(missing)} parts are kept in {folder}: call backtest again with this folder to resume."
+            f"The process of {', '.join(result.missing)} was killed twice (out of memory?); the "
+            f"other {len(result.records)} runs are kept in {folder}: call backtest again with this "
+            f"folder to resume."
         )
-    return Backtest.load(folder)
+    return result
 
 
-class _Crew:
-    """Works through parts in processes, and around those that get killed."""
+def _work(
+    todo: list[FoldRun], bars: pd.DataFrame, setup: Setup, jobs: int | None, bar: tqdm
+) -> dict[str, TftnhitsError]:
+    """Do all runs, those that were under way as a process died once more; returns errors by run."""
+    errors: dict[str, TftnhitsError] = {}
 
-    def __init__(self, bars: pd.DataFrame, run: Run, jobs: int | None, bar: tqdm):
-        self.bars, self.run, self.jobs, self.bar = bars, run, jobs, bar
-        self.errors: dict[str, TftnhitsError] = {}
-
-    def work(self, todo: list[Part]) -> dict[str, TftnhitsError]:
-        """Run all parts, those that were under way as a process died once more, each alone; returns errors by part."""
-        suspects: list[Part] = []
-        while todo:
-            for part in todo:
-                _marker(part, self.run).unlink(missing_ok=True)
-            try:
-                self._side_by_side(todo, self.jobs)
-                break
-            except TerminatedWorkerError:  # it takes the processes beside it along
-                left = self._left(todo)
-                suspects += [part for part in left if _marker(part, self.run).exists()] or left
-                todo = [part for part in left if part not in suspects]
-        for part in suspects:
-            with suppress(TerminatedWorkerError):
-                self._side_by_side(
-                    [part], 2
-                )  # of two processes one works: one job would be this very process
-        return self.errors
-
-    def _left(self, parts: list[Part]) -> list[Part]:
-        return [
-            part for part in parts if not _done(part, self.run) and part.name not in self.errors
-        ]
-
-    def _side_by_side(self, parts: list[Part], jobs: int | None) -> None:
+    def side_by_side(runs: list[FoldRun], jobs: int | None) -> None:
+        # Each run with the bars that it may see, and no others
         tasks = (
-            joblib.delayed(_named)(bars, part, self.run) for part, bars in self._with_bars(parts)
+            joblib.delayed(attempt)(fold_bars(bars, run.fold, setup.config.horizon), run, setup)
+            for run in runs
         )
         streams = get_active_backend()[0].supports_return_generator  # Ray's doesn't
         how = "generator_unordered" if streams else "list"
@@ -240,29 +190,38 @@ class _Crew:
         pool = joblib.Parallel(n_jobs=jobs, return_as=how, batch_size=1, max_nbytes=None)
         for name, error in pool(tasks):
             if error:
-                self.errors[name] = error
-            self.bar.update(1)
+                errors[name] = error
+            bar.update(1)
 
-    def _with_bars(self, parts: list[Part]) -> Iterator[tuple[Part, pd.DataFrame]]:
-        """Each part with the bars that it may see, and no others."""
-        for part in parts:
-            yield part, fold_bars(self.bars, part.fold, self.run.config.horizon)
+    suspects: list[FoldRun] = []
+    while todo:
+        for run in todo:
+            _marker(run, setup).unlink(missing_ok=True)
+        try:
+            side_by_side(todo, jobs)
+            break
+        except TerminatedWorkerError:  # it takes the processes beside it along
+            left = [run for run in todo if run.name not in errors and not _is_done(run, setup)]
+            under_way = [run for run in left if _marker(run, setup).exists()] or left
+            suspects += under_way
+            todo = [run for run in left if run not in under_way]
+    for run in suspects:
+        with suppress(TerminatedWorkerError):
+            # Of two processes one works: one job would be this very process
+            side_by_side([run], 2)
+    return errors
 
 
-def _named(bars: pd.DataFrame, part: Part, run: Run) -> tuple[str, TftnhitsError | None]:
-    return part.name, attempt(bars, part, run)
+def _marker(run: FoldRun, setup: Setup) -> Path:
+    return setup.folder / "work" / run.name / "started"
 
 
-def _marker(part: Part, run: Run) -> Path:
-    return part.files(run.folder)[2] / "started"
-
-
-def _done(part: Part, run: Run) -> bool:
-    """Whether a part's files are there; raises CheckpointError if they are another backtest's."""
-    forecasts, record, _ = part.files(run.folder)
-    if not (record.exists() and forecasts.exists()):
+def _is_done(run: FoldRun, setup: Setup) -> bool:
+    """Whether a run's files are there; raises CheckpointError if they are another backtest's."""
+    record = setup.folder / "runs" / f"{run.name}.json"
+    if not (record.exists() and record.with_suffix(".parquet").exists()):
         return False
-    if read_json(record).get("key") != run.key:
+    if read_json(record).get("key") != setup.key:
         raise CheckpointError(
             f"{record} belongs to another backtest; delete it, or choose another folder."
         )
@@ -270,46 +229,41 @@ def _done(part: Part, run: Run) -> bool:
 
 
 def _members(config: BacktestConfig) -> tuple[str, ...]:
-    """The forecasters asked for, or all that can run here; raises ConfigError, MissingDependency."""
-    if unknown := [m for m in config.members or () if m not in MEMBERS]:
-        raise ConfigError(
-            f"There is no forecaster {unknown[0]!r}; the members are {', '.join(MEMBERS)}."
-        )
-    wanted = config.members or MEMBERS
-    lacking = set(NETWORKS) if {*NETWORKS} & {*wanted} and not has_torch() else set()
+    """The forecasters asked for, or all that can run here."""
+    lacking: dict[str, str] = {}  # the extra that a member needs and that is not installed
+    if not has_torch():
+        lacking |= dict.fromkeys(NETWORKS, "torch")
     if importlib.util.find_spec("arch") is None:
-        lacking.add("GARCH-t")
-    if config.members and (found := [m for m in config.members if m in lacking]):
-        extra = "torch" if found[0] in NETWORKS else "evaluation"
-        raise MissingDependency(
-            f"{found[0]} can't run here; install it with pip install 'tftnhits[{extra}]', or leave it out of members."
-        )
-    return tuple(m for m in wanted if m not in lacking)
+        lacking["GARCH-t"] = "evaluation"
+    for name in config.members or ():
+        if name not in MEMBERS:
+            known = ", ".join(MEMBERS)
+            raise ConfigError(f"There is no forecaster {name!r}; the members are {known}.")
+        if name in lacking:
+            raise MissingDependency(
+                f"{name} can't run here; install it with pip install 'tftnhits[{lacking[name]}]', "
+                f"or leave it out of members."
+            )
+    return tuple(name for name in config.members or MEMBERS if name not in lacking)
 
 
-def _claim(folder: Path, key: dict[str, Any]) -> None:
-    """Raises CheckpointError if the folder holds another backtest."""
+def _check_folder(folder: Path, key: dict[str, Any]) -> None:
+    """Raise CheckpointError if the folder holds another backtest."""
     path = folder / "manifest.json"
     if not path.exists():
         return
     old = read_json(path).get("key")
     new = json.loads(json.dumps(key))  # as it was written: tuples are lists
-    if old == new:
-        return
-    changed = [k for k in new if not isinstance(old, dict) or old.get(k) != new[k]]
-    if changed[0] == "config" and isinstance(old.get("config"), dict):
-        changed[0] = (
-            f"config ({', '.join(k for k, v in new['config'].items() if old['config'].get(k, v) != v)})"
+    changed = [name for name in new if not isinstance(old, dict) or old.get(name) != new[name]]
+    if changed:
+        raise CheckpointError(
+            f"{folder} holds a backtest with another {', '.join(changed)}; choose another folder, "
+            f"or delete this one."
         )
-    raise CheckpointError(
-        f"{folder} holds a backtest with another {', '.join(changed)}; choose another folder, or delete this one."
-    )
 
 
 def _digest(bars: pd.DataFrame) -> str:
     """A hash of validated bars."""
-    numbers = bars[["open", "high", "low", "close", "volume"]].to_numpy(float)
-    dates = bars["date"].to_numpy("datetime64[ns]").view(np.int64)
-    zones = repr(sorted(bars.attrs.get("zones", {}).items())).encode()
-    symbols = "\0".join(bars["symbol"]).encode()
-    return sha256(symbols + zones + dates.tobytes() + np.nan_to_num(numbers).tobytes())[:16]
+    rows = pd.util.hash_pandas_object(bars, index=False).to_numpy()
+    zones = repr(sorted(bars.attrs.get("zones", {}).items()))
+    return sha256(rows.tobytes() + zones.encode())[:16]

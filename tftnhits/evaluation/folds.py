@@ -1,13 +1,13 @@
 """Walk-forward folds by date: which sessions each fold trains, validates and tests on.
 
-A session is a day with bars of any symbol. Around the border between two splits stand the purge (no outcome of
-the earlier split reaches over it; `make_panel` sees to that) and, after it, the embargo.
+A session is a day with bars of any symbol. Around the border between two splits stand the purge (no
+outcome of the earlier split reaches over it; `make_panel` sees to that) and, after it, the embargo.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -17,17 +17,14 @@ from ..errors import ConfigError, DataError, HistoryTooShort
 
 TRAIN_ORIGINS = 100  # bars of training beyond the context that a fold needs
 TEST_SHARE = 0.4  # of the sessions, tested at the most where no start is given
-LATE = np.timedelta64(
-    10, "D"
-)  # a history that begins this much later than a rolling window still fills it
+LATE = np.timedelta64(10, "D")  # a history that begins later than a rolling window fills it still
 
 
 @dataclass(frozen=True)
 class Fold:
-    """The days of one refit, each the first or last of its span; spans of origins, both ends included.
+    """The days of one refit: first and last origin of training, validation and test.
 
-    Origins of training lie in begin … train_end, of validation in valid_begin … valid_end, of test in
-    test_begin … test_end; the first two are purged, so that their outcomes lie inside as well.
+    Training and validation are purged, so that their outcomes lie inside as well.
     """
 
     number: int
@@ -54,160 +51,160 @@ class Fold:
 def make_folds(bars: pd.DataFrame, config: BacktestConfig, context: int = 1) -> list[Fold]:
     """The folds of a backtest; their test spans follow one another without hole or overlap.
 
-    bars: validated, dated. `context` is how many bars an origin needs, itself included.
-    Raises HistoryTooShort if the first fold can't be trained (says how many folds would fit), ConfigError if the
-    settings leave a fold without validation or lie outside the bars, DataError on a fold without sessions.
+    `context` is how many bars an origin needs, itself included. Raises HistoryTooShort if the first
+    fold can't be trained (says how many would fit), ConfigError if the settings leave a fold
+    without validation or lie outside the bars, DataError without dates or sessions.
     """
     if bars["date"].isna().any():
         raise DataError(
             "A walk-forward backtest goes by dates and these bars have none; give a column 'date'."
         )
-    days = np.unique(_day(bars["date"]))
-    a_day = len(bars.drop_duplicates("date")) / len(days)
-    need = math.ceil((context + config.horizon + TRAIN_ORIGINS) / a_day)
-    end = _end(days, config, a_day)
-    bounds = _bounds(days, config, end)
+    days = np.unique(day_of(bars["date"]))
+    bars_a_day = bars["date"].nunique() / len(days)
+    end = _last_test_day(days, config, bars_a_day)
+    bounds = _test_bounds(days, config, end)
     first = np.searchsorted(days, bounds)  # [F+1] index of each fold's first test day
-    begin, valid = _before(days, first[:-1], config)
-    if (valid - config.embargo - begin < need)[0]:
-        raise _too_short(days, config, end, need, first[0])
-    for i in np.flatnonzero(np.diff(first) == 0):
-        raise DataError(
-            f"Fold {i} has no session from {bounds[i]} to {bounds[i + 1] - 1}; give longer folds or fill the gap."
-        )
+    begin, valid = _starts(days, first[:-1], config)
+    needed = math.ceil((context + config.horizon + TRAIN_ORIGINS) / bars_a_day)
+    if valid[0] - config.embargo - begin[0] < needed:
+        raise _too_short(days, config, end, needed, first[0])
     folds = []
-    for i in range(len(first) - 1):
-        train_end, valid_end = (int(border) - config.embargo - 1 for border in (valid[i], first[i]))
-        places = (begin[i], train_end, valid[i], valid_end, first[i], first[i + 1] - 1)
-        if valid_end - valid[i] < config.horizon / a_day:
-            raise ConfigError(
-                f"Fold {i} is left without validation: its {first[i] - valid[i]} sessions less embargo and horizon "
-                f"are none; raise BacktestConfig.valid_months."
+    for i in range(len(bounds) - 1):
+        if first[i] == first[i + 1]:
+            raise DataError(
+                f"Fold {i} has no session from {bounds[i]} to {bounds[i + 1] - 1}; "
+                f"give longer folds or fill the gap."
             )
-        folds.append(Fold(i, *(days[p] for p in places)))
+        train_end, valid_end = valid[i] - config.embargo - 1, first[i] - config.embargo - 1
+        if valid_end - valid[i] < config.horizon / bars_a_day:
+            raise ConfigError(
+                f"Fold {i} is left without validation: its {first[i] - valid[i]} sessions less "
+                f"embargo and horizon are none; raise BacktestConfig.valid_months."
+            )
+        places = [begin[i], train_end, valid[i], valid_end, first[i], first[i + 1] - 1]
+        folds.append(Fold(i, *days[places]))
     return folds
 
 
-def _day(dates: pd.Series | pd.DatetimeIndex) -> np.ndarray:
+def day_of(dates: pd.Series) -> np.ndarray:
     """[N] datetime64[D]."""
     return dates.to_numpy("datetime64[ns]").astype("datetime64[D]")
 
 
-def _end(days: np.ndarray, config: BacktestConfig, a_day: float) -> np.datetime64:
-    """The last test day."""
-    if config.end is None:
-        return days[max(len(days) - 1 - math.ceil(config.horizon / a_day), 0)]
-    if np.datetime64(config.end) < days[0]:
+def _last_test_day(days: np.ndarray, config: BacktestConfig, bars_a_day: float) -> np.datetime64:
+    if config.end is None:  # the last one whose outcomes are all known
+        return days[max(len(days) - 1 - math.ceil(config.horizon / bars_a_day), 0)]
+    place = np.searchsorted(days, np.datetime64(config.end), side="right")
+    if not place:
         raise ConfigError(
-            f"BacktestConfig.end {config.end} comes before the first bar, {days[0]}; give a later one."
+            f"BacktestConfig.end {config.end} comes before the first bar, {days[0]}; give a later."
         )
-    return days[np.searchsorted(days, np.datetime64(config.end), side="right") - 1]
+    return days[place - 1]
 
 
-def _bounds(days: np.ndarray, config: BacktestConfig, end: np.datetime64) -> np.ndarray:
+def _test_bounds(days: np.ndarray, config: BacktestConfig, end: np.datetime64) -> np.ndarray:
     """[F+1] first day of each fold's test span, and the day after the last one's."""
-    if config.start is not None:
-        start = np.datetime64(config.start)
-        if start > end:
-            raise ConfigError(
-                f"BacktestConfig.start {start} comes after the last possible test date, {end}; give an earlier one."
-            )
-    else:
-        share = days[int((1 - TEST_SHARE) * (len(days) - 1))]
+    if config.start is None:  # as many whole folds as TEST_SHARE holds, one at least
+        earliest = days[int((1 - TEST_SHARE) * (len(days) - 1))]
         count = 1
-        while _months(end + 1, -(count + 1) * config.months) >= share:
+        while _months_later(end + 1, -(count + 1) * config.months) >= earliest:
             count += 1
-        start = _months(end + 1, -count * config.months)
+        start = _months_later(end + 1, -count * config.months)
+    else:
+        start = np.datetime64(config.start)
+    if start > end:
+        raise ConfigError(
+            f"BacktestConfig.start {start} comes after the last possible test date, {end}; "
+            f"give an earlier one."
+        )
     bounds = [start]
     while bounds[-1] <= end:
-        bounds.append(min(_months(start, len(bounds) * config.months), end + 1))
+        bounds.append(min(_months_later(start, len(bounds) * config.months), end + 1))
     return np.array(bounds)
 
 
-def _months(day: np.datetime64, months: int) -> np.datetime64:
-    """`day` so many calendar months later; the last of a month where there is no such day."""
+def _months_later(day: np.datetime64, months: int) -> np.datetime64:
+    """So many calendar months later; the last of a month where there is no such day."""
     return np.datetime64((pd.Timestamp(day) + pd.DateOffset(months=months)).date())
 
 
-def _before(
+def _starts(
     days: np.ndarray, first: np.ndarray, config: BacktestConfig
 ) -> tuple[np.ndarray, np.ndarray]:
-    """For tests that begin at the days `first` [F]: the index of the first training and the first validation day.
+    """Indices [F] of the first day of training and of validation before tests from `first` [F].
 
-    The training's is past all of training where the history doesn't reach back far enough.
+    The training's is past all days where the history doesn't reach back far enough.
     """
-    test = pd.DatetimeIndex(days[first])
-    valid = np.searchsorted(days, _day(test - pd.DateOffset(months=config.valid_months)))
-    begin = np.zeros_like(valid)
-    if config.train_years is not None:
-        edge = days[np.maximum(valid - config.embargo - 1, 0)] + 1
-        wanted = _day(pd.DatetimeIndex(edge) - pd.DateOffset(years=config.train_years))
-        begin = np.where(wanted + LATE < days[0], len(days), np.searchsorted(days, wanted))
-    return begin, valid
+    valid_begin = pd.DatetimeIndex(days[first]) - pd.DateOffset(months=config.valid_months)
+    valid = np.searchsorted(days, day_of(valid_begin))
+    if config.train_years is None:
+        return np.zeros_like(valid), valid
+    train_end = pd.DatetimeIndex(days[np.maximum(valid - config.embargo - 1, 0)] + 1)
+    begin = day_of(train_end - pd.DateOffset(years=config.train_years))
+    return np.where(begin + LATE < days[0], len(days), np.searchsorted(days, begin)), valid
 
 
 def _too_short(
-    days: np.ndarray, config: BacktestConfig, end: np.datetime64, need: int, first: int
+    days: np.ndarray, config: BacktestConfig, end: np.datetime64, needed: int, first: int
 ) -> HistoryTooShort:
     """The error that says how much would fit."""
-    last = np.searchsorted(days, end)
-    begin, valid = _before(days, np.arange(last + 1), config)
-    fits = np.flatnonzero(valid - config.embargo - begin >= need)
-    have = f"{len(days)} sessions from {days[0]} to {days[-1]}"
-    window = (
-        f"{need} sessions"
-        if config.train_years is None
-        else f"{config.train_years} years (and {need} sessions)"
+    window = f"{needed} sessions"
+    if config.train_years is not None:
+        window = f"{config.train_years} years (and {window})"
+    problem = (
+        f"The history is too short, {len(days)} sessions from {days[0]} to {days[-1]}: a test from "
+        f"{days[first]} on needs {window} of training before {config.valid_months} months of "
+        f"validation"
     )
-    before = f"a test from {days[first]} on needs {window} of training before {config.valid_months} months of validation"
-    if not len(fits):
-        return HistoryTooShort(
-            f"The history is too short, {have}: {before}, and no test date has that; give more bars."
-        )
-    folds = 1
-    while _months(days[fits[0]], folds * config.months) <= end:
-        folds += 1
+    begin, valid = _starts(days, np.arange(np.searchsorted(days, end) + 1), config)
+    enough = np.flatnonzero(valid - config.embargo - begin >= needed)
+    if not len(enough):
+        return HistoryTooShort(f"{problem}, and no test date has that; give more bars.")
+    earliest = days[enough[0]]
+    folds = len(_test_bounds(days, replace(config, start=str(earliest)), end)) - 1
     return HistoryTooShort(
-        f"The history is too short, {have}: {before}; the earliest possible start is {days[fits[0]]}, which "
-        f"makes {folds} folds of {config.months} months at the most."
+        f"{problem}; the earliest possible start is {earliest}, which makes {folds} folds of "
+        f"{config.months} months at the most."
     )
 
 
 def fold_bars(bars: pd.DataFrame, fold: Fold, horizon: int) -> pd.DataFrame:
-    """The bars that a fold may see: from its begin to its last test day, and `horizon` more of each symbol."""
-    day = _day(bars["date"])
-    later = day > fold.test_end
-    rank = pd.Series(later).groupby(bars["symbol"].to_numpy(), sort=False).cumsum().to_numpy()
-    seen = bars["symbol"].isin(bars["symbol"][(day >= fold.begin) & ~later])
-    return bars[seen & (day >= fold.begin) & (rank <= horizon)].reset_index(drop=True)
+    """The bars that a fold may see: from its begin to its last test day, and `horizon` beyond."""
+    day = day_of(bars["date"])
+    bars, day = bars[day >= fold.begin], day[day >= fold.begin]
+    later = pd.Series(day > fold.test_end, bars.index)
+    ahead = later.groupby(bars["symbol"], observed=True).cumsum()
+    listed = bars["symbol"].isin(bars["symbol"][~later])  # a symbol that comes later is not seen
+    return bars[listed & (ahead <= horizon)].reset_index(drop=True)
 
 
 def check_fold(bars: pd.DataFrame, fold: Fold, config: BacktestConfig, context: int) -> None:
-    """Raise DataError if a fold can't be trained or tested; `bars` are the fold's own.
+    """Raise DataError on a split without an outcome or a close that never moves in training.
 
-    Names the fold and its split without an origin with an outcome, or the symbol whose close never moves in training.
+    `bars` are those of `fold_bars`.
     """
-    day = _day(bars["date"])
-    by = bars.groupby("symbol", sort=False)["date"]
-    deep = by.cumcount().to_numpy() >= context - 1
-    reach = _day(by.shift(-config.horizon))  # NaT compares false
-    following = by.shift(-1).notna().to_numpy()
-    found = {
+    day = day_of(bars["date"])
+    dates = bars.groupby("symbol", sort=False, observed=True)["date"]
+    deep = dates.cumcount().to_numpy() >= context - 1
+    reach = day_of(dates.shift(-config.horizon))  # NaT compares false
+    followed = dates.shift(-1).notna().to_numpy()
+    origins = {
         "training": deep & (reach <= fold.train_end),
         "validation": deep & (day >= fold.valid_begin) & (reach <= fold.valid_end),
-        "test": deep & (day >= fold.test_begin) & (day <= fold.test_end) & following,
+        "test": deep & (day >= fold.test_begin) & (day <= fold.test_end) & followed,
     }
-    for split, rows in found.items():
-        if not rows.any():
+    for split, chosen in origins.items():
+        if not chosen.any():
             raise DataError(
-                f"F{str(fold)[1:]} has no outcomes in its {split}: no symbol has {context} bars before an origin there "
-                f"and bars after it; give more bars, or move start and end."
+                f"No outcomes in the {split} of {fold}: no symbol has {context} bars before an "
+                f"origin there and bars after it; give more bars, or move start and end."
             )
-    trained = bars["symbol"].isin(bars["symbol"][found["training"]]) & (day <= fold.train_end)
+    trained = bars["symbol"].isin(bars["symbol"][origins["training"]]) & (day <= fold.train_end)
     closes = bars[trained].groupby("symbol", sort=False, observed=True)["close"]
-    if flat := closes.min().index[closes.min() == closes.max()].tolist():
-        more = f" (and of {len(flat) - 1} more: {', '.join(flat[1:6])})" if flat[1:] else ""
+    moves = closes.nunique() > 1
+    if not moves.all():
+        flat = ", ".join(moves.index[~moves][:6])
         raise DataError(
-            f"The close of {flat[0]}{more} never changes in the training of {fold}, so that there is nothing to learn "
-            f"or to scale by; leave it out."
+            f"The close of {flat} never changes in the training of {fold}, so that there is "
+            f"nothing to learn or to scale by; leave {flat} out."
         )

@@ -1,4 +1,4 @@
-"""Scores of quantile forecasts. Arrays of numpy: quantiles [K, H, Q] and outcomes [K, H] of cumulative log returns.
+"""Scores of quantile forecasts: quantiles [K, H, Q] and outcomes [K, H] of cumulative log returns.
 
 An unknown outcome is NaN: it is counted and left out, everywhere.
 """
@@ -6,7 +6,6 @@ An unknown outcome is NaN: it is counted and left out, everywhere.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,92 +13,51 @@ from scipy import stats
 
 from ..config import SCORE_LEVELS
 from ..data.windows import Panel
-from ..errors import ConfigError, MissingDependency
-from ..forecast.ensemble import coverage
-
-__all__ = [
-    "INTERVALS",
-    "SCORE_LEVELS",
-    "Direction",
-    "by_date",
-    "by_group",
-    "coverage",
-    "crps",
-    "hac_variance",
-    "information_coefficient",
-    "interval",
-    "mase",
-    "pesaran_timmermann",
-    "pinball_loss",
-    "random_walk_mae",
-    "scores",
-    "terciles",
-    "winkler",
-]
+from ..errors import ConfigError
+from ..forecast.ensemble import pinball_loss
 
 INTERVALS = (0.93, 0.8)  # nominal levels, everywhere
+# The quantile level of each of their ends, ascending
+ENDS = {"lower_93": 0.035, "lower_80": 0.1, "upper_80": 0.9, "upper_93": 0.965}
 POINTS = 1e4  # basis points in a log return of one
 LEAST_SYMBOLS = 3  # fewer symbols on a date have no cross-section
-
-
-def pinball_loss(quantiles: np.ndarray, actual: np.ndarray, levels: Sequence[float]) -> np.ndarray:
-    """Pinball loss averaged over levels: quantiles [..., Q], actual [...] → [...] (Koenker & Bassett 1978)."""
-    error = np.asarray(actual)[..., None] - quantiles
-    return np.maximum(np.asarray(levels) * error, (np.asarray(levels) - 1) * error).mean(-1)
+ROUNDING = 1e-20  # variance below this share of the squares is rounding
 
 
 def crps(quantiles: np.ndarray, actual: np.ndarray, levels: Sequence[float]) -> np.ndarray:
-    """Continuous ranked probability score from quantiles: [..., Q], [...] → [...], in the unit of the outcome.
+    """Continuous ranked probability score [...] of [..., Q] (Gneiting & Ranjan 2011, eq. 12).
 
-    Twice the integral of the pinball loss over all levels (Gneiting & Ranjan 2011, eq. 12), each level standing for
-    those nearer to it than to its neighbours: levels that crowd in the tails don't count twice. Raises
-    MissingDependency.
+    Each level stands for those nearer to it than to its neighbours: crowded ones don't count twice.
     """
-    edges = np.r_[0.0, (np.asarray(levels)[1:] + np.asarray(levels)[:-1]) / 2, 1.0]
-    actual = np.broadcast_to(np.asarray(actual, float)[..., None], np.shape(quantiles))
-    found = _scoringrules().quantile_score(actual, np.asarray(quantiles, float), np.asarray(levels))
-    return 2 * (found * np.diff(edges)).sum(-1)
-
-
-def winkler(lower: np.ndarray, upper: np.ndarray, actual: np.ndarray, level: float) -> np.ndarray:
-    """Interval score [...]: width, and 2 / (1 − level) times what lies outside (Winkler 1972; Gneiting & Raftery 2007).
-
-    Raises MissingDependency.
-    """
-    return _scoringrules().interval_score(np.asarray(actual, float), lower, upper, 1 - level)
-
-
-def _scoringrules() -> Any:
-    try:
-        import scoringrules
-    except ImportError as error:
-        raise MissingDependency(
-            f"Scores need scoringrules, which can't be imported ({error}): pip install 'tftnhits[evaluation]'."
-        ) from error
-    return scoringrules
+    level = np.asarray(levels)
+    error = np.asarray(actual)[..., None] - quantiles
+    loss = np.maximum(level * error, (level - 1) * error)
+    edges = np.r_[0.0, (level[1:] + level[:-1]) / 2, 1.0]
+    return 2 * (loss * np.diff(edges)).sum(-1)
 
 
 def interval(
     quantiles: np.ndarray, levels: Sequence[float], level: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Lower and upper quantile [...] of the central interval; raises ConfigError if its levels were not forecast."""
-    return tuple(quantiles[..., _place(levels, (1 + sign * level) / 2)] for sign in (-1, 1))  # type: ignore[return-value]
+    """Lower and upper quantile [...] of a central interval; ConfigError if not forecast."""
+    places = _places(levels, ((1 - level) / 2, (1 + level) / 2))
+    if not places:
+        known = ", ".join(map(str, levels))
+        raise ConfigError(f"The quantile {(1 - level) / 2:.4g} was not forecast, only {known}.")
+    return quantiles[..., places[0]], quantiles[..., places[1]]
 
 
-def _place(levels: Sequence[float], level: float) -> int:
-    near = np.flatnonzero(np.isclose(levels, level, atol=1e-9))
-    if not len(near):
-        raise ConfigError(
-            f"The quantile {level:.4g} was not forecast; choose from {', '.join(map(str, levels))}."
-        )
-    return int(near[0])
+def _places(levels: Sequence[float], wanted: Sequence[float]) -> list[int]:
+    """Where the `wanted` levels are in `levels`; empty unless all are there."""
+    equal = np.isclose(np.asarray(levels), np.asarray(wanted)[:, None], rtol=0, atol=1e-9)  # [W, Q]
+    return equal.argmax(1).tolist() if equal.any(1).all() else []
 
 
 # --- points
 
 
 def random_walk_mae(panel: Panel) -> np.ndarray:
-    """[S] mean absolute log return of one bar in each symbol's training split, NaN where it has none."""
+    """[S] mean absolute log return of a bar in each symbol's training split, NaN without one."""
     out = np.full(len(panel.symbols), np.nan)
     for s, (start, size) in enumerate(zip(panel.start, panel.length, strict=True)):
         train = np.flatnonzero(panel.split[start : start + size] == 0)
@@ -110,18 +68,16 @@ def random_walk_mae(panel: Panel) -> np.ndarray:
 
 
 def mase(median: np.ndarray, actual: np.ndarray, naive: np.ndarray) -> float:
-    """Mean absolute scaled error: median and actual [K, H], naive [K] the in-sample error of a one-step random walk.
+    """Mean absolute scaled error of medians [K, H] (Hyndman & Koehler 2006).
 
-    Hyndman & Koehler 2006, whose scale is that of one step for every horizon. An origin whose naive error is
-    0 or unknown is left out; NaN if none is left.
+    naive: [K] in-sample error of a random walk of one step; left out where it is 0 or unknown.
     """
-    naive = np.asarray(naive, float)
     usable = np.where(naive > 0, naive, np.nan)[:, None]
     return _mean(np.abs(actual - median) / usable)
 
 
 def _mean(x: np.ndarray) -> float:
-    """Mean of the finite cells as a plain float; NaN if there is none."""
+    """Mean of the finite cells; NaN if there is none."""
     known = np.isfinite(x)
     return float(x[known].mean()) if known.any() else float("nan")
 
@@ -130,115 +86,89 @@ def _mean(x: np.ndarray) -> float:
 
 
 def by_date(x: np.ndarray, date: np.ndarray) -> np.ndarray:
-    """[n] means over each date's finite cells, dates ascending; x [K] or [K, H], date [K] (NaT and NaN left out)."""
+    """Means [n] over the finite cells [K] or [K, H] of each date [K] that has any, ascending."""
     x = np.asarray(x, float).reshape(len(date), -1)
-    code, dates = pd.factorize(np.asarray(date), sort=True, use_na_sentinel=True)
+    code, dates = pd.factorize(np.asarray(date), sort=True)  # -1 where there is no date
     known = np.isfinite(x) & (code >= 0)[:, None]
-    at = np.broadcast_to(code[:, None], x.shape)[known]
-    count = np.bincount(at, minlength=len(dates))
-    return (np.bincount(at, x[known], len(dates))[count > 0]) / count[count > 0]
+    cell = np.broadcast_to(code[:, None], x.shape)[known]
+    count = np.bincount(cell, minlength=len(dates))
+    total = np.bincount(cell, x[known], len(dates))
+    return total[count > 0] / count[count > 0]
 
 
 def hac_variance(x: np.ndarray, lags: int) -> float:
-    """Long-run variance of a series [n] with Bartlett weights (Newey & West 1987); the mean's is this over n."""
-    n, e = len(x), x - x.mean()
-    lags = min(lags, n - 1)
-    return (
-        float(e @ e + 2 * sum((1 - j / (lags + 1)) * (e[j:] @ e[:-j]) for j in range(1, lags + 1)))
-        / n
-    )
+    """Long-run variance [n] with Bartlett weights (Newey & West 1987); over n, the mean's."""
+    lags = min(lags, len(x) - 1)
+    away = x - x.mean()
+    total = away @ away
+    for lag in range(1, lags + 1):
+        total += 2 * (1 - lag / (lags + 1)) * (away[lag:] @ away[:-lag])
+    return float(total) / len(x)
 
 
 def _t_statistic(x: np.ndarray, lags: int) -> float:
     """Mean over its HAC standard error; NaN for fewer than three values or a constant series."""
-    if len(x) < 3 or not (variance := hac_variance(x, lags)) > 1e-24 * max(
-        float((x**2).mean()), 1e-300
-    ):
+    variance = hac_variance(x, lags) if len(x) > 2 else 0.0
+    if variance <= ROUNDING * (x @ x):
         return float("nan")
     return float(x.mean() / np.sqrt(variance / len(x)))
 
 
-class Direction(NamedTuple):
-    """Test of directional accuracy; the p-value is one-sided, small where the forecast knows the sign."""
-
-    hit_rate: float  # share of outcomes with the forecast's sign
-    expected: float  # the share if forecast and outcome were independent
-    statistic: float
-    p_value: float
-    count: int  # forecasts and outcomes that have a sign
-
-
 def pesaran_timmermann(
-    forecast: np.ndarray, actual: np.ndarray, date: np.ndarray | None = None, lags: int = 0
-) -> Direction:
-    """Pesaran & Timmermann (1992) test of independence between the signs of forecast and outcome, [K] or [K, H] each.
+    forecast: np.ndarray, actual: np.ndarray, date: np.ndarray, lags: int = 0
+) -> dict[str, float]:
+    """Independence of the signs of forecast and outcome [K, H] (Pesaran & Timmermann 1992).
 
-    Without `date`: the paper's statistic for independent observations. With `date` [K]: the same covariance of
-    signs, averaged by date and divided by its HAC error, since a day's symbols and overlapping steps aren't
-    independent (in the way of their 2009 paper). Zeros have no sign and are left out. Where all forecasts or all
-    outcomes have one sign there is nothing to test: statistic and p-value are NaN. Medians of returns are small and
-    mostly positive: don't expect much.
+    The covariance of signs is averaged by `date` [K] and divided by its HAC error, as in their 2009
+    paper: a day's symbols and overlapping steps aren't independent. Returns the share of right
+    signs, that expected under independence, statistic, one-sided p-value, and how many have a sign
+    (zeros have none). Where all are of one sign, statistic and p-value are NaN.
     """
-    forecast, actual = np.broadcast_arrays(np.asarray(forecast, float), np.asarray(actual, float))
-    known = np.isfinite(forecast * actual) & (forecast != 0) & (actual != 0)
-    x, y, n = (
-        (forecast[known] > 0).astype(float),
-        (actual[known] > 0).astype(float),
-        int(known.sum()),
-    )
-    if not n:
-        return Direction(*[float("nan")] * 4, 0)
-    hits, px, py = float((x == y).mean()), x.mean(), y.mean()
-    expected = float(px * py + (1 - px) * (1 - py))
-    if px in (0, 1) or py in (0, 1):
-        return Direction(hits, expected, float("nan"), float("nan"), n)
-    if date is None:
-        vx, vy = px * (1 - px) / n, py * (1 - py) / n
-        spread = (
-            expected * (1 - expected) / n
-            - (2 * py - 1) ** 2 * vx
-            - (2 * px - 1) ** 2 * vy
-            - 4 * vx * vy
-        )
-        statistic = (hits - expected) / np.sqrt(spread) if spread > 0 else float("nan")
-    else:
-        together = np.full(known.shape, np.nan)
-        together[known] = (x - px) * (y - py)
-        statistic = _t_statistic(by_date(together, date), lags)
-    return Direction(hits, expected, float(statistic), float(stats.norm.sf(statistic)), n)
+    signed = np.isfinite(forecast * actual) & (forecast != 0) & (actual != 0)
+    rise, rose = forecast[signed] > 0, actual[signed] > 0
+    right, share, base = (_mean(x.astype(float)) for x in (rise == rose, rise, rose))
+    covariance = np.full(signed.shape, np.nan)
+    covariance[signed] = (rise - share) * (rose - base)
+    statistic = _t_statistic(by_date(covariance, date), lags)
+    return {
+        "hit_rate": right,
+        "hit_rate_expected": share * base + (1 - share) * (1 - base),
+        "pt": statistic,
+        "pt_p": float(stats.norm.sf(statistic)),
+        "directions": float(len(rise)),
+    }
 
 
 def information_coefficient(
     forecast: np.ndarray, actual: np.ndarray, date: np.ndarray, lags: int = 0, rank: bool = False
-) -> tuple[float, float, int]:
-    """Mean over dates of the correlation across symbols of forecast and outcome, its HAC t-statistic, and the dates.
+) -> tuple[float, float]:
+    """Mean over dates [K] of the correlation across symbols, and its HAC t (Grinold 1989).
 
-    forecast, actual [K] or [K, H], date [K]; with several steps, a date's value is the mean of theirs. `rank` takes
-    Spearman's correlation. Dates with fewer than three symbols or without any variation are left out (Grinold 1989).
+    With several steps [K, H], a date's value is the mean of theirs; `rank` takes Spearman's. Dates
+    with fewer than three symbols or without any variation are left out.
     """
-    forecast, actual = (np.asarray(v, float).reshape(len(date), -1) for v in (forecast, actual))
-    steps = [_correlations(f, a, np.asarray(date), rank) for f, a in zip(forecast.T, actual.T)]
-    daily = pd.concat(steps, axis=1).mean(axis=1).dropna().to_numpy()
-    return _mean(daily), _t_statistic(daily, lags), len(daily)
-
-
-def _correlations(
-    forecast: np.ndarray, actual: np.ndarray, date: np.ndarray, rank: bool
-) -> pd.Series:
-    """Correlation [n] across the symbols of each date; NaN where there is none."""
-    known = np.isfinite(forecast) & np.isfinite(actual) & ~pd.isna(date)
-    cells = pd.DataFrame({"x": forecast[known], "y": actual[known]})
-    day = pd.Series(date[known])
+    steps = forecast.shape[1]
+    cells = pd.DataFrame(
+        {
+            "date": np.repeat(date, steps),
+            "step": np.tile(np.arange(steps), len(date)),
+            "x": forecast.ravel(),
+            "y": actual.ravel(),
+        }
+    ).dropna()
+    section = [cells["date"], cells["step"]]
+    values = cells[["x", "y"]]
     if rank:
-        cells = cells.groupby(day).rank()
-    rounding = (
-        1e-20 * (cells**2).groupby(day).sum()
-    )  # equal values leave this much about their mean
-    cells = cells - cells.groupby(day).transform("mean")
-    parts = pd.DataFrame({"xy": cells.x * cells.y, "xx": cells.x**2, "yy": cells.y**2, "n": 1.0})
-    total = parts.groupby(day).sum()
-    usable = (total.n >= LEAST_SYMBOLS) & (total.xx > rounding.x) & (total.yy > rounding.y)
-    return total.xy[usable] / np.sqrt(total.xx * total.yy)[usable]
+        values = values.groupby(section).rank()
+    # Equal values leave this much about their mean
+    rounding = ROUNDING * (values**2).groupby(section).sum()
+    away = values - values.groupby(section).transform("mean")
+    squares = (away**2).groupby(section).sum()
+    products = (away["x"] * away["y"]).groupby(section).agg(["sum", "size"])
+    usable = (products["size"] >= LEAST_SYMBOLS) & (squares > rounding).all(axis=1)
+    correlation = products["sum"] / np.sqrt(squares["x"] * squares["y"])
+    daily = correlation[usable].groupby(level="date").mean().to_numpy()
+    return _mean(daily), _t_statistic(daily, lags)
 
 
 # --- tables
@@ -246,102 +176,97 @@ def _correlations(
 
 def terciles(scale: np.ndarray) -> np.ndarray:
     """0, 1 or 2 for the lower, middle and upper third, int [K]; an unknown scale counts as -1."""
-    scale = np.asarray(scale, float)
-    if not np.isfinite(scale).any():
+    known = np.isfinite(scale)
+    if not known.any():
         return np.full(len(scale), -1)
-    cuts = np.nanquantile(scale, (1 / 3, 2 / 3))
-    return np.where(np.isfinite(scale), np.searchsorted(cuts, scale, side="right"), -1)
-
-
-def by_group(
-    quantiles: np.ndarray,
-    levels: Sequence[float],
-    actual: np.ndarray,
-    group: np.ndarray,
-    intervals: Sequence[float] = INTERVALS,
-) -> pd.DataFrame:
-    """A row a group (fold, volatility tercile …): outcomes, pinball loss, each interval's coverage, width and score.
-
-    quantiles [K, H, Q], actual [K, H], group [K] or [K, H]. Coverage is a share; the others are in basis points. The
-    pinball loss is that of SCORE_LEVELS, and left out unless all of them were forecast.
-    """
-    group = np.asarray(group)
-    group = np.broadcast_to(
-        group.reshape(group.shape + (1,) * (actual.ndim - group.ndim)), actual.shape
-    ).ravel()
-    cells = _cells(quantiles, levels, actual, intervals)
-    frame = pd.DataFrame({k: v.ravel() for k, v in cells.items()})[np.isfinite(actual).ravel()]
-    labels = pd.Series(group[np.isfinite(actual).ravel()], index=frame.index, name="group")
-    found = frame.groupby(labels).mean()
-    found.insert(0, "outcomes", frame.groupby(labels).size())
-    return found
+    cuts = np.quantile(scale[known], (1 / 3, 2 / 3))
+    return np.where(known, np.searchsorted(cuts, scale, side="right"), -1)
 
 
 def _cells(
-    quantiles: np.ndarray, levels: Sequence[float], actual: np.ndarray, intervals: Sequence[float]
+    quantiles: np.ndarray, levels: Sequence[float], actual: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Scores [K, H] of every outcome, NaN where it is unknown; lengths in basis points."""
+    """Scores [K, H] of every outcome, NaN where it is unknown; lengths in basis points.
+
+    winkler is the interval score (Winkler 1972) in the form of Gneiting & Raftery 2007.
+    """
     known = np.isfinite(actual)
-    pick = np.isclose(np.asarray(levels)[:, None], SCORE_LEVELS, atol=1e-9).any(1)
     out = {}
-    if pick.sum() == len(SCORE_LEVELS):  # a mean over other levels would be another score
-        out["pinball"] = POINTS * pinball_loss(
-            quantiles[..., pick], actual, np.asarray(levels)[pick]
-        )
-    for level in intervals:
+    places = _places(levels, SCORE_LEVELS)
+    if places:  # a mean over other levels would be another score
+        out["pinball"] = POINTS * pinball_loss(quantiles[..., places], actual, SCORE_LEVELS)
+    for level in INTERVALS:
+        if not _places(levels, ((1 - level) / 2, (1 + level) / 2)):
+            continue
         lower, upper = interval(quantiles, levels, level)
-        label = f"{100 * level:g}"
-        out[f"coverage_{label}"] = np.where(known, (actual >= lower) & (actual <= upper), np.nan)
-        out[f"width_{label}"] = np.where(known, POINTS * (upper - lower), np.nan)
-        out[f"winkler_{label}"] = POINTS * winkler(lower, upper, actual, level)
+        outside = np.maximum(lower - actual, 0) + np.maximum(actual - upper, 0)
+        name = f"{100 * level:g}"
+        out[f"coverage_{name}"] = np.where(known, outside == 0, np.nan)
+        out[f"width_{name}"] = np.where(known, POINTS * (upper - lower), np.nan)
+        out[f"winkler_{name}"] = POINTS * (upper - lower + 2 / (1 - level) * outside)
     return out
+
+
+def by_group(
+    quantiles: np.ndarray, levels: Sequence[float], actual: np.ndarray, group: np.ndarray
+) -> pd.DataFrame:
+    """Scores by fold, volatility tercile or the like.
+
+    Parameters
+    ----------
+    quantiles : [K, H, Q] at `levels`
+    actual : [K, H], NaN where unknown
+    group : [K] label of each origin
+
+    Returns
+    -------
+    DataFrame : a row a group: `outcomes` (known ones), `pinball` (mean over SCORE_LEVELS), and of
+        each interval `coverage_` (a share), `width_` and `winkler_` in basis points; what takes
+        levels that were not forecast is left out
+    """
+    label = np.repeat(np.asarray(group), actual.shape[1])
+    cells = {name: values.ravel() for name, values in _cells(quantiles, levels, actual).items()}
+    table = pd.DataFrame(cells).groupby(label).mean()
+    known = pd.Series(np.isfinite(actual).ravel())
+    table.insert(0, "outcomes", known.groupby(label).sum())
+    return table.rename_axis("group")
 
 
 def scores(
     quantiles: np.ndarray,
     levels: Sequence[float],
     actual: np.ndarray,
-    date: np.ndarray | None = None,
-    naive: np.ndarray | None = None,
-    intervals: Sequence[float] = INTERVALS,
+    date: np.ndarray,
+    naive: np.ndarray,
 ) -> dict[str, float]:
-    """One row of the leaderboard: plain floats, over all steps, NaN where a score can't be had.
+    """All scores of one forecaster, over all steps.
 
-    quantiles [K, H, Q], actual [K, H], date [K] of the origins (for direction and IC: clustered by date, 2H − 1
-    lags), naive [K] of `random_walk_mae` for MASE. pinball, crps, mae, width_ and winkler_ are in basis points of
-    log return, mse in their square. Intervals that were not forecast are left out, and so is pinball, the mean over
-    SCORE_LEVELS, unless all of them were. Raises MissingDependency.
+    Parameters
+    ----------
+    quantiles : [K, H, Q] at `levels`, the median among them
+    actual : [K, H], NaN where unknown
+    date : [K] of the origins, by which direction and correlation are clustered (2H − 1 lags)
+    naive : [K] of `random_walk_mae`, for MASE
+
+    Returns
+    -------
+    dict : pinball, crps, mae, width_ and winkler_ in basis points of log return, mse in their
+        square, shares for coverage_ and hit rates. NaN where a score can't be had; what takes
+        levels that were not forecast is left out
     """
-    actual, quantiles = np.asarray(actual, float), np.asarray(quantiles, float)
-    median = quantiles[..., _place(levels, 0.5)]
-    have = [
-        v
-        for v in intervals
-        if np.isclose(np.asarray(levels)[:, None], ((1 - v) / 2, (1 + v) / 2)).any(0).all()
-    ]
+    median, _ = interval(quantiles, levels, 0.0)
     error = POINTS * (actual - median)
-    out = {k: _mean(v) for k, v in _cells(quantiles, levels, actual, have).items()}
-    out |= {"crps": _mean(POINTS * crps(quantiles, actual, levels))}
-    out |= {"mae": _mean(np.abs(error)), "mse": _mean(error**2)}
-    out["mase"] = float("nan") if naive is None else mase(median, actual, naive)
     lags = 2 * actual.shape[1] - 1
-    direction = pesaran_timmermann(median, actual, date, lags)
-    out |= {"hit_rate": direction.hit_rate, "hit_rate_expected": direction.expected}
-    out |= {
-        "pt": direction.statistic,
-        "pt_p": direction.p_value,
-        "directions": float(direction.count),
-    }
-    for label, rank in (("ic", False), ("rank_ic", True)):
-        found = (
-            (np.nan, np.nan, 0)
-            if date is None
-            else information_coefficient(median, actual, date, lags, rank)
-        )
-        out |= {label: float(found[0]), f"{label}_t": float(found[1])}
-    known = int(np.isfinite(actual).sum())
-    return out | {
-        "origins": float(len(actual)),
-        "outcomes": float(known),
-        "missing": float(actual.size - known),
-    }
+    out = {name: _mean(values) for name, values in _cells(quantiles, levels, actual).items()}
+    out["crps"] = _mean(POINTS * crps(quantiles, actual, levels))
+    out["mae"] = _mean(np.abs(error))
+    out["mse"] = _mean(error**2)
+    out["mase"] = mase(median, actual, naive)
+    out |= pesaran_timmermann(median, actual, date, lags)
+    out["ic"], out["ic_t"] = information_coefficient(median, actual, date, lags)
+    rank_ic = information_coefficient(median, actual, date, lags, rank=True)
+    out["rank_ic"], out["rank_ic_t"] = rank_ic
+    out["origins"] = float(len(actual))
+    out["outcomes"] = float(np.isfinite(actual).sum())
+    out["missing"] = actual.size - out["outcomes"]
+    return out

@@ -1,15 +1,18 @@
-"""Online conformal calibration of quantile forecasts: adaptive conformal inference in normal scores.
+"""Online conformal calibration of quantile forecasts: adaptive inference in normal scores.
 
-The quantiles of a forecast at its trained levels p make a quantile function Q(z) of the normal score z = Φ⁻¹(p):
-linear between the trained levels, and beyond the outermost ones with the slope of the end segment, so that the
-tails are Gaussian. An outcome y has the score z(y) = Q⁻¹(y). The state is, for each step ahead h and each level
-τ of GRID, a score s_h(τ): the calibrated quantile is Q(s_h(τ)). The identity is s_h(τ) = Φ⁻¹(τ).
+The quantiles of a forecast at its trained levels p make a quantile function Q(z) of the normal
+score z = Φ⁻¹(p): linear between the trained levels, and beyond the outermost ones with the slope of
+the end segment, so that the tails are Gaussian. An outcome y has the score z(y) = Q⁻¹(y). The state
+is, for each step ahead h and each level τ of GRID, a score s_h(τ): the calibrated quantile is
+Q(s_h(τ)). The identity is s_h(τ) = Φ⁻¹(τ).
 
-As outcomes become known, s_h(τ) moves by rate · (τ − share of them with z(y) ≤ s_h(τ)): the update of Gibbs &
-Candès 2021 (eq. 2) for levels, in the form that Angelopoulos, Candès & Tibshirani 2023 (quantile tracking) give it
-for scores. A score is unbounded, so nothing is clipped, and over T dates the share of outcomes below s_h(τ) (if
-symmetric, inside the central interval) differs from its level by at most (FAR + |s_h(τ) at the start| + rate) /
-(rate · T), whatever the series does.
+As outcomes become known, s_h(τ) moves by rate · (τ − share of them with z(y) ≤ s_h(τ)): the update
+of Gibbs & Candès 2021 (eq. 2) for levels, in the form that Angelopoulos, Candès & Tibshirani 2023
+(quantile tracking) give it for scores. Both tails move alike, by the share of outcomes inside the
+central interval, and the median stays: on forecasts of 2008–2015 levels that each go their own way
+cover no better, and their median chases the market's drift. A score is unbounded, so nothing is
+clipped, and over T dates the share of outcomes inside a central interval differs from its level by
+at most 2 (FAR + |s_h(τ) at the start| + rate) / (rate · T), whatever the series does.
 """
 
 from __future__ import annotations
@@ -23,17 +26,8 @@ from scipy.special import ndtri
 
 from ..errors import CheckpointError, ConfigError
 
-GRID = (
-    0.0025,
-    0.005,
-    0.01,
-    0.0175,
-    *(round(0.025 * i, 3) for i in range(1, 40)),
-    0.9825,
-    0.99,
-    0.995,
-    0.9975,
-)
+_TAIL = (0.0025, 0.005, 0.01, 0.0175)
+GRID = (*_TAIL, *(round(0.025 * i, 3) for i in range(1, 40)), *(1 - q for q in _TAIL[::-1]))
 RATE = 0.03
 FAR = 8.0  # |z| of an outcome beyond a tail of no width; Φ(−8) is 6e-16
 YEAR = 252  # origin dates over which realised coverage is measured
@@ -45,32 +39,32 @@ _KNOTS = ndtri(np.array(GRID))
 class Conformal:
     """State of the calibration after some outcomes; it never changes: `run` returns the next one.
 
-    `score` [H, G] is the normal score that stands for each level of GRID at each step, ascending in G.
-    `symmetric` moves both tails alike, by the share of outcomes inside the central interval, and leaves the median;
-    otherwise each level goes its own way. RATE and the default were chosen on forecasts of 2008–2015: an asymmetric
-    state covers no better and its median chases the market's drift, which costs pinball loss.
+    Parameters
+    ----------
+    score : [H, G], the normal score that stands for each level of GRID at each step, ascending in G
+    rate : size of the updates, at least 0; the default was chosen on forecasts of 2008–2015
     """
 
     score: np.ndarray
     rate: float = RATE
-    symmetric: bool = True
 
     @classmethod
-    def start(cls, horizon: int, rate: float = RATE, symmetric: bool = True) -> Conformal:
-        """The state that changes nothing, for steps 1…`horizon`; raises ConfigError on a negative rate."""
+    def start(cls, horizon: int, rate: float = RATE) -> Conformal:
+        """The state that changes nothing, for steps 1…`horizon`; raises ConfigError on the rate."""
         if not 0 <= rate < np.inf:
             raise ConfigError(f"The calibration's rate is {rate!r}; give a number of at least 0.")
-        return cls(np.tile(_KNOTS, (horizon, 1)), float(rate), symmetric)
+        return cls(np.tile(_KNOTS, (horizon, 1)), float(rate))
 
     def calibrate(
         self, quantiles: np.ndarray, levels: Sequence[float], wanted: Sequence[float] | None = None
     ) -> np.ndarray:
-        """Quantiles [K, H, Q] at `levels` → calibrated ones [K, H, W] at the nominal levels `wanted`.
+        """Quantiles [K, H, Q] at `levels` → calibrated ones [K, H, W] at the levels `wanted`.
 
-        H may be less than the state's. `wanted` (None: `levels`) are ascending levels inside (0, 1); others, and
-        fewer than two `levels`, raise ConfigError.
+        H may be less than the state's. Raises ConfigError unless `levels` (two at least) and
+        `wanted` (None: the same) are ascending and inside (0, 1).
         """
-        return self._apply(np.asarray(quantiles, float), *_scores(levels, wanted))
+        base, want = _scores(levels, wanted)
+        return self._apply(np.asarray(quantiles, float), base, want, _mix(want))
 
     def run(
         self,
@@ -81,17 +75,26 @@ class Conformal:
         wanted: Sequence[float] | None = None,
         known: np.ndarray | None = None,
     ) -> tuple[np.ndarray, Conformal]:
-        """Go through origins date by date: forecast with the state of that moment, then learn what comes to be known.
+        """Go through origins date by date: forecast with the state of then, learn what comes true.
 
-        quantiles [K, H, Q] at `levels`; actual [K, H], NaN where unknown; date [K] of the origin, anything that
-        sorts; known [K, H], of the same kind, the date by which an outcome is known (None: h of the dates later).
-        All outcomes of a step that come to be known on one date are one update with their mean error, since symbols
-        are not independent; it precedes the forecasts made on that date. Returns these forecasts [K, H, W] at the
-        `wanted` levels and the state once all outcomes are in. Raises ConfigError as `calibrate` does.
+        All outcomes of a step that come to be known on one date are one update with their mean
+        error, since symbols are not independent; it precedes the forecasts made on that date.
+
+        Parameters
+        ----------
+        quantiles : [K, H, Q] at `levels`
+        actual : outcomes [K, H], NaN where unknown
+        date : [K] of the origin, anything that sorts
+        wanted : levels [W] of the forecasts; None for `levels`
+        known : [K, H], the date by which an outcome is known; None: h of the dates later
+
+        Returns the calibrated forecasts [K, H, W] and the state once all outcomes are in. Raises
+        ConfigError as `calibrate`.
         """
         quantiles, (base, want) = np.asarray(quantiles, float), _scores(levels, wanted)
         score = outcome_scores(quantiles, base, np.asarray(actual, float))  # [K, H]
         made, due = _times(np.asarray(date), known, score)
+        # Outcomes in the order in which they come to be known, origins in that of their dates
         k, h = np.nonzero(np.isfinite(score))
         order = np.argsort(due[k, h], kind="stable")
         arriving, step, value = due[k, h][order], h[order], score[k, h][order]
@@ -99,80 +102,61 @@ class Conformal:
         times = np.union1d(made, arriving)
         first, last = (np.searchsorted(arriving, times, side=s) for s in ("left", "right"))
         begin, end = (np.searchsorted(made[origins], times, side=s) for s in ("left", "right"))
-        out, state = np.empty((*quantiles.shape[:2], len(want))), self
-        mix = _linear(_KNOTS, want, beyond=False)
+        out, state, mix = np.empty((*quantiles.shape[:2], len(want))), self, _mix(want)
         for i in range(len(times)):
             if last[i] > first[i]:
                 state = state._learn(step[first[i] : last[i]], value[first[i] : last[i]])
             if end[i] > begin[i]:
-                at = origins[begin[i] : end[i]]
-                out[at] = state._apply(quantiles[at], base, want, mix)
+                rows = origins[begin[i] : end[i]]
+                out[rows] = state._apply(quantiles[rows], base, want, mix)
         return out, state
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {
-            "grid": list(GRID),
-            "score": self.score.tolist(),
-            "rate": self.rate,
-            "symmetric": self.symmetric,
-        }
+        return {"grid": list(GRID), "score": self.score.tolist(), "rate": self.rate}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Conformal:
-        """Inverse of `to_dict`; raises CheckpointError on values that are no state of this version."""
+        """Inverse of `to_dict`; raises CheckpointError on values that are no state."""
         try:
             score, rate = np.array(values["score"], float), float(values["rate"])
-            fits = (
-                score.ndim == 2
-                and tuple(values["grid"]) == GRID
-                and score.shape[1] == len(GRID)
-                and rate >= 0
-            )
-            fits = fits and bool(np.isfinite(score).all() and (np.diff(score) >= 0).all())
-            symmetric = values["symmetric"]
-        except (LookupError, TypeError, ValueError, OverflowError) as error:
+            fits = tuple(values["grid"]) == GRID and score.shape[1:] == (len(GRID),)
+            ascending = np.isfinite(score).all() and (np.diff(score) >= 0).all()
+            if not (fits and ascending and rate >= 0):
+                raise ValueError("its scores don't fit its levels")
+        except (LookupError, TypeError, ValueError) as error:
             raise CheckpointError(
                 f"The calibration can't be read ({error}); save the model again."
             ) from error
-        if not fits or not isinstance(symmetric, bool):
-            raise CheckpointError(
-                "The calibration has scores that don't fit its levels; save the model again."
-            )
-        return cls(score, rate, symmetric)
+        return cls(score, rate)
 
     def _apply(
-        self, quantiles: np.ndarray, base: np.ndarray, want: np.ndarray, mix: Any = None
+        self, quantiles: np.ndarray, base: np.ndarray, want: np.ndarray, mix: np.ndarray
     ) -> np.ndarray:
-        """quantiles [K, H, Q] at scores `base` → [K, H, W] at what now stands for the scores `want`."""
-        mix = _linear(_KNOTS, want, beyond=False) if mix is None else mix
+        """Quantiles [K, H, Q] at scores `base` → [K, H, W] at what now stands for `want`."""
         score = want + (self.score[: quantiles.shape[1]] - _KNOTS) @ mix.T  # [H, W]
-        return np.swapaxes(
-            np.swapaxes(quantiles, 0, 1) @ np.swapaxes(_linear(base, score), 1, 2), 0, 1
-        )
+        by_step = np.swapaxes(quantiles, 0, 1) @ np.swapaxes(_linear(base, score), 1, 2)
+        return np.swapaxes(by_step, 0, 1)
 
     def _learn(self, step: np.ndarray, value: np.ndarray) -> Conformal:
-        """The state after outcomes of scores `value` [N] at steps `step` [N] (0 is the first), known at once."""
+        """The state after outcomes of scores `value` [N] at steps `step` [N], known at once."""
         member = step == np.arange(len(self.score))[:, None]  # [H, N]
         count = member.sum(1)[:, None]
         below = member.astype(float) @ (value[:, None] <= self.score[step])  # [H, G]
         error = np.where(count, GRID - below / np.maximum(count, 1), 0.0)
-        if (
-            self.symmetric
-        ):  # (τ − below) of both ends of a central interval is half of its own error
-            error = (error - error[:, ::-1]) / 2
+        error = (error - error[:, ::-1]) / 2  # both ends of an interval make good half of its error
         return replace(self, score=np.sort(self.score + self.rate * error, axis=1))
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """A state with its record: the share of outcomes inside the intervals that it gave over the last YEAR dates."""
+    """A state, and the share of outcomes inside the intervals that it gave over YEAR dates."""
 
     state: Conformal
     coverage: tuple[float, ...] = ()  # at the levels MEASURED; empty if never measured
     dates: int = 0  # that it was measured on
 
-    def moved(
+    def update(
         self,
         quantiles: np.ndarray,
         levels: Sequence[float],
@@ -180,7 +164,7 @@ class Calibration:
         date: np.ndarray,
         known: np.ndarray,
     ) -> Calibration:
-        """After origins as `Conformal.run` takes them; the record's oldest dates make room for theirs."""
+        """After origins as `Conformal.run` takes them; the oldest dates make room for theirs."""
         tails = [(1 - level) / 2 for level in MEASURED[::-1]]
         wanted = [*tails, *(1 - tail for tail in tails[::-1])]
         out, state = self.state.run(quantiles, levels, actual, date, wanted, known)
@@ -188,27 +172,24 @@ class Calibration:
         dates = np.unique(date[seen.any(1)])[-YEAR:]
         if not len(dates):
             return replace(self, state=state)
-        counted = seen & (date >= dates[0])[:, None]
-        inside = (out[..., : len(tails)] <= actual[..., None]) & (
-            actual[..., None] <= out[..., : len(tails) - 1 : -1]
-        )
-        found = inside[counted].mean(0)[::-1]  # as in MEASURED
-        kept = min(self.dates, YEAR - len(dates))
-        if kept:
-            found = (len(dates) * found + kept * np.array(self.coverage)) / (len(dates) + kept)
-        return Calibration(state, tuple(found.tolist()), len(dates) + kept)
+        lower, upper = out[..., : len(tails)][..., ::-1], out[..., len(tails) :]  # as in MEASURED
+        inside = (lower <= actual[..., None]) & (actual[..., None] <= upper)
+        coverage = inside[seen & (date >= dates[0])[:, None]].mean(0)
+        old = min(self.dates, YEAR - len(dates))
+        if old:
+            weighted = len(dates) * coverage + old * np.array(self.coverage)
+            coverage = weighted / (len(dates) + old)
+        return Calibration(state, tuple(coverage.tolist()), len(dates) + old)
 
     def realised(self, level: float) -> float | None:
-        """Coverage of the intervals of nominal `level`, interpolated in MEASURED; None outside or if not measured."""
+        """Coverage of intervals of a level, interpolated; None where it was not measured."""
         if not self.dates or not MEASURED[0] <= level <= MEASURED[-1]:
             return None
         return float(np.interp(level, MEASURED, self.coverage))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        coverage = {
-            f"{level:g}": share for level, share in zip(MEASURED, self.coverage, strict=False)
-        }
+        coverage = {f"{level:g}": share for level, share in zip(MEASURED, self.coverage)}
         return {"dates": self.dates, "coverage": coverage, "state": self.state.to_dict()}
 
     @classmethod
@@ -216,71 +197,64 @@ class Calibration:
         """Inverse of `to_dict`; raises CheckpointError."""
         try:
             dates, state = int(values["dates"]), values["state"]
-            coverage = [
-                float(values["coverage"][f"{level:g}"]) for level in (MEASURED if dates else ())
-            ]
-        except (LookupError, TypeError, ValueError, OverflowError) as error:
+            measured = MEASURED if dates else ()
+            coverage = tuple(float(values["coverage"][f"{level:g}"]) for level in measured)
+        except (LookupError, TypeError, ValueError) as error:
             raise CheckpointError(
                 f"The calibration can't be read ({error}); save the model again."
             ) from error
-        return cls(Conformal.from_dict(state), tuple(coverage), dates)
+        return cls(Conformal.from_dict(state), coverage, dates)
 
 
 def outcome_scores(quantiles: np.ndarray, base: np.ndarray, actual: np.ndarray) -> np.ndarray:
-    """Normal scores [...] of outcomes [...] under quantiles [..., Q] at the scores `base` [Q]; NaN where unknown."""
-    at = np.clip((quantiles <= actual[..., None]).sum(-1) - 1, 0, len(base) - 2)
-    low, high = (np.take_along_axis(quantiles, (at + i)[..., None], -1)[..., 0] for i in (0, 1))
+    """Normal scores […] of outcomes […] under quantiles […, Q] at scores `base` [Q]; or NaN."""
+    segment = np.clip((quantiles <= actual[..., None]).sum(-1) - 1, 0, len(base) - 2)
+    low = np.take_along_axis(quantiles, segment[..., None], -1)[..., 0]
+    high = np.take_along_axis(quantiles, segment[..., None] + 1, -1)[..., 0]
     width = high - low
     with np.errstate(divide="ignore", invalid="ignore"):
-        share = np.where(
-            width > 0,
-            (actual - low) / width,
-            np.where(actual == high, 1.0, np.inf * (actual - high)),
-        )
-    return np.clip(base[at] + share * (base[at + 1] - base[at]), -FAR, FAR)
+        flat = np.where(actual == high, 1.0, np.inf * (actual - high))
+        share = np.where(width > 0, (actual - low) / width, flat)
+    return np.clip(base[segment] + share * (base[segment + 1] - base[segment]), -FAR, FAR)
 
 
 def _scores(
     levels: Sequence[float], wanted: Sequence[float] | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Normal scores of the forecasts' levels [Q] and of the wanted ones [W]; raises ConfigError."""
-    found = []
+    scores = []
     for given in (levels, levels if wanted is None else wanted):
         values = np.asarray(given, float)
-        if (
-            values.ndim != 1
-            or not ((values > 0) & (values < 1)).all()
-            or not (np.diff(values) > 0).all()
-        ):
+        inside = values.ndim == 1 and ((values > 0) & (values < 1)).all()
+        if not inside or not (np.diff(values) > 0).all():
             raise ConfigError(
                 f"The levels {tuple(given)} can't be used; give ascending ones between 0 and 1."
             )
-        found.append(ndtri(values))
-    if len(found[0]) < 2:
-        raise ConfigError(
-            f"Forecasts at {len(found[0])} levels can't be calibrated; give at least 2 levels."
-        )
-    return found[0], found[1]
+        scores.append(ndtri(values))
+    if len(scores[0]) < 2:
+        raise ConfigError("Forecasts at 1 level can't be calibrated; give at least 2 levels.")
+    return scores[0], scores[1]
 
 
-def _linear(knots: np.ndarray, x: np.ndarray, beyond: bool = True) -> np.ndarray:
-    """Weights [..., Q] of the values at `knots` [Q] that interpolate linearly at `x` [...].
+def _mix(want: np.ndarray) -> np.ndarray:
+    """Weights [W, G] of the grid's shifts for the scores `want`; the outermost hold beyond it."""
+    return _linear(_KNOTS, np.clip(want, _KNOTS[0], _KNOTS[-1]))
 
-    Past the ends the line goes on (`beyond`) or stays level.
-    """
-    at = np.clip(np.searchsorted(knots, x) - 1, 0, len(knots) - 2)
-    share = (x - knots[at]) / (knots[at + 1] - knots[at])
-    share = share if beyond else np.clip(share, 0, 1)
-    out = np.zeros((*x.shape, len(knots)))
-    np.put_along_axis(out, at[..., None], (1 - share)[..., None], -1)
-    np.put_along_axis(out, at[..., None] + 1, share[..., None], -1)
-    return out
+
+def _linear(knots: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Weights […, Q] of the values at `knots` [Q] that make a line at `x` […], and beyond them."""
+    segment = np.clip(np.searchsorted(knots, x) - 1, 0, len(knots) - 2)
+    share = (x - knots[segment]) / (knots[segment + 1] - knots[segment])
+    weights = np.zeros((*x.shape, len(knots)))
+    np.put_along_axis(weights, segment[..., None], (1 - share)[..., None], -1)
+    np.put_along_axis(weights, segment[..., None] + 1, share[..., None], -1)
+    return weights
 
 
 def _times(
     date: np.ndarray, known: np.ndarray | None, score: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """When forecasts are made [K] and outcomes are known [K, H], as whole numbers on one clock."""
+    """When forecasts are made [K] and outcomes known [K, H], as whole numbers on one clock."""
     if known is None:
         made = np.unique(date, return_inverse=True)[1].reshape(-1)
         return made, made[:, None] + 1 + np.arange(score.shape[1])

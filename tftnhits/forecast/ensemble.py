@@ -1,24 +1,32 @@
-"""Members with one interface, and their quantile average."""
+"""The members that forecast, their training, and the weighted average of their quantiles."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from ..config import ENSEMBLE_WEIGHTS, SEEDS, TrainConfig, preset, with_horizon
 from ..data.windows import Panel
-from ..errors import ConfigError, shown
+from ..errors import ConfigError, DataError, shown
+from ..models.boosting import Boosting
 
 if TYPE_CHECKING:
     from torch import nn
 
-
 MEMBERS = ("tft", "nhits", "boosting")  # that are trained
 WALK = "walk"
-NAMES = dict(
-    zip((*MEMBERS, WALK), ("TFT", "N-HITS", "gradient boosting", "volatility-scaled random walk"))
-)
+NAMES = {
+    "tft": "TFT",
+    "nhits": "N-HITS",
+    "boosting": "gradient boosting",
+    WALK: "volatility-scaled random walk",
+}
+TOLERANCE = 1e-6  # of the loss, between the weights learnt and the best there are
+ROUNDS = 200
 
 
 def has_torch() -> bool:
@@ -43,61 +51,190 @@ class Member(Protocol):
 
 
 class Network:
-    """A trained TFT or N-HITS as a member; several of one configuration, as of several seeds, are averaged."""
+    """A trained TFT or N-HITS as a member; several that differ by seed are averaged.
 
-    def __init__(self, model: nn.Module | Sequence[nn.Module]):
-        self.models: tuple[nn.Module, ...] = (
-            tuple(model) if isinstance(model, list | tuple) else (model,)
-        )
+    `history` is the learning curve of the fit, empty for networks that were loaded. Raises
+    ConfigError without networks, or where they differ in more than their weights.
+    """
+
+    def __init__(self, model: nn.Module | Sequence[nn.Module], history: Sequence[dict] = ()):
+        self.models = tuple(model) if isinstance(model, list | tuple) else (model,)
         if not self.models:
             raise ConfigError("A member has no network; give at least one model.")
-        first = self.model = self.models[0]
-        if any(
-            (type(m), m.config, m.inputs) != (type(first), first.config, first.inputs)
-            for m in self.models
-        ):
+        self.model = self.models[0]
+        config, inputs = self.model.config, self.model.inputs
+        if any((m.config, m.inputs) != (config, inputs) for m in self.models):
             raise ConfigError(
                 "The networks of a member differ in more than their weights; train them alike."
             )
-        self.context, self.horizon = first.config.context, first.config.horizon
-        self.levels = tuple(first.config.quantiles)
+        self.context, self.horizon = config.context, config.horizon
+        self.levels = tuple(config.quantiles)
+        self.history = list(history)
 
     def quantiles(self, panel: Panel, rows: np.ndarray) -> np.ndarray:
-        """Quantiles [K, H, Q] of the cumulative log return from the origins `rows` [K], averaged level by level."""
-        from ..training.loop import (
-            forecast_rows,
-        )  # here, since a session without torch never gets this far
+        """Quantiles [K, H, Q] of the cumulative log return from the origins `rows` [K]."""
+        from ..training.loop import forecast_rows  # needs torch
 
         return sum(forecast_rows(m, panel, rows) for m in self.models) / len(self.models)
 
 
-def check_weights(weights: dict[str, float]) -> dict[str, float]:
-    """Weights that are finite, not negative, and scaled to sum 1; raises ConfigError."""
+def train_members(
+    panel: Panel,
+    preset_name: str = "quick",
+    train: TrainConfig | None = None,
+    folder: str | Path | None = None,
+    progress: bool = True,
+    names: Sequence[str] = MEMBERS,
+    seeds: int | None = None,
+) -> dict[str, Member]:
+    """Trained members by name; networks carry their learning curve as `history`.
+
+    Parameters
+    ----------
+    panel : the training data; its horizon is that of the members
+    preset_name : a name of config.PRESETS
+    train : settings of the training loop instead of the preset's
+    folder : of the networks' states ("tft.state"), from which a call that was cut short goes on
+    names : which of MEMBERS; without torch the networks are left out
+    seeds : networks that each network is distilled from; None takes the preset's number
+
+    Raises
+    ------
+    ConfigError, HistoryTooShort, CheckpointError, OutputError
+    """
+    tft, nhits, boosting, usual = preset(preset_name)
+    configs = {"tft": tft, "nhits": nhits, "boosting": boosting}
+    seeds = seeds or SEEDS.get(preset_name, 1)
+    members: dict[str, Member] = {}
+    for name in names:
+        config = with_horizon(configs[name], panel.config.horizon)
+        if name == "boosting":
+            members[name] = Boosting(config).fit(panel)
+        elif has_torch():
+            state = Path(folder) / name if folder else None
+            members[name] = _train_network(config, panel, train or usual, seeds, state, progress)
+    return members
+
+
+def _train_network(
+    config: Any, panel: Panel, train: TrainConfig, seeds: int, state: Path | None, progress: bool
+) -> Network:
+    """A network of one seed, or distilled from several; its states are at `state` and an ending."""
+    from ..training.loop import fit
+
+    def path(suffix: str) -> Path | None:
+        return state.with_name(f"{state.name}{suffix}.state") if state else None
+
+    fits = []
+    for i in range(seeds):
+        settings = replace(train, seed=train.seed + i)
+        fits.append(fit(config, panel, settings, path(f"-{i}" if i else ""), progress))
+    if seeds > 1:
+        student = replace(config, dropout=0.0)  # what it learns from has no noise
+        teachers = [one.model for one in fits]
+        fits = [fit(student, panel, train, path("-distilled"), progress, teachers=teachers)]
+    return Network(fits[0].model, fits[0].history)
+
+
+def check_weights(
+    weights: dict[str, float], names: Sequence[str] = tuple(ENSEMBLE_WEIGHTS)
+) -> dict[str, float]:
+    """Weights of the networks `names`, scaled to sum 1; raises ConfigError on what is no weight."""
+    if not isinstance(weights, dict):
+        raise ConfigError(
+            f"The ensemble weights are {shown(weights)}; give a dict such as {ENSEMBLE_WEIGHTS}."
+        )
+    if unknown := [name for name in weights if name not in ENSEMBLE_WEIGHTS]:
+        raise ConfigError(
+            f"There is no network {shown(unknown[0])} to weigh; "
+            f"give weights for {', '.join(ENSEMBLE_WEIGHTS)}."
+        )
+    if not names:
+        return {}
     try:
-        values = np.array(list(weights.values()), float)
+        values = np.array([weights.get(name, 0.0) for name in names], float)
     except (TypeError, ValueError, OverflowError):
         values = np.array([np.nan])
     with np.errstate(over="ignore"):
         total = values.sum()
     if values.ndim != 1 or (values < 0).any() or not 0 < total < np.inf:
         raise ConfigError(
-            f"The ensemble weights {shown(weights)} can't be used; give numbers of at least 0, not all 0."
+            f"The ensemble weights {shown(weights)} can't be used; "
+            "give numbers of at least 0, not all 0."
         )
-    return {k: float(v) for k, v in zip(weights, values / total, strict=True)}
+    return dict(zip(names, (values / total).tolist(), strict=True))
 
 
 def combine(quantiles: dict[str, np.ndarray], weights: dict[str, float]) -> np.ndarray:
-    """Weighted average of quantiles, level by level (Vincent 1912): it keeps their order. Arrays [..., Q]."""
-    return sum(
-        share * np.asarray(quantiles[name], float) for name, share in weights.items() if share
-    )
+    """Weighted average of quantiles […, Q], level by level (Vincent 1912): it keeps their order."""
+    return sum(w * np.asarray(quantiles[name], float) for name, w in weights.items() if w)
+
+
+def pinball_loss(quantiles: np.ndarray, actual: np.ndarray, levels: Sequence[float]) -> np.ndarray:
+    """Pinball loss averaged over levels (Koenker & Bassett 1978): [..., Q], [...] → [...]."""
+    level = np.asarray(levels)
+    error = np.asarray(actual)[..., None] - quantiles
+    return np.maximum(level * error, (level - 1) * error).mean(-1)
 
 
 def coverage(lower: np.ndarray, upper: np.ndarray, actual: np.ndarray) -> float:
     """Share of the known actual values inside [lower, upper]; NaN if none is known."""
     known = np.isfinite(actual)
-    return (
-        float(((actual >= lower) & (actual <= upper))[known].mean())
-        if known.any()
-        else float("nan")
-    )
+    if not known.any():
+        return float("nan")
+    inside = (actual >= lower) & (actual <= upper)
+    return float(inside[known].mean())
+
+
+def learn_weights(
+    quantiles: dict[str, np.ndarray], actual: np.ndarray, levels: Sequence[float]
+) -> dict[str, float]:
+    """Weights, at least 0 and of sum 1, whose quantile average has the least mean pinball loss.
+
+    The loss is convex in the weights, so cutting planes (Kelley 1960) find it: each round adds the
+    loss's tangent at the last weights, and the least of all tangents, a linear program, bounds what
+    is left to gain. The bound ends it at TOLERANCE.
+
+    quantiles: by member, [K, H, Q] at `levels`; actual: [K, H], NaN where unknown. Raises DataError
+    if no outcome is known, ConfigError without members.
+    """
+    from scipy.optimize import linprog
+
+    if not quantiles:
+        raise ConfigError("There are no members to weigh; give the quantiles of at least one.")
+    known = np.isfinite(actual)
+    if not known.any():
+        raise DataError(
+            "No outcome is known, so no weights can be learnt; give origins with outcomes."
+        )
+    values = np.stack([np.asarray(q, float)[known].ravel() for q in quantiles.values()])  # [M, N·Q]
+    target = np.repeat(np.asarray(actual, float)[known], len(levels))
+    level = np.tile(np.asarray(levels, float), int(known.sum()))
+    members = len(values)
+    unit = np.abs(target).mean() or 1.0  # of the loss, so that the program's numbers are near 1
+    weights = best = np.full(members, 1 / members)
+    least, planes, offsets = np.inf, [], []
+    for _ in range(ROUNDS):
+        # Mean loss at the weights, and a subgradient [M] of it
+        error = target - weights @ values
+        slope = level - (error < 0)
+        loss = float((slope * error).mean()) / unit
+        gradient = -(values @ slope) / (len(target) * unit)
+        if loss < least:
+            best, least = weights, loss
+        # The tangent, loss + gradient · (w − weights) <= t, and the least t under all of them
+        planes.append([*gradient, -1.0])
+        offsets.append(gradient @ weights - loss)
+        program = linprog(
+            [0.0] * members + [1.0],
+            A_ub=planes,
+            b_ub=offsets,
+            A_eq=[[1.0] * members + [0.0]],
+            b_eq=[1.0],
+            bounds=[(0, 1)] * members + [(0, None)],
+        )
+        if not program.success or least - program.fun <= TOLERANCE * least:
+            break
+        weights = program.x[:-1]
+    best = np.clip(best, 0, None)
+    return {name: float(w) for name, w in zip(quantiles, best / best.sum(), strict=True)}

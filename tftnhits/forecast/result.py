@@ -1,4 +1,4 @@
-"""What a forecast is: a tidy frame of prices, and where it came from."""
+"""What a forecast is: a tidy frame of prices, and a report of each symbol."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..data import features as F
+from ..data.judge import behind, idle
+from ..data.report import ALL
 from ..data.windows import Panel
+from ..errors import DataError, HistoryTooShort
 
 FLOAT = np.finfo(float)
+OTHER = 2.0  # times as long a bar can be and still count as of the same length
 
 
 @dataclass
@@ -25,28 +30,43 @@ class SymbolReport:
         Share of past outcomes inside such intervals; None if that was never measured.
     warnings : list of str
         One sentence each.
+    measurable : bool
+        Whether the bars are such that a measured coverage can hold for them.
     """
 
-    model_used: str | None
+    model_used: str | None = None
     coverage: float | None = None
     warnings: list[str] = field(default_factory=list)
+    measurable: bool = True
 
 
 @dataclass(repr=False)
 class Forecast:
     """Forecasts of one or many symbols and origins.
 
-    `frame` is tidy: symbol, origin, step, date, median, lower, upper, and a column for each quantile named by
-    its level ("0.05"), all prices; `origin` is a date, or a bar's number where bars have no dates. `coverage` is
-    the share of outcomes inside such intervals, calibrated online, over the walk-forward origins of `measured`.
+    Attributes
+    ----------
+    frame : pandas.DataFrame
+        Tidy: symbol, origin, step, date, median, lower, upper, and a column for each quantile named
+        by its level ("0.05"), all prices; `origin` is a date, or a bar's number without dates.
+    bars : pandas.DataFrame
+        The validated bars that it was made from.
+    level : float
+        Nominal level of [lower, upper].
+    reports : dict of SymbolReport
+        By symbol, those left out included.
+    measured : str
+        What coverage was measured on: "over 252 dates to 2017-12-21".
+    source : tuple
+        (predictor, panel, rows), for explain().
     """
 
     frame: pd.DataFrame
-    bars: pd.DataFrame  # the validated bars that it was made from
-    level: float  # nominal level of [lower, upper]
-    reports: dict[str, SymbolReport]  # by symbol, those left out included
-    measured: str = ""  # what coverage was measured on: "over 252 dates to 2017-12-21"
-    source: Any = None  # (predictor, panel, rows), for explain()
+    bars: pd.DataFrame
+    level: float
+    reports: dict[str, SymbolReport]
+    measured: str = ""
+    source: Any = None
 
     @property
     def skipped(self) -> dict[str, str]:
@@ -65,65 +85,68 @@ class Forecast:
     def warnings(self) -> dict[str, list[str]]:
         return {name: r.warnings for name, r in self.reports.items()}
 
-    def __repr__(self) -> str:
-        """A line for each of the first symbols: the frame and the bars would fill the screen."""
-        names = list(self.model_used)
-        lines = [f"  {name}: {self.model_used[name]}, {self.caption(name)}" for name in names[:5]]
-        more = [f"  and {len(names) - 5} more"] * (len(names) > 5)
-        more += [f"  left out: {name}" for name in list(self.skipped)[:5]]
-        return "\n".join([f"Forecast: {len(self.frame)} rows in .frame", *lines, *more])
-
     @property
     def confidence(self) -> float:
-        """The nominal level of the interval; how well it was kept is `coverage`."""
+        """The nominal level of the interval; how well it held is a report's `coverage`."""
         return self.level
+
+    def __repr__(self) -> str:
+        """A line for each of the first symbols: the frame and the bars would fill the screen."""
+        used = {name: r.model_used for name, r in self.reports.items() if r.model_used}
+        lines = [f"Forecast: {len(self.frame)} rows in .frame"]
+        lines += [f"  {name}: {used[name]}, {self.caption(name)}" for name in list(used)[:5]]
+        if len(used) > 5:
+            lines.append(f"  and {len(used) - 5} more")
+        lines += [f"  left out: {name}" for name in list(self.skipped)[:5]]
+        return "\n".join(lines)
 
     def caption(self, symbol: str) -> str:
         """The interval in words: "93% interval (held 94% over 252 dates to 2017-12-21)"."""
-        name, share = f"{100 * self.level:.6g}% interval", self.coverage[symbol]
+        name, share = f"{100 * self.level:.6g}% interval", self.reports[symbol].coverage
         return name if share is None else f"{name} (held {share:.0%} {self.measured})"
 
     def summary(self) -> dict[str, Any] | list[dict[str, Any]]:
         """The last origin's forecast as plain values; a list of them for several symbols.
 
-        Keys: symbol, origin, prediction (median price a step), interval (level, lower, upper, coverage),
-        confidence (the interval's nominal level), model_used, warnings (why other symbols were left out among them).
+        Returns
+        -------
+        dict
+            symbol, origin, prediction (median price a step), interval (level, lower, upper,
+            coverage), confidence (the interval's nominal level), model_used, warnings (why other
+            symbols were left out among them).
         """
-        out = [
-            self._summary(str(name), part)
-            for name, part in self.frame.groupby("symbol", sort=False)
-        ]
-        return out[0] if len(out) == 1 else out
+        groups = self.frame.groupby("symbol", sort=False)
+        summaries = [self._summary(str(name), rows) for name, rows in groups]
+        return summaries[0] if len(summaries) == 1 else summaries
 
-    def _summary(self, symbol: str, part: pd.DataFrame) -> dict[str, Any]:
-        last = part[part["origin"] == part["origin"].iloc[-1]]
-        interval = {
-            "level": self.level,
-            "lower": last["lower"].tolist(),
-            "upper": last["upper"].tolist(),
-        }
-        interval["coverage"] = self.coverage[symbol]
-        origin = last["origin"].iloc[0]
+    def _summary(self, symbol: str, rows: pd.DataFrame) -> dict[str, Any]:
+        origin, report = rows["origin"].iloc[-1], self.reports[symbol]
+        last = rows[rows["origin"] == origin]
+        if isinstance(origin, pd.Timestamp):
+            origin = str(origin.date() if origin == origin.normalize() else origin)
         return {
             "symbol": symbol,
-            "origin": str(origin.date() if origin == origin.normalize() else origin)
-            if isinstance(origin, pd.Timestamp)
-            else int(origin),
+            "origin": origin if isinstance(origin, str) else int(origin),
             "prediction": last["median"].tolist(),
-            "interval": interval,
+            "interval": {
+                "level": self.level,
+                "lower": last["lower"].tolist(),
+                "upper": last["upper"].tolist(),
+                "coverage": report.coverage,
+            },
             "confidence": self.confidence,
-            "model_used": self.model_used[symbol],
-            "warnings": [*self.warnings[symbol], *self.skipped.values()],
+            "model_used": report.model_used,
+            "warnings": [*report.warnings, *self.skipped.values()],
         }
 
     def plot(self, symbol: str | None = None, history: int = 60, interactive: bool = False) -> Any:
-        """The fan chart of one symbol's last origin: matplotlib to print, or plotly to hover over."""
+        """The fan chart of a symbol's last origin: matplotlib to print, or plotly to hover over."""
         from ..viz.forecasts import plot_forecast
 
         return plot_forecast(self, symbol, history, interactive)
 
     def explain(self) -> Any:
-        """Which inputs and which past bars the networks used; see viz.explain.Explanation."""
+        """Which inputs and which past bars the networks used; see forecast.explain.Explanation."""
         from .explain import explain_forecast
 
         return explain_forecast(self)
@@ -136,27 +159,116 @@ def tidy(
 
     Among `levels` are .5 and the two of the interval of nominal `level`.
     """
-    k, h, _ = quantiles.shape
+    origins, steps, _ = quantiles.shape
     with np.errstate(over="ignore", under="ignore"):
         price = panel.close[rows, None, None] * np.exp(np.asarray(quantiles, float))
-    price = np.clip(
-        price, FLOAT.tiny, FLOAT.max
-    )  # of bars that leap, a tail can be beyond what a float holds
-    symbol = panel.symbol_of(rows)
-    ahead = rows[:, None] + 1 + np.arange(h)
-    date = panel.date[rows]
+    price = np.clip(price, FLOAT.tiny, FLOAT.max)  # a tail of bars that leap can be beyond a float
+    symbol, date = panel.symbol_of(rows), panel.date[rows]
     origin = rows - panel.start[symbol] if np.isnat(date).any() else date
-    find = {round(q, 12): i for i, q in enumerate(levels)}
+    by_level = {round(q, 12): price[..., i].ravel() for i, q in enumerate(levels)}
     tail = (1 - level) / 2
     columns = {
-        "symbol": np.repeat(np.asarray(panel.symbols, object)[symbol], h),
-        "origin": np.repeat(origin, h),
-        "step": np.tile(np.arange(1, h + 1), k),
-        "date": panel.date[ahead].ravel(),
-        "median": price[..., find[0.5]].ravel(),
-        "lower": price[..., find[round(tail, 12)]].ravel(),
-        "upper": price[..., find[round(1 - tail, 12)]].ravel(),
+        "symbol": np.repeat(np.asarray(panel.symbols, object)[symbol], steps),
+        "origin": np.repeat(origin, steps),
+        "step": np.tile(np.arange(1, steps + 1), origins),
+        "date": panel.date[rows[:, None] + 1 + np.arange(steps)].ravel(),
+        "median": by_level[0.5],
+        "lower": by_level[round(tail, 12)],
+        "upper": by_level[round(1 - tail, 12)],
     }
-    return pd.DataFrame(
-        columns | {f"{q:.12g}": price[..., i].ravel() for i, q in enumerate(levels)}
-    )
+    return pd.DataFrame(columns | {f"{q:.12g}": by_level[round(q, 12)] for q in levels})
+
+
+def review(
+    bars: pd.DataFrame, least: int, strict: bool = False
+) -> tuple[pd.DataFrame, dict[str, SymbolReport]]:
+    """The bars of the symbols that can be forecast, and a report of every symbol.
+
+    Left out are symbols of fewer than `least` bars and of a price that never moves, as long as
+    others stay; with `strict` the first one is a HistoryTooShort or DataError. Said of the others
+    is what was guessed when their bars were read, that they are halted, and that they are stale.
+    """
+    symbol = bars["symbol"].to_numpy()
+    first = np.r_[0, np.flatnonzero(symbol[1:] != symbol[:-1]) + 1]  # row of each symbol [S]
+    stop = np.r_[first[1:], len(symbol)]
+    names, last = symbol[first], bars["date"].to_numpy()[stop - 1]
+    close, high, low = (bars[name].to_numpy() for name in ("close", "high", "low"))
+    doubts = bars.attrs.get("doubts", {})
+    reports: dict[str, SymbolReport] = {}
+    unfit: dict[str, DataError] = {}
+    for name, a, b, day in zip(names, first, stop, last, strict=True):
+        halted = idle(close[a:b], high[a:b], low[a:b])
+        report = SymbolReport(warnings=[*doubts.get(ALL, []), *doubts.get(name, [])])
+        report.measurable = not np.isnat(day) and not halted
+        if halted:
+            report.warnings.append(
+                f"{name} is halted or stale: {halted}, so no coverage is claimed."
+            )
+        if b - a < least:
+            unfit[name] = HistoryTooShort(
+                f"{name} can't be forecast, since it has {b - a} bars and a forecast needs {least}."
+            )
+        elif halted.endswith("never moves"):
+            unfit[name] = DataError(f"{name} can't be forecast, since {halted}: halted or stale.")
+        reports[name] = report
+    if unfit and strict:
+        raise next(iter(unfit.values()))
+    if len(unfit) == len(names):
+        unfit = {}  # the chain's errors say what all of them lack
+    stay = np.array([name not in unfit for name in names])
+    old, newest = behind(last[stay]), last[stay].max()
+    for name, day in zip(names[stay][old], last[stay][old], strict=True):
+        reports[name].warnings.append(
+            f"The last bar of {name} is of {str(day)[:10]}; the newest here is of "
+            f"{str(newest)[:10]}."
+        )
+    skipped = bars.attrs.get("skipped", {}) | {name: str(error) for name, error in unfit.items()}
+    reports = {name: reports[name] for name in names[stay]}
+    reports |= {name: SymbolReport(warnings=[why]) for name, why in skipped.items()}
+    if unfit:
+        bars = bars[np.repeat(stay, stop - first)].reset_index(drop=True)
+    return bars, reports
+
+
+def bar_days(panel: Panel) -> np.ndarray:
+    """How long the bars of each symbol are [S], in days; NaN where they have no dates."""
+    static = np.asarray(panel.static, float)
+    dated = static[:, F.STATIC.index("has_calendar")] > 0
+    return np.where(dated, 10 ** static[:, F.STATIC.index("bar_length")], np.nan)
+
+
+def other_length(days: float, usual: float | None) -> bool:
+    """Whether bars of so many days are of another length than those of the calibration."""
+    return usual is not None and max(days, usual) > OTHER * min(days, usual)
+
+
+def remark(
+    report: SymbolReport, panel: Panel, symbol: str, horizon: int, usual: float | None, depth: int
+) -> None:
+    """Add to a symbol's report what its panel leaves open.
+
+    That is bars that are longer, shorter or fewer than those of the calibration (`usual` days,
+    `depth` bars), a calendar that ends before the horizon does, and markets that it doesn't see.
+    """
+    s = panel.symbols.index(symbol)
+    days = bar_days(panel)[s]
+    remarks = []
+    if other_length(days, usual):
+        remarks.append(
+            f"Bars are {_span(days)} long here and {_span(usual)} where the model was calibrated, "
+            "so how well its intervals hold was not measured; see calibrated()."
+        )
+    report.measurable = report.measurable and not remarks and panel.length[s] >= depth
+    calendar, told = panel.outrun.get(symbol, ("", horizon))
+    if told < horizon:
+        remarks.append(
+            f"The calendar {calendar} tells {told} of the {horizon} dates ahead of {symbol}; "
+            "the later ones go by the pattern of its bars, which knows no holidays."
+        )
+    report.warnings = [*remarks, *panel.notes.get(symbol, []), *report.warnings]
+
+
+def _span(days: float) -> str:
+    if days > 1.5:
+        return f"{days:.3g} days"
+    return "one day" if days > 0.9 else f"{1440 * days:.3g} minutes"

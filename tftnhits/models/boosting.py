@@ -1,12 +1,15 @@
-"""Gradient boosting with the quantile loss: the answer where PyTorch is missing or the history is short.
+"""Gradient boosting with the quantile loss: the answer where PyTorch or a long history is missing.
 
-One scikit-learn model a quantile level, over the features at the origin, the calendar of the target date and
-the step. Once fitted the trees are plain arrays (models/trees.py), saved as safetensors.
+One scikit-learn model a quantile level, over the features at the origin, the calendar of the
+target date and the step. Once fitted the trees are plain arrays: a saved model is data, the same
+for all versions of scikit-learn, and an answer does not wait for scikit-learn to be imported.
 """
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,32 +19,28 @@ import safetensors.numpy
 
 from ..config import BoostingConfig
 from ..data.windows import Panel
-from ..errors import CheckpointError, ConfigError, HistoryTooShort, MissingDependency, shown
-from ..files import atomic_write, data_file, read_json, sha256, write_json
-from .trees import Trees
+from ..errors import CheckpointError, ConfigError, HistoryTooShort
+from .checkpoint import load_checkpoint, save_checkpoint
 
 if TYPE_CHECKING:
-    from sklearn.ensemble import (
-        HistGradientBoostingRegressor,
-    )  # imported late: it takes longer than a forecast
+    from sklearn.ensemble import HistGradientBoostingRegressor
 
-FORMAT = 2  # 1: by skops; it is still read
-# what the models of format 1 are made of; older versions of skops don't know these themselves
-TRUSTED = {
-    *(
-        f"sklearn._loss.{name}"
-        for name in ("link.IdentityLink", "link.Interval", "loss.PinballLoss")
-    ),
-    "sklearn.ensemble._hist_gradient_boosting.binning._BinMapper",
-    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-}
+FORMAT = 1  # raised when older versions could no longer read what this one writes
+BLOCK = 64  # rows at a time, whose places in all trees stay in the processor's cache
 
 
 class Boosting:
-    """Quantiles [K, H, Q] of the cumulative log return, from two bars of history on."""
+    """Boosted quantiles, from two bars of history on.
+
+    Parameters
+    ----------
+    config : settings
+    trees : those of a fitted model; None before `fit`
+    """
 
     def __init__(self, config: BoostingConfig, trees: Trees | None = None):
-        self.config, self.trees = config, trees
+        self.config = config
+        self.trees = trees
 
     @property
     def context(self) -> int:
@@ -59,151 +58,171 @@ class Boosting:
         return self.config.horizon
 
     def fit(self, panel: Panel) -> Boosting:
-        """Fit on (origin, step) pairs drawn from the training split; raises HistoryTooShort if there is none."""
+        """Fit on (origin, step) pairs drawn from the training split.
+
+        Raises HistoryTooShort without a training origin, ConfigError if the panel's horizon is
+        shorter.
+        """
         from sklearn.ensemble import HistGradientBoostingRegressor
 
-        rows, c = panel.origins("train", self.context), self.config
-        if not len(rows):
+        config = self.config
+        origins = panel.origins("train", config.context)
+        if not len(origins):
             raise HistoryTooShort(
-                f"The training split has no origin with {self.context} bars; give more bars."
+                f"The training split has no origin with {config.context} bars; give more bars."
             )
-        if self.horizon > panel.config.horizon:
+        if config.horizon > panel.config.horizon:
             raise ConfigError(
-                f"The boosting's horizon is {self.horizon} but the panel's {panel.config.horizon}; make both the same."
+                f"The boosting's horizon is {config.horizon} but the panel's "
+                f"{panel.config.horizon}; make both the same."
             )
-        generator, models = np.random.default_rng(c.seed), []
-        rows = rows[generator.integers(0, len(rows), min(c.rows, len(rows) * c.horizon))]
-        steps = generator.integers(0, c.horizon, len(rows))
-        y = np.asarray(panel.target)[rows, steps]
-        x = _inputs(panel, rows, steps)
-        known = np.isfinite(y)
-        for level in c.quantiles:
+        # pairs of origin and step, and the scaled returns that they are to forecast
+        generator = np.random.default_rng(config.seed)
+        count = min(config.rows, len(origins) * config.horizon)
+        rows = origins[generator.integers(0, len(origins), count)]
+        steps = generator.integers(0, config.horizon, count)
+        target = np.asarray(panel.target)[rows, steps]
+        known = np.isfinite(target)
+        inputs = _inputs(panel, rows, steps)[known]
+
+        models = []
+        for level in config.quantiles:
             model = HistGradientBoostingRegressor(
                 loss="quantile",
                 quantile=level,
-                max_iter=c.trees,
-                learning_rate=c.learning_rate,
-                max_leaf_nodes=c.leaves,
-                min_samples_leaf=c.min_leaf,
+                max_iter=config.trees,
+                learning_rate=config.learning_rate,
+                max_leaf_nodes=config.leaves,
+                min_samples_leaf=config.min_leaf,
                 early_stopping=False,
-                random_state=c.seed,
+                random_state=config.seed,
             )
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # a constant feature in a small panel is no news
-                models.append(model.fit(x[known], y[known]))
+                models.append(model.fit(inputs, target[known]))
         self.trees = Trees.of(models)
         return self
 
     def quantiles(self, panel: Panel, rows: np.ndarray) -> np.ndarray:
-        """Quantiles [K, H, Q] of the cumulative log return from the origins `rows` [K], sorted along Q."""
-        horizon = self.horizon
-        pairs, steps = np.repeat(rows, horizon), np.tile(np.arange(horizon), len(rows))
-        x = _inputs(panel, pairs, steps)
-        raw = self.trees.predict(x).reshape(len(rows), horizon, -1)
-        root = np.sqrt(np.arange(1, horizon + 1))[:, None]
-        return np.sort(raw, axis=-1) * np.asarray(panel.scale, float)[rows, None, None] * root
+        """Quantiles [K, H, Q] of the cumulative log return from the origins `rows` [K]."""
+        steps = np.arange(self.horizon)
+        inputs = _inputs(panel, np.repeat(rows, self.horizon), np.tile(steps, len(rows)))
+        scaled = self.trees.predict(inputs).reshape(len(rows), self.horizon, -1)  # [K, H, Q]
+        scale = np.asarray(panel.scale, float)[rows, None, None]
+        return np.sort(scaled, axis=-1) * scale * np.sqrt(steps + 1)[:, None]
 
     def save(self, folder: str | Path) -> Path:
         """Write boosting.json and the trees beside it; returns the JSON's path."""
-        data = safetensors.numpy.save(
-            {k: np.ascontiguousarray(v) for k, v in self.trees.arrays().items()}
-        )
-        digest = sha256(data)
-        path = atomic_write(Path(folder) / f"boosting-{digest[:8]}.safetensors", data)
-        record = {
-            "format": FORMAT,
-            "config": self.config.to_dict(),
-            "models": path.name,
-            "sha256": digest,
-        }
-        written = write_json(Path(folder) / "boosting.json", record)
-        for old in [
-            *Path(folder).glob("boosting-*.safetensors"),
-            *Path(folder).glob("boosting-*.skops"),
-        ]:
-            if old != path:
-                old.unlink()
-        return written
+        weights = safetensors.numpy.save(self.trees.arrays())
+        record = {"format": FORMAT, "config": self.config.to_dict()}
+        return save_checkpoint(folder, "boosting", weights, record)
 
     @classmethod
     def load(cls, path: str | Path) -> Boosting:
-        """Read what `save` wrote, by its JSON's path; raises CheckpointError if it is missing, corrupt or foreign.
+        """Read what `save` wrote, by its JSON's path.
 
-        Folders of format 1 need the package skops: MissingDependency says so.
+        Raises CheckpointError if it is missing, corrupt, foreign or newer.
         """
-        path = Path(path)
-        record = read_json(path)
-        if type(record.get("format")) is not int or not 1 <= record["format"] <= FORMAT:
-            raise CheckpointError(
-                f"{path} has format {shown(record.get('format'))}, not one this version reads; upgrade tftnhits."
-            )
-        file = data_file(path.parent, record.get("models"))
+        record, weights = load_checkpoint(path, FORMAT)
         try:
-            data = file.read_bytes()
-        except OSError as error:
+            config = BoostingConfig.from_dict(record.get("config"))
+            arrays = safetensors.numpy.load(weights)
+        except (ConfigError, LookupError, safetensors.SafetensorError) as error:
+            reason = str(error).rstrip(".")
+            raise CheckpointError(f"{path} can't be read ({reason}); save it again.") from error
+        return cls(config, Trees.from_arrays(arrays, len(config.quantiles)))
+
+
+@dataclass(frozen=True)
+class Trees:
+    """Q models of I trees each, their M nodes one after the other. A leaf is its own children."""
+
+    feature: np.ndarray  # [M] int16 column that a node looks at
+    threshold: np.ndarray  # [M] float64 it goes right above this
+    child: np.ndarray  # [M, 2] int32 left and right
+    value: np.ndarray  # [M] float64 of a leaf, 0 inside
+    root: np.ndarray  # [Q, I] int32
+    base: np.ndarray  # [Q] float64 the model without trees
+    depth: int
+
+    @classmethod
+    def of(cls, models: list[HistGradientBoostingRegressor]) -> Trees:
+        """From fitted models without categories or missing values, of one tree an iteration."""
+        trees = [tree.nodes for model in models for (tree,) in model._predictors]
+        sizes = [len(tree) for tree in trees]
+        first = np.cumsum([0, *sizes])[:-1]  # [Q · I] the node that each tree starts at
+        nodes = np.concatenate(trees)
+        is_leaf = nodes["is_leaf"].astype(bool)
+        itself = np.arange(len(nodes))
+        start = np.repeat(first, sizes)  # [M]
+        children = [np.where(is_leaf, itself, start + nodes[side]) for side in ("left", "right")]
+        return cls(
+            feature=np.where(is_leaf, 0, nodes["feature_idx"]).astype(np.int16),
+            threshold=np.where(is_leaf, np.inf, nodes["num_threshold"]),
+            child=np.stack(children, -1).astype(np.int32),
+            value=np.where(is_leaf, nodes["value"], 0.0),
+            root=first.reshape(len(models), -1).astype(np.int32),
+            base=np.array([np.asarray(model._baseline_prediction).item() for model in models]),
+            depth=int(nodes["depth"].max()),
+        )
+
+    def predict(self, inputs: np.ndarray) -> np.ndarray:
+        """inputs [N, F], finite → [N, Q]; raises CheckpointError if F are too few."""
+        if self.feature.max() >= inputs.shape[1]:
             raise CheckpointError(
-                f"The models {file} can't be read: {error.strerror}; save them again."
-            ) from error
-        if sha256(data) != record.get("sha256"):
-            raise CheckpointError(
-                f"The models {file} don't match their hash in {path.name}: corrupt; save them again."
+                f"The boosted trees ask for more than {inputs.shape[1]} inputs; "
+                f"save the model again."
             )
-        try:
-            config = BoostingConfig.from_dict(record["config"])
-            count = len(config.quantiles)
-            if record["format"] == 1:
-                return cls(config, Trees.of(_by_skops(data, file, count)))
-            return cls(config, Trees.from_arrays(safetensors.numpy.load(data), count))
-        except (
-            LookupError,
-            TypeError,
-            ValueError,
-            AttributeError,
-            safetensors.SafetensorError,
-        ) as error:
-            raise CheckpointError(
-                f"{path} or {file.name} can't be read ({error}); save them again."
-            ) from error
+        feature = self.feature.astype(np.intp)
+        child = self.child.astype(np.intp).ravel()
+        roots = self.root.reshape(1, -1).astype(np.intp)
+        out = np.empty((len(inputs), len(self.base)))
+        for first in range(0, len(inputs), BLOCK):
+            block = np.ascontiguousarray(inputs[first : first + BLOCK], float)  # [n, F]
+            cells = block.ravel()
+            row = (np.arange(len(block)) * block.shape[1])[:, None]
+            node = np.repeat(roots, len(block), 0)  # [n, Q · I]
+            for _ in range(self.depth):
+                right = cells.take(row + feature.take(node)) > self.threshold.take(node)
+                node = child.take(2 * node + right)
+            values = self.value.take(node).reshape(len(block), *self.root.shape)  # [n, Q, I]
+            out[first : first + BLOCK] = self.base + values.sum(-1)
+        return out
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Arrays to save, whole and contiguous; `depth` [1]."""
+        return {f.name: np.ascontiguousarray(getattr(self, f.name)) for f in fields(self)}
 
-def _by_skops(data: bytes, file: Path, count: int) -> list[HistGradientBoostingRegressor]:
-    """The `count` models of a folder of format 1, if skops vouches for all their types but TRUSTED."""
-    try:
-        import skops.io
-    except (ImportError, OSError) as error:  # OSError: a broken torch beneath it
-        raise MissingDependency(
-            f"{file} is of an older version and needs the package skops ({error})."
-        ) from error
-    if skops.__version__.startswith(
-        ("0.9", "0.10", "0.11")
-    ):  # before 0.12 an archive could call what it liked
-        raise MissingDependency(
-            f"{file} is read by skops 0.12 or later, not {skops.__version__}; upgrade skops."
-        )
-    from sklearn.ensemble import HistGradientBoostingRegressor
-
-    try:
-        unknown = skops.io.get_untrusted_types(data=data)
-        foreign = sorted(set(unknown) - TRUSTED)
-        models = skops.io.loads(data, trusted=unknown) if not foreign else []
-    except Exception as error:  # skops raises whatever a foreign archive makes it stumble over
-        raise CheckpointError(
-            f"The models {file} can't be read ({error!r}); save them again."
-        ) from error
-    if foreign:
-        raise CheckpointError(
-            f"The models {file} hold the foreign type {foreign[0]}; don't use this folder."
-        )
-    if (
-        not isinstance(models, list)
-        or [type(m) for m in models] != [HistGradientBoostingRegressor] * count
-    ):
-        raise CheckpointError(f"The models {file} are not {count} boosted trees; save them again.")
-    return models
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray], models: int) -> Trees:
+        """Inverse of `arrays` for Q = `models`; raises CheckpointError on no such trees."""
+        problem = CheckpointError("The boosted trees don't fit each other; save them again.")
+        if set(arrays) != {f.name for f in fields(cls)}:
+            raise problem
+        nodes, trees = arrays["value"].size, arrays["root"].shape[-1:]  # M, (I,)
+        expected = {
+            "feature": ("i", (nodes,)),
+            "threshold": ("f", (nodes,)),
+            "child": ("i", (nodes, 2)),
+            "value": ("f", (nodes,)),
+            "root": ("i", (models, *trees)),
+            "base": ("f", (models,)),
+            "depth": ("i", (1,)),
+        }
+        given = {name: (array.dtype.kind, array.shape) for name, array in arrays.items()}
+        if given != expected or not nodes or not arrays["root"].size:
+            raise problem
+        indices = np.concatenate([arrays["child"].ravel(), arrays["root"].ravel()])
+        inside = indices.min() >= 0 and indices.max() < nodes
+        finite = np.isfinite(arrays["value"]).all() and np.isfinite(arrays["base"]).all()
+        depth = int(arrays["depth"][0])
+        if not (inside and finite and arrays["feature"].min() >= 0 and 0 <= depth < nodes):
+            raise problem
+        return cls(**{**arrays, "depth": depth})
 
 
 def _inputs(panel: Panel, rows: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    """[K, F_o + F_k + F_s + 1]: the origin's features, the target date's calendar, the symbol, the step."""
+    """[K, F_o + F_k + F_s + 1]: the origin's features, the target date's calendar, symbol, step."""
     parts = (
         np.asarray(panel.observed)[rows],
         np.asarray(panel.known)[rows + 1 + steps],

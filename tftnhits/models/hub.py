@@ -1,202 +1,318 @@
-"""Models by id from a ModelScope hub: downloaded once, verified file by file, and offline from then on.
+"""Models by id from a ModelScope hub: downloaded once, verified file by file, offline from then on.
 
-The two GET requests are those of modelscope's own client, which isn't used for them: on a hub that hangs it waits for
-minutes, on HTTP 429, 500 or a wrong hash it retries for 7 to 21 s, offline it doesn't know whether what it has cached
-is whole, and it takes along whatever else lies in a repository. Of modelscope we take the settings:
-MODELSCOPE_ENDPOINT, MODELSCOPE_CACHE, and MODELSCOPE_API_TOKEN for private models.
+modelscope's own client isn't used for it: no caller can bound its waits, which are minutes on a hub
+that hangs and 7 s on HTTP 429 or 500, and it logs each retry. Nor can it tell offline whether its
+cache is whole. Its settings are ours: MODELSCOPE_ENDPOINT, MODELSCOPE_CACHE, MODELSCOPE_API_TOKEN.
 """
 
 from __future__ import annotations
 
 import json
-import logging
 import os
 import re
+from collections.abc import Callable
+from concurrent import futures
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from threading import Thread
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..config import ENSEMBLE_WEIGHTS
-from ..errors import CheckpointError, ConfigError, HubError
-from ..files import atomic_write, sha256, write_json
-from .connection import Hub, connect, get, session, within
+from ..errors import CheckpointError, ConfigError, HubError, MissingDependency, shown
+from ..files import atomic_write, read_json, sha256, write_json
 
 if TYPE_CHECKING:
     import requests
 
-LISTING = 8 << 20  # bytes of the hub's list of files
-LARGEST = 1 << 30  # bytes of a model; the shipped one has under 10 million
+SECONDS = 300.0  # for a whole model, unless TFTNHITS_HUB_SECONDS or an argument says otherwise
+SILENCE = 20.0  # seconds without a single byte
+MAX_LISTING = 8 << 20  # bytes of the hub's list of files
+MAX_MODEL = 1 << 30  # bytes; the shipped model has under 10 million
 REVISION = "master"
-FILES = ("predictor.json", "configuration.json", "README.md")
-_NAMES = "|".join((*ENSEMBLE_WEIGHTS, "boosting"))
-_MEMBER = re.compile(rf"({_NAMES})(-[0-9]+)?(\.json|-[0-9a-f]{{8}}\.(safetensors|skops))")
-_PART = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,95}")
-_SHA256 = re.compile("[0-9a-f]{64}")
 
-log = logging.getLogger("tftnhits")
+_PART = "[A-Za-z0-9_-][A-Za-z0-9._-]{0,95}"
+_ID = re.compile(f"{_PART}/{_PART}")
+_NAMES = "|".join((*ENSEMBLE_WEIGHTS, "boosting"))
+_FILE = re.compile(
+    r"predictor\.json|configuration\.json|README\.md|"
+    rf"({_NAMES})(-[0-9]+)?(\.json|-[0-9a-f]{{8}}\.safetensors)"
+)
+_SHA256 = re.compile("[0-9a-f]{64}")
+_TOKEN = re.compile("[!-~]+")
+_ENDPOINT = re.compile(r"https?://([^/@]*@)?(?P<host>([\w.-]+|\[[\da-fA-F:]+\])(:\d+)?)(/.*)?")
+_ADVICE = {  # by HTTP status
+    401: "you may not {verb} it; check MODELSCOPE_API_TOKEN",
+    403: "you may not {verb} it; check MODELSCOPE_API_TOKEN",
+    404: "there is no such model, or it is private; check its name and MODELSCOPE_API_TOKEN",
+    429: "too many requests; wait a minute and try again",
+}
+
+T = TypeVar("T")
 Listing = dict[str, tuple[int, str]]  # name -> size in bytes, SHA-256
 
 
-def model_folder(source: str | Path | None) -> Path | None:
-    """The local folder that `source` names: a folder itself, or a model's id "owner/name", downloaded where need be.
+@dataclass
+class Hub:
+    """One hub, one model, and the time that there is for it."""
 
-    A folder that is there wins over an id, and a Path is never an id. Raises CheckpointError on a text that is
-    neither, and what `fetch` raises.
-    """
-    if source is None or isinstance(source, Path):
-        return source
-    if isinstance(source, os.PathLike) or (isinstance(source, str) and os.path.exists(source)):
-        return Path(source)
-    if not is_id(source):
-        shown = repr(source if len(str(source)) < 80 else f"{str(source)[:80]}…")
-        raise CheckpointError(
-            f"There is no model folder {shown}; name one, or a model's id such as 'owner/name'."
+    endpoint: str
+    name: str  # host and port alone: the address may hold a password
+    cache: Path
+    model_id: str
+    seconds: float
+    token: str | None = field(repr=False)
+
+    def late(self) -> HubError:
+        """The error of a hub that is too slow."""
+        return HubError(
+            f"{self.name} took more than {self.seconds:g} s for {self.model_id}, or fell silent; "
+            "try again: what has arrived is kept, and TFTNHITS_HUB_SECONDS sets the limit."
         )
-    return fetch(source)
+
+    def refusal(self, status: int, verb: str = "read") -> HubError:
+        """The error of an HTTP status."""
+        advice = _ADVICE.get(status, "the hub fails; try again later").format(verb=verb)
+        return HubError(f"{self.name} answers HTTP {status} for {self.model_id}: {advice}.")
 
 
 def is_id(text: Any) -> bool:
-    """Whether `text` is "owner/name" of plain letters, digits, '.', '_' and '-', neither part starting with a dot."""
-    parts = text.split("/") if isinstance(text, str) else ()
-    return len(parts) == 2 and all(map(_PART.fullmatch, parts))
+    """Whether `text` is "owner/name" of letters, digits, '.', '_' and '-'."""
+    return isinstance(text, str) and _ID.fullmatch(text) is not None
 
 
 def check_id(model_id: Any) -> None:
     """Raises ConfigError unless `is_id`."""
     if not is_id(model_id):
         raise ConfigError(
-            f"{str(model_id)[:80]!r} is no model id; write 'owner/name' of letters, digits, '.', '_' and '-'."
+            f"{shown(model_id)} is no model id; write 'owner/name' in plain letters and digits."
         )
 
 
 def is_predictor_file(name: str) -> bool:
     """Whether a predictor's folder may hold `name`: nothing else is downloaded or published."""
-    return name in FILES or _MEMBER.fullmatch(name) is not None
+    return _FILE.fullmatch(name) is not None
+
+
+def model_folder(source: str | Path | None) -> Path | None:
+    """The local folder that `source` names: a folder, or a model's id, downloaded where need be.
+
+    A folder that is there wins over an id, and a Path is never an id. Raises CheckpointError on a
+    text that is neither, and what `fetch` raises.
+    """
+    if source is None or isinstance(source, Path):
+        return source
+    if isinstance(source, os.PathLike) or (isinstance(source, str) and os.path.exists(source)):
+        return Path(source)
+    if not is_id(source):
+        raise CheckpointError(
+            f"There is no model folder {shown(source, 100)}; name one, or an id as 'owner/name'."
+        )
+    return fetch(source)
 
 
 def fetch(model_id: str, refresh: bool = False, seconds: float | None = None) -> Path:
     """Folder of the model "owner/name", from the cache if it is whole there, else from the hub.
 
-    What is cached is verified by size and SHA-256, with no network; `refresh` asks the hub for a newer version (the
-    older one stays in its own folder, since it may be in use). From the hub come only the files of a predictor, never
-    code; a file is kept once it has the hub's size and SHA-256, so that a call after a failed one goes on where that
-    stopped. `seconds` (300, or TFTNHITS_HUB_SECONDS) bound the whole download.
-    Raises ConfigError on a bad id, token or limit, HubError if the hub can't be reached, refuses or is too slow,
-    CheckpointError if what it has is no predictor, OutputError if the cache can't be written, and MissingDependency
-    without modelscope.
+    Only the files of a predictor are downloaded, never code, and a file is kept once it has the
+    hub's size and SHA-256, so that a call after a failed one goes on where that stopped.
+
+    Parameters
+    ----------
+    model_id : "owner/name"
+    refresh : ask the hub for a newer version; the older one stays in a folder of its own
+    seconds : for the whole download; default: TFTNHITS_HUB_SECONDS, else 300
+
+    Raises
+    ------
+    ConfigError (id, token, limit), HubError (out of reach, refuses, too slow), CheckpointError
+    (no predictor), OutputError (the cache), MissingDependency (modelscope)
     """
     check_id(model_id)
     hub = connect(model_id, seconds)
-    home = hub.cache / Path(*model_id.split("/"))
-    if not refresh and (known := _recorded(home)) and not _differing(home / _version(known), known):
+    home = hub.cache / model_id
+    known = _recorded(home)
+    if known and not refresh and not _differing(home / _version(known), known):
         return home / _version(known)
-    return within(hub, lambda: _download(hub, home))
+    return _within(hub, lambda: _download(hub, home))
+
+
+def connect(model_id: str, seconds: float | None = None) -> Hub:
+    """The hub that modelscope's settings name; raises MissingDependency, ConfigError."""
+    try:
+        import requests  # noqa: F401
+        from modelscope_hub import HubConfig
+    except (ImportError, OSError) as error:
+        raise MissingDependency(
+            f"The model {model_id!r} needs modelscope; pip install 'tftnhits[modelscope]', "
+            "or name a local folder."
+        ) from error
+    token = os.environ.get("MODELSCOPE_API_TOKEN", "").strip()
+    if token and not _TOKEN.fullmatch(token):  # requests would show it in its error
+        raise ConfigError(
+            "MODELSCOPE_API_TOKEN holds characters that no token has; copy it from your account."
+        )
+    settings = HubConfig(token="")  # "": else it unpickles the cookies of a login
+    address = _ENDPOINT.fullmatch(settings.endpoint)
+    if address is None:  # not shown: it may hold a password
+        raise ConfigError(
+            "MODELSCOPE_ENDPOINT is no address; write one such as https://modelscope.cn."
+        )
+    cache = settings.cache_dir / "tftnhits"
+    limit = _limit(seconds)
+    return Hub(settings.endpoint, address["host"], cache, model_id, limit, token or None)
+
+
+def _limit(seconds: float | None) -> float:
+    if seconds is None:
+        seconds = os.environ.get("TFTNHITS_HUB_SECONDS") or SECONDS
+    try:
+        value = float(seconds)
+    except (TypeError, ValueError):
+        value = 0.0
+    if not 0 < value < 1e6:
+        raise ConfigError(
+            f"The time limit for the hub is {shown(seconds)}; give seconds above 0, such as 300."
+        )
+    return value
+
+
+def _within(hub: Hub, job: Callable[[], T]) -> T:
+    """`job()` in a daemon thread: requests' time-outs don't cover the look-up of a name."""
+    outcome: futures.Future[T] = futures.Future()
+
+    def run() -> None:
+        try:
+            outcome.set_result(job())
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    try:
+        return outcome.result(hub.seconds)
+    except futures.TimeoutError as error:
+        raise hub.late() from error
 
 
 def _download(hub: Hub, home: Path) -> Path:
-    """Bring the cache to what the hub lists; the record comes last, so that an old version stays usable until then."""
+    """Bring the cache to what the hub lists; the record is last: an older one serves till then."""
     from tqdm.auto import tqdm  # costs more than all else that is imported here
 
-    with session(hub) as opened:
-        files = _listing(hub, opened)
+    with _session(hub) as session:
+        files = _listing(hub, session)
         folder = home / _version(files)
-        todo = _differing(folder, files)
-        for name in tqdm(todo, desc=hub.model_id, unit="file", disable=not todo):
-            atomic_write(folder / name, _file(hub, opened, name, *files[name]))
+        missing = _differing(folder, files)
+        for name in tqdm(missing, desc=hub.model_id, unit="file", disable=not missing):
+            size, digest = files[name]
+            query = {"Revision": REVISION, "FilePath": name}
+            data = _get(hub, session, "repo", query, size)
+            if len(data) != size or sha256(data) != digest:
+                raise HubError(
+                    f"{name} of {hub.model_id} is not what {hub.name} lists (its size or SHA-256); "
+                    "try again: what has arrived is kept."
+                )
+            atomic_write(folder / name, data)
     write_json(home / "record.json", {"revision": REVISION, "files": files})
     return folder
 
 
-def _listing(hub: Hub, opened: requests.Session) -> Listing:
-    """The predictor's files as the hub lists them; others are left out, names that would leave the folder refused."""
-    body = get(hub, opened, "repo/files", {"Revision": REVISION, "Recursive": "True"}, LISTING)
+def _session(hub: Hub) -> requests.Session:
+    """A session that shows the token to the hub alone, not to where it redirects."""
+    import requests
+
+    session = requests.Session()
+    session.headers.update({"Accept-Encoding": "identity", "User-Agent": "tftnhits"})
+    if hub.token:
+
+        def bearer(request: requests.PreparedRequest) -> requests.PreparedRequest:
+            request.headers["Authorization"] = f"Bearer {hub.token}"
+            return request
+
+        # the header for new addresses of the hub, the cookie for old ones
+        session.auth = bearer
+        secure = hub.endpoint.startswith("https:")
+        host = hub.name.partition(":")[0]
+        session.cookies.set("m_session_id", hub.token, domain=host, secure=secure)
+    return session
+
+
+def _listing(hub: Hub, session: requests.Session) -> Listing:
+    """The predictor's files as the hub lists them; all other files are left out."""
+    query = {"Revision": REVISION, "Recursive": "True"}
+    body = _get(hub, session, "repo/files", query, MAX_LISTING)
     try:
         entries = json.loads(body)["Data"]["Files"] or []
-        found = [
-            (str(e["Path"]), e.get("Size"), e.get("Sha256"))
-            for e in entries
-            if e.get("Type") != "tree"
-        ]
-    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        listed = {str(e["Path"]): (e.get("Size"), e.get("Sha256")) for e in entries}
+    except Exception as error:  # a foreign server sends anything
         raise HubError(
             f"{hub.name} doesn't list the files of {hub.model_id}; is it a ModelScope hub?"
         ) from error
-    files: Listing = {}
-    for name, size, digest in found:
-        if (
-            ".." in name.split("/")
-            or name.startswith("/")
-            or "\\" in name
-            or "\0" in name
-            or name in files
-        ):
-            raise CheckpointError(
-                f"{hub.model_id} lists the file {name[:80]!r}, which can't be; don't use this model."
-            )
-        if not is_predictor_file(name):
-            continue
-        if (
-            not isinstance(size, int)
-            or size < 0
-            or not isinstance(digest, str)
-            or not _SHA256.fullmatch(digest)
-        ):
+    files = {name: entry for name, entry in listed.items() if is_predictor_file(name)}
+    for name, (size, digest) in files.items():
+        if not (isinstance(size, int) and size >= 0 and _SHA256.fullmatch(str(digest))):
             raise HubError(
-                f"{hub.name} lists {name} of {hub.model_id} without size and SHA-256; it can't be verified."
+                f"{hub.name} lists {name} of {hub.model_id} without size and SHA-256; "
+                "it can't be verified."
             )
-        files[name] = size, digest
-    if "predictor.json" not in files:
+    if "predictor.json" not in files or sum(size for size, _ in files.values()) > MAX_MODEL:
         raise CheckpointError(
-            f"{hub.model_id} at {hub.name} holds no predictor.json; it is no model of tftnhits."
-        )
-    if (total := sum(size for size, _ in files.values())) > LARGEST:
-        raise CheckpointError(
-            f"{hub.model_id} has {total:,} bytes, more than any predictor; don't use this model."
-        )
-    if skipped := sorted({name for name, _, _ in found} - files.keys()):
-        log.info(
-            "%s: not downloaded, since no part of a predictor: %s",
-            hub.model_id,
-            ", ".join(skipped)[:500],
+            f"{hub.model_id} at {hub.name} is no model of tftnhits: it holds no predictor.json, "
+            "or more bytes than any predictor; don't use it."
         )
     return files
 
 
-def _file(hub: Hub, opened: requests.Session, name: str, size: int, digest: str) -> bytes:
-    data = get(hub, opened, "repo", {"Revision": REVISION, "FilePath": name}, size)
-    if len(data) < size:
-        raise HubError(
-            f"{hub.name} broke off {name} of {hub.model_id} after {len(data):,} of {size:,} bytes; try again: "
-            "what has arrived is kept."
-        )
-    if len(data) > size or sha256(data) != digest:
-        raise HubError(
-            f"{name} of {hub.model_id} is not what {hub.name} lists (size or SHA-256); try again later."
-        )
-    return data
+def _get(
+    hub: Hub, session: requests.Session, path: str, query: dict[str, str], max_bytes: int
+) -> bytes:
+    """The body of an answer, at most one chunk beyond `max_bytes`; raises HubError."""
+    import requests
 
-
-def _recorded(home: Path) -> Listing | None:
-    """What the last whole download had verified; None if there is none, or no longer one that can be read."""
+    url = f"{hub.endpoint}/api/v1/models/{hub.model_id}/{path}"
+    silence = min(SILENCE, hub.seconds)
+    body = bytearray()
     try:
-        record = json.loads((home / "record.json").read_bytes())
-        files = {name: (int(size), str(digest)) for name, (size, digest) in record["files"].items()}
-    except (OSError, LookupError, TypeError, ValueError, AttributeError, RecursionError):
-        return None
-    return files if "predictor.json" in files and all(map(is_predictor_file, files)) else None
+        with session.get(url, params=query, stream=True, timeout=silence) as answer:
+            if answer.status_code != 200:
+                raise hub.refusal(answer.status_code)
+            for chunk in answer.iter_content(1 << 16):
+                body += chunk
+                if len(body) > max_bytes:
+                    break
+    except HubError:
+        raise
+    except requests.Timeout as error:
+        raise hub.late() from error
+    except (OSError, ValueError) as error:  # RequestException among them; an address that is none
+        raise HubError(
+            f"{hub.name} can't be reached or broke off ({type(error).__name__}), and "
+            f"{hub.model_id} is not whole in the cache; try again, or name a local folder."
+        ) from error
+    return bytes(body)
+
+
+def _recorded(home: Path) -> Listing:
+    """What the last whole download had verified; empty if there is none that can be read."""
+    try:
+        files = read_json(home / "record.json")["files"]
+        return {
+            n: (int(size), str(sha)) for n, (size, sha) in files.items() if is_predictor_file(n)
+        }
+    except (CheckpointError, LookupError, TypeError, ValueError, AttributeError):
+        return {}
 
 
 def _version(files: Listing) -> str:
-    """A folder's name for each state of a model, so that a newer one never mixes with what is in use."""
+    """A folder's name for each state of a model: a newer one never mixes with what is in use."""
     return sha256(json.dumps(sorted(files.items())).encode())[:16]
 
 
 def _differing(folder: Path, files: Listing) -> list[str]:
     """Names whose file isn't there with that size and hash."""
+    return [name for name, (_, digest) in files.items() if _hash(folder / name) != digest]
 
-    def same(path: Path, size: int, digest: str) -> bool:
-        try:
-            return path.stat().st_size == size and sha256(path.read_bytes()) == digest
-        except OSError:
-            return False
 
-    return [name for name, (size, digest) in files.items() if not same(folder / name, size, digest)]
+def _hash(path: Path) -> str | None:
+    try:
+        return sha256(path.read_bytes())
+    except OSError:
+        return None

@@ -1,7 +1,8 @@
-"""Building blocks of the Temporal Fusion Transformer (Lim et al. 2021); [..., D] in, [..., D] out unless said.
+"""Building blocks of the Temporal Fusion Transformer (Lim et al. 2021), [..., D] → [..., D].
 
-Variables are scalars embedded by x·w + b. A matrix applied to such an embedding is x·(wW) + (bW): the product
-with W is done once a step on [V, D] instead of once a row, which is exact and saves most of the selection's work.
+Variables are scalars embedded by x·w + b. A matrix applied to such an embedding is x·(wW) + (bW):
+the product with W is done once a step on [V, D] instead of once a row, which is exact and saves
+most of the selection's work.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ GROUP = 16  # forks that share a window of keys
 class Dropout(nn.Module):
     """Dropout whose masks cost a byte of randomness a number instead of a draw.
 
-    The CPU's generator runs on one thread, and with a draw a number it takes a tenth of a training step. The
-    chance is rounded to a 256th.
+    The CPU's generator runs on one thread, and with a draw a number it takes a tenth of a training
+    step. The chance is rounded to a 256th.
     """
 
     def __init__(self, chance: float):
@@ -54,25 +55,25 @@ class AddNorm(nn.Module):
 
     def __init__(self, size: int, dropout: float, inputs: int | None = None):
         super().__init__()
-        self.dropout, self.glu, self.norm = (
-            Dropout(dropout),
-            GLU(inputs or size, size),
-            nn.LayerNorm(size),
-        )
+        self.dropout = Dropout(dropout)
+        self.glu = GLU(inputs or size, size)
+        self.norm = nn.LayerNorm(size)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         return self.norm(skip + self.glu(self.dropout(x)))
 
 
 class GRN(nn.Module):
-    """Gated residual network, eqs. 2–4: η2 = ELU(W2 x + W3 c + b2); η1 = W1 η2 + b1; LayerNorm(x + GLU(η1)).
+    """Gated residual network, eqs. 2–4.
 
+    η2 = ELU(W2 x + W3 c + b2); η1 = W1 η2 + b1; LayerNorm(x + GLU(η1)).
     `extra_gate` adds η1 ← η1 + GLU(η1) before the last gate.
     """
 
     def __init__(self, size: int, dropout: float, context: bool = False, extra_gate: bool = False):
         super().__init__()
-        self.input, self.hidden = nn.Linear(size, size), nn.Linear(size, size)
+        self.input = nn.Linear(size, size)
+        self.hidden = nn.Linear(size, size)
         self.context = nn.Linear(size, size, bias=False) if context else None
         self.extra = GLU(size, size) if extra_gate else None
         self.gate = AddNorm(size, dropout)
@@ -81,11 +82,16 @@ class GRN(nn.Module):
         """x [..., D]; context [B, D], the same for all that follows the first axis."""
         eta = self.input(x)
         if context is not None:
-            eta = eta + self.context(context).reshape(len(context), *[1] * (x.dim() - 2), -1)
+            eta = eta + _like(self.context(context), x)
         eta = self.hidden(F.elu(eta))
         if self.extra is not None:
             eta = eta + self.extra(eta)
         return self.gate(eta, x)
+
+
+def _like(context: Tensor, x: Tensor) -> Tensor:
+    """context [B, D] with as many axes as x [B, ..., D]."""
+    return context.reshape(len(context), *[1] * (x.dim() - 2), -1)
 
 
 class Selected(NamedTuple):
@@ -101,79 +107,79 @@ def _uniform(*shape: int, fan_in: int) -> nn.Parameter:
 
 
 class VariableGRNs(nn.Module):
-    """One GRN a variable on its own embedding (eq. 7), all V as batched products over stacked weights."""
+    """One GRN a variable on its own embedding (eq. 7): batched products over stacked weights."""
 
     def __init__(self, variables: int, size: int, dropout: float, extra_gate: bool = False):
         super().__init__()
         v, d = variables, size
         self.dropout = Dropout(dropout)
-        self.w2, self.b2 = _uniform(v, d, d, fan_in=d), _uniform(v, 1, d, fan_in=d)
-        self.w1, self.b1 = _uniform(v, d, d, fan_in=d), _uniform(v, 1, d, fan_in=d)
+        self.w2 = _uniform(v, d, d, fan_in=d)
+        self.b2 = _uniform(v, 1, d, fan_in=d)
+        self.w1 = _uniform(v, d, d, fan_in=d)
+        self.b1 = _uniform(v, 1, d, fan_in=d)
         self.we = _uniform(v, d, 2 * d, fan_in=d) if extra_gate else None
         self.be = _uniform(v, 1, 2 * d, fan_in=d) if extra_gate else None
-        self.wg, self.bg = _uniform(v, d, 2 * d, fan_in=d), _uniform(v, 1, 2 * d, fan_in=d)
-        self.norm_weight, self.norm_bias = (
-            nn.Parameter(torch.ones(v, 1, d)),
-            nn.Parameter(torch.zeros(v, 1, d)),
-        )
+        self.wg = _uniform(v, d, 2 * d, fan_in=d)
+        self.bg = _uniform(v, 1, 2 * d, fan_in=d)
+        self.norm_weight = nn.Parameter(torch.ones(v, 1, d))
+        self.norm_bias = nn.Parameter(torch.zeros(v, 1, d))
 
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """x [R, V] scalars, their embedding's weight and bias [V, D]. Returns [V, R, D]."""
         column = x.t()[..., None]  # [V, R, 1]
+        # W2 of the embedding, folded into its weight and bias
         slope = torch.bmm(weight[:, None], self.w2)  # [V, 1, D]
-        offset = torch.baddbmm(self.b2, bias[:, None], self.w2)
-        eta = torch.baddbmm(
-            self.b1, F.elu(torch.addcmul(offset, column, slope)), self.w1
-        )  # [V, R, D]
+        offset = torch.baddbmm(self.b2, bias[:, None], self.w2)  # [V, 1, D]
+        hidden = F.elu(torch.addcmul(offset, column, slope))  # [V, R, D]
+        eta = torch.baddbmm(self.b1, hidden, self.w1)
         if self.we is not None:
             eta = eta + F.glu(torch.baddbmm(self.be, eta, self.we), -1)
         gated = F.glu(torch.baddbmm(self.bg, self.dropout(eta), self.wg), -1)
         embedded = torch.addcmul(bias[:, None], column, weight[:, None])
-        return torch.addcmul(
-            self.norm_bias, F.layer_norm(embedded + gated, gated.shape[-1:]), self.norm_weight
-        )
+        normed = F.layer_norm(embedded + gated, gated.shape[-1:])
+        return torch.addcmul(self.norm_bias, normed, self.norm_weight)
 
 
 class Selector(nn.Module):
     """Selection weights from all embeddings and a context, eq. 6: softmax(GRN(Ξ, c)).
 
-    Ξ is the concatenation of V embeddings, so its matrices [V, D, ·] fold into [V, ·]. `deep` replaces
-    the GRN's one hidden layer by three.
+    Ξ is the concatenation of V embeddings, so its matrices [V, D, ·] fold into [V, ·]. `deep`
+    replaces the GRN's one hidden layer by three.
     """
 
     def __init__(self, variables: int, size: int, dropout: float, context: bool, deep: bool):
         super().__init__()
         v, d = variables, size
-        self.input, self.bias = _uniform(v, d, d, fan_in=v * d), nn.Parameter(torch.zeros(d))
-        self.skip, self.skip_bias = _uniform(v, d, v, fan_in=v * d), nn.Parameter(torch.zeros(v))
+        self.input = _uniform(v, d, d, fan_in=v * d)
+        self.bias = nn.Parameter(torch.zeros(d))
+        self.skip = _uniform(v, d, v, fan_in=v * d)
+        self.skip_bias = nn.Parameter(torch.zeros(v))
         self.context = nn.Linear(d, d, bias=False) if context else None
         self.hidden = nn.ModuleList(nn.Linear(d, d) for _ in range(3 if deep else 1))
         self.gate = AddNorm(v, dropout, inputs=d)
 
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor, context: Tensor | None) -> Tensor:
-        """x [B, ..., V]; embedding's weight and bias [V, D]; context [B, D]. Returns weights [B, ..., V]."""
+        """x [B, ..., V], embedding's weight and bias [V, D], context [B, D] → [B, ..., V]."""
         both = torch.cat([self.input, self.skip], -1)  # [V, D, D+V]
-        slope, offset = (
-            torch.einsum("vd,vdk->vk", weight, both),
-            torch.einsum("vd,vdk->k", bias, both),
-        )
+        slope = torch.einsum("vd,vdk->vk", weight, both)
+        offset = torch.einsum("vd,vdk->k", bias, both)
         eta, skip = (x @ slope + offset).split([len(self.bias), len(self.skip_bias)], -1)
         eta = eta + self.bias
         if context is not None:
-            eta = eta + self.context(context).reshape(len(context), *[1] * (x.dim() - 2), -1)
+            eta = eta + _like(self.context(context), x)
         for layer in self.hidden:
             eta = layer(F.elu(eta))
         return self.gate(eta, skip + self.skip_bias).softmax(-1)
 
 
 class VariableSelection(nn.Module):
-    """Variable selection network, section 4.2: a weighted sum of the variables' GRNs. Scalars in."""
+    """Variable selection network, section 4.2: scalars → weighted sum of the variables' GRNs."""
 
     def __init__(
         self, variables: int, size: int, dropout: float, context: bool, deep: bool, extra_gate: bool
     ):
         super().__init__()
-        # a bias of the weight's size: the GRN's LayerNorm keeps nothing but the sign of x·w alone
+        # a bias of the weight's size: of x·w alone the GRN's LayerNorm keeps nothing but the sign
         self.weight = nn.Parameter(torch.randn(variables, size))
         self.bias = nn.Parameter(torch.randn(variables, size))
         self.grns = VariableGRNs(variables, size, dropout, extra_gate)
@@ -191,19 +197,19 @@ class VariableSelection(nn.Module):
 class ForkedAttention(nn.Module):
     """Interpretable multi-head attention (eqs. 13–16) of all forks at once.
 
-    The heads share their values, so the output needs the heads' mean attention only. Fork n sees the `context`
-    bars up to its origin and its own decoder steps up to the one that asks.
+    The heads share their values, so the output needs the heads' mean attention only. Fork n sees
+    the `context` bars up to its origin and its own decoder steps up to the one that asks.
     """
 
     def __init__(self, size: int, heads: int, context: int):
         super().__init__()
-        self.heads, self.context = heads, context
-        # a bias of the keys would add the same to all scores of a query, which softmax takes out again
-        self.query, self.key = nn.Linear(size, size), nn.Linear(size, size, bias=False)
-        self.value, self.output = (
-            nn.Linear(size, size // heads),
-            nn.Linear(size // heads, size, bias=False),
-        )
+        self.heads = heads
+        self.context = context
+        self.query = nn.Linear(size, size)
+        # a bias of the keys would add the same to all scores of a query: softmax takes it out
+        self.key = nn.Linear(size, size, bias=False)
+        self.value = nn.Linear(size, size // heads)
+        self.output = nn.Linear(size // heads, size, bias=False)
 
     def forward(self, encoder: Tensor, decoder: Tensor) -> tuple[Tensor, Tensor]:
         """encoder [B, T, D], decoder [B, N, H, D], whose origins are the last N of T bars.
@@ -212,46 +218,41 @@ class ForkedAttention(nn.Module):
         """
         b, t, d = encoder.shape
         _, n, h, _ = decoder.shape
-        heads, size = self.heads, d // self.heads
-        # forks in groups: those of a group share one window of keys, so that little of the product is masked
+        heads, size = self.heads, d // self.heads  # w = size
+        # forks in groups: those of a group share one window of keys, so that little is masked
         group = math.gcd(n, GROUP)
-        span = self.context + group - 1
-        query = (
-            (self.query(decoder) / math.sqrt(size))
-            .view(b, n // group, group * h, heads, size)
-            .transpose(2, 3)
-        )
-        windows = [
-            x[:, t - n - self.context + 1 :].unfold(1, span, group)
-            for x in (self.key(encoder), self.value(encoder))
-        ]
-        past, values = (
-            windows[0].unflatten(2, (heads, size)),
-            windows[1].transpose(2, 3),
-        )  # [B, n/g, heads, w, span]
+        groups, span = n // group, self.context + group - 1
+
+        # 1. scores of the bars: each group's queries against the window of its keys
+        query = (self.query(decoder) / math.sqrt(size)).view(b, groups, group * h, heads, size)
+        first = t - n - self.context + 1
+        keys = self.key(encoder)[:, first:].unfold(1, span, group)  # [B, n/g, D, span], a view
+        keys = keys.unflatten(2, (heads, size))  # [B, n/g, heads, w, span]
+        past = (query.transpose(2, 3) @ keys).view(b, groups, heads, group, h, span)
+        past = past + self._band(group, encoder)[:, None]
+
+        # 2. scores of the decoder's steps: each fork's queries against its own keys
         own = self.key(decoder).view(b, n, h, heads, size).permute(0, 3, 1, 4, 2)
-        ahead = (
-            query.transpose(2, 3).reshape(b, n, h, heads, size).permute(0, 3, 1, 2, 4) @ own
-        )  # [B, heads, N, H, H]
-        scores = (query @ past).view(b, n // group, heads, group, h, span) + self._band(
-            group, encoder
-        )[:, None]
-        ahead = ahead.view(b, heads, n // group, group, h, h).transpose(1, 2) + self._causal(
-            h, encoder
-        )
-        attention = torch.cat([scores, ahead], -1).softmax(-1).mean(2)  # [B, n/g, g, H, span+H]
-        seen, ahead = attention.split([span, h], -1)
-        mixed = (seen.reshape(b, n // group, group * h, span) @ values).view(b, n, h, size)
+        asked = query.reshape(b, n, h, heads, size).permute(0, 3, 1, 2, 4)
+        ahead = (asked @ own).view(b, heads, groups, group, h, h).transpose(1, 2)
+        ahead = ahead + self._causal(h, encoder)
+
+        # 3. the heads' mean attention, and the values that it mixes
+        attention = torch.cat([past, ahead], -1).softmax(-1).mean(2)  # [B, n/g, g, H, span+H]
+        past, ahead = attention.split([span, h], -1)
+        values = self.value(encoder)[:, first:].unfold(1, span, group).transpose(2, 3)
+        mixed = (past.reshape(b, groups, group * h, span) @ values).view(b, n, h, size)
         ahead = ahead.reshape(b, n, h, h)
-        lags = torch.arange(group, device=seen.device)[:, None] + torch.arange(
-            self.context, device=seen.device
-        )
-        seen = seen.gather(-1, lags[:, None].expand(b, n // group, group, h, self.context))
         output = self.output(mixed + ahead @ self.value(decoder))
-        return output, torch.cat([seen.view(b, n, h, self.context), ahead], -1)
+
+        # 4. of each fork's attention its own context: fork f of a group starts f bars later
+        lags = torch.arange(self.context, device=past.device)
+        places = torch.arange(group, device=past.device)[:, None] + lags  # [g, context]
+        past = past.gather(-1, places[:, None].expand(b, groups, group, h, self.context))
+        return output, torch.cat([past.view(b, n, h, self.context), ahead], -1)
 
     def _band(self, group: int, like: Tensor) -> Tensor:
-        """[group, context + group − 1]: 0 where a key lies in the context of a fork of the group, −∞ elsewhere."""
+        """[group, context + group − 1]: 0 where a key lies in a fork's context, −∞ elsewhere."""
         fork = torch.arange(group, device=like.device)[:, None]
         lag = torch.arange(self.context + group - 1, device=like.device) - fork
         return like.new_zeros(lag.shape).masked_fill((lag < 0) | (lag >= self.context), -math.inf)

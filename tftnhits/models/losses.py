@@ -7,9 +7,17 @@ from torch import Tensor
 
 
 def pinball(quantiles: Tensor, target: Tensor, levels: Tensor) -> Tensor:
-    """Mean pinball loss (Koenker & Bassett 1978) over all known targets and levels.
+    """Mean pinball loss over all known targets and levels; zero if no target is known.
 
-    quantiles: [..., Q]; target: [...], NaN where unknown; levels: [Q]. Zero if no target is known.
+    Parameters
+    ----------
+    quantiles : [..., Q]
+    target : [...], NaN where unknown
+    levels : [Q]
+
+    References
+    ----------
+    Koenker & Bassett 1978, Regression Quantiles.
     """
     known = torch.isfinite(target)
     error = torch.where(known, target, 0.0)[..., None] - quantiles
@@ -18,11 +26,11 @@ def pinball(quantiles: Tensor, target: Tensor, levels: Tensor) -> Tensor:
 
 
 def squared(quantiles: Tensor, wanted: Tensor, known: Tensor) -> Tensor:
-    """Mean squared distance of quantiles [..., Q] from the wanted ones [..., Q], where `known` [...]."""
+    """Mean squared distance of quantiles [..., Q] from `wanted` [..., Q], where `known` [...]."""
     distance = (quantiles - wanted).square().mean(-1)
     return torch.where(known, distance, 0.0).sum() / known.sum().clamp(min=1)
 
 
 def rearrange(raw: Tensor) -> Tensor:
-    """Sort the last axis: the monotone rearrangement of crossing quantiles (Chernozhukov et al. 2010)."""
+    """Sort the last axis: crossing quantiles rearranged (Chernozhukov et al. 2010)."""
     return raw.sort(-1).values

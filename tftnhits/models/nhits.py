@@ -1,9 +1,9 @@
 """N-HITS (Challu et al. 2023) that forecasts from N origins of a chunk in one pass.
 
-The target's own history, as a path of standardised returns that ends in 0 at the origin, goes down the doubly
-residual stacks. The other inputs enter each stack by their values at the origin (they are averages and extremes
-over many scales already; their full history trained worse: 39.8 against 39.6 on validation) and, where known,
-by those of the dates ahead.
+The target's own history, as a path of standardised returns that ends in 0 at the origin, goes down
+the doubly residual stacks. The other inputs enter each stack by their values at the origin (they
+are averages and extremes over many scales already; their full history trained worse: 39.8 against
+39.6 on validation) and, where known, by those of the dates ahead.
 """
 
 from __future__ import annotations
@@ -26,13 +26,11 @@ class NHITSOutput(NamedTuple):
 
     quantiles: Tensor  # [B, N, H, Q], ascending along Q
     parts: Tensor  # [B, N, H, S, Q] what each stack adds
-    backcasts: (
-        Tensor  # [B, N, S−1, L] what each stack but the last explains of the path, newest bar first
-    )
+    backcasts: Tensor  # [B, N, S−1, L] what each stack but the last explains, newest bar first
 
 
 class Pooling(nn.Module):
-    """Down-samples by `kernel` along the last axis: the maximum, or a learned weighted mean that starts as the mean."""
+    """Down-samples by `kernel`: the maximum, or a learned mean that starts as the plain one."""
 
     def __init__(self, kernel: int, learned: bool):
         super().__init__()
@@ -43,14 +41,13 @@ class Pooling(nn.Module):
         """x [..., L] → [..., ⌈L / kernel⌉]; a short last window is filled with its last value."""
         if self.kernel == 1:
             return x
-        x = F.pad(x, (0, -x.shape[-1] % self.kernel), mode="replicate").unflatten(
-            -1, (-1, self.kernel)
-        )
+        x = F.pad(x, (0, -x.shape[-1] % self.kernel), mode="replicate")
+        x = x.unflatten(-1, (-1, self.kernel))  # [..., ⌈L / kernel⌉, kernel]
         return x.amax(-1) if self.weight is None else x @ self.weight.softmax(0)
 
 
 class Interpolation(nn.Module):
-    """Knots → horizon by linear interpolation (eq. 4), plus a small network of them that starts at zero."""
+    """Knots → horizon by linear interpolation (eq. 4), plus a network that starts at zero."""
 
     def __init__(self, knots: int, horizon: int, neural: bool, hidden: int = 16):
         super().__init__()
@@ -61,7 +58,8 @@ class Interpolation(nn.Module):
             self.network = nn.Sequential(
                 nn.Linear(knots, hidden), nn.ReLU(), nn.Linear(hidden, horizon)
             )
-            nn.init.zeros_(self.network[2].weight), nn.init.zeros_(self.network[2].bias)
+            nn.init.zeros_(self.network[2].weight)
+            nn.init.zeros_(self.network[2].bias)
 
     def forward(self, knots: Tensor) -> Tensor:
         """[..., K] → [..., H]."""
@@ -70,7 +68,7 @@ class Interpolation(nn.Module):
 
 
 class Stack(nn.Module):
-    """Pool → two hidden layers → backcast [L] and forecast knots [Q, K] (eqs. 1–3), for one time scale.
+    """Pool → two hidden layers → backcast [L] and forecast knots [Q, K], eqs. 1–3.
 
     The `last` stack has no backcast: nothing would be left to explain, so nothing would train it.
     """
@@ -80,18 +78,21 @@ class Stack(nn.Module):
     ):
         super().__init__()
         length, width, levels = config.context, config.hidden, len(config.quantiles)
-        self.pool, self.horizon = Pooling(pool, config.learned_pooling), config.horizon
+        knots = math.ceil(config.horizon / pool)
+        self.horizon = config.horizon
+        self.shape = (levels, knots)
+        self.pool = Pooling(pool, config.learned_pooling)
         self.path = nn.Linear(math.ceil(length / pool), width)
         self.observed = nn.Linear(observed, width, bias=False)
         self.known = nn.Conv1d(known, width, config.horizon, bias=False) if known else None
         self.static = nn.Linear(static, width, bias=False) if static else None
-        self.hidden, self.dropout = nn.Linear(width, width), nn.Dropout(config.dropout)
-        knots = math.ceil(config.horizon / pool)
+        self.hidden = nn.Linear(width, width)
+        self.dropout = nn.Dropout(config.dropout)
         self.backcast = None if last else nn.Linear(width, length)
         self.forecast = nn.Linear(width, levels * knots)
-        nn.init.zeros_(self.forecast.weight), nn.init.zeros_(self.forecast.bias)
+        nn.init.zeros_(self.forecast.weight)
+        nn.init.zeros_(self.forecast.bias)
         self.interpolation = Interpolation(knots, config.horizon, config.neural_interpolation)
-        self.shape = (levels, knots)
 
     def inputs(self, batch: Batch) -> Tensor:
         """What the other inputs add to the first layer, [B, N, W]."""
@@ -119,26 +120,31 @@ class ScaleAttention(nn.Module):
     def __init__(self, width: int, heads: int = 4):
         super().__init__()
         inner = heads * max(width // (4 * heads), 1)
-        self.qkv, self.output, self.heads = (
-            nn.Linear(width, 3 * inner),
-            nn.Linear(inner, width),
-            heads,
-        )
-        nn.init.zeros_(self.output.weight), nn.init.zeros_(self.output.bias)
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * inner)
+        self.output = nn.Linear(inner, width)
+        nn.init.zeros_(self.output.weight)
+        nn.init.zeros_(self.output.bias)
 
     def forward(self, states: Tensor) -> Tensor:
         """[B, N, S, W] → [B, N, S, W]."""
-        q, k, v = (
-            x.transpose(2, 3) for x in self.qkv(states).unflatten(-1, (3, self.heads, -1)).unbind(3)
-        )
-        mixed = ((q @ k.mT) / math.sqrt(q.shape[-1])).softmax(-1) @ v  # [B, N, heads, S, w]
+        qkv = self.qkv(states).unflatten(-1, (3, self.heads, -1))  # [B, N, S, 3, heads, w]
+        q, k, v = qkv.permute(3, 0, 1, 4, 2, 5)  # each [B, N, heads, S, w]
+        mixed = ((q @ k.mT) / math.sqrt(q.shape[-1])).softmax(-1) @ v
         return states + self.output(mixed.transpose(2, 3).flatten(-2))
 
 
 class NHITS(nn.Module):
     """Stacks of falling pooling kernels, each explaining what the ones before it left.
 
-    `inputs` names the inputs (Panel.inputs), among them the observed "return". `base` [H, Q] as in TFT.
+    Parameters
+    ----------
+    config : settings
+    inputs : names of the inputs by kind (Panel.inputs), the observed "return" among them
+
+    Raises
+    ------
+    ConfigError : without that
     """
 
     def __init__(self, config: NHITSConfig, inputs: dict[str, tuple[str, ...]]):
@@ -147,7 +153,8 @@ class NHITS(nn.Module):
             raise ConfigError(
                 "N-HITS needs the observed input 'return'; add it to PanelConfig.observed."
             )
-        self.config, self.inputs = config, {k: tuple(v) for k, v in inputs.items()}
+        self.config = config
+        self.inputs = {k: tuple(v) for k, v in inputs.items()}
         self.column = self.inputs["observed"].index("return")
         observed, known, static = (len(inputs[k]) for k in ("observed", "known", "static"))
         last = len(config.pools) - 1
@@ -159,28 +166,29 @@ class NHITS(nn.Module):
         self.register_buffer("base", torch.zeros(config.horizon, len(config.quantiles)))
 
     def path(self, batch: Batch) -> Tensor:
-        """[B, N, L] path of standardised returns relative to the origin, newest first, of about unit size."""
+        """[B, N, L] path of standardised returns relative to the origin, newest first."""
         n, length = batch.scale.shape[1], self.config.context
         path = batch.observed[..., self.column].cumsum(1)[:, -(n + length - 1) :]
         windows = path.unfold(1, length, 1)  # a view
         return ((windows - windows[..., -1:]) / math.sqrt(length)).flip(-1)
 
     def forward(self, batch: Batch) -> NHITSOutput:
-        """Forecast from the last N = batch.scale.shape[1] bars of each chunk; see NHITSOutput for shapes."""
+        """Forecast from the last N = batch.scale.shape[1] bars of each chunk."""
+        # 1. down the stacks: each takes what it explains from the path (section 3.2)
         residual = self.path(batch)
-        states, backcasts = [], []
+        states: list[Tensor] = []
+        backcasts: list[Tensor] = []
         for i, stack in enumerate(self.stacks):
             state, backcast = stack(residual, stack.inputs(batch))
             states.append(state)
             if backcast is not None:
-                residual = residual - (
-                    backcast if self.residual is None else self.residual[i] * backcast
-                )
+                weight = 1.0 if self.residual is None else self.residual[i]
+                residual = residual - weight * backcast
                 backcasts.append(backcast)
+        # 2. across the scales, then each stack's part of the forecast
         if self.across is not None:
             states = self.across(torch.stack(states, 2)).unbind(2)
-        parts = torch.stack(
-            [stack.part(s) for stack, s in zip(self.stacks, states, strict=True)], 3
-        )
+        parts = [stack.part(state) for stack, state in zip(self.stacks, states, strict=True)]
+        parts = torch.stack(parts, 3)  # [B, N, H, S, Q]
         explained = torch.stack(backcasts, 2) if backcasts else residual[:, :, None][:, :, :0]
         return NHITSOutput(rearrange(self.base + parts.sum(3)), parts, explained)

@@ -1,4 +1,4 @@
-"""Temporal Fusion Transformer (Lim et al. 2021) that forecasts from N origins of a chunk in one pass."""
+"""Temporal Fusion Transformer (Lim et al. 2021) that forecasts from N origins in one pass."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class TFTOutput(NamedTuple):
 
 
 class ForkedDecoder(nn.Module):
-    """LSTM over the H steps of every fork. A date's input product is formed once and shared by its forks."""
+    """LSTM over the H steps of every fork; a date's input product is shared by its forks."""
 
     def __init__(self, size: int, layers: int, dropout: float):
         super().__init__()
@@ -34,7 +34,7 @@ class ForkedDecoder(nn.Module):
         self.dropout, self.layers = nn.Dropout(dropout), layers
 
     def forward(self, origin: Tensor, known: Tensor, horizon: int) -> Tensor:
-        """origin [B, N, D] is the encoder's output there; known [B, N+H−1, D] the dates ahead. Returns [B, N, H, D]."""
+        """Encoder's output at the origins [B, N, D], known [B, N+H−1, D] → [B, N, H, D]."""
         n = origin.shape[1]
         states = [s.chunk(2, -1) for s in self.start(origin).chunk(self.layers, -1)]
         states = [(torch.tanh(h), c) for h, c in states]
@@ -54,13 +54,19 @@ class ForkedDecoder(nn.Module):
 class TFT(nn.Module):
     """Static, observed and known inputs → quantiles of the path ahead.
 
-    `inputs` names the inputs (Panel.inputs). `base` [H, Q] holds the quantiles that the untrained network
-    returns; training sets it to the empirical ones of the scaled target, so that it starts as a good baseline.
+    The buffer `base` [H, Q] holds the quantiles that the untrained network returns; training sets
+    it to the empirical ones of the scaled target, so that it starts as a good baseline.
+
+    Parameters
+    ----------
+    config : settings
+    inputs : names of the inputs by kind (Panel.inputs)
     """
 
     def __init__(self, config: TFTConfig, inputs: dict[str, tuple[str, ...]]):
         super().__init__()
-        self.config, self.inputs = config, {k: tuple(v) for k, v in inputs.items()}
+        self.config = config
+        self.inputs = {k: tuple(v) for k, v in inputs.items()}
         d, p, extra = config.hidden, config.dropout, config.extra_gate
         observed, known, static = (len(inputs[k]) for k in ("observed", "known", "static"))
 
@@ -70,63 +76,66 @@ class TFT(nn.Module):
         def grn(context: bool = False) -> GRN:
             return GRN(d, p, context, extra)
 
-        self.static_selection, self.past_selection = (
-            select(static, context=False),
-            select(observed + known),
-        )
+        # one context of each kind from the static inputs
+        self.static_selection = select(static, context=False)
+        self.past_selection = select(observed + known)
         self.future_selection = select(known)
-        self.to_selection, self.to_enrichment, self.to_hidden, self.to_cell = (
-            grn(),
-            grn(),
-            grn(),
-            grn(),
-        )
+        self.to_selection = grn()
+        self.to_enrichment = grn()
+        self.to_hidden = grn()
+        self.to_cell = grn()
+        # sequence layer
         between = p if config.lstm_layers > 1 else 0.0
         self.encoder = nn.LSTM(d, d, config.lstm_layers, batch_first=True, dropout=between)
         self.decoder = ForkedDecoder(d, config.lstm_layers, between)
-        self.sequence_gate, self.enrichment = AddNorm(d, p), grn(context=True)
-        self.attention, self.attention_gate = (
-            ForkedAttention(d, config.heads, config.context),
-            AddNorm(d, p),
-        )
-        self.position_wise, self.output_gate = grn(), AddNorm(d, p)
+        self.sequence_gate = AddNorm(d, p)
+        # temporal fusion decoder
+        self.enrichment = grn(context=True)
+        self.attention = ForkedAttention(d, config.heads, config.context)
+        self.attention_gate = AddNorm(d, p)
+        self.position_wise = grn()
+        self.output_gate = AddNorm(d, p)
         self.head = nn.Linear(d, len(config.quantiles))
-        nn.init.zeros_(self.head.weight), nn.init.zeros_(self.head.bias)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
         self.register_buffer("base", torch.zeros(config.horizon, len(config.quantiles)))
 
     def forward(self, batch: Batch, fork: Tensor | None = None) -> TFTOutput:
-        """Forecast from the last N = batch.scale.shape[1] bars of each chunk; see TFTOutput for shapes.
+        """Forecast from the last N = batch.scale.shape[1] bars of each chunk.
 
-        With `fork` [B] only that one of the N origins of each chunk is decoded, as if N were 1 and T the context.
+        With `fork` [B] only that one of the N origins of each chunk is decoded, as if N were 1 and
+        T the context.
         """
-        n, horizon, t = batch.scale.shape[1], self.config.horizon, batch.observed.shape[1]
-        # 1. static context, eq. 9 and section 4.3
+        n, t = batch.scale.shape[1], batch.observed.shape[1]
+        horizon, layers = self.config.horizon, self.config.lstm_layers
+        # 1. static contexts, eq. 9 and section 4.3
         static = self.static_selection(batch.static)
-        selection, enrichment = self.to_selection(static.value), self.to_enrichment(static.value)
+        selection = self.to_selection(static.value)
+        enrichment = self.to_enrichment(static.value)
         # 2. every bar and every date once, whatever the number of forks
         known = batch.known[:, : t + horizon]
-        past = self.past_selection(torch.cat([batch.observed, known[:, :t]], -1), selection)
+        every = torch.cat([batch.observed, known[:, :t]], -1)  # [B, T, F_o + F_k]
+        past = self.past_selection(every, selection)
         ahead = known[:, t - n + 1 :]  # [B, N+H−1, F_k]: the dates after the first origin
         if fork is not None:
             ahead = _rows(ahead, fork, horizon)
         future = self.future_selection(ahead, selection)
         # 3. sequence layer, section 4.5.1
-        start = [
-            g(static.value).expand(self.config.lstm_layers, -1, -1).contiguous()
-            for g in (self.to_hidden, self.to_cell)
-        ]
-        encoded, _ = self.encoder(past.value, tuple(start))
+        hidden = self.to_hidden(static.value).expand(layers, -1, -1).contiguous()
+        cell = self.to_cell(static.value).expand(layers, -1, -1).contiguous()
+        encoded, _ = self.encoder(past.value, (hidden, cell))  # [B, T, D]
         if fork is not None:
             n, t = 1, self.config.context
-            encoded, past = _rows(encoded, fork, t), Selected(*(_rows(x, fork, t) for x in past))
+            encoded = _rows(encoded, fork, t)
+            past = Selected(_rows(past.value, fork, t), _rows(past.weights, fork, t))
         forks = future.value.unfold(1, horizon, 1).transpose(2, 3)  # [B, N, H, D], a view
         encoded = self.sequence_gate(encoded, past.value)
-        # from the normalised output: the raw one varies so little at first that training stalls for epochs
-        decoded = self.sequence_gate(
-            self.decoder(encoded[:, t - n :], future.value, horizon), forks
-        )  # [B, N, H, D]
+        # from the normalised output: the raw one varies so little at first that training stalls
+        decoded = self.decoder(encoded[:, t - n :], future.value, horizon)
+        decoded = self.sequence_gate(decoded, forks)  # [B, N, H, D]
         # 4. static enrichment, attention, position-wise feed-forward, eqs. 17–22
-        rich, queries = self.enrichment(encoded, enrichment), self.enrichment(decoded, enrichment)
+        rich = self.enrichment(encoded, enrichment)
+        queries = self.enrichment(decoded, enrichment)
         attended, attention = self.attention(rich, queries)
         out = self.position_wise(self.attention_gate(attended, queries))
         out = self.output_gate(out, decoded)

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from scipy import stats
 
 from ..errors import DataError
-from ..evaluation.ablation import CLASSIC, ENHANCED
+from ..evaluation.verdicts import CLASSIC, ENHANCED
 from .style import Theme, axis_title, body, canvas, headline
 
 CAPTION = (

@@ -18,14 +18,13 @@ from matplotlib.ticker import MaxNLocator
 from ..config import SCORE_LEVELS
 from ..errors import ConfigError, DataError
 from ..evaluation.backtest import Backtest
-from ..evaluation.leaderboard import BENCHMARK, GROUPS, Arrays, arrays, summary
-from ..evaluation.metrics import INTERVALS, hac_variance, pinball_loss
+from ..evaluation.leaderboard import BENCHMARK, PERIODS, Arrays, arrays, summary
+from ..evaluation.metrics import INTERVALS, hac_variance, pinball_loss, terciles
 from ..evaluation.trading import summary as trade_summary
 from .bars import date_axis
 from .style import DASHES, HATCHES, Theme, axis_title, body, canvas, headline, legend
 
 REGIMES = {-1: "volatility unknown", 0: "calm", 1: "middle", 2: "wild"}
-PERIODS = {"month": "M", "quarter": "Q", "year": "Y"}
 Z95 = 1.96
 SPLITS = ("training", "validation", "purged", "embargo", "test")
 COVERAGE = (
@@ -47,7 +46,7 @@ def plot_folds(result: Backtest, sessions: np.ndarray, theme: str = "light") -> 
 
     sessions: the days of the bars, in any order. Purged are origins whose outcomes would reach over the border.
     """
-    folds, config = result.manifest["folds"], result.manifest["key"]["config"]
+    folds, config = result.manifest["folds"], result.manifest["config"]
     horizon, embargo = config["horizon"], config["embargo"]
     figure, (wide, near), look = canvas(
         theme, 1, 2, size=(9.5, 1.9 + 0.34 * len(folds)), width_ratios=(3, 2)
@@ -179,7 +178,7 @@ def skill(
     """
     base = arrays(frame, benchmark)
     against, lags = _losses(base), 2 * base.actual.shape[1] - 1
-    by_volatility = pd.Series(GROUPS["tercile"](base)).map(REGIMES).to_numpy()
+    by_volatility = pd.Series(terciles(base.scale)).map(REGIMES).to_numpy()
     dates = pd.Series(base.date).groupby(base.fold)
     by_fold = np.array(
         [_span(*pair) for pair in zip(dates.transform("min"), dates.transform("max"))]

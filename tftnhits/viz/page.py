@@ -123,14 +123,14 @@ def _headline(board: pd.DataFrame, forecaster: str, result: Backtest) -> str:
 
 
 def _settings(result: Backtest, frame: pd.DataFrame) -> str:
-    key, folds = result.manifest["key"], result.manifest["folds"]
-    config, versions = key["config"], result.manifest["versions"]
+    config, folds = result.manifest["config"], result.manifest["folds"]
+    versions, data = result.manifest["versions"], result.manifest["key"]["data"]
     seeds = ", ".join(map(str, config["seeds"]))
-    lost = "" if not result.missing else f"; {len(result.missing)} parts missing"
+    lost = "" if not result.missing else f"; {len(result.missing)} runs missing"
     return (
         f"Test origins {folds[0]['test_begin']} to {folds[-1]['test_end']}, refit every {config['months']} months, "
         f"{frame['symbol'].nunique()} symbols, {config['horizon']} steps ahead{lost}\n"
-        f"Preset {config['preset']}, seed {seeds}; tftnhits {versions['tftnhits']}, data {key['data']}"
+        f"Preset {config['preset']}, seed {seeds}; tftnhits {versions['tftnhits']}, data {data}"
     )
 
 

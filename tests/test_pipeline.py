@@ -1,0 +1,225 @@
+"""ModelScope runs our pipeline, by an import or by trust_remote_code, and no other code."""
+
+import io
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from helpers import ROOT, environment, made_bars, one_sentence, python, stocks
+from hub_server import hub_server
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tftnhits as tn
+from tftnhits.apps.hub import CONFIGURATION, add_modelscope_files
+
+for name in ("torch", "modelscope", "datasets", "addict", "simplejson", "sortedcontainers"):
+    pytest.importorskip(name, reason="needs the extras 'modelscope' and 'torch'")
+
+SHIPPED = ROOT / "data" / "pretrained"
+KEYS = ["prediction", "model_used", "confidence", "interval", "quantiles", "warnings"]
+COLUMNS = ["open", "high", "low", "close", "volume"]
+ROWS = made_bars(("A",), 300)[COLUMNS].to_numpy().tolist()
+
+
+@pytest.fixture(scope="module")
+def pipe():
+    """The shipped model by modelscope's own factory, in this process."""
+    from modelscope import pipeline
+
+    import tftnhits.pipeline  # noqa: F401
+
+    return pipeline(task="time-series-forecasting", model=str(SHIPPED))
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return tn.Predictor.load()
+
+
+def same(result: dict, summary: dict) -> None:
+    """The pipeline's answer has exactly its keys, plain values, and the predictor's numbers."""
+    assert list(result) == KEYS and json.loads(json.dumps(result, allow_nan=False)) == result
+    assert result["model_used"] == summary["model_used"]
+    assert result["confidence"] == summary["confidence"]
+    assert np.allclose(result["prediction"], summary["prediction"], rtol=1e-6, atol=0)
+    for key, value in summary["interval"].items():
+        own = result["interval"][key]  # the coverage is None where none was measured
+        assert own == value or np.allclose(own, value, rtol=1e-6, atol=0), key
+    assert result["quantiles"]["0.5"] == result["prediction"]
+    tail = f"{(1 - result['confidence']) / 2:.12g}"
+    assert result["quantiles"][tail] == result["interval"]["lower"]
+    table = np.array(list(result["quantiles"].values()))
+    assert list(result["quantiles"]) == sorted(result["quantiles"], key=float)
+    assert (np.diff(table, axis=0) >= 0).all()
+
+
+@pytest.mark.parametrize("bars", [2, 59, 60, 300])
+def test_rows_without_dates(pipe, shipped, bars):
+    rows = made_bars(("A",), bars, freq=None)[COLUMNS].to_numpy().tolist()
+    result = pipe(rows)
+    same(result, shipped.predict(rows).summary())
+    assert len(result["prediction"]) == shipped.horizon
+    short = bars < shipped.context
+    assert ("boosting" in result["model_used"]) == short and len(result["warnings"]) == 1 + short
+    assert "no dates" in result["warnings"][-1]
+
+
+def test_frames_and_dicts_of_one_symbol_and_of_many(pipe, shipped):
+    frame = stocks(("META",))
+    expected = shipped.predict(frame).summary()
+    columns = {name: frame[name].tolist() for name in COLUMNS}
+    columns["date"] = frame["date"].astype(str).tolist()
+    for bars in (frame, frame.drop(columns="symbol"), frame.set_index("date"), columns):
+        same(pipe(bars), expected)
+    frame = stocks(("META", "GOOG", "AAPL"), "2017-01-01")
+    parts = {str(symbol): part for symbol, part in frame.groupby("symbol")}
+    for bars in (frame, parts):
+        results = pipe(bars)
+        assert list(results) == ["AAPL", "GOOG", "META"]
+        for summary in shipped.predict(frame).summary():
+            same(results[summary["symbol"]], summary)
+
+
+def test_options_of_the_call(pipe, shipped):
+    result = pipe(ROWS, horizon=2, level=0.5)
+    same(result, shipped.predict(ROWS, horizon=2, level=0.5).summary())
+    assert len(result["prediction"]) == 2 and result["confidence"] == 0.5
+    assert min(pipe(ROWS, level=0.999999)["quantiles"], key=float) == "5e-07"
+    for options in ({"horizon": 99}, {"horizon": 0}, {"level": 1}, {"level": "much"}):
+        with pytest.raises(tn.ConfigError) as caught:
+            pipe(ROWS, **options)
+        assert one_sentence(str(caught.value))
+
+
+def test_what_was_repaired_is_among_the_warnings(pipe):
+    rows = [list(row) for row in ROWS]
+    rows[5][1], rows[5][2] = rows[5][2], rows[5][1]
+    undated, warning = pipe(rows)["warnings"]
+    assert "no dates" in undated and "swapped" in warning and "row 6" in warning
+    results = pipe({"A": rows, "B": ROWS})
+    assert results["A"]["warnings"] == [undated, warning]
+    assert results["B"]["warnings"] == [undated]
+
+
+def test_a_broken_folder_is_our_own_error(pipe, tmp_path):
+    from modelscope import pipeline
+
+    add_modelscope_files(tmp_path)
+    (tmp_path / "predictor.json").write_text("{")
+    with pytest.raises(tn.CheckpointError, match="JSON") as caught:
+        pipeline(task="time-series-forecasting", model=str(tmp_path))
+    assert one_sentence(str(caught.value))
+
+
+def test_a_file_is_not_read(pipe, tmp_path):
+    path = tmp_path / "bars.csv"
+    stocks(("META",)).to_csv(path)
+    for bars in ("stocks", str(path), path, b"stocks", io.StringIO("1,2")):
+        with pytest.raises(tn.DataError, match="no file"):
+            pipe(bars)
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+JUNK = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=6) | st.dictionaries(st.text(max_size=6), inner),
+    max_leaves=30,
+)
+NUMBERS = st.lists(
+    st.lists(st.floats() | st.sampled_from([0, -1, 1e308, 5, "x", None]), min_size=3, max_size=6)
+)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(JUNK | NUMBERS | st.fixed_dictionaries({name: JUNK for name in COLUMNS}))
+def test_junk_ends_in_a_result_or_a_sentence(pipe, bars):
+    try:
+        result = pipe(bars)
+    except tn.TftnhitsError as error:
+        assert one_sentence(str(error)), error
+    else:
+        assert result and json.dumps(result)
+
+
+def test_importing_the_kit_imports_nothing_large():
+    done = python("import sys, tftnhits; print(*sys.modules)")
+    large = {"modelscope", "modelscope_hub", "torch", "numpy", "requests", "click"}
+    assert not large & set(done.stdout.split())
+
+
+def fresh(code: str, *args: object, **variables: str) -> dict:
+    """What `code` prints last, as JSON, in an interpreter with these settings of modelscope."""
+    clean = {k: v for k, v in environment().items() if not k.startswith("MODELSCOPE")}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, args)],
+        env={**clean, "MODELSCOPE_LOG_LEVEL": "40", **variables},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+THREE_LINES = """
+import json, sys
+import tftnhits.pipeline
+from modelscope import pipeline
+pipe = pipeline(task="time-series-forecasting", model=sys.argv[1])
+print(json.dumps(pipe(json.loads(sys.argv[2]))))
+"""
+
+
+@pytest.mark.parametrize("source", ["folder", "hub"])
+def test_three_lines_in_a_fresh_interpreter(shipped, tmp_path, source):
+    expected = shipped.predict(ROWS).summary()
+    cache = {"MODELSCOPE_CACHE": str(tmp_path / "c"), "MODELSCOPE_HOME": str(tmp_path / "h")}
+    rows = json.dumps(ROWS)
+    if source == "folder":
+        same(fresh(THREE_LINES, SHIPPED, rows, **cache), expected)
+        return
+    with hub_server() as hub:
+        hub.models["me/model"] = {path.name: path.read_bytes() for path in SHIPPED.iterdir()}
+        cache["MODELSCOPE_ENDPOINT"] = hub.address
+        same(fresh(THREE_LINES, "me/model", rows, **cache), expected)
+
+
+# modelscope first; the hostile folder's code would write a file, the shipped one's imports tftnhits
+UNTRUSTED = """
+import json, pathlib, sys
+from modelscope import pipeline
+shipped, hostile, mark, rows = *sys.argv[1:3], pathlib.Path(sys.argv[3]), json.loads(sys.argv[4])
+task = "time-series-forecasting"
+found = {}
+for folder in (shipped, hostile):
+    try:
+        pipeline(task=task, model=folder)
+    except RuntimeError as error:
+        found[folder] = str(error)
+assert "tftnhits" not in sys.modules and not mark.exists()
+found["wrapped"] = pipeline(task=task, model=shipped, trust_remote_code=True)(rows)
+assert "tftnhits" in sys.modules
+for trust in (False, True):
+    found[trust] = pipeline(task=task, model=hostile, trust_remote_code=trust)(rows)
+found["ran"] = mark.exists()
+print(json.dumps(found))
+"""
+
+
+def test_no_code_of_a_folder_runs_unless_trusted_and_then_the_wrapper_is_enough(shipped, tmp_path):
+    hostile, mark = tmp_path / "model", tmp_path / "mark"
+    shutil.copytree(SHIPPED, hostile)
+    for name in ("ms_wrapper.py", "evil.py", "__init__.py"):
+        (hostile / name).write_text(f"open({str(mark)!r}, 'w').write('ran')")
+    (hostile / "requirements.txt").write_text("tftnhits-has-no-such-package\n")
+    (hostile / "configuration.json").write_text(json.dumps(CONFIGURATION | {"plugins": ["evil"]}))
+    cache = {"MODELSCOPE_CACHE": str(tmp_path / "cache")}
+    found = fresh(UNTRUSTED, SHIPPED, hostile, mark, json.dumps(ROWS), **cache)
+    assert all("trust_remote_code" in found[str(folder)] for folder in (SHIPPED, hostile))
+    for result in (found["wrapped"], found["false"], found["true"]):
+        same(result, shipped.predict(ROWS).summary())
+    assert not found["ran"]

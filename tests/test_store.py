@@ -1,0 +1,192 @@
+"""Saved networks: the same bits back, one clear sentence for whatever else lies in the folder."""
+
+import json
+import pickle
+import struct
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import safetensors.torch  # noqa: E402
+from helpers import NHITS_TINY, TFT_TINY, one_sentence, random_batch, random_inputs, stir  # noqa: E402
+
+from tftnhits.errors import CheckpointError, OutputError  # noqa: E402
+from tftnhits.files import sha256  # noqa: E402
+from tftnhits.models.checkpoint import remove_checkpoint  # noqa: E402
+from tftnhits.models.store import build, load_network, load_state, save_network, save_state  # noqa: E402
+
+INPUTS = random_inputs()
+CLASSIC = type(NHITS_TINY).classic(context=20, hidden=16)
+
+
+def network(config=NHITS_TINY, seed=0):
+    torch.manual_seed(seed)
+    model = build(config, INPUTS).eval()
+    stir(model, seed)
+    return model
+
+
+@pytest.fixture
+def saved(tmp_path):
+    return save_network(tmp_path, network())
+
+
+def change(path, **values):
+    """Rewrites fields of the JSON; None removes one."""
+    record = {**json.loads(path.read_text()), **values}
+    path.write_text(json.dumps({k: v for k, v in record.items() if v is not None}))
+    return path
+
+
+def weights_of(path):
+    return path.parent / json.loads(path.read_text())["weights"]
+
+
+def refused(path, load=load_network):
+    with pytest.raises(CheckpointError) as caught:
+        load(path)
+    assert one_sentence(str(caught.value)), str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("config", [TFT_TINY, NHITS_TINY, CLASSIC])
+def test_round_trip_is_equal_to_the_bit(config, tmp_path):
+    model, batch = network(config), random_batch(INPUTS, 20, 3, 5)
+    model.base.copy_(torch.randn(model.base.shape))
+    loaded = load_network(save_network(tmp_path, model))
+    assert (type(loaded), loaded.config, loaded.inputs) == (type(model), config, INPUTS)
+    assert not loaded.training and torch.equal(model(batch).quantiles, loaded(batch).quantiles)
+    for (k, v), (other, w) in zip(model.state_dict().items(), loaded.state_dict().items()):
+        assert k == other and torch.equal(v, w)
+
+
+def test_several_networks_of_a_kind_under_their_own_names(tmp_path):
+    names = ("nhits", "nhits-1", "nhits-2")
+    for again in (0, 10):  # the second time, each replaces its own weights only
+        for seed, name in enumerate(names):
+            path = save_network(tmp_path, network(seed=seed + again), name)
+            assert path == tmp_path / f"{name}.json"
+    assert len(list(tmp_path.iterdir())) == 6
+    for seed, name in enumerate(names):
+        loaded = load_network(tmp_path / f"{name}.json")
+        assert torch.equal(loaded.residual, network(seed=seed + 10).residual)
+    for _ in range(2):  # the second time nothing is left to remove
+        remove_checkpoint(tmp_path, "nhits")
+        assert {p.name for p in tmp_path.glob("*.json")} == {"nhits-1.json", "nhits-2.json"}
+        assert len(list(tmp_path.iterdir())) == 4 and load_network(tmp_path / "nhits-1.json")
+
+
+@pytest.mark.parametrize("damage", [0, 9, -1, "cut"])
+def test_damaged_weights_are_found_by_their_hash(saved, damage):
+    data = bytearray(weights_of(saved).read_bytes())
+    if damage == "cut":
+        del data[-7:]
+    else:
+        data[damage] ^= 1
+    weights_of(saved).write_bytes(data)
+    assert "corrupt" in refused(saved)
+
+
+def test_missing_files(saved, tmp_path):
+    weights_of(saved).unlink()
+    assert "No such file" in refused(saved)
+    assert "model folder" in refused(tmp_path / "tft.json")
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 1}', '{"network": "TFT"}', "\x80"])
+def test_foreign_json(saved, content):
+    saved.write_text(content)
+    refused(saved)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"network": "Transformer"},
+        {"network": ["TFT"]},
+        {"network": "TFT", "config": TFT_TINY.to_dict()},
+        {"format": "one"},
+        {"format": None},
+        {"weights": None},
+        {"weights": 5},
+        {"weights": "../secret.safetensors"},
+        {"weights": "/etc/hostname"},
+        {"sha256": None},
+        {"config": None},
+        {"config": []},
+        {"config": {"hidden": 16, "colour": "red"}},
+        {"config": {"hidden": "16"}},
+        {"config": {"hidden": 10**9}},
+        {"config": {"pools": [0]}},
+        {"config": {"quantiles": "abc"}},
+        {"inputs": None},
+        {"inputs": []},
+        {"inputs": {"observed": ["return"]}},
+        {"inputs": {"observed": 3, "known": [], "static": []}},
+        {"inputs": {"observed": ["range"], "known": [], "static": []}},
+    ],
+    ids=str,
+)
+def test_json_that_does_not_describe_a_network(saved, values):
+    refused(change(saved, **values))
+
+
+def test_what_does_not_fit_is_named(saved):
+    assert "upgrade" in refused(change(saved, format=99))
+    change(saved, format=1)
+    message = refused(change(saved, config={**NHITS_TINY.to_dict(), "hidden": 8}))
+    assert "size mismatch" in message
+
+
+class Bomb:
+    """What a hostile pickle does when it is read."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+def test_a_hostile_pickle_is_not_executed(saved, tmp_path):
+    mark = tmp_path / "executed"
+    data = pickle.dumps(Bomb(mark))
+    pickle.loads(data).close()
+    assert mark.exists()  # it does work
+    mark.unlink()
+    weights_of(saved).write_bytes(data)
+    refused(change(saved, sha256=sha256(data)))  # with the hash that fits
+    (tmp_path / "bomb.state").write_bytes(data)
+    refused(tmp_path / "bomb.state", load_state)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("header", [2**40, 3])
+def test_a_header_that_lies_about_its_size(saved, header):
+    data = struct.pack("<Q", header) + b"{}"
+    weights_of(saved).write_bytes(data)
+    refused(change(saved, sha256=sha256(data)))
+
+
+def test_an_impossible_folder_is_an_output_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError):
+        save_network(tmp_path / "file" / "model", network())
+
+
+def test_state_round_trip(tmp_path):
+    tensors = {"a": torch.randn(3, 2), "b": torch.tensor(7.0)}
+    save_state(tmp_path / "x.state", tensors, {"epoch": 3, "names": ["ä"]})
+    loaded, record = load_state(tmp_path / "x.state")
+    assert record == {"epoch": 3, "names": ["ä"]} and loaded.keys() == tensors.keys()
+    assert all(torch.equal(v, loaded[k]) for k, v in tensors.items())
+
+
+@pytest.mark.parametrize(
+    "data", [safetensors.torch.save({"a": torch.ones(1)}), b"", b"noise" * 50, None]
+)
+def test_a_state_without_a_record_is_refused(tmp_path, data):
+    if data is not None:
+        (tmp_path / "x.state").write_bytes(data)
+    assert "x.state" in refused(tmp_path / "x.state", load_state)
