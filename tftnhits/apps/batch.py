@@ -18,8 +18,6 @@ from ..files import atomic_write
 from . import report
 from .parameters import assign, known_parameters
 
-CELL_TIMEOUT = 3600  # seconds; a cell that takes longer fails its notebook
-
 
 @dataclass
 class NotebookRun:
@@ -91,7 +89,7 @@ def run_notebooks(
     names: Iterable[str] | None = None,
     out: str | Path | None = None,
     parameters: dict[str, Any] | None = None,
-    timeout: int | None = CELL_TIMEOUT,
+    timeout: int | None = 3600,
 ) -> RunResult:
     """Execute notebooks in order, each in a kernel of its own, and report.
 
@@ -127,7 +125,8 @@ def run_notebooks(
     values = assign(paths, given)
     started = datetime.now(timezone.utc)
     runs = [_planned(path, values[path]) for path in paths]
-    target = _make_folder(Path(out) if out is not None else _dated(paths[0].parent / "runs"))
+    target = Path(out).absolute() if out is not None else _dated(paths[0].parent / "runs")
+    atomic_write(target / ".writable", "").unlink()  # raises OutputError where nothing can be
     result = RunResult(paths[0].parent, target, runs, started.isoformat(timespec="seconds"))
     clock = time.perf_counter()
     try:
@@ -227,13 +226,6 @@ def _papermill(source: Path, copy: Path, values: dict[str, Any], timeout: int | 
     except (NoSuchKernel, RuntimeError) as error:
         return one_line(f"its kernel did not start: {error}", 300)
     return None
-
-
-def _make_folder(folder: Path) -> Path:
-    """The folder, proved to be writable; raises OutputError."""
-    folder = folder.absolute()
-    atomic_write(folder / ".writable", "").unlink()
-    return folder
 
 
 def _dated(runs: Path) -> Path:
