@@ -12,7 +12,7 @@ import nbformat
 import psutil
 import pytest
 
-from tftnhits.apps import batch, parameters, report
+from tftnhits.apps import batch, parameters
 from tftnhits.errors import ConfigError, NotebookError, OutputError
 
 ALL = """run_dir: str = "."
@@ -248,17 +248,3 @@ def _begun(copy: Path) -> bool:
         return False
     cells = json.loads(copy.read_text() or "{}").get("cells", [{}])
     return bool(cells[-1].get("metadata", {}).get("papermill", {}).get("start_time"))
-
-
-@pytest.mark.parametrize(
-    ("text", "title", "question"),
-    [
-        ("# A `b`\nWhy *it*\nis?\n\nMore", "A b", "Why *it* is?"),
-        ("See [this](there).", "", "See this."),
-        ("# Only", "Only", ""),
-    ],
-)
-def test_title_and_question_come_from_the_first_markdown_cell(text, title, question):
-    cells = [nbformat.v4.new_code_cell("1"), nbformat.v4.new_markdown_cell(text)]
-    notebook = nbformat.v4.new_notebook(cells=cells)
-    assert report.title_and_question(notebook) == (title, question)
