@@ -340,7 +340,7 @@ def info():
         device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "the CPU"
         yield f"torch runs on {device}"
     except (ImportError, OSError):  # OSError: a broken library
-        yield "torch can't be imported, so gradient boosting answers: pip install 'tftnhits[torch]'"
+        yield "torch can't be imported: gradient boosting answers; pip install 'tftnhits[torch]'"
 
 
 def _read(sources: Sequence[str], options: dict[str, Any]) -> pd.DataFrame:
