@@ -34,9 +34,9 @@ def test_success_leaves_copies_pages_index_and_manifest(make_notebook, tmp_path,
     make_notebook(
         "00_first",
         HAND_OVER,
-        '(out / "seen.txt").write_text(repr([ticker, days, rate, fast, tickers, since]))',
+        '(out / "seen.txt").write_text(repr([ticker, days, rate, fast, tickers, since, pair]))',
         '(out / "a figure.png").write_bytes(b"png")',
-        parameters=ALL + "seed = 7",
+        parameters=ALL + "seed = 7\npair: tuple = (1, 2)",
         intro="# First & best\n\nDoes **it** run <b>at all</b>?\n\nSome minutes.",
     )
     folder = make_notebook(
@@ -48,7 +48,7 @@ def test_success_leaves_copies_pages_index_and_manifest(make_notebook, tmp_path,
     out = tmp_path / "o u{t"
     given = {"ticker": "000001", "days": 2, "rate": 1, "fast": True, "tickers": ("NO", "1")}
     result = batch.run_notebooks(folder, out=out, parameters=given)
-    assert (out / "seen.txt").read_text() == "['000001', 2, 1, True, ['NO', '1'], None]"
+    assert (out / "seen.txt").read_text() == "['000001', 2, 1, True, ['NO', '1'], None, (1, 2)]"
     assert [run.status for run in result.notebooks] == ["completed", "completed"]
     assert result.figures == [out / "a figure.png"]
     assert result.forecasts == [out / "forecasts.parquet"]

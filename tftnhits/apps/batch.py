@@ -127,13 +127,16 @@ def run_notebooks(
     runs = [_planned(path, values[path]) for path in paths]
     target = Path(out).absolute() if out is not None else _dated(paths[0].parent / "runs")
     atomic_write(target / ".writable", "").unlink()  # raises OutputError where nothing can be
+    for run in runs:
+        if "run_dir" in run.parameters:
+            run.parameters["run_dir"] = values[run.source]["run_dir"] = str(target)
     result = RunResult(paths[0].parent, target, runs, started.isoformat(timespec="seconds"))
     clock = time.perf_counter()
     try:
         for number, run in enumerate(runs, 1):
             print(f"[{number}/{len(runs)}] {run.name} ... ", end="", file=sys.stderr, flush=True)
             try:
-                _execute(run, target, timeout)
+                _execute(run, target, values[run.source], timeout)
             finally:
                 print(f"{run.status}, {run.seconds:.1f} s", file=sys.stderr, flush=True)
     finally:
@@ -154,7 +157,7 @@ def _planned(path: Path, values: dict[str, Any]) -> NotebookRun:
     return NotebookRun(path, defaults | values, title, question)
 
 
-def _execute(run: NotebookRun, target: Path, timeout: int | None) -> None:
+def _execute(run: NotebookRun, target: Path, values: dict[str, Any], timeout: int | None) -> None:
     """Run one notebook and fill in `run`; raises NotebookError, OutputError, KeyboardInterrupt."""
     import nbformat
 
@@ -163,11 +166,9 @@ def _execute(run: NotebookRun, target: Path, timeout: int | None) -> None:
     run.status = "interrupted"
     clock = time.perf_counter()
     try:
-        if "run_dir" in run.parameters:
-            run.parameters["run_dir"] = str(target)
-        run.error = _papermill(run.source, copy, run.parameters, timeout)
+        run.error = _papermill(run.source, copy, values, timeout)
     except OSError as error:
-        run.status = "failed"
+        run.status, run.error = "failed", f"the copy can't be written: {error}"
         raise OutputError(f"{copy} can't be written: {error}; choose another folder.") from error
     finally:
         run.seconds = time.perf_counter() - clock

@@ -214,12 +214,13 @@ def train(sources, out, preset, horizon, seed, train_end, valid_end, **options):
     from ..data.windows import make_panel
     from ..forecast.ensemble import has_torch
     from ..forecast.predictor import train_predictor
-    from ..models.store import load_state
 
     if not has_torch():
         _say("warning: PyTorch can't be imported, so gradient boosting alone is trained")
     predictor = train_predictor(make_panel(bars, settings), preset, training, folder)
     for path in sorted(folder.glob("*.state")):
+        from ..models.store import load_state  # needs torch, as what left the state did
+
         record = load_state(path)[1]
         if record.get("best_loss") is not None:
             loss, epochs = record["best_loss"], record["epoch"]
