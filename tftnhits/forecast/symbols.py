@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from ..data.judge import behind, idle
-from ..data.report import ALL
+from ..data.repair import ALL, behind, idle
 from ..errors import DataError, HistoryTooShort
 
 
