@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import ConfigError, shown
-from .notations import is_zone
+from .dates import is_zone
 from .patterns import (
     DAY,
     INTRADAY,
