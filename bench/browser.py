@@ -1,4 +1,5 @@
-"""What a person waits for: medians over some runs of make browser, and over the panel's sliders in the kernel alone.
+"""What a person waits for: medians over some runs of make browser, and over the panel's sliders in
+the kernel alone.
 
 python bench/browser.py [--runs 3] [--out data/results/browser.json]
 """
@@ -21,7 +22,8 @@ MEASURES = Path("build/browser/measures.json")  # what the tests in tests/browse
 
 
 def kernel(backend: str) -> dict:
-    """Seconds from a slider's value to a picture handed to Jupyter: the slowest slider's median, without a browser."""
+    """Seconds from a slider's value to a picture handed to Jupyter: the slowest slider's median,
+    without a browser."""
     panel, slowest = tn.what_if(symbol="AAPL", origin="2015-08-21", backend=backend), []
     for control in panel.controls.values():
         if "Slider" not in type(control).__name__ or control.disabled:
