@@ -32,8 +32,8 @@ from tqdm.auto import tqdm
 
 from tftnhits.config import SCORE_LEVELS, NHITSConfig, TFTConfig, TrainConfig, preset
 from tftnhits.data.windows import Panel
-from tftnhits.evaluation.verdicts import ENHANCED, SIGNIFICANT, compare, variants
 from tftnhits.evaluation.metrics import pinball_loss
+from tftnhits.evaluation.verdicts import ENHANCED, SIGNIFICANT, compare, variants
 from tftnhits.files import atomic_write, write_json
 from tftnhits.training.loop import fit, forecast_rows
 from tftnhits.training.trials import log_trial

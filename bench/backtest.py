@@ -20,9 +20,9 @@ from protocol import add_data, djia_bars
 from tables import plain
 
 import tftnhits as tn
+from tftnhits.evaluation.fold_run import ENSEMBLES
 from tftnhits.evaluation.leaderboard import arrays, summary
 from tftnhits.evaluation.metrics import scores
-from tftnhits.evaluation.fold_run import ENSEMBLES
 from tftnhits.files import write_json
 
 OVER_TIME = (

@@ -438,8 +438,8 @@ def main() -> None:
         write_json(
             options.out,
             {
-                "protocol": "train < 2016, validation 2016-2017, test to 2019-06-28; q-risk of log rv5, "
-                "steps 1-5, pooled",
+                "protocol": "train < 2016, validation 2016-2017, test to 2019-06-28; q-risk of log "
+                "rv5, steps 1-5, pooled",
                 "windows": {split: len(task.rows[split]) for split in splits},
                 "network": asdict(NETWORK),
                 "training": asdict(TRAIN),
