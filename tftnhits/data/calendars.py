@@ -124,7 +124,6 @@ def market_of(
     ConfigError on an unknown name or zone, MissingDependency on a name without exchange_calendars;
     to infer, the package may be missing.
     """
-    # What is given
     if not isinstance(calendar, str | Mapping | None):
         raise ConfigError(
             f"The calendar is {shown(calendar)}; give a name such as XNYS, or a dict of symbols."
@@ -141,13 +140,19 @@ def market_of(
     times = recent(dates)
     if not len(times):
         return Market(given, zone)
-    # The candidate, and the clock that goes with it
+    return _judged(times, symbol, given, zone)
+
+
+def _judged(times: np.ndarray, symbol: str, given: str | None, zone: str | None) -> Market:
+    """The market of known times [R]; a calendar that is given needs no proof."""
+    # The candidate
     step = step_of(times)
     proof = midnight(times[-1:])[0] - (PROOF - 1) * DAY
     first = max(len(times) - LATE, 0) if step >= LONGER else np.searchsorted(times, proof)
     name = given or exchange_of(symbol) or ZONES.get(zone or "", DEFAULT)
     if given is None and {5, 6} <= {*weekday_of(times[first:])}:
         name = ALWAYS
+    # Its clock, unless the stamps are labels
     sessions = sessions_of(name, times[0], times[-1])
     clock = "UTC" if sessions is None else sessions.zone
     labels = 0  # how many more are midnights in their own zone than by the clock
@@ -155,6 +160,7 @@ def market_of(
         local = moved(times, zone, clock)
         labels = np.sum(times == midnight(times)) - np.sum(local == midnight(local))
     local = times if labels > 0 else moved(times, zone, clock)
+    # The proof
     least = SHIFTED if zone is None else EXTENDED
     if given is not None or _explains(name, sessions, local[first:], step, least):
         if labels > 0 or zone is None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from platformdirs import user_cache_path
 
 from ..errors import DataError, DownloadError, OutputError, shown
 from ..files import atomic_write, safe_name
@@ -88,8 +89,6 @@ def download_bars(
 
 def cache_folder() -> Path:
     """TFTNHITS_CACHE, else tftnhits in the user's cache folder."""
-    from platformdirs import user_cache_path
-
     given = os.environ.get("TFTNHITS_CACHE")
     return Path(given).expanduser().absolute() if given else user_cache_path("tftnhits", False)
 
