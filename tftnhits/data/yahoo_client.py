@@ -157,7 +157,8 @@ def _failure(error: Exception, ticker: Any, wanted: str) -> Failed:
     if isinstance(error, exceptions.YFTzMissingError) or status == 404:
         return Failed(f"knows no symbol {ticker.ticker!r}", missing=True)
     if isinstance(error, exceptions.YFPricesMissingError):
-        why = f" ({one_line(error.yahoo_reason, 120).rstrip('.')})" if error.yahoo_reason else ""
+        reason = getattr(error, "yahoo_reason", None)  # older yfinance tells none
+        why = f" ({one_line(reason, 120).rstrip('.')})" if reason else ""
         if why or ticker.history_metadata.get("symbol"):  # else it was no chart: HTTP 500, say
             return Failed(f"has no {wanted}{why}", missing=True)
     elif isinstance(error, OSError) and not isinstance(error, ValueError) and not status:
