@@ -315,7 +315,7 @@ def test_symbols_that_no_network_answered_for_are_left_out(predictor, bars):
     assert fc.model_used["GOOG"] == "gradient boosting"
     found = fc.explain()
     assert set(found.past["symbol"]) == set(found.parts["symbol"]) == {"AAPL", "META"}
-    with pytest.raises(tn.DataError, match="'GOOG' in this explanation"):
+    with pytest.raises(tn.DataError, match="no symbol 'GOOG'"):
         found.plot("GOOG")
     with pytest.raises(tn.ConfigError, match="No network answered but gradient boosting"):
         predictor.predict(short[short["symbol"] == "GOOG"]).explain()

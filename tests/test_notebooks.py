@@ -1,4 +1,4 @@
-"""The notebooks: a style that stays readable, and a real run of all of them with the preset "tiny"."""
+"""The notebooks: a style that stays readable, and a real run of all of them, preset "tiny"."""
 
 import ast
 import statistics
