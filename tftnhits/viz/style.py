@@ -86,7 +86,7 @@ class Theme:
         }
 
 
-# blue, vermilion, sky blue and orange are Okabe & Ito's (2008); the others were searched for
+# blue, vermilion, sky blue and orange are Okabe & Ito (2008); the others suit these papers
 THEMES = {
     "light": Theme(
         paper="#FFFFFF",
@@ -189,7 +189,7 @@ def legend(of: Axes | Picture, theme: Theme, handles: Any = None, **where: Any) 
         of.legend(**plain, **where)
         return
     handles = _labelled(of) if handles is None else handles
-    widths = [MEDIUM * (PROSE * len(handle.get_label()) + 6) for handle in handles]
+    widths = [MEDIUM * (PROSE * len(handle.get_label()) + 5) for handle in handles]
     rows, room = 1, 72 * (of.get_figwidth() - 0.3)
     while rows < len(handles):
         columns = [max(widths[i : i + rows]) for i in range(0, len(widths), rows)]
