@@ -239,9 +239,6 @@ def killed_attempt(bars, run, setup):
     """Dies as by `kill -9` in the second fold, and leaves its process's number in a file."""
     if run.fold.number != 1:
         return attempt(bars, run, setup)
-    work = setup.folder / "work" / run.name
-    work.mkdir(parents=True, exist_ok=True)
-    (work / "started").write_text(str(os.getpid()))
     (setup.folder / f"killed-{os.getpid()}").touch()
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -350,7 +347,7 @@ def constant(bars):
         (None, {"start": "2012-07-01"}, HistoryTooShort, "earliest possible start is 2013-"),
         (None, {"members": ("HAR", "prophet")}, ConfigError, "no forecaster 'prophet'"),
         (None, {"start": "2014-08-29", "end": "2014-08-29"}, DataError, "No outcomes in the test"),
-        (None, {"valid_months": 1, "embargo": 20}, ConfigError, "without validation"),
+        (None, {"valid_months": 1, "embargo": 20}, ConfigError, "no validation left"),
         (constant, {}, DataError, "close of GOOG never changes in .* fold 0"),
         (lambda bars: made_bars(("A",), 500, freq=None), {}, DataError, "column 'date'"),
     ],
@@ -364,26 +361,18 @@ def test_what_cannot_be_backtested_is_refused_before_any_training(
     assert one_sentence(str(caught.value)) and not list(tmp_path.iterdir())
 
 
-def test_another_backtests_folder_is_refused(bars, tmp_path, monkeypatch):
-    run(bars, QUICK, tmp_path)
-    models = (*PRESETS["tiny"][:2], replace(PRESETS["tiny"][2], trees=6), PRESETS["tiny"][3])
-    for data, config, preset, words in (
-        (bars, replace(QUICK, embargo=2), None, "another embargo"),
-        (bars, replace(QUICK, members=("HAR",)), None, "another members"),
-        (bars[bars["date"] < "2014-08-01"], QUICK, None, "another data"),
-        (bars, QUICK, models, "another models"),  # the same name of a preset
-    ):
-        with monkeypatch.context() as patch:
-            if preset:
-                patch.setitem(PRESETS, "tiny", preset)
-            with pytest.raises(CheckpointError, match=f"{words}; choose") as caught:
-                run(data, config, tmp_path)
-        assert one_sentence(str(caught.value))
-    # A run that was copied in from elsewhere is no run of this one
-    record = tmp_path / "runs" / "fold-00-seed-0.json"
-    record.write_text(record.read_text().replace('"key": "', '"key": "x'))
-    with pytest.raises(CheckpointError, match="another backtest"):
-        run(bars, QUICK, tmp_path)
+@pytest.mark.parametrize("changed", ["settings", "members", "bars", "models"])
+def test_another_backtests_folder_is_refused(bars, quick, monkeypatch, changed):
+    config = {"settings": replace(QUICK, embargo=2), "members": replace(QUICK, members=("HAR",))}
+    data = bars[bars["date"] < "2014-08-01"] if changed == "bars" else bars
+    if changed == "models":  # the same name of a preset
+        tft, nhits, boosting, train = PRESETS["tiny"]
+        monkeypatch.setitem(PRESETS, "tiny", (tft, nhits, replace(boosting, trees=6), train))
+    with pytest.raises(CheckpointError, match="another backtest") as caught:
+        run(data, config.get(changed, QUICK), quick.folder)
+    assert (
+        one_sentence(str(caught.value)) and Backtest.load(quick.folder).manifest == quick.manifest
+    )
 
 
 def test_files_that_are_damaged_or_absent_are_named(bars, tmp_path):

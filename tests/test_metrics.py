@@ -15,7 +15,6 @@ from tftnhits.config import QUANTILES, SCORE_LEVELS
 from tftnhits.errors import ConfigError
 from tftnhits.evaluation import metrics as M
 from tftnhits.evaluation.metrics import pinball_loss
-from tftnhits.forecast.ensemble import coverage
 
 SCORED = [QUANTILES.index(level) for level in SCORE_LEVELS]
 
@@ -54,12 +53,6 @@ def test_pinball_of_the_training_loss_is_the_same():
     quantiles, actual = rng.normal(size=(50, len(SCORE_LEVELS))), rng.normal(size=50)
     ours = pinball(torch.tensor(quantiles), torch.tensor(actual), torch.tensor(SCORE_LEVELS))
     assert float(ours) == pytest.approx(pinball_loss(quantiles, actual, SCORE_LEVELS).mean())
-
-
-def test_coverage_counts_known_outcomes():
-    lower, upper = np.zeros(5), np.ones(5)
-    assert coverage(lower, upper, np.array([0.5, 0.0, 1.0, 1.1, np.nan])) == 0.75
-    assert np.isnan(coverage(lower, upper, np.full(5, np.nan)))
 
 
 # --- CRPS and intervals

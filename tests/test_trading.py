@@ -21,9 +21,8 @@ FREE = TradingConfig(cost=0.0, cap=9.0, gross=99.0, strength=1.0)
 def made_forecasts(days=60, symbols=4, seed=0):
     """Medians and widths [D, S] of five-step log returns."""
     rng = np.random.default_rng(seed)
-    return 0.01 * rng.normal(size=(days, symbols)), 0.05 * np.exp(
-        0.3 * rng.normal(size=(days, symbols))
-    )
+    median = 0.01 * rng.normal(size=(days, symbols))
+    return median, 0.05 * np.exp(0.3 * rng.normal(size=(days, symbols)))
 
 
 # --- positions
@@ -31,14 +30,10 @@ def made_forecasts(days=60, symbols=4, seed=0):
 
 def test_position_by_hand():
     # 80% of a normal is 2.5631 deviations; an edge of one is a whole position of 10% volatility
-    width = np.array([[0.02 * 2 * stats.norm.ppf(0.9)]])
-    found = T.positions(np.array([[0.02]]), width, 1, FREE)
-    assert found[0, 0] == pytest.approx(0.10 / (0.02 * math.sqrt(252)))
-    half = T.positions(np.array([[-0.01]]), width, 1, FREE)
-    assert half[0, 0] == pytest.approx(-found[0, 0] / 2)
-    assert T.positions(np.array([[0.09]]), width, 1, FREE)[0, 0] == pytest.approx(
-        found[0, 0]
-    )  # clipped
+    width = np.full((1, 3), 0.02 * 2 * stats.norm.ppf(0.9))
+    found = T.positions(np.array([[0.02, -0.01, 0.09]]), width, 1, FREE)
+    whole = 0.10 / (0.02 * math.sqrt(252)) / 3  # of three symbols
+    assert found[0] == pytest.approx([whole, -whole / 2, whole])  # the last one clipped
 
 
 def test_an_edge_below_its_costs_is_no_position():
@@ -107,9 +102,8 @@ def test_buy_and_hold_of_one_symbol_is_its_return_and_trades_once():
 def test_buy_and_hold_of_many_is_the_mean_of_their_growth():
     returns = np.random.default_rng(0).normal(0, 0.01, (50, 3))
     found = T.trade(T.holding(returns), returns, cost=0.0)
-    np.testing.assert_allclose(
-        np.cumprod(1 + found["net"]), np.cumprod(1 + returns, axis=0).mean(1)
-    )
+    growth = np.cumprod(1 + returns, axis=0).mean(1)
+    np.testing.assert_allclose(np.cumprod(1 + found["net"]), growth)
     assert found["turnover"].iloc[1:].max() < 1e-12
     returns[20:, 2] = np.nan  # one leaves: its share goes to the others, at a cost
     found, weights = T.trade(T.holding(returns), returns, cost=0.0), T.holding(returns)
@@ -121,9 +115,8 @@ def long_form(seed=0, days=80, symbols=3, skill=0.0):
     """symbol, date [K], quantiles [K, 5, Q], actual [K, 5] of independent daily returns."""
     rng = np.random.default_rng(seed)
     daily = np.cumsum(np.r_[np.zeros((1, symbols)), rng.normal(0, 0.01, (days + 5, symbols))], 0)
-    ahead = np.stack(
-        [daily[h : days + h] - daily[:days] for h in range(1, 6)], axis=-1
-    )  # [D, S, H]
+    ahead = [daily[h : days + h] - daily[:days] for h in range(1, 6)]
+    ahead = np.stack(ahead, axis=-1)  # [D, S, H]
     root = 0.01 * np.sqrt(np.arange(1, 6))
     middle = skill * ahead + (1 - skill) * 0.3 * root * rng.normal(size=(days, symbols, 1))
     quantiles = middle[..., None] + root[:, None] * stats.norm.ppf(QUANTILES)
@@ -171,7 +164,7 @@ def test_typed_errors():
     for wrong in ({"cost": -1}, {"cap": 0}, {"volatility": float("nan")}):
         with pytest.raises(ConfigError, match="TradingConfig"):
             TradingConfig(**wrong)
-    with pytest.raises(ConfigError, match="0 trials"):
+    with pytest.raises(ConfigError, match="best of 0 trials"):
         T.deflated_sharpe(np.arange(5.0), 0)
 
 

@@ -2,7 +2,7 @@
 
     result = backtest(bars, BacktestConfig(start="2012-01-01"), "runs/backtest", jobs=2)
     result.frame    # every forecast made, with what came true
-    result.report   # a row a run: spans, epochs, seconds, missing outcomes
+    result.report   # a row a run: spans, epochs, weights, missing outcomes, seconds
 
 On a cluster the same call goes inside `with joblib.parallel_config(backend="dask")` (or "ray"),
 with a folder that all machines see.
@@ -47,7 +47,7 @@ class Backtest:
     """A backtest's folder, read."""
 
     folder: Path
-    manifest: dict[str, Any]  # config, versions, folds, names of the runs, seconds
+    manifest: dict[str, Any]  # config, versions, folds, names of the runs
     records: list[dict[str, Any]]  # of the runs that are done: fold, seed, weights, calibration …
 
     @classmethod
@@ -108,7 +108,7 @@ def backtest(
     """Walk forward through bars and leave every forecast in a folder.
 
     Runs that an earlier call finished are kept, one that was cut short goes on from its last epoch.
-    If a process is killed, the runs that were under way are tried once more, each alone.
+    If a process is killed, as for want of memory, the runs that are left go one by one.
 
     Parameters
     ----------
@@ -128,19 +128,21 @@ def backtest(
         Once all other runs are done: a run's process was killed twice, or it ended with an
         exception; an error of this package keeps its class. Each names the run.
     """
-    started = datetime.now(timezone.utc)
     bars, _ = validate_bars(bars)
     members = _members(config)
     key = {"format": FORMAT, **config.to_dict(), "members": members, "data": _digest(bars)}
     key["models"] = [models.to_dict() for models in preset(config.preset)]  # a preset may change
-    digest = sha256(json.dumps(key, sort_keys=True).encode())[:16]
-    symbols = tuple(bars["symbol"].unique().tolist())
-    parallel = joblib.effective_n_jobs(jobs) > 1
-    setup = Setup(config, members, symbols, Path(folder), digest, one_thread=parallel)
+    setup = Setup(
+        config,
+        members,
+        symbols=tuple(bars["symbol"].unique().tolist()),
+        folder=Path(folder),
+        key=sha256(json.dumps(key, sort_keys=True).encode())[:16],
+        one_thread=joblib.effective_n_jobs(jobs) > 1,
+    )
     folds = make_folds(bars, config, setup.context)
     for fold in folds:
         check_fold(fold_bars(bars, fold, config.horizon), fold, config, setup.context)
-    _check_folder(setup.folder, key)
     # Without networks nothing has replicas
     seeds = config.seeds if {*NETWORKS} & {*members} else config.seeds[:1]
     runs = [FoldRun(fold, seed, seed == seeds[0]) for fold in folds for seed in seeds]
@@ -148,26 +150,22 @@ def backtest(
         "key": key,
         "config": config.to_dict(),
         "versions": versions("tftnhits", "torch", "scikit-learn", "arch", "numpy", "pandas"),
-        "started": started.isoformat(timespec="seconds"),
+        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "folds": [fold.to_dict() for fold in folds],
         "runs": [run.name for run in runs],
     }
-    write_json(setup.folder / "manifest.json", manifest)
     todo = [run for run in runs if not _is_done(run, setup)]
-    with tqdm(
-        total=len(runs), initial=len(runs) - len(todo), desc="backtest", disable=not progress
-    ) as bar:
-        errors = _work(todo, bars, setup, jobs, bar)
-    manifest["seconds"] = (datetime.now(timezone.utc) - started).total_seconds()
     write_json(setup.folder / "manifest.json", manifest)
+    done = len(runs) - len(todo)
+    with tqdm(total=len(runs), initial=done, desc="backtest", disable=not progress) as bar:
+        errors = _work(todo, bars, setup, jobs, bar)
     if errors:
         raise errors[min(errors)]
     result = Backtest.load(setup.folder)
     if result.missing:
         raise BacktestIncomplete(
-            f"The process of {', '.join(result.missing)} was killed twice (out of memory?); the "
-            f"other {len(result.records)} runs are kept in {folder}: call backtest again with this "
-            f"folder to resume."
+            f"The process of {', '.join(result.missing)} was killed twice (out of memory?); call "
+            f"backtest again with {folder} to resume."
         )
     return result
 
@@ -175,7 +173,7 @@ def backtest(
 def _work(
     todo: list[FoldRun], bars: pd.DataFrame, setup: Setup, jobs: int | None, bar: tqdm
 ) -> dict[str, TftnhitsError]:
-    """Do all runs, those that were under way as a process died once more; returns errors by run."""
+    """Do all runs, those left after a process died one by one; returns errors by run."""
     errors: dict[str, TftnhitsError] = {}
 
     def side_by_side(runs: list[FoldRun], jobs: int | None) -> None:
@@ -193,27 +191,15 @@ def _work(
                 errors[name] = error
             bar.update(1)
 
-    suspects: list[FoldRun] = []
-    while todo:
-        for run in todo:
-            _marker(run, setup).unlink(missing_ok=True)
-        try:
-            side_by_side(todo, jobs)
-            break
-        except TerminatedWorkerError:  # it takes the processes beside it along
-            left = [run for run in todo if run.name not in errors and not _is_done(run, setup)]
-            under_way = [run for run in left if _marker(run, setup).exists()] or left
-            suspects += under_way
-            todo = [run for run in left if run not in under_way]
-    for run in suspects:
-        with suppress(TerminatedWorkerError):
-            # Of two processes one works: one job would be this very process
-            side_by_side([run], 2)
+    try:
+        side_by_side(todo, jobs)
+    except TerminatedWorkerError:  # it takes the processes beside it along
+        left = [run for run in todo if run.name not in errors and not _is_done(run, setup)]
+        for run in left:
+            with suppress(TerminatedWorkerError):
+                # Of two processes one works: one job would be this very process
+                side_by_side([run], 2)
     return errors
-
-
-def _marker(run: FoldRun, setup: Setup) -> Path:
-    return setup.folder / "work" / run.name / "started"
 
 
 def _is_done(run: FoldRun, setup: Setup) -> bool:
@@ -223,15 +209,16 @@ def _is_done(run: FoldRun, setup: Setup) -> bool:
         return False
     if read_json(record).get("key") != setup.key:
         raise CheckpointError(
-            f"{record} belongs to another backtest; delete it, or choose another folder."
+            f"{record} is of another backtest, with other bars or settings; choose another folder."
         )
     return True
 
 
 def _members(config: BacktestConfig) -> tuple[str, ...]:
     """The forecasters asked for, or all that can run here."""
+    wanted = config.members or MEMBERS
     lacking: dict[str, str] = {}  # the extra that a member needs and that is not installed
-    if not has_torch():
+    if {*NETWORKS} & {*wanted} and not has_torch():
         lacking |= dict.fromkeys(NETWORKS, "torch")
     if importlib.util.find_spec("arch") is None:
         lacking["GARCH-t"] = "evaluation"
@@ -240,26 +227,9 @@ def _members(config: BacktestConfig) -> tuple[str, ...]:
             known = ", ".join(MEMBERS)
             raise ConfigError(f"There is no forecaster {name!r}; the members are {known}.")
         if name in lacking:
-            raise MissingDependency(
-                f"{name} can't run here; install it with pip install 'tftnhits[{lacking[name]}]', "
-                f"or leave it out of members."
-            )
-    return tuple(name for name in config.members or MEMBERS if name not in lacking)
-
-
-def _check_folder(folder: Path, key: dict[str, Any]) -> None:
-    """Raise CheckpointError if the folder holds another backtest."""
-    path = folder / "manifest.json"
-    if not path.exists():
-        return
-    old = read_json(path).get("key")
-    new = json.loads(json.dumps(key))  # as it was written: tuples are lists
-    changed = [name for name in new if not isinstance(old, dict) or old.get(name) != new[name]]
-    if changed:
-        raise CheckpointError(
-            f"{folder} holds a backtest with another {', '.join(changed)}; choose another folder, "
-            f"or delete this one."
-        )
+            extra = f"tftnhits[{lacking[name]}]"
+            raise MissingDependency(f"{name} can't run here; pip install '{extra}', or omit it.")
+    return tuple(name for name in wanted if name not in lacking)
 
 
 def _digest(bars: pd.DataFrame) -> str:

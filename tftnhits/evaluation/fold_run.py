@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import io
 import math
-import os
 import shutil
 import textwrap
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,14 +22,15 @@ from ..config import ENSEMBLE_WEIGHTS, QUANTILES, BacktestConfig, preset
 from ..data.windows import Panel, make_panel
 from ..errors import BacktestIncomplete, DataError, TftnhitsError
 from ..files import atomic_write, write_json
-from ..forecast import ensemble
 from ..forecast.conformal import Conformal
+from ..forecast.ensemble import MEMBERS as KEYS
+from ..forecast.ensemble import NAMES, combine, learn_weights, train_members
 from ..models.baselines import BASELINES, WARM_UP, Baseline
 from .folds import Fold
 from .metrics import ENDS, random_walk_mae
 
-TRAINED = {ensemble.NAMES[key]: key for key in ensemble.MEMBERS}
-NETWORKS = tuple(ensemble.NAMES[key] for key in ENSEMBLE_WEIGHTS)
+TRAINED = {NAMES[key]: key for key in KEYS}
+NETWORKS = tuple(NAMES[key] for key in ENSEMBLE_WEIGHTS)
 MEMBERS = (*TRAINED, *BASELINES)
 ENSEMBLES = ("ensemble", "equal weights", "learned weights", "learned weights + HAR")
 
@@ -45,7 +44,7 @@ class Setup:
     symbols: tuple[str, ...]
     folder: Path
     key: str  # tells runs of this backtest from those of another
-    one_thread: bool  # torch must leave the other cores to the other runs
+    one_thread: bool  # torch leaves the other cores to the other runs
 
     @property
     def ensembles(self) -> tuple[str, ...]:
@@ -101,22 +100,21 @@ def attempt(bars: pd.DataFrame, run: FoldRun, setup: Setup) -> tuple[str, Tftnhi
         return run.name, type(error)(f"{where}: {error}")
     except Exception as error:
         what = textwrap.shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
-        return run.name, BacktestIncomplete(
-            f"{where} ended with {what!r}; the runs that are done are kept in {setup.folder}: "
-            f"call backtest again with this folder to resume."
+        failure = BacktestIncomplete(
+            f"{where} ended with {what!r}; call backtest again with {setup.folder} to resume."
         )
+        failure.__cause__ = error
+        return run.name, failure
     return run.name, None
 
 
 def run_fold(bars: pd.DataFrame, run: FoldRun, setup: Setup) -> None:
     """Train, forecast, combine, calibrate, and write forecasts and record.
 
-    `bars` are those of `fold_bars`. A file `started` marks the run as under way; networks that were
-    cut short train on from their last epoch.
+    `bars` are those of `fold_bars`; networks that were cut short train on from their last epoch.
     """
     begin = time.perf_counter()
     work = setup.folder / "work" / run.name
-    atomic_write(work / "started", str(os.getpid()))
     panel = make_panel(bars, run.fold.panel_config(setup.config))
     # Origins of validation, then those of the test
     valid = panel.origins("valid", setup.context)
@@ -124,17 +122,12 @@ def run_fold(bars: pd.DataFrame, run: FoldRun, setup: Setup) -> None:
     rows, count = np.r_[valid, test], len(valid)
     actual = panel.outcomes(rows)  # [K, H]
     # Members, and the ensembles of them: [K, H, Q] each
-    quantiles, notes = {}, {}
-    for name in run.trained(setup):
-        since = time.perf_counter()
-        member = train_member(name, panel, run, setup, work)
-        quantiles[name] = np.asarray(member.quantiles(panel, rows), float)
-        check_finite(name, quantiles[name], panel, rows)
-        notes[name] = _notes(member) | {"seconds": time.perf_counter() - since}
+    quantiles, notes = forecast(panel, rows, run, setup, work)
     weights = {}
     if setup.ensembles:
-        weights = ensemble_weights({k: v[:count] for k, v in quantiles.items()}, actual[:count])
-    quantiles |= {name: ensemble.combine(quantiles, shares) for name, shares in weights.items()}
+        known = {name: values[:count] for name, values in quantiles.items()}
+        weights = ensemble_weights(known, actual[:count])
+    quantiles |= {name: combine(quantiles, shares) for name, shares in weights.items()}
     # Intervals [K, H, 4] over the test, and the frame
     frames, states = [], {}
     for name in run.forecasters(setup):
@@ -169,25 +162,29 @@ def test_origins(panel: Panel, fold: Fold, context: int) -> np.ndarray:
     return rows[rows - panel.start[panel.symbol_of(rows)] >= context - 1]
 
 
-def train_member(
-    name: str, panel: Panel, run: FoldRun, setup: Setup, work: Path
-) -> ensemble.Member:
-    """A forecaster fitted on the fold's training split."""
-    if name in BASELINES:
-        return Baseline(name, panel, QUANTILES)
-    train = replace(preset(setup.config.preset)[3], seed=run.seed)
-    key = TRAINED[name]
-    options = {"folder": work, "progress": False, "names": (key,), "seeds": 1}
-    return ensemble.train_members(panel, setup.config.preset, train, **options)[key]
-
-
-def _notes(member: ensemble.Member) -> dict[str, Any]:
-    """What the record says of a network's training."""
-    history = getattr(member, "history", None)
-    if not history:
-        return {}
-    losses = [row["valid"] for row in history if math.isfinite(row["valid"])]
-    return {"epochs": len(history), "validation_loss": min(losses, default=None)}
+def forecast(
+    panel: Panel, rows: np.ndarray, run: FoldRun, setup: Setup, work: Path
+) -> tuple[dict[str, np.ndarray], dict[str, dict]]:
+    """Quantiles [K, H, Q] of members fitted on the fold's training, and notes of the training."""
+    settings = replace(preset(setup.config.preset)[3], seed=run.seed)
+    quantiles, notes = {}, {}
+    for name in run.trained(setup):
+        if name in BASELINES:
+            member = Baseline(name, panel, QUANTILES)
+        else:
+            options = {"folder": work, "progress": False, "names": (TRAINED[name],), "seeds": 1}
+            (member,) = train_members(panel, setup.config.preset, settings, **options).values()
+        quantiles[name] = np.asarray(member.quantiles(panel, rows), float)
+        bad = rows[~np.isfinite(quantiles[name]).all((1, 2))]
+        if len(bad):
+            symbol, date = panel.symbols[panel.symbol_of(bad[0])], str(panel.date[bad[0]])[:10]
+            raise DataError(
+                f"{name} gives no finite forecast for {symbol} at {date}; leave it out."
+            )
+        curve = [row["valid"] for row in getattr(member, "history", ())]
+        best = min(filter(math.isfinite, curve), default=None)
+        notes[name] = {"epochs": len(curve), "validation_loss": best} if curve else {}
+    return quantiles, notes
 
 
 def ensemble_weights(
@@ -196,25 +193,14 @@ def ensemble_weights(
     """Weights of each of ENSEMBLES; those learnt are the best for these [K, H, Q] and [K, H]."""
     networks = {name: quantiles[name] for name in NETWORKS}
     weights = {
-        "ensemble": {ensemble.NAMES[key]: share for key, share in ENSEMBLE_WEIGHTS.items()},
+        "ensemble": {NAMES[key]: share for key, share in ENSEMBLE_WEIGHTS.items()},
         "equal weights": dict.fromkeys(networks, 1 / len(networks)),
-        "learned weights": ensemble.learn_weights(networks, actual, QUANTILES),
+        "learned weights": learn_weights(networks, actual, QUANTILES),
     }
     if "HAR" in quantiles:
         three = networks | {"HAR": quantiles["HAR"]}
-        weights["learned weights + HAR"] = ensemble.learn_weights(three, actual, QUANTILES)
+        weights["learned weights + HAR"] = learn_weights(three, actual, QUANTILES)
     return weights
-
-
-def check_finite(name: str, quantiles: np.ndarray, panel: Panel, rows: np.ndarray) -> None:
-    """Raise DataError on the first forecast [K, H, Q] that is no number."""
-    bad = rows[~np.isfinite(quantiles).all((1, 2))]
-    if len(bad):
-        symbol, date = panel.symbols[panel.symbol_of(bad[0])], pd.Timestamp(panel.date[bad[0]])
-        raise DataError(
-            f"{name} gives no finite forecast for {symbol} at {date.date()}; check its bars around "
-            f"there or leave it out."
-        )
 
 
 def calibrate(
@@ -226,14 +212,14 @@ def calibrate(
     """
     horizon = panel.config.horizon
     known = panel.date[rows[:, None] + 1 + np.arange(horizon)]  # [K, H]
-    made = panel.date[rows]
     wanted = list(ENDS.values())
-    state = Conformal.start(horizon)
-    for chosen in (slice(None, count), slice(count, None)):
-        begin = state
-        ends, state = state.run(
-            quantiles[chosen], QUANTILES, actual[chosen], made[chosen], wanted, known[chosen]
-        )
+
+    def update(state: Conformal, part: slice) -> tuple[np.ndarray, Conformal]:
+        made = panel.date[rows[part]]
+        return state.run(quantiles[part], QUANTILES, actual[part], made, wanted, known[part])
+
+    _, begin = update(Conformal.start(horizon), slice(None, count))
+    ends, _ = update(begin, slice(count, None))
     return ends, begin
 
 

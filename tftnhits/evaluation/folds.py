@@ -56,9 +56,7 @@ def make_folds(bars: pd.DataFrame, config: BacktestConfig, context: int = 1) -> 
     without validation or lie outside the bars, DataError without dates or sessions.
     """
     if bars["date"].isna().any():
-        raise DataError(
-            "A walk-forward backtest goes by dates and these bars have none; give a column 'date'."
-        )
+        raise DataError("A backtest goes by dates and these bars lack some; give a column 'date'.")
     days = np.unique(day_of(bars["date"]))
     bars_a_day = bars["date"].nunique() / len(days)
     end = _last_test_day(days, config, bars_a_day)
@@ -71,15 +69,12 @@ def make_folds(bars: pd.DataFrame, config: BacktestConfig, context: int = 1) -> 
     folds = []
     for i in range(len(bounds) - 1):
         if first[i] == first[i + 1]:
-            raise DataError(
-                f"Fold {i} has no session from {bounds[i]} to {bounds[i + 1] - 1}; "
-                f"give longer folds or fill the gap."
-            )
+            gap = f"{bounds[i]} to {bounds[i + 1] - 1}"
+            raise DataError(f"Fold {i} has no session from {gap}; give longer folds or fill it.")
         train_end, valid_end = valid[i] - config.embargo - 1, first[i] - config.embargo - 1
         if valid_end - valid[i] < config.horizon / bars_a_day:
             raise ConfigError(
-                f"Fold {i} is left without validation: its {first[i] - valid[i]} sessions less "
-                f"embargo and horizon are none; raise BacktestConfig.valid_months."
+                f"Fold {i} has no validation left after embargo and horizon; raise valid_months."
             )
         places = [begin[i], train_end, valid[i], valid_end, first[i], first[i + 1] - 1]
         folds.append(Fold(i, *days[places]))
@@ -96,9 +91,7 @@ def _last_test_day(days: np.ndarray, config: BacktestConfig, bars_a_day: float) 
         return days[max(len(days) - 1 - math.ceil(config.horizon / bars_a_day), 0)]
     place = np.searchsorted(days, np.datetime64(config.end), side="right")
     if not place:
-        raise ConfigError(
-            f"BacktestConfig.end {config.end} comes before the first bar, {days[0]}; give a later."
-        )
+        raise ConfigError(f"The end {config.end} comes before the first bar, {days[0]}.")
     return days[place - 1]
 
 
@@ -113,10 +106,7 @@ def _test_bounds(days: np.ndarray, config: BacktestConfig, end: np.datetime64) -
     else:
         start = np.datetime64(config.start)
     if start > end:
-        raise ConfigError(
-            f"BacktestConfig.start {start} comes after the last possible test date, {end}; "
-            f"give an earlier one."
-        )
+        raise ConfigError(f"The start {start} comes after the last possible test date, {end}.")
     bounds = [start]
     while bounds[-1] <= end:
         bounds.append(min(_months_later(start, len(bounds) * config.months), end + 1))
@@ -153,8 +143,7 @@ def _too_short(
         window = f"{config.train_years} years (and {window})"
     problem = (
         f"The history is too short, {len(days)} sessions from {days[0]} to {days[-1]}: a test from "
-        f"{days[first]} on needs {window} of training before {config.valid_months} months of "
-        f"validation"
+        f"{days[first]} on needs {window} before {config.valid_months} months of validation"
     )
     begin, valid = _starts(days, np.arange(np.searchsorted(days, end) + 1), config)
     enough = np.flatnonzero(valid - config.embargo - begin >= needed)
@@ -163,8 +152,7 @@ def _too_short(
     earliest = days[enough[0]]
     folds = len(_test_bounds(days, replace(config, start=str(earliest)), end)) - 1
     return HistoryTooShort(
-        f"{problem}; the earliest possible start is {earliest}, which makes {folds} folds of "
-        f"{config.months} months at the most."
+        f"{problem}; the earliest possible start is {earliest}, which makes {folds} folds."
     )
 
 
@@ -197,7 +185,7 @@ def check_fold(bars: pd.DataFrame, fold: Fold, config: BacktestConfig, context: 
         if not chosen.any():
             raise DataError(
                 f"No outcomes in the {split} of {fold}: no symbol has {context} bars before an "
-                f"origin there and bars after it; give more bars, or move start and end."
+                f"origin there and bars after it; give more bars."
             )
     trained = bars["symbol"].isin(bars["symbol"][origins["training"]]) & (day <= fold.train_end)
     closes = bars[trained].groupby("symbol", sort=False, observed=True)["close"]
@@ -205,6 +193,5 @@ def check_fold(bars: pd.DataFrame, fold: Fold, config: BacktestConfig, context: 
     if not moves.all():
         flat = ", ".join(moves.index[~moves][:6])
         raise DataError(
-            f"The close of {flat} never changes in the training of {fold}, so that there is "
-            f"nothing to learn or to scale by; leave {flat} out."
+            f"The close of {flat} never changes in the training of {fold}; leave it out."
         )

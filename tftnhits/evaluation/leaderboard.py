@@ -45,9 +45,7 @@ def arrays(frame: pd.DataFrame, forecaster: str, seed: int | None = None) -> Arr
     rows = frame[frame["forecaster"] == forecaster]
     if rows.empty:
         known = ", ".join(map(str, frame["forecaster"].unique()))
-        raise ConfigError(
-            f"There is no forecaster {forecaster!r} in the frame; choose from {known}."
-        )
+        raise ConfigError(f"There is no forecaster {forecaster!r}; choose from {known}.")
     if seed is not None:
         known = ", ".join(map(str, rows["seed"].unique()))
         rows = rows[rows["seed"] == seed]
@@ -57,9 +55,7 @@ def arrays(frame: pd.DataFrame, forecaster: str, seed: int | None = None) -> Arr
     rows = rows.sort_values(["seed", "symbol", "origin", "step"])
     steps = int(rows["step"].max())
     if not np.array_equal(rows["step"], np.resize(np.arange(1, steps + 1), len(rows))):
-        raise ConfigError(
-            f"Some origin of {forecaster} lacks a step or has one twice; give whole forecasts."
-        )
+        raise ConfigError(f"An origin of {forecaster} lacks a step or has one twice.")
     seeds = rows["seed"].nunique()
     close = rows["close"].to_numpy(float)[:, None]
 
@@ -89,24 +85,21 @@ def _check_origins(frame: pd.DataFrame) -> None:
     if len(odd):
         name, seed = odd.index[0]
         raise ConfigError(
-            f"The forecasts of {name} (seed {seed}) and of others are not from the same origins; "
+            f"The forecasts of {name} (seed {seed}) and others are not from the same origins; "
             f"finish the backtest: call it again with its folder."
         )
 
 
 def summary(
-    frame: pd.DataFrame,
-    by: str | None = None,
-    verdicts: bool | None = None,
-    benchmark: str = BENCHMARK,
+    frame: pd.DataFrame, by: str | None = None, verdicts: bool = True, benchmark: str = BENCHMARK
 ) -> pd.DataFrame:
     """The leaderboard, best first.
 
     Parameters
     ----------
     frame : Backtest.frame, or whole origins of it
-    by : one of GROUPS, for a row a group and forecaster instead of a row a forecaster
-    verdicts : whether to test who is better; None: without `by`
+    by : one of GROUPS, for a row a group and forecaster, without verdicts
+    verdicts : whether to test who is better, which takes the package arch
     benchmark : the forecaster that the others are tested against
 
     Returns
@@ -127,22 +120,18 @@ def summary(
         runs = [arrays(frame, name, seed) for seed in seeds[name]]
         group = _labels(runs[0], by)
         tables += [_scores(run, group).assign(forecaster=name) for run in runs]
-        losses[name] = np.mean([_losses(run) for run in runs], axis=0)
+        losses[name] = np.mean([loss_of(run) for run in runs], axis=0)
     # Mean and deviation over the seeds
-    runs_of = pd.concat(tables).groupby(["group", "forecaster"], sort=False)
-    board = runs_of.mean()
-    board.insert(1, "pinball_sd", runs_of["pinball"].std().fillna(0.0))
-    board = board.astype({"outcomes": int}).reset_index()
-    if by is None if verdicts is None else verdicts:
-        tested = [
-            _verdicts(losses, runs[0], group == label, benchmark).assign(group=label)
-            for label in np.unique(group)
-        ]
-        board = board.merge(pd.concat(tested), on=["group", "forecaster"])
-    board = board.sort_values(["group", "pinball"], kind="stable", ignore_index=True)
+    over_seeds = pd.concat(tables).groupby(["group", "forecaster"], sort=False)
+    board = over_seeds.mean().astype({"outcomes": int})
+    board.insert(1, "pinball_sd", over_seeds["pinball"].std().fillna(0.0))
     if by:
-        return board.rename(columns={"group": by})
-    return board.drop(columns="group").set_index("forecaster")
+        board = board.reset_index().rename(columns={"group": by})
+        return board.sort_values([by, "pinball"], kind="stable", ignore_index=True)
+    board = board.droplevel("group")
+    if verdicts:
+        board = board.join(_verdicts(losses, runs[0], benchmark))
+    return board.sort_values("pinball", kind="stable")
 
 
 def _labels(run: Arrays, by: str | None) -> np.ndarray:
@@ -156,7 +145,7 @@ def _labels(run: Arrays, by: str | None) -> np.ndarray:
     return run.fold if by == "fold" else run.symbol
 
 
-def _losses(run: Arrays) -> np.ndarray:
+def loss_of(run: Arrays) -> np.ndarray:
     """Pinball losses [K, H] in basis points."""
     return POINTS * pinball_loss(run.quantiles[..., SCORED], run.actual, SCORE_LEVELS)
 
@@ -176,18 +165,15 @@ def _scores(run: Arrays, group: np.ndarray) -> pd.DataFrame:
     return scores.join(calibrated[intervals].add_prefix("calibrated_"))
 
 
-def _verdicts(
-    losses: dict[str, np.ndarray], run: Arrays, chosen: np.ndarray, benchmark: str
-) -> pd.DataFrame:
-    """A row a forecaster: tests on the origins `chosen` [K] of losses [K, H]."""
-    losses = {name: loss[chosen] for name, loss in losses.items()}
-    date, steps = run.date[chosen], run.actual.shape[1]
-    sets = confidence_set(losses, date, block=max(10, 2 * steps)).reindex(losses)
-    out = pd.DataFrame({"forecaster": list(losses)})
+def _verdicts(losses: dict[str, np.ndarray], run: Arrays, benchmark: str) -> pd.DataFrame:
+    """A row a forecaster: tests of its losses [K, H]."""
+    steps = run.actual.shape[1]
+    out = pd.DataFrame(index=list(losses))
     if benchmark in losses:
-        out["dm_p"] = [
-            diebold_mariano(loss, losses[benchmark], date, 2 * steps - 1).p_value
-            for loss in losses.values()
-        ]
-        out.loc[out["forecaster"] == benchmark, "dm_p"] = np.nan
-    return out.assign(mcs_p=sets["p_value"].to_numpy(), in_mcs=sets["included"].to_numpy())
+        tests = {
+            name: diebold_mariano(loss, losses[benchmark], run.date, 2 * steps - 1).p_value
+            for name, loss in losses.items()
+        }
+        out["dm_p"] = pd.Series(tests | {benchmark: np.nan})
+    sets = confidence_set(losses, run.date, block=max(10, 2 * steps))
+    return out.assign(mcs_p=sets["p_value"], in_mcs=sets["included"])

@@ -117,12 +117,11 @@ def _t_statistic(x: np.ndarray, lags: int) -> float:
 def pesaran_timmermann(
     forecast: np.ndarray, actual: np.ndarray, date: np.ndarray, lags: int = 0
 ) -> dict[str, float]:
-    """Independence of the signs of forecast and outcome [K, H] (Pesaran & Timmermann 1992).
+    """Test of the signs of forecast and outcome [K, H] (Pesaran & Timmermann 1992).
 
     The covariance of signs is averaged by `date` [K] and divided by its HAC error, as in their 2009
-    paper: a day's symbols and overlapping steps aren't independent. Returns the share of right
-    signs, that expected under independence, statistic, one-sided p-value, and how many have a sign
-    (zeros have none). Where all are of one sign, statistic and p-value are NaN.
+    paper: a day's symbols and overlapping steps aren't independent. Zeros have no sign; where all
+    are of one sign, statistic `pt` and one-sided p-value `pt_p` are NaN.
     """
     signed = np.isfinite(forecast * actual) & (forecast != 0) & (actual != 0)
     rise, rose = forecast[signed] > 0, actual[signed] > 0
@@ -210,19 +209,11 @@ def _cells(
 def by_group(
     quantiles: np.ndarray, levels: Sequence[float], actual: np.ndarray, group: np.ndarray
 ) -> pd.DataFrame:
-    """Scores by fold, volatility tercile or the like.
+    """Scores of [K, H, Q] at `levels` by a label [K] of the origins, such as fold or tercile.
 
-    Parameters
-    ----------
-    quantiles : [K, H, Q] at `levels`
-    actual : [K, H], NaN where unknown
-    group : [K] label of each origin
-
-    Returns
-    -------
-    DataFrame : a row a group: `outcomes` (known ones), `pinball` (mean over SCORE_LEVELS), and of
-        each interval `coverage_` (a share), `width_` and `winkler_` in basis points; what takes
-        levels that were not forecast is left out
+    A row a group: `outcomes` (known ones), `pinball` (mean over SCORE_LEVELS), and of each interval
+    `coverage_` (a share), `width_` and `winkler_` in basis points. What takes levels that were not
+    forecast is left out.
     """
     label = np.repeat(np.asarray(group), actual.shape[1])
     cells = {name: values.ravel() for name, values in _cells(quantiles, levels, actual).items()}

@@ -188,26 +188,18 @@ def expected_best(trials: int, variance: float) -> float:
 
 
 def deflated_sharpe(returns: np.ndarray, trials: int) -> float:
-    """Probability that a rule's Sharpe ratio is more than the luck of `trials`.
+    """Probability that a Sharpe ratio is more than luck (Bailey & López de Prado 2014, eq. 2).
+
+    Corrected for the returns' skewness and kurtosis; NaN where nothing varies.
 
     Parameters
     ----------
     returns : [D] a bar
     trials : how many were tried, the one that is judged among them; their ratios are taken to vary
         as estimated ratios without skill do, by 1 / (D − 1)
-
-    Returns
-    -------
-    float : corrected for the returns' skewness and kurtosis; NaN where nothing varies
-
-    References
-    ----------
-    Bailey & López de Prado 2014, eq. 2.
     """
     if trials < 1:
-        raise ConfigError(
-            f"The deflated Sharpe ratio got {trials} trials; count at least the one that is judged."
-        )
+        raise ConfigError(f"A ratio can't be the best of {trials} trials; count it too.")
     ratio, count = sharpe(returns), len(returns)
     if np.isnan(ratio):
         return float("nan")

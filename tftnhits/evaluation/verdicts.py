@@ -34,41 +34,29 @@ class DM(NamedTuple):
 
 
 def diebold_mariano(loss_a: np.ndarray, loss_b: np.ndarray, date: np.ndarray, lags: int) -> DM:
-    """Test whether forecaster a has the smaller loss, clustered by origin date.
+    """Test of a smaller loss, clustered by date (Diebold & Mariano 1995).
+
+    With Newey-West variance, the small-sample correction of Harvey, Leybourne & Newbold (1997, eq.
+    9, lags + 1 for the horizon) and Student's t with n − 1 degrees. Equal losses give statistic 0
+    and p 0.5, a constant difference an infinite statistic, one date NaN.
 
     Parameters
     ----------
     loss_a, loss_b : [K] or [K, H] of the same forecasts; cells that either lacks are left out
     date : [K] of the origins
-    lags : of the Newey-West variance, at least H − 1
-
-    Returns
-    -------
-    DM : equal losses give statistic 0 and p 0.5, a constant difference an infinite statistic; below
-        two dates all is NaN
-
-    References
-    ----------
-    Diebold & Mariano 1995; Harvey, Leybourne & Newbold 1997, eq. 9 with lags + 1 for the horizon,
-    for the small-sample correction and Student's t with n − 1 degrees.
+    lags : at least H − 1
     """
-    loss_a, loss_b = np.asarray(loss_a, float), np.asarray(loss_b, float)
-    if loss_a.shape != loss_b.shape or len(loss_a) != len(date):
-        raise ConfigError(
-            f"Losses of shapes {loss_a.shape} and {loss_b.shape} with {len(date)} dates can't be "
-            f"compared; give two of one shape, and a date a row."
-        )
-    difference = by_date(loss_a - loss_b, date)
-    n = len(difference)
-    mean = float(difference.mean()) if n else float("nan")
+    losses = date_losses({"a": loss_a, "b": loss_b}, date)
+    difference = (losses["a"] - losses["b"]).to_numpy()
+    n, mean = len(difference), float(difference.mean())
     if n < 2:
         return DM(float("nan"), float("nan"), mean, n)
     h = min(lags + 1, n - 1)
     variance = hac_variance(difference, h - 1)
-    if variance > ROUNDING * float(np.nanmean(loss_a**2) + np.nanmean(loss_b**2)):
+    if variance > ROUNDING * (losses**2).mean().sum():
         correction = (n + 1 - 2 * h + h * (h - 1) / n) / n
         statistic = float(mean / np.sqrt(variance / n) * np.sqrt(correction))
-    elif abs(mean) <= 1e-10 * float(np.nanmean(np.abs(loss_a))):
+    elif abs(mean) <= 1e-10 * losses["a"].abs().mean():
         statistic = 0.0
     else:
         statistic = float(np.copysign(np.inf, mean))
@@ -77,14 +65,14 @@ def diebold_mariano(loss_a: np.ndarray, loss_b: np.ndarray, date: np.ndarray, la
 
 def date_losses(losses: Mapping[str, np.ndarray], date: np.ndarray) -> pd.DataFrame:
     """A column a forecaster, a row an origin date: means over the cells that all of them have."""
-    arrays = {k: np.asarray(v, float).reshape(len(date), -1) for k, v in losses.items()}
-    if len({v.shape for v in arrays.values()}) != 1:
+    arrays = {name: np.asarray(loss, float) for name, loss in losses.items()}
+    shapes = {loss.shape for loss in arrays.values()}
+    if len(shapes) != 1 or min(shapes)[0] != len(date):
         raise ConfigError("The losses can't be compared; give at least one, and all of one shape.")
     known = np.all([np.isfinite(v) for v in arrays.values()], axis=0)
     frame = pd.DataFrame({k: by_date(np.where(known, v, np.nan), date) for k, v in arrays.items()})
     if frame.empty:
-        names = ", ".join(arrays)
-        raise ConfigError(f"No origin has a loss from each of {names}; score them on the same.")
+        raise ConfigError("No origin has a loss from each forecaster; score the same origins.")
     return frame
 
 
@@ -96,32 +84,34 @@ def confidence_set(
     seed: int = 0,
     block: int = 10,
 ) -> pd.DataFrame:
-    """Model confidence set: the forecasters that may still be the best.
+    """Model confidence set: who may still be the best (Hansen, Lunde & Nason 2011).
+
+    With the range statistic, by a stationary bootstrap of date means.
 
     Parameters
     ----------
     losses : by forecaster, [K] or [K, H]
     date : [K] of the origins
     size : share of such sets that may lose the best one
-    reps, seed : of the stationary bootstrap of date means
-    block : mean length of its blocks in dates, at least 2H
+    reps, seed, block : draws, and the mean length of their blocks in dates (at least 2H)
 
     Returns
     -------
     DataFrame : a row a forecaster, best first: `loss` (mean over dates), `p_value` (that it belongs
         to the best), `included` (p > size); forecasters with equal losses share one verdict
-
-    References
-    ----------
-    Hansen, Lunde & Nason 2011, with the range statistic.
     """
+    try:
+        from arch import bootstrap
+    except ImportError as error:
+        need = "Confidence sets need arch; pip install 'tftnhits[evaluation]'."
+        raise MissingDependency(need) from error
     frame = date_losses(losses, date)
     twin = _twins(frame)
     rivals = [name for name in frame if twin[name] == name]
     p_value = dict.fromkeys(rivals, 1.0)
     if len(rivals) > 1 and len(frame) > 2:
         options = {"block_size": max(1, min(block, len(frame) // 2)), "reps": reps, "seed": seed}
-        test = _arch_bootstrap().MCS(frame[rivals], size, method="R", **options)
+        test = bootstrap.MCS(frame[rivals], size, method="R", **options)
         test.compute()
         p_value |= test.pvalues["Pvalue"].to_dict()
     table = pd.DataFrame({"loss": frame.mean()}).rename_axis("forecaster")
@@ -138,17 +128,6 @@ def _twins(frame: pd.DataFrame) -> dict[str, str]:
         equal = [k for k in twin if np.allclose(frame[name], frame[k], rtol=0, atol=near)]
         twin[name] = twin[equal[0]] if equal else name
     return twin
-
-
-def _arch_bootstrap() -> Any:
-    try:
-        from arch import bootstrap
-    except ImportError as error:
-        raise MissingDependency(
-            f"Confidence sets need arch, which can't be imported ({error}): "
-            f"pip install 'tftnhits[evaluation]'."
-        ) from error
-    return bootstrap
 
 
 # --- ablation: the same network without an enhancement, with the same seeds, on the same origins
@@ -179,9 +158,7 @@ def variants(config: Network, names: str = "") -> dict[str, Network]:
             out[f"without {name}"] = replace(config, **{name: off[name]})
         else:
             known = ", ".join([CLASSIC, *off])
-            raise ConfigError(
-                f"{type(config).__name__} has no variant {name!r}; choose from {known}."
-            )
+            raise ConfigError(f"There is no variant {name!r}; choose from {known}.")
     return out
 
 

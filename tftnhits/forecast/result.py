@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..data import features as F
-from ..data.judge import behind, idle
-from ..data.report import ALL
+from ..data.repair import ALL, behind, idle
 from ..data.windows import Panel
 from ..errors import DataError, HistoryTooShort
 
