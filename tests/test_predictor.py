@@ -300,9 +300,12 @@ def test_calibration_by_bars_without_dates_and_too_few(predictor, meta):
             ({"level": value}, "between 0 and 1")
             for value in (0, 1, True, 93, -0.5, 1 - 1e-14, "0.93", None, float("nan"))
         ),
-        *(({"origins": value}, "'last' or 'all'") for value in ("first", None)),
+        *(
+            ({"origins": value}, "'last' or 'all'")
+            for value in ("first", None, np.array(["last"] * 2))
+        ),
         ({"weights": {"tft": -1, "nhits": 1}}, "at least 0"),
-        ({"weights": {"lstm": 1}}, "by network"),
+        *(({"weights": value}, "by network") for value in ({"lstm": 1}, np.ones(2), 0)),
     ],
     ids=str,
 )

@@ -74,7 +74,7 @@ def test_only_the_symbols_asked_for_are_forecast_and_the_others_tell_the_market(
     assert one.reports == {"B": every.reports["B"]} and one.summary()["symbol"] == "B"
     alone = predictor.predict(bars[bars["symbol"] == "B"]).frame
     assert not np.allclose(alone["upper"], one.frame["upper"], rtol=1e-6)
-    for names in (["B", "moon"], []):
+    for names in (["B", "moon"], [], 5):
         with pytest.raises(tn.ConfigError, match="no symbol"):
             predictor.predict(bars, symbols=names)
 

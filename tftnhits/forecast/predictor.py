@@ -160,7 +160,7 @@ class Predictor:
         """
         horizon, level, levels = self._check_request(horizon, level, origins)
         shares = self.weights
-        if weights is not None and weights != {}:
+        if weights is not None and not (isinstance(weights, dict) and not weights):
             shares = check_weights(weights, self._networks())
         members = {**self.members, WALK: self.walk}
         links = chain({**members, **self.missing}, shares)
@@ -297,7 +297,7 @@ class Predictor:
         self, horizon: Any, level: Any, origins: Any
     ) -> tuple[int, float, tuple[float, ...]]:
         """Steps, the interval's level, and the levels of the quantiles; raises ConfigError."""
-        if origins not in ("last", "all"):
+        if not isinstance(origins, str) or origins not in ("last", "all"):
             raise ConfigError(f"origins is {shown(origins)}; choose 'last' or 'all'.")
         horizon = self.horizon if horizon is None else horizon
         whole = isinstance(horizon, int | np.integer) and not isinstance(horizon, bool)
@@ -379,12 +379,12 @@ def _chosen(
     reports: dict[str, SymbolReport], symbols: Sequence[str], panel: Panel
 ) -> dict[str, SymbolReport]:
     """The reports of the symbols to forecast; raises ConfigError and DataError."""
-    names = [symbols] if isinstance(symbols, str) else list(symbols)
-    unknown = [name for name in names if name not in reports]
+    names = [str(name) for name in np.ravel(symbols)]
+    unknown = [shown(name) for name in names if name not in reports]
     if unknown or not names:
         raise ConfigError(
-            f"There is no symbol {shown(unknown[:1])} to forecast; "
-            f"the bars have {listed(panel.symbols)}."
+            f"There is no symbol {listed(unknown)} to forecast; the bars have "
+            f"{listed(panel.symbols)}."
         )
     if not any(name in panel.symbols for name in names):
         raise DataError(reports[names[0]].warnings[0])
