@@ -361,18 +361,20 @@ def test_what_cannot_be_backtested_is_refused_before_any_training(
     assert one_sentence(str(caught.value)) and not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("changed", ["settings", "members", "bars", "models"])
-def test_another_backtests_folder_is_refused(bars, quick, monkeypatch, changed):
-    config = {"settings": replace(QUICK, embargo=2), "members": replace(QUICK, members=("HAR",))}
-    data = bars[bars["date"] < "2014-08-01"] if changed == "bars" else bars
+@pytest.mark.parametrize("changed", ["embargo", "members", "data", "models", "backtest"])
+def test_another_backtests_folder_is_refused(bars, tmp_path, monkeypatch, changed):
+    found = run(bars, QUICK, tmp_path)
+    config = {"embargo": replace(QUICK, embargo=2), "members": replace(QUICK, members=("HAR",))}
+    data = bars[bars["date"] < "2014-08-01"] if changed == "data" else bars
     if changed == "models":  # the same name of a preset
         tft, nhits, boosting, train = PRESETS["tiny"]
         monkeypatch.setitem(PRESETS, "tiny", (tft, nhits, replace(boosting, trees=6), train))
-    with pytest.raises(CheckpointError, match="another backtest") as caught:
-        run(data, config.get(changed, QUICK), quick.folder)
-    assert (
-        one_sentence(str(caught.value)) and Backtest.load(quick.folder).manifest == quick.manifest
-    )
+    if changed == "backtest":  # a run that was copied in from elsewhere
+        record = tmp_path / "runs" / "fold-00-seed-0.json"
+        record.write_text(record.read_text().replace('"key": "', '"key": "x'))
+    with pytest.raises(CheckpointError, match=f"another {changed}; choose") as caught:
+        run(data, config.get(changed, QUICK), tmp_path)
+    assert one_sentence(str(caught.value)) and Backtest.load(tmp_path).manifest == found.manifest
 
 
 def test_files_that_are_damaged_or_absent_are_named(bars, tmp_path):

@@ -154,6 +154,7 @@ def backtest(
         "folds": [fold.to_dict() for fold in folds],
         "runs": [run.name for run in runs],
     }
+    _check_folder(setup.folder, key)
     todo = [run for run in runs if not _is_done(run, setup)]
     write_json(setup.folder / "manifest.json", manifest)
     done = len(runs) - len(todo)
@@ -208,10 +209,22 @@ def _is_done(run: FoldRun, setup: Setup) -> bool:
     if not (record.exists() and record.with_suffix(".parquet").exists()):
         return False
     if read_json(record).get("key") != setup.key:
-        raise CheckpointError(
-            f"{record} is of another backtest, with other bars or settings; choose another folder."
-        )
+        raise CheckpointError(f"{record} is of another backtest; choose another folder.")
     return True
+
+
+def _check_folder(folder: Path, key: dict[str, Any]) -> None:
+    """Raise CheckpointError if the folder holds a backtest of other bars, settings or models."""
+    path = folder / "manifest.json"
+    if path.exists():
+        old = read_json(path).get("key", {})
+        new = json.loads(json.dumps(key))  # as it was written: tuples are lists
+        changed = [name for name in new if old.get(name) != new[name]]
+        if changed:
+            what = ", ".join(changed)
+            raise CheckpointError(
+                f"{folder} is a backtest of another {what}; choose another folder."
+            )
 
 
 def _members(config: BacktestConfig) -> tuple[str, ...]:
