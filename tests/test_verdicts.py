@@ -126,11 +126,6 @@ def test_the_winner_stays_and_the_loser_leaves(arch):
     assert again.equals(found)
 
 
-def test_equal_ones_stay_together(arch):
-    found = V.confidence_set(made_losses(seed=3, a=0.0, b=0.0, c=0.0), DATE, reps=300)
-    assert found["included"].all()
-
-
 def test_twins_share_a_verdict(arch):
     losses = made_losses(a=0.0, b=0.3)
     losses["a again"] = losses["a"].copy()
