@@ -1,13 +1,15 @@
-"""What each enhancement buys: classic, enhanced, and enhanced without each one, at equal budget, on validation alone.
+"""What each enhancement buys: classic, enhanced, and enhanced without each one, at equal budget, on
+validation alone.
 
     python bench/ablation.py --data FOLDER [--preset quick] [--seeds 0,1,2] [--jobs 2]
         [--out data/results/ablation.json]
 
-FOLDER holds the bars, which are not bundled (protocol.py says which). Train to 2013, score 2014-2015 by mean pinball
-loss × 10⁴ (the DJIA protocol); the test years are not looked at. Each run (network, variant, seed) has one thread and
-leaves a part file in the work folder, so that a second call goes on where a killed one ended. A difference is called
-one only if it shows over the seeds (paired t-test, same seeds) and over the dates (Diebold-Mariano with HAC errors,
-of the seeds' mean loss), each with two-sided p < 0.05.
+FOLDER holds the bars, which are not bundled (protocol.py says which). Train to 2013, score
+2014-2015 by mean pinball loss × 10⁴ (the DJIA protocol); the test years are not looked at. Each run
+(network, variant, seed) has one thread and leaves a part file in the work folder, so that a second
+call goes on where a killed one ended. A difference is called one only if it shows over the seeds
+(paired t-test, same seeds) and over the dates (Diebold-Mariano with HAC errors, of the seeds' mean
+loss), each with two-sided p < 0.05.
 """
 
 from __future__ import annotations
@@ -30,8 +32,8 @@ from tqdm.auto import tqdm
 
 from tftnhits.config import SCORE_LEVELS, NHITSConfig, TFTConfig, TrainConfig, preset
 from tftnhits.data.windows import Panel
-from tftnhits.evaluation.verdicts import ENHANCED, SIGNIFICANT, compare, variants
 from tftnhits.evaluation.metrics import pinball_loss
+from tftnhits.evaluation.verdicts import ENHANCED, SIGNIFICANT, compare, variants
 from tftnhits.files import atomic_write, write_json
 from tftnhits.training.loop import fit, forecast_rows
 from tftnhits.training.trials import log_trial
@@ -67,7 +69,8 @@ def plan(name: str, seeds: list[int]) -> list[Run]:
 
 
 def execute(run: Run, panel: Panel, folder: Path, log: str, study: str) -> None:
-    """Train and score one run; its part holds the loss × 10⁴ of each validation origin, [K], and a record."""
+    """Train and score one run; its part holds the loss × 10⁴ of each validation origin, [K], and a
+    record."""
     torch.set_num_threads(1)
     found = fit(run.config, panel, run.train, progress=False)
     rows = panel.origins("valid", run.config.context)

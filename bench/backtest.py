@@ -1,11 +1,12 @@
 """The walk-forward backtest on the DJIA: time, leaderboard, verdicts, coverage over time.
 
-    python bench/backtest.py --data FOLDER [--preset quick] [--start 2012-01-01] [--end 2015-12-31] [--seeds 0,1,2]
+    python bench/backtest.py --data FOLDER [--preset quick] [--start 2012-01-01] [--end 2015-12-31]
+    [--seeds 0,1,2]
         [--jobs 2]
 
-FOLDER holds the bars, which are not bundled (protocol.py says which). Nothing after --end is seen: by default the
-years 2012-2015, so that 2016-2017 stay untouched until the final run. Runs that are in --folder already are kept,
-and then the time is that of the rest alone (the record says so).
+FOLDER holds the bars, which are not bundled (protocol.py says which). Nothing after --end is seen:
+by default the years 2012-2015, so that 2016-2017 stay untouched until the final run. Runs that are
+in --folder already are kept, and then the time is that of the rest alone (the record says so).
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from protocol import add_data, djia_bars
 from tables import plain
 
 import tftnhits as tn
+from tftnhits.evaluation.fold_run import ENSEMBLES
 from tftnhits.evaluation.leaderboard import arrays, summary
 from tftnhits.evaluation.metrics import scores
-from tftnhits.evaluation.fold_run import ENSEMBLES
 from tftnhits.files import write_json
 
 OVER_TIME = (

@@ -1,4 +1,5 @@
-"""What a person waits for: medians over some runs of make browser, and over the panel's sliders in the kernel alone.
+"""What a person waits for: medians over some runs of make browser, and over the panel's sliders in
+the kernel alone.
 
 python bench/browser.py [--runs 3] [--out data/results/browser.json]
 """
@@ -6,8 +7,6 @@ python bench/browser.py [--runs 3] [--out data/results/browser.json]
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
 import statistics
 import subprocess
 import time
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import tftnhits as tn
 from tftnhits.files import read_json, write_json
-from tftnhits.whatif.panel import BACKENDS
+from tftnhits.whatif.panel import PICTURES
 
 MOVES = 20  # of each slider
 LIMIT = 0.15  # seconds in the kernel
@@ -23,7 +22,8 @@ MEASURES = Path("build/browser/measures.json")  # what the tests in tests/browse
 
 
 def kernel(backend: str) -> dict:
-    """Seconds from a slider's value to a picture handed to Jupyter: the slowest slider's median, without a browser."""
+    """Seconds from a slider's value to a picture handed to Jupyter: the slowest slider's median,
+    without a browser."""
     panel, slowest = tn.what_if(symbol="AAPL", origin="2015-08-21", backend=backend), []
     for control in panel.controls.values():
         if "Slider" not in type(control).__name__ or control.disabled:
@@ -45,9 +45,8 @@ def main() -> None:
     parser.add_argument("--out", default="data/results/browser.json")
     options = parser.parse_args()
     found: dict[str, dict] = {}
-    for backend in BACKENDS:
-        with contextlib.redirect_stdout(io.StringIO()):  # an Output without a kernel prints
-            found[f"kernel alone: slider to picture, {backend}, slowest slider"] = kernel(backend)
+    for backend in PICTURES:
+        found[f"kernel alone: slider to picture, {backend}, slowest slider"] = kernel(backend)
     for _ in range(options.runs):
         MEASURES.unlink(missing_ok=True)
         subprocess.run(["make", "browser"], check=True)

@@ -1,4 +1,5 @@
-"""Write the model card of data/pretrained: its words are here, every number comes from data/results/*.json.
+"""Write the model card of data/pretrained: its words are here, every number comes from
+data/results/*.json.
 
 python bench/card.py [--results data/results] [--out data/pretrained/README.md]
 """
@@ -18,6 +19,7 @@ frameworks:
 - pytorch
 tasks:
 - time-series-forecasting
+license: Apache License 2.0
 language:
 - en
 tags:
@@ -29,10 +31,11 @@ tags:
 
 # TFT + N-HITS for financial bars
 
-Forecasts the next $horizon bars (open, high, low, close, volume in; close out) of any symbol: the median and any
-central interval, by a Temporal Fusion Transformer and N-HITS, each distilled from $seeds seeds, averaged 65/35. Where
-they can't answer (no PyTorch, broken weights, under $context bars), one of them alone, gradient boosting or a random
-walk does, each with its own calibrated interval, and says so.
+Forecasts the next $horizon bars (open, high, low, close, volume in; close out) of any symbol: the
+median and any central interval, by a Temporal Fusion Transformer and N-HITS, each distilled from
+$seeds seeds, averaged 65/35. Where they can't answer (no PyTorch, broken weights, under $context
+bars), one of them alone, gradient boosting or a random walk does, each with its own calibrated
+interval, and says so.
 
 **Research and education, not trading advice.**
 
@@ -54,50 +57,55 @@ pipe([[100.0, 102.5, 99.1, 101.7, 1200000], [101.8, 103.0, 101.2, 102.9, 1100000
 # {"prediction": …, "model_used": …, "confidence": …, "interval": …, "quantiles": …, "warnings": …}
 ```
 
-`confidence` is the nominal level of the interval; `interval["coverage"]` is the share of outcomes that such intervals
-held over the last year of the data below (2017, all symbols together), each made with what was known then.
+`confidence` is the nominal level of the interval; `interval["coverage"]` is the share of outcomes
+that such intervals held over the last year of the data below (2017, all symbols together), each
+made with what was known then.
 
 ## Training
-$origins_train training origins of $symbols US stocks (2006–2013), validation 2014–2015 for every choice, preset
-`$preset`: $tft_weights and $nhits_weights weights. Every origin of a chunk is trained in one pass. Inputs are
-scale-free (returns over a HAR volatility, ranges, relative volume, market averages, the earnings cycle) and name no
-symbol, so that it answers for those that it never saw. Validation loss by seed: TFT $tft_valid ± $tft_sd, N-HITS
-$nhits_valid ± $nhits_sd; of the $seeds seeds' averages $tft_mean and $nhits_mean; of the shipped networks, which learnt
-these averages, $tft_taught and $nhits_taught (over $students seeds of theirs $tft_students and $nhits_students).
+$origins_train training origins of $symbols US stocks (2006–2013), validation 2014–2015 for every
+choice, preset `$preset`: $tft_weights and $nhits_weights weights. Every origin of a chunk is
+trained in one pass. Inputs are scale-free (returns over a HAR volatility, ranges, relative volume,
+market averages, the earnings cycle) and name no symbol, so that it answers for those that it never
+saw. Validation loss by seed: TFT $tft_valid ± $tft_sd, N-HITS $nhits_valid ± $nhits_sd; of the
+$seeds seeds' averages $tft_mean and $nhits_mean; of the shipped networks, which learnt these
+averages, $tft_taught and $nhits_taught (over $students seeds of theirs $tft_students and
+$nhits_students).
 
 ## Results
-Test years 2016–2017, $origins_test origins; none was trained on, and nothing was chosen by them, though the project
-looked at them at several milestones. Mean pinball loss × 10⁴ of the cumulative log return over nine quantile levels; p
-is the one-sided Diebold-Mariano test against HAR, clustered by date; the 90% model confidence set is of the
-forecasters with an entry in its column, and holds the best with 90% confidence.
+Test years 2016–2017, $origins_test origins; none was trained on, and nothing was chosen by them,
+though the project looked at them at several milestones. Mean pinball loss × 10⁴ of the cumulative
+log return over nine quantile levels; p is the one-sided Diebold-Mariano test against HAR, clustered
+by date; the 90% model confidence set is of the forecasters with an entry in its column, and holds
+the best with 90% confidence.
 
 $board
 
-The trading rule of the kit on these forecasts, after costs, has a Sharpe ratio of $sharpe ($holding for buying and
-holding), and $deflated is the probability that it is more than the luck of about $trials configurations tried
-(those before the log began are estimated): what these
-forecasts know is how far prices move, hardly where to.
+The trading rule of the kit on these forecasts, after costs, has a Sharpe ratio of $sharpe ($holding
+for buying and holding), and $deflated is the probability that it is more than the luck of about
+$trials configurations tried (those before the log began are estimated): what these forecasts know
+is how far prices move, hardly where to.
 
 ## Intervals
-Test years; calibrated online for every forecaster alike, from the outcomes known at each origin. Shares of outcomes
-inside, overall and by thirds of volatility; widths in basis points.
+Test years; calibrated online for every forecaster alike, from the outcomes known at each origin.
+Shares of outcomes inside, overall and by thirds of volatility; widths in basis points.
 
 $intervals
 
 ## Limits
-- The bars that it was trained and scored on are not bundled, since nothing says what their licence is (the repository's
-  bench/protocol.py says which they are); those that are bundled are others.
-- Trained on daily bars of US stocks of 2006–2013, survivors all of them. Other markets, intraday bars and years are
-  further from what it knows; the calibration follows with outcomes: `model.calibrated(bars)`.
-- Prices are taken as adjusted for splits. A dividend or a split that is not adjusted looks like a return.
+- The bars that it was trained and scored on are not bundled, since nothing says what their licence
+  is (the repository's bench/protocol.py says which they are); those that are bundled are others.
+- Trained on daily bars of US stocks of 2006–2013, survivors all of them. Other markets, intraday
+  bars and years are further from what it knows; the calibration follows with outcomes:
+  `model.calibrated(bars)`.
+- Prices are taken as adjusted for splits. A dividend or a split that is not adjusted looks like a
+  return.
 - Steps beyond $horizon bars need a model trained for them.
 
 ## Files
-`predictor.json` (inputs, weights of the ensemble, calibration), `tft.json` and `nhits.json` with hash-named
-safetensors, `boosting.json` likewise, `configuration.json` and `ms_wrapper.py` for ModelScope; $megabytes MB in all, no
-pickle.
-Made by `python bench/pretrain.py --data FOLDER`, scored by `python bench/djia.py --data FOLDER`, and this card is by
-`python bench/readme.py`.
+`predictor.json` (inputs, weights of the ensemble, calibration), `tft.json` and `nhits.json` with
+hash-named safetensors, `boosting.json` likewise, `configuration.json` and `ms_wrapper.py` for
+ModelScope; $megabytes MB in all, no pickle. Made by `python bench/pretrain.py --data FOLDER`,
+scored by `python bench/djia.py --data FOLDER`, and this card is by `python bench/readme.py`.
 """)
 
 
@@ -109,13 +117,14 @@ def render(results: Path) -> str:
         runs = [r for r in trained["runs"] if r["network"] == kind]
         losses = [r["valid"] for r in runs]
         students = [r["valid"] for r in trained["students"] if r["network"] == kind]
+        mean = statistics.mean(students)
         values |= {
             f"{kind}_weights": f"{runs[0]['weights']:,}",
             f"{kind}_valid": f"{statistics.mean(losses):.2f}",
             f"{kind}_sd": f"{statistics.stdev(losses) if len(losses) > 1 else 0:.2f}",
             f"{kind}_mean": f"{trained['averaged'][kind]:.2f}",
             f"{kind}_taught": f"{students[0]:.2f}",
-            f"{kind}_students": f"{statistics.mean(students):.2f} ± {statistics.stdev(students):.2f}",
+            f"{kind}_students": f"{mean:.2f} ± {statistics.stdev(students):.2f}",
         }
     return CARD.substitute(
         values,

@@ -1,8 +1,10 @@
-"""Wall time and peak memory of `make run` and `make test`, after set-up, into data/results/commands.json.
+"""Wall time and peak memory of `make run` and `make test`, after set-up, into
+data/results/commands.json.
 
     python bench/commands.py [--out data/results/commands.json]
 
-Memory is the largest sum of the resident sizes of all processes that the command started, seen twice a second.
+Memory is the largest sum of the resident sizes of all processes that the command started, seen
+twice a second.
 """
 
 from __future__ import annotations

@@ -1,15 +1,17 @@
-"""The DJIA protocol: train on 2006–2013, choose on 2014–2015, score 2016–2017, the shipped model against all others.
+"""The DJIA protocol: train on 2006–2013, choose on 2014–2015, score 2016–2017, the shipped model
+against all others.
 
     python bench/djia.py --data FOLDER [--model data/pretrained] [--teachers FOLDER] [--rivals FILE]
         [--out data/results/djia.json]
 
-FOLDER of --data holds the bars, which are not bundled (protocol.py says which). The networks and the gradient
-boosting are those of a predictor's folder, and the seeds that taught them those of another (both by
-bench/pretrain.py); their configuration was chosen on validation. Baselines are fitted here, and FILE holds forecasts
-of other packages (bench/rivals.py). Losses are mean pinball losses × 10⁴ of the cumulative log return over the
-protocol's nine quantile levels and five steps. All forecasters are calibrated online in the same way, over validation
-and then over the test years, for the intervals. Verdicts are on the test years: Diebold-Mariano against HAR, the 90%
-model confidence set.
+FOLDER of --data holds the bars, which are not bundled (protocol.py says which). The networks and
+the gradient boosting are those of a predictor's folder, and the seeds that taught them those of
+another (both by bench/pretrain.py); their configuration was chosen on validation. Baselines are
+fitted here, and FILE holds forecasts of other packages (bench/rivals.py). Losses are mean pinball
+losses × 10⁴ of the cumulative log return over the protocol's nine quantile levels and five steps.
+All forecasters are calibrated online in the same way, over validation and then over the test years,
+for the intervals. Verdicts are on the test years: Diebold-Mariano against HAR, the 90% model
+confidence set.
 """
 
 from __future__ import annotations
@@ -53,7 +55,8 @@ LABELS = {"tft": "TFT", "nhits": "N-HITS"}
 
 @dataclass
 class Forecaster:
-    """Quantiles [K, H, Q] of log returns at `levels`, over validation and test origins; a run a seed."""
+    """Quantiles [K, H, Q] of log returns at `levels`, over validation and test origins; a run a
+    seed."""
 
     levels: tuple[float, ...]
     runs: list[np.ndarray]
@@ -90,7 +93,8 @@ class Task:
 
 
 def networks(predictor: tn.Predictor, teachers: tn.Predictor, task: Task) -> dict[str, Forecaster]:
-    """Each network by seed, averaged and distilled, and the ensembles of each; one is as shipped."""
+    """Each network by seed, averaged and distilled, and the ensembles of each; one is as
+    shipped."""
     levels, kinds = tuple(predictor.levels), list(ENSEMBLE_WEIGHTS)
     runs = {
         k: [Network(m).quantiles(task.panel, task.rows) for m in teachers.members[k].models]
@@ -114,7 +118,8 @@ def networks(predictor: tn.Predictor, teachers: tn.Predictor, task: Task) -> dic
 def weighted(
     found: dict[str, Forecaster], task: Task
 ) -> tuple[dict[str, Forecaster], dict[str, dict]]:
-    """Ensembles of other weights, of the distilled networks: equal, learnt on validation, and with HAR as a third."""
+    """Ensembles of other weights, of the distilled networks: equal, learnt on validation, and with
+    HAR as a third."""
     parts = {label: found[f"{label}, distilled"] for label in LABELS.values()} | {
         BENCHMARK: found[BENCHMARK]
     }
@@ -135,7 +140,8 @@ def weighted(
 
 
 def rivals(path: str, task: Task) -> dict[str, Forecaster]:
-    """Other packages' forecasts from the same origins, by seed and averaged; raises ValueError if one is missing."""
+    """Other packages' forecasts from the same origins, by seed and averaged; raises ValueError if
+    one is missing."""
     frame, steps = pd.read_parquet(path), task.actual.shape[1]
     symbol = np.asarray(task.panel.symbols, object)[task.panel.symbol_of(task.rows)]
     index = pd.MultiIndex.from_arrays(
@@ -168,7 +174,8 @@ def rivals(path: str, task: Task) -> dict[str, Forecaster]:
 
 
 def row(name: str, forecaster: Forecaster, task: Task) -> tuple[dict, np.ndarray]:
-    """A forecaster's scores and its test losses [K, H], means over seeds; all else is of its first run."""
+    """A forecaster's scores and its test losses [K, H], means over seeds; all else is of its first
+    run."""
     pick = [forecaster.levels.index(level) for level in SCORE_LEVELS]
     test, panel = ~task.valid, task.panel
     date, naive = panel.date[task.rows], random_walk_mae(panel)[panel.symbol_of(task.rows)]
@@ -207,7 +214,8 @@ def row(name: str, forecaster: Forecaster, task: Task) -> tuple[dict, np.ndarray
 def verdicts(rows: list[dict], losses: dict[str, np.ndarray], task: Task) -> dict:
     """Adds each row's p-values; returns the tests between the ensembles and of superior ability."""
     date, steps = task.panel.date[task.rows[~task.valid]], task.actual.shape[1]
-    # one of each kind, seeds averaged (ours: distilled) where there are seeds, as forecast and as calibrated online
+    # one of each kind, seeds averaged (ours: distilled) where there are seeds, as forecast and as
+    # calibrated online
     own = {
         f"{label}, {kind}"
         for label in (*LABELS.values(), "ensemble")
@@ -254,7 +262,8 @@ def superior_ability(
 
 
 def rule(forecaster: Forecaster, task: Task, trials: int) -> dict:
-    """The trading rule on the test years, after costs, and its Sharpe ratio deflated by the number of trials."""
+    """The trading rule on the test years, after costs, and its Sharpe ratio deflated by the number
+    of trials."""
     test, panel = ~task.valid, task.panel
     symbol = np.asarray(panel.symbols, object)[panel.symbol_of(task.rows)][test]
     date = panel.date[task.rows][test]
@@ -318,7 +327,8 @@ def main() -> None:
         line, losses[name] = row(name, forecaster, task)
         rows.append(line)
     record = {
-        "protocol": "train to 2013-12-31, validation 2014-2015, test 2016-2017; pinball x 1e4, nine levels",
+        "protocol": "train to 2013-12-31, validation 2014-2015, test 2016-2017; "
+        "pinball x 1e4, nine levels",
         "seeds": len(teachers.members["tft"].models),
         "origins": {"valid": int(task.valid.sum()), "test": int((~task.valid).sum())},
         "data": task.panel.digest(),

@@ -1,14 +1,18 @@
-"""Classic N-HITS on the Exchange rates of the N-HITS paper, beside neuralforecast's N-HITS and the last value.
+"""Classic N-HITS on the Exchange rates of the N-HITS paper, beside neuralforecast's N-HITS and the
+last value.
 
-    python bench/exchange.py --data exchange_rate.csv --peers PYTHON [--out data/results/exchange.json]
+    python bench/exchange.py --data exchange_rate.csv --peers PYTHON [--out
+    data/results/exchange.json]
 
-The file is the long-horizon benchmark's: a date and eight rates, daily, 1990 to 2010; it isn't bundled. PYTHON is an
-interpreter with the extra `peers`; bench/exchange_peer.py runs there. Protocol: 70/10/20 in time, z-scored on
-the training share, MSE and MAE of the median over all windows whose outcomes lie in the test share. Both sides
-have the same sizes, inputs' length, optimiser, schedule, loss, batches of random windows, and the best epoch on
-validation. Two things set ours apart: it reads the path relative to the origin, and it starts from the training share's
-quantiles (and is free to stay there: best epoch 0). So theirs runs three times: as shipped, on levels; on such paths;
-and on such paths from that start, where nothing but the two implementations and trainers differs.
+The file is the long-horizon benchmark's: a date and eight rates, daily, 1990 to 2010; it isn't
+bundled. PYTHON is an interpreter with the extra `peers`; bench/exchange_peer.py runs there.
+Protocol: 70/10/20 in time, z-scored on the training share, MSE and MAE of the median over all
+windows whose outcomes lie in the test share. Both sides have the same sizes, inputs' length,
+optimiser, schedule, loss, batches of random windows, and the best epoch on validation. Two things
+set ours apart: it reads the path relative to the origin, and it starts from the training share's
+quantiles (and is free to stay there: best epoch 0). So theirs runs three times: as shipped, on
+levels; on such paths; and on such paths from that start, where nothing but the two implementations
+and trainers differs.
 """
 
 from __future__ import annotations
@@ -65,7 +69,8 @@ def read(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def make_panel(z: np.ndarray, ends: np.ndarray, horizon: int) -> Panel:
-    """The series as a panel: "return" is the one-day change over one scale for all, their training deviation."""
+    """The series as a panel: "return" is the one-day change over one scale for all, their training
+    deviation."""
     bars, series = z.shape
     rows = bars + horizon
     scale = float(np.diff(z[: ends[0] + 1], axis=0).std())
@@ -138,7 +143,8 @@ def ours(config: NHITSConfig, panel: Panel, rows: np.ndarray, seeds: list[int]) 
 
 
 def theirs(python: str, job: dict, z: np.ndarray) -> dict:
-    """What bench/exchange_peer.py measures under another interpreter; raises CalledProcessError if it fails."""
+    """What bench/exchange_peer.py measures under another interpreter; raises CalledProcessError if
+    it fails."""
     with tempfile.TemporaryDirectory() as folder:
         series, out = Path(folder) / "z.npy", Path(folder) / "out.json"
         np.save(series, z)
@@ -155,7 +161,8 @@ def theirs(python: str, job: dict, z: np.ndarray) -> dict:
 def compare(
     options: argparse.Namespace, horizon: int, z: np.ndarray, ends: np.ndarray
 ) -> tuple[list, list, dict]:
-    """All forecasters' scores at one horizon, a row each; the verdicts on ours; and the peers' versions."""
+    """All forecasters' scores at one horizon, a row each; the verdicts on ours; and the peers'
+    versions."""
     config = NHITSConfig.classic(
         context=options.contexts * horizon,
         horizon=horizon,
@@ -191,7 +198,8 @@ def compare(
             found["last"], last["mse"], rel_tol=1e-4
         ):
             raise SystemExit(
-                f"At horizon {horizon} the two sides were scored on different windows; compare {found}."
+                f"At horizon {horizon} the two sides were scored on different windows; "
+                f"compare {found}."
             )
         runs, versions = runs + found["rows"], found["versions"]
     table = [{"forecaster": LAST, "horizon": horizon, "windows": len(rows), **last}]
@@ -219,7 +227,8 @@ def averaged(runs: list[dict]) -> dict:
 
 
 def verdict(horizon: int, own: list[dict], other: list[dict]) -> dict:
-    """Whether the means' difference is smaller than the spread of a difference of two single runs."""
+    """Whether the means' difference is smaller than the spread of a difference of two single
+    runs."""
     out: dict = {"horizon": horizon, "against": other[0]["forecaster"]}
     for key in ("mse", "mae"):
         a, b = averaged(own), averaged(other)
@@ -257,7 +266,8 @@ def main() -> None:
     horizons = [int(h) for h in options.horizons.split(",")]
     if any(h % k for h in horizons for k in options.pools):
         parser.error(
-            "each of --horizons must be a multiple of each of --pools: of other knots, ours round up, theirs down"
+            "each of --horizons must be a multiple of each of --pools: of other knots, "
+            "ours round up, theirs down"
         )
     torch.set_num_threads(options.threads)
     z, ends = read(options.data)
@@ -271,7 +281,8 @@ def main() -> None:
         rows, found, peer = compare(options, horizon, z, ends)
         table, verdicts, versions = table + rows, verdicts + found, versions | peer
     record = {
-        "protocol": "eight series, 70/10/20 in time, z-scored on train, every test window, median forecast",
+        "protocol": "eight series, 70/10/20 in time, z-scored on train, every test window, "
+        "median forecast",
         "split": options.split,
         "data": sha256(options.data.read_bytes())[:16],
         "versions": versions,

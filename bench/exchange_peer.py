@@ -1,4 +1,5 @@
-"""neuralforecast's N-HITS on the series that bench/exchange.py hands over; runs where the extra `peers` is installed.
+"""neuralforecast's N-HITS on the series that bench/exchange.py hands over; runs where the extra
+`peers` is installed.
 
     python bench/exchange_peer.py Z.npy JOB.json OUT.json
 
@@ -42,7 +43,8 @@ class Best(Callback):
 
 
 def on_paths(scale: float, context: int, base: torch.Tensor) -> type[NHITS]:
-    """Their network on our inputs: the path relative to the origin in, changes over scale · √step out, on top of base.
+    """Their network on our inputs: the path relative to the origin in, changes over scale · √step
+    out, on top of base.
 
     base is [H, Q].
     """
@@ -58,7 +60,8 @@ def on_paths(scale: float, context: int, base: torch.Tensor) -> type[NHITS]:
 
 
 def made(name: str, job: dict, seed: int) -> NHITS:
-    """Their network with the sizes, optimiser and schedule of the job; "start" adds nothing to its base at first."""
+    """Their network with the sizes, optimiser and schedule of the job; "start" adds nothing to its
+    base at first."""
     base = torch.tensor(job["base"]) * (name == "start")
     context = job["config"]["context"]
     model = network(NHITS if name == "levels" else on_paths(job["scale"], context, base), job, seed)

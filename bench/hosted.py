@@ -1,9 +1,11 @@
-"""Write the badges and the cell that installs the package into all notebooks: the same in each, from one place.
+"""Write the badges and the cell that installs the package into all notebooks: the same in each,
+from one place.
 
     python bench/hosted.py
 
-The place is [project.urls] in pyproject.toml. While it names no Repository, the badges open the hosts' own pages, where
-this notebook and a clone can be uploaded; once it does, Colab's badge opens the notebook itself and the cell clones.
+The place is [project.urls] in pyproject.toml. While it names no Repository, the badges open the
+hosts' own pages, where this notebook and a clone can be uploaded; once it does, Colab's badge opens
+the notebook itself and the cell clones.
 """
 
 from __future__ import annotations
@@ -21,13 +23,15 @@ else:
 
 COLAB = "https://colab.research.google.com/"
 MODELSCOPE = "https://modelscope.cn/my/mynotebook"
-CLONE = "tftnhits-main"  # no name that could be imported: a folder "tftnhits" would stand before the package
+# no name that could be imported: a folder "tftnhits" would stand before the package
+CLONE = "tftnhits-main"
 BADGES = """[<kbd>Open in Colab</kbd>]({colab}) [<kbd>Open in ModelScope</kbd>]({modelscope})
 
 The next cell installs the package where it is missing, and does nothing where it is there. {how}"""
 HOW = {
     True: "In ModelScope, upload this notebook first.",
-    False: f"In a hosted session, upload this notebook and put a clone of its repository, named `{CLONE}`, beside it.",
+    False: "In a hosted session, upload this notebook and put a clone of its repository, named "
+    f"`{CLONE}`, beside it.",
 }
 SETUP = """import os
 import site
@@ -53,7 +57,8 @@ if colab:
 
     output.enable_custom_widget_manager()"""
 MISSING = {
-    True: 'repository = "{repository}"\n        subprocess.run(["git", "clone", "-q", repository, clone], check=True)',
+    True: 'repository = "{repository}"\n        '
+    'subprocess.run(["git", "clone", "-q", repository, clone], check=True)',
     False: 'raise FileNotFoundError(f"Put a clone of tftnhits here, as {{clone}}.")',
 }
 

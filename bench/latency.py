@@ -1,9 +1,10 @@
-"""How long a forecast takes: warm for one symbol and for many, and cold from the command line, with and without torch.
+"""How long a forecast takes: warm for one symbol and for many, and cold from the command line, with
+and without torch.
 
     python bench/latency.py [--threads 2] [--repeats 100] [--out data/results/latency.json]
 
-The shipped model, bars of the bundled set in pieces of 260. Medians; cold starts are whole commands, a process each,
-without torch by an import hook that refuses it.
+The shipped model, bars of the bundled set in pieces of 260. Medians; cold starts are whole
+commands, a process each, without torch by an import hook that refuses it.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ def timed(call: Callable[[], object], repeats: int) -> dict:
 
 
 def command(file: Path, folder: Path | None) -> str:
-    """Runs `tftnhits predict`, with `folder` first on the path; returns who answered. Raises CalledProcessError."""
+    """Runs `tftnhits predict`, with `folder` first on the path; returns who answered. Raises
+    CalledProcessError."""
     path = {"PYTHONPATH": str(folder)} if folder else {}
     done = subprocess.run(
         [sys.executable, "-m", "tftnhits", "predict", str(file), "--json"],

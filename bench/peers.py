@@ -1,12 +1,14 @@
-"""Training throughput of the peers, in windows a second: neuralforecast, pytorch-forecasting, darts on CPU.
+"""Training throughput of the peers, in windows a second: neuralforecast, pytorch-forecasting, darts
+on CPU.
 
     python bench/peers.py --data bars.parquet --seconds 30 --threads 2 --out peers.json
 
-Every peer trains as its users run it: its own data set, loader and trainer, and its own defaults where the
-task does not say otherwise; only progress bars, loggers, checkpoints and validation are off. The task is the
-same for all: 60 bars back and 5 ahead, 4 observed inputs (the return itself and 3 more), 2 known ones, the
-pinball loss at 11 levels, batch 128, float32. A window counts once its loss has entered an optimiser step.
-Each run has a process of its own, so that no peer inherits another's threads, memory or imports.
+Every peer trains as its users run it: its own data set, loader and trainer, and its own defaults
+where the task does not say otherwise; only progress bars, loggers, checkpoints and validation are
+off. The task is the same for all: 60 bars back and 5 ahead, 4 observed inputs (the return itself
+and 3 more), 2 known ones, the pinball loss at 11 levels, batch 128, float32. A window counts once
+its loss has entered an optimiser step. Each run has a process of its own, so that no peer inherits
+another's threads, memory or imports.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ import numpy as np
 import pandas as pd
 
 CONTEXT, HORIZON, HIDDEN, HEADS, LAYERS, WIDTH, STACKS = 60, 5, 128, 4, 1, 512, 3
-# the paper embeds each input in `hidden` numbers, as neuralforecast does; the other two would take 8
+# the paper embeds each input in `hidden` numbers, as neuralforecast does; the other two would take
+# 8
 TFT_SIZES = {"hidden_size": HIDDEN, "hidden_continuous_size": HIDDEN, "lstm_layers": LAYERS}
 QUANTILES = [0.025, 0.035, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.965, 0.975]
 TARGET, PAST, KNOWN = "ret", ["absret", "range", "volume"], ["weekday", "month"]
@@ -51,7 +54,8 @@ WARMUP, CHUNKS = 10, 10  # steps before the clock starts; stretches whose rates 
 
 @dataclass
 class Clock:
-    """The end of each training step and the windows in it; runs for `seconds` after the warm-up steps."""
+    """The end of each training step and the windows in it; runs for `seconds` after the warm-up
+    steps."""
 
     seconds: float
     parameters: int = 0
@@ -76,7 +80,8 @@ class Clock:
 
 
 def make_timer(base: type, clock: Clock, count: Callable[[Any], int]) -> Any:
-    """A trainer callback on `base`, the Callback of whichever lightning package the peer imports."""
+    """A trainer callback on `base`, the Callback of whichever lightning package the peer
+    imports."""
 
     class Timer(base):
         def on_fit_start(self, trainer: Any, module: Any) -> None:
@@ -108,7 +113,8 @@ def read_panel(path: Path) -> pd.DataFrame:
 
 
 def train_nf(kind: str, batch: int, panel: pd.DataFrame, clock: Clock) -> None:
-    """neuralforecast: each step draws `windows_batch_size` windows from a batch of all the series."""
+    """neuralforecast: each step draws `windows_batch_size` windows from a batch of all the
+    series."""
     from neuralforecast import NeuralForecast
     from neuralforecast.losses.pytorch import MQLoss
     from neuralforecast.models import NHITS, TFT
@@ -137,7 +143,8 @@ def train_nf(kind: str, batch: int, panel: pd.DataFrame, clock: Clock) -> None:
 
 
 def train_pf(kind: str, batch: int, panel: pd.DataFrame, clock: Clock) -> None:
-    """pytorch-forecasting: TimeSeriesDataSet, its loader and lightning's trainer, as in its tutorials."""
+    """pytorch-forecasting: TimeSeriesDataSet, its loader and lightning's trainer, as in its
+    tutorials."""
     from lightning.pytorch import Callback, Trainer
     from pytorch_forecasting import (
         GroupNormalizer,
@@ -174,7 +181,8 @@ def train_pf(kind: str, batch: int, panel: pd.DataFrame, clock: Clock) -> None:
 
 
 def train_da(kind: str, batch: int, panel: pd.DataFrame, clock: Clock) -> None:
-    """darts: one TimeSeries a symbol. Its N-HITS has no known inputs, so they go in as past covariates."""
+    """darts: one TimeSeries a symbol. Its N-HITS has no known inputs, so they go in as past
+    covariates."""
     from darts import TimeSeries
     from darts.models import NHiTSModel, TFTModel
     from darts.utils.likelihood_models.torch import QuantileRegression
@@ -210,7 +218,8 @@ TRAIN = {"nf": train_nf, "pf": train_pf, "da": train_da}
 
 
 def measure(peer: str, kind: str, args: argparse.Namespace) -> dict[str, Any]:
-    """Measure one model of one peer in this process; a row of the output, or `{"error": one line}`."""
+    """Measure one model of one peer in this process; a row of the output, or `{"error": one
+    line}`."""
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     name = PACKAGES[peer]

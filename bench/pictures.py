@@ -2,8 +2,9 @@
 
     python bench/pictures.py
 
-The fan is drawn by matplotlib from the shipped model; the panel is a screenshot of the page that make app serves, after
-its sliders were moved. Chromium and playwright are needed for it: make pictures.
+The fan is drawn by matplotlib from the shipped model; the panel is a screenshot of the page that
+make app serves, after its sliders were moved. Chromium and playwright are needed for it: make
+pictures.
 """
 
 from __future__ import annotations

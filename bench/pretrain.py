@@ -1,15 +1,18 @@
-"""Train the model that data/pretrained ships: the preset `cloud` on the DJIA panel, several seeds of each network.
+"""Train the model that data/pretrained ships: the preset `cloud` on the DJIA panel, several seeds
+of each network.
 
-    python bench/pretrain.py --data FOLDER [--preset cloud] [--seeds 0,1,2,3,4] [--students 0,1,2] [--jobs 2]
+    python bench/pretrain.py --data FOLDER [--preset cloud] [--seeds 0,1,2,3,4] [--students 0,1,2]
+    [--jobs 2]
         [--out data/pretrained]
 
-FOLDER holds the bars, which are not bundled (protocol.py says which). Train to 2013, validation 2014–2015. The seeds
-of a network teach one that forecasts as their average does: the first of `--students` is shipped whatever the others
-reach, which tell how much that depends on its seed. Each training has one thread and keeps its state in the work
-folder, so that a second call goes on where a killed one ended; the teachers are left in its folder teachers. The
-output folder gets the predictor (its calibration then moves on over 2016–2017, which trains nothing) and ModelScope's
-two files, and data/results/pretrained.json says what was trained; bench/djia.py scores it on the test years, and
-bench/card.py writes the model card.
+FOLDER holds the bars, which are not bundled (protocol.py says which). Train to 2013, validation
+2014–2015. The seeds of a network teach one that forecasts as their average does: the first of
+`--students` is shipped whatever the others reach, which tell how much that depends on its seed.
+Each training has one thread and keeps its state in the work folder, so that a second call goes on
+where a killed one ended; the teachers are left in its folder teachers. The output folder gets the
+predictor (its calibration then moves on over 2016–2017, which trains nothing) and ModelScope's two
+files, and data/results/pretrained.json says what was trained; bench/djia.py scores it on the test
+years, and bench/card.py writes the model card.
 """
 
 from __future__ import annotations
@@ -31,9 +34,8 @@ from tftnhits.apps.hub import add_modelscope_files
 from tftnhits.config import SEEDS, preset
 from tftnhits.data.windows import Panel
 from tftnhits.files import write_json
-from tftnhits.training.loop import fit, forecast_rows
+from tftnhits.training.loop import fit, forecast_rows, protocol_loss, valid_loss
 from tftnhits.training.trials import log_trial
-from tftnhits.training.tuning import valid_loss
 
 
 def train(
@@ -81,7 +83,7 @@ def averaged(models: list[nn.Module], panel: Panel) -> float:
     """Validation loss of the mean of the seeds' quantiles."""
     rows = panel.origins("valid", models[0].config.context)
     pick = [models[0].config.quantiles.index(level) for level in tn.config.SCORE_LEVELS]
-    return valid_loss(
+    return protocol_loss(
         np.mean([forecast_rows(m, panel, rows)[..., pick] for m in models], axis=0), panel, rows
     )
 
@@ -144,7 +146,8 @@ def main() -> None:
     }
     write_json(options.results, record)
     print(
-        f"{options.out}: {sum(files.values()) / 1e6:.1f} MB in {len(files)} files; {options.results}"
+        f"{options.out}: {sum(files.values()) / 1e6:.1f} MB in {len(files)} files; "
+        f"{options.results}"
     )
 
 

@@ -1,8 +1,9 @@
 """The DJIA protocol's bars and panel: train to 2013, validation 2014–2015, test 2016–2017.
 
-The bars are those of the "DJIA 30 Stock Time Series" (github.com/szrlee/Stock-Time-Series-Analysis): 31 US stocks,
-daily, 2006 to 2017, adjusted for splits and not for dividends. They are not bundled, since nothing says what their
-licence is: whoever wants to measure gives the folder of the files. Nearly all are members of the index in 2017,
+The bars are those of the "DJIA 30 Stock Time Series"
+(github.com/szrlee/Stock-Time-Series-Analysis): 31 US stocks, daily, 2006 to 2017, adjusted for
+splits and not for dividends. They are not bundled, since nothing says what their licence is:
+whoever wants to measure gives the folder of the files. Nearly all are members of the index in 2017,
 looked at from 2006 on, so that those that fell out are missing.
 """
 
@@ -28,7 +29,8 @@ def add_data(parser: argparse.ArgumentParser) -> None:
 
 
 def djia_bars(folder: Path, symbols: str | None = None) -> pd.DataFrame:
-    """Validated bars of all files in `folder`, or of `symbols`, separated by commas, for a first look.
+    """Validated bars of all files in `folder`, or of `symbols`, separated by commas, for a first
+    look.
 
     Exits with a sentence if there is no such file.
     """

@@ -1,4 +1,5 @@
-"""Put the tables of data/results/*.json into README.md, docs/results.md and the model card: no number is typed.
+"""Put the tables of data/results/*.json into README.md, docs/results.md and the model card: no
+number is typed.
 
 python bench/readme.py
 """

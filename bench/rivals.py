@@ -1,17 +1,20 @@
-"""Rivals for the DJIA leaderboard: neuralforecast's TFT and N-HITS, trained on the same bars and inputs as ours.
+"""Rivals for the DJIA leaderboard: neuralforecast's TFT and N-HITS, trained on the same bars and
+inputs as ours.
 
     python bench/rivals.py --data FOLDER --out build/rivals.parquet [--seeds 0,1,2] [--threads 1]
 
-FOLDER holds the bars, which are not bundled (protocol.py says which).
-Runs where neuralforecast is installed, with this package on the path. It trains on origins to 2013-12-31, stops
-early on 2014-2015, and writes a Parquet of quantiles of the cumulative log return at steps 1 to 5 from every origin
-of 2014-2017: `forecaster, seed, symbol, origin, step` and a column a level. Only 2014-2015 is scored here.
+FOLDER holds the bars, which are not bundled (protocol.py says which). Runs where neuralforecast is
+installed, with this package on the path. It trains on origins to 2013-12-31, stops early on
+2014-2015, and writes a Parquet of quantiles of the cumulative log return at steps 1 to 5 from every
+origin of 2014-2017: `forecaster, seed, symbol, origin, step` and a column a level. Only 2014-2015
+is scored here.
 
-What gives these networks their best chance, chosen on 2014-2015: the target is the log price, and each window is
-centred on its last close and divided by the HAR volatility at its origin, as our networks' targets are (on the plain
-log price or on returns they do much worse); the inputs are our panel's; both networks are small and regularised.
-Training ends with the best weights put back, which neuralforecast does not do by itself, and crossed quantiles are
-sorted. neuralforecast's scalers by series are not used: they would be fitted on the test years too.
+What gives these networks their best chance, chosen on 2014-2015: the target is the log price, and
+each window is centred on its last close and divided by the HAR volatility at its origin, as our
+networks' targets are (on the plain log price or on returns they do much worse); the inputs are our
+panel's; both networks are small and regularised. Training ends with the best weights put back,
+which neuralforecast does not do by itself, and crossed quantiles are sorted. neuralforecast's
+scalers by series are not used: they would be fitted on the test years too.
 """
 
 from __future__ import annotations
@@ -41,7 +44,8 @@ from tftnhits.files import atomic_write
 from tftnhits.training.trials import log_trial
 
 CONTEXT, HORIZON = 60, 5
-SCALE = "scale"  # the frame's column of HAR volatility; no input of the networks, only their windows' scale
+# the frame's column of HAR volatility: no input of the networks, only their windows' scale
+SCALE = "scale"
 TRAINER = {
     "accelerator": "cpu",
     "devices": 1,
@@ -82,7 +86,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 
 class OriginScaled:
-    """Window scaling for neuralforecast's models: (log price − that of the origin) / HAR volatility at the origin.
+    """Window scaling for neuralforecast's models: (log price − that of the origin) / HAR volatility
+    at the origin.
 
     Overrides two methods of its BaseModel (release 3.3) that aren't part of its public interface.
     """
@@ -115,7 +120,8 @@ class OriginScaled:
 class ScaledTFT(OriginScaled, TFT):
     """neuralforecast's TFT with OriginScaled windows."""
 
-    thin = 7  # a whole look would take longer than the steps between two; 7 gives each symbol other dates
+    # a whole look would take longer than the steps between two; 7 gives each symbol other dates
+    thin = 7
 
 
 class ScaledNHITS(OriginScaled, NHITS):
@@ -191,7 +197,8 @@ def train(
 
 
 def forecast(fitted: NeuralForecast, frame: pd.DataFrame) -> pd.DataFrame:
-    """Quantiles of the cumulative log return from every origin after TRAIN_END: a row an origin and step."""
+    """Quantiles of the cumulative log return from every origin after TRAIN_END: a row an origin and
+    step."""
     ahead = int((frame["date"] > TRAIN_END).groupby(frame["unique_id"]).sum().max())
     bars = frame.drop(columns="date")
     found = fitted.cross_validation(
@@ -217,7 +224,8 @@ def forecast(fitted: NeuralForecast, frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def check_causal(fitted: NeuralForecast, frame: pd.DataFrame) -> None:
-    """Raise RuntimeError if any forecast of one symbol changes when all that comes after its origin does."""
+    """Raise RuntimeError if any forecast of one symbol changes when all that comes after its origin
+    does."""
     own = frame[frame["unique_id"] == frame["unique_id"].iloc[0]].reset_index(drop=True)
     cut = len(own) - 200
     columns = [c for c in own if c in ("y", SCALE) or c.startswith("observed_")]

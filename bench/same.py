@@ -1,4 +1,5 @@
-"""Whether two checkouts of the kit forecast the same: the shipped model on the bundled bars, to 1e-6.
+"""Whether two checkouts of the kit forecast the same: the shipped model on the bundled bars, to
+1e-6.
 
 python bench/same.py --write /tmp/before.parquet      # in the checkout before a change
 python bench/same.py --against /tmp/before.parquet    # in the one after it
@@ -19,7 +20,8 @@ TOLERANCE = 1e-6  # largest relative difference of a price
 
 
 def forecasts() -> pd.DataFrame:
-    """Every origin's forecast of the last bars of both bundled sets, one row a symbol, origin and step."""
+    """Every origin's forecast of the last bars of both bundled sets, one row a symbol, origin and
+    step."""
     model = tn.Predictor.load()
     frames = []
     for name in ("stocks", "eurusd"):

@@ -1,10 +1,12 @@
-"""What does the length of each session ahead buy as a known input (half days, known from the exchange's calendar)?
+"""What does the length of each session ahead buy as a known input (half days, known from the
+exchange's calendar)?
 
-    python bench/session.py --data FOLDER [--preset quick] [--seeds 0,1,2] [--jobs 2] [--out data/results/session.json]
+    python bench/session.py --data FOLDER [--preset quick] [--seeds 0,1,2] [--jobs 2] [--out
+    data/results/session.json]
 
-FOLDER holds the bars, which are not bundled (protocol.py says which). Both networks without and with it, at equal
-budget, on the DJIA's validation years; the test years are not looked at. Runs, their parts and what counts as a
-difference are those of bench/ablation.py.
+FOLDER holds the bars, which are not bundled (protocol.py says which). Both networks without and
+with it, at equal budget, on the DJIA's validation years; the test years are not looked at. Runs,
+their parts and what counts as a difference are those of bench/ablation.py.
 """
 
 from __future__ import annotations

@@ -1,10 +1,13 @@
-"""Training speed in windows a second at the peers' sizes: hidden 128, context 60, horizon 5, 4 + 2 inputs.
+"""Training speed in windows a second at the peers' sizes: hidden 128, context 60, horizon 5, 4 + 2
+inputs.
 
-    python bench/speed.py [--seconds 20] [--threads 2] [--peers PYTHON] [--out data/results/speed.json]
+    python bench/speed.py [--seconds 20] [--threads 2] [--peers PYTHON] [--out
+    data/results/speed.json]
 
-One line a network: the median over stretches of training steps (forward, backward, clipping, update). A window
-is a forecast origin whose outcome is known. PYTHON is an interpreter with the peers (the extra `peers`) installed;
-bench/peers.py then runs in the same run, and each network's ratio to the fastest peer is printed.
+One line a network: the median over stretches of training steps (forward, backward, clipping,
+update). A window is a forecast origin whose outcome is known. PYTHON is an interpreter with the
+peers (the extra `peers`) installed; bench/peers.py then runs in the same run, and each network's
+ratio to the fastest peer is printed.
 """
 
 from __future__ import annotations
@@ -74,7 +77,8 @@ def measure(config, panel, train: TrainConfig, seconds: float, stretch: int = 5)
 
 
 def peers(python: str, seconds: float, threads: int) -> list[dict]:
-    """What bench/peers.py measures under another interpreter; raises CalledProcessError if it fails."""
+    """What bench/peers.py measures under another interpreter; raises CalledProcessError if it
+    fails."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "peers.json"
         bars = Path(folder) / "bars.parquet"
@@ -106,7 +110,8 @@ def main() -> None:
     for name, config in NETWORKS.items():
         rows.append({"network": name, **measure(config, panel, train, options.seconds)})
         print(
-            f"{name:20s}{rows[-1]['windows_per_second']:10,.0f} windows/s   {rows[-1]['parameters']:,} weights"
+            f"{name:20s}{rows[-1]['windows_per_second']:10,.0f} windows/s   "
+            f"{rows[-1]['parameters']:,} weights"
         )
     beside = peers(options.peers, options.seconds, options.threads) if options.peers else []
     versions = {

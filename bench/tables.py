@@ -62,7 +62,8 @@ def leaderboard(record: dict) -> str:
 
 
 def headline(record: dict) -> str:
-    """The shipped ensemble beside its rivals in one table, best first: loss, verdicts, the 93% interval."""
+    """The shipped ensemble beside its rivals in one table, best first: loss, verdicts, the 93%
+    interval."""
     head = ["forecaster", "loss", "p: beats HAR", "90% set", "93% holds", "width, bp"]
     rows = []
     rivals = [row for row in record["rows"] if row["set"] is not None]

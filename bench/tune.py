@@ -1,10 +1,13 @@
-"""Search for settings of both networks on the DJIA's validation years; the test years are not looked at.
+"""Search for settings of both networks on the DJIA's validation years; the test years are not
+looked at.
 
-    python bench/tune.py --data FOLDER [--preset quick] [--trials 40] [--jobs 2] [--out data/results/tuning.json]
+    python bench/tune.py --data FOLDER [--preset quick] [--trials 40] [--jobs 2] [--out
+    data/results/tuning.json]
 
-FOLDER holds the bars, which are not bundled (protocol.py says which). Train to 2013, score 2014-2015 by mean pinball
-loss × 10⁴. A second call goes on with a search that was interrupted, or from a smaller total. The best of many is
-flattered by luck: `configurations` in the result says of how many.
+FOLDER holds the bars, which are not bundled (protocol.py says which). Train to 2013, score
+2014-2015 by mean pinball loss × 10⁴. A second call goes on with a search that was interrupted, or
+from a smaller total. The best of many is flattered by luck: `configurations` in the result says of
+how many.
 """
 
 from __future__ import annotations
@@ -17,14 +20,14 @@ from pathlib import Path
 from protocol import add_data, djia_panel
 
 from tftnhits.files import write_json
-from tftnhits.training.trials import UNIT, count_trials
-from tftnhits.training.tuning import Tuned, tune
+from tftnhits.training.trials import UNIT, Tuned, count_trials, tune
 
 TOP = 10
 
 
 def record(found: Tuned) -> dict:
-    """A search as plain values: the best settings whole, the top ten by what differs between them."""
+    """A search as plain values: the best settings whole, the top ten by what differs between
+    them."""
     frame, (config, train) = found.frame, found.configs[0]
     start = frame.loc[frame["preset"], "valid"].dropna()
     return {

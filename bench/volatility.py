@@ -1,16 +1,19 @@
 """The TFT paper's volatility table: realised variance of 31 stock indices, five sessions ahead.
 
-    python bench/volatility.py --data PATH [--seeds 0,1,2] [--threads 2] [--out data/results/volatility.json]
-    python bench/volatility.py --data PATH --choose      looks at validation only, to compare settings
+    python bench/volatility.py --data PATH [--seeds 0,1,2] [--threads 2] [--out
+    data/results/volatility.json] python bench/volatility.py --data PATH --choose      looks at
+    validation only, to compare settings
 
-PATH is a Parquet file with the columns symbol, date, return_pct (close to close) and rv5 (realised variance of
-five-minute returns) from the Oxford-Man Institute's realized library (Heber, Lunde, Shephard & Sheppard 2009).
-Protocol of Lim et al. 2021 (Temporal Fusion Transformers, the volatility experiment): train before 2016, validation
-2016-2017, test 2018-01-01 to 2019-06-28; target log rv5 at steps 1-5; q-risk = 2 Σ pinball / Σ |y|, pooled over
-indices, origins and steps. On strict windows all 252 + 5 sessions lie in the test years. An origin stands at the end
-of its calendar date: inputs hold what any market reported up to that date. Sessions and holidays count as known in
-advance. The network learns the departure from a linear model, pooled log-HAR (Corsi 2009) of the calendar-adjusted
-series with leverage and market terms; all of it is fitted before 2016, and settings were chosen on validation.
+PATH is a Parquet file with the columns symbol, date, return_pct (close to close) and rv5 (realised
+variance of five-minute returns) from the Oxford-Man Institute's realized library (Heber, Lunde,
+Shephard & Sheppard 2009). Protocol of Lim et al. 2021 (Temporal Fusion Transformers, the volatility
+experiment): train before 2016, validation 2016-2017, test 2018-01-01 to 2019-06-28; target log rv5
+at steps 1-5; q-risk = 2 Σ pinball / Σ |y|, pooled over indices, origins and steps. On strict
+windows all 252 + 5 sessions lie in the test years. An origin stands at the end of its calendar
+date: inputs hold what any market reported up to that date. Sessions and holidays count as known in
+advance. The network learns the departure from a linear model, pooled log-HAR (Corsi 2009) of the
+calendar-adjusted series with leverage and market terms; all of it is fitted before 2016, and
+settings were chosen on validation.
 """
 
 from __future__ import annotations
@@ -112,7 +115,8 @@ class Task(NamedTuple):
 
 
 def read(path: str) -> pd.DataFrame:
-    """All indices' sessions, each followed by H weekdays ahead; raises DataError on values that can't be used."""
+    """All indices' sessions, each followed by H weekdays ahead; raises DataError on values that
+    can't be used."""
     bars = pd.read_parquet(path)
     if missing := {"symbol", "date", "return_pct", "rv5"} - set(bars):
         raise DataError(f"{path} has no column {min(missing)!r}; give the realized library's bars.")
@@ -146,7 +150,8 @@ def by_date(d: pd.DataFrame, x: pd.Series, stale: int = 0) -> pd.DataFrame:
 
 
 def regional(d: pd.DataFrame, table: pd.DataFrame) -> dict[str, pd.Series]:
-    """Means of a table by date over the US, Asia, Europe, the world and each row's own region, at its date."""
+    """Means of a table by date over the US, Asia, Europe, the world and each row's own region, at
+    its date."""
     region = d.groupby("symbol")["region"].first()
     means = {r: table[region.index[region == r]].mean(axis=1) for r in ("us", "asia", "europe")}
     found = {
@@ -226,7 +231,8 @@ def standard(inputs: dict[str, pd.Series], names: tuple[str, ...], rows: np.ndar
 def least_squares(
     x: np.ndarray, target: np.ndarray, rows: np.ndarray, ridge: float = 0.0
 ) -> np.ndarray:
-    """Fitted values [R, …], from the training rows; the intercept is first and not penalised. x [R, F]."""
+    """Fitted values [R, …], from the training rows; the intercept is first and not penalised. x [R,
+    F]."""
     x = np.c_[np.ones(len(x)), x]
     penalty = ridge * np.diag(np.r_[0.0, np.ones(x.shape[1] - 1)])
     return x @ np.linalg.solve(x[rows].T @ x[rows] + penalty, x[rows].T @ target[rows])
@@ -235,7 +241,8 @@ def least_squares(
 def calendar_effect(
     d: pd.DataFrame, known: dict[str, pd.Series], surprise: np.ndarray, rows: np.ndarray
 ) -> pd.Series:
-    """What the calendar adds to each row's log variance: ridge regression, by region, of the surprises of its date."""
+    """What the calendar adds to each row's log variance: ridge regression, by region, of the
+    surprises of its date."""
     x, out = standard(known, tuple(known), rows), np.zeros(len(d))
     for region in d["region"].unique():
         members = (d["region"] == region).to_numpy()
@@ -245,7 +252,8 @@ def calendar_effect(
 
 
 def origins(d: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Whether each row is an origin, by split: all its targets lie there, and CONTEXT sessions end with it."""
+    """Whether each row is an origin, by split: all its targets lie there, and CONTEXT sessions end
+    with it."""
     first, last = shift(d, d["date"], -1), shift(d, d["date"], -len(STEPS))
     level = shift(d, d["level"], -len(STEPS))
     age = d.groupby("symbol").cumcount() + 1
@@ -430,7 +438,8 @@ def main() -> None:
         write_json(
             options.out,
             {
-                "protocol": "train < 2016, validation 2016-2017, test to 2019-06-28; q-risk of log rv5, steps 1-5, pooled",
+                "protocol": "train < 2016, validation 2016-2017, test to 2019-06-28; q-risk of log "
+                "rv5, steps 1-5, pooled",
                 "windows": {split: len(task.rows[split]) for split in splits},
                 "network": asdict(NETWORK),
                 "training": asdict(TRAIN),

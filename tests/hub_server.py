@@ -1,7 +1,8 @@
-"""A small ModelScope-shaped hub on 127.0.0.1: it stores what is published, serves it, and fails when told to.
+"""A small ModelScope-shaped hub on 127.0.0.1: it stores, serves, and fails when told to.
 
-Only what the clients ask of it: create and look up a model, the LFS batch, blobs, commits, the list of files, the
-files. `fault` is one of FAULTS, on the requests whose path holds `where`; `seen` has every request with its headers.
+Only what the clients ask of it: create and look up a model, the LFS batch, blobs, commits, the list
+of files, the files. `fault` is one of FAULTS, on the requests whose path holds `where`; `seen` has
+every request with its headers.
 """
 
 from __future__ import annotations
@@ -10,14 +11,13 @@ import base64
 import hashlib
 import json
 import threading
-import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
 from urllib.parse import parse_qs, urlsplit
 
-# "short" ends the body early, "shrunk" announces the shorter body, "altered" changes a byte of it, "trickle" sends a
-# byte at a time, "hang" answers nothing; a number is answered as HTTP status
+# "short" ends the body early, "shrunk" announces the shorter body, "altered" changes a byte of it,
+# "trickle" sends a byte at a time, "hang" answers nothing; a number is answered as HTTP status
 FAULTS = ("short", "shrunk", "altered", "trickle", "hang", 401, 403, 404, 429, 500, 503)
 FILE, LIST = "/repo?", "/repo/files"  # for `where`
 
@@ -75,14 +75,13 @@ class Handler(BaseHTTPRequestHandler):
         hub, url = self.server, urlsplit(self.path)
         hub.seen.append((self.command, self.path, dict(self.headers)))
         fault = hub.fault if hub.where in self.path else None
+        shown = f"{self.headers['Authorization']} {self.headers['Cookie']}"
         if fault == "hang":
             hub.over.wait(60)
         elif isinstance(fault, int):
-            self.json({"Code": fault, "Success": False, "Message": "told to fail"}, fault)
-        elif hub.token and hub.token not in (self.headers.get("Authorization") or "") + (
-            self.headers["Cookie"] or ""
-        ):
-            self.json({"Code": 401, "Success": False, "Message": "who are you?"}, 401)
+            self.refuse(fault, "told to fail")
+        elif hub.token and hub.token not in shown:
+            self.refuse(401, "who are you?")
         else:
             self.route(url.path, {k: v[0] for k, v in parse_qs(url.query).items()}, body)
 
@@ -93,72 +92,49 @@ class Handler(BaseHTTPRequestHandler):
                 asked = json.loads(body)
                 name = f"{asked['Path']}/{asked['Name']}"
                 if name in hub.models:
-                    return self.json(
-                        {"Code": 10010101001, "Success": False, "Message": "model already exists"},
-                        400,
-                    )
+                    return self.refuse(400, "model already exists", 10010101001)
                 hub.models[name] = {}
                 hub.private |= {name} if asked.get("Visibility") == 1 else set()
-                return self.json(
-                    {
-                        "Code": 200,
-                        "Success": True,
-                        "Data": {"Path": asked["Path"], "Name": asked["Name"]},
-                    }
-                )
+                return self.grant({"Path": asked["Path"], "Name": asked["Name"]})
             case "POST", ["api", "v1", "repos", "models", _, _, "info", "lfs", "objects", "batch"]:
                 wanted = [o for o in json.loads(body)["objects"] if o["oid"] not in hub.blobs]
-                upload = [
-                    {**o, "actions": {"upload": {"href": f"{hub.address}/blobs/{o['oid']}"}}}
-                    for o in wanted
-                ]
-                return self.json({"Code": 200, "Success": True, "Data": {"objects": upload}})
+                for one in wanted:
+                    one["actions"] = {"upload": {"href": f"{hub.address}/blobs/{one['oid']}"}}
+                return self.grant({"objects": wanted})
             case "PUT", ["blobs", oid]:
-                good = hashlib.sha256(body).hexdigest() == oid
-                hub.blobs |= {oid: body} if good else {}
-                return self.json({"Code": 200 if good else 400}, 200 if good else 400)
+                if hashlib.sha256(body).hexdigest() != oid:
+                    return self.refuse(400, "another hash")
+                hub.blobs[oid] = body
+                return self.grant({})
             case "POST", ["api", "v1", "repos", "models", owner, name, "commit", _]:
                 return self.commit(f"{owner}/{name}", json.loads(body)["actions"])
         model = "/".join(parts[3:5])
         if model not in hub.models:
-            return self.json({"Code": 10010205001, "Success": False, "Message": "not found"}, 404)
+            return self.refuse(404, "not found", 10010205001)
         files = hub.models[model]
         match parts[:3], parts[5:]:
             case ((["api", "v1", "models"] | ["openapi", "v1", "models"]), []):
                 owner, name = model.split("/")
-                found = {
-                    "Owner": owner,
-                    "Path": owner,
-                    "Name": name,
-                    "id": model,
-                    "owner": owner,
-                    "name": name,
-                }
-                return self.json(
-                    {"Code": 200, "Success": True, "success": True, "Data": found, "data": found}
-                )
+                old = {"Owner": owner, "Path": owner, "Name": name}
+                return self.grant(old | {"id": model, "owner": owner, "name": name})
             case ["api", "v1", "models"], ["repo", "files"]:
                 listed = [self.entry(path, data) for path, data in files.items()] + hub.extra
-                return self.json({"Code": 200, "Success": True, "Data": {"Files": listed}})
+                return self.grant({"Files": listed})
             case ["api", "v1", "models"], ["repo"] if hub.elsewhere:
                 return self.send(b"", 302, location=hub.elsewhere + self.path)
             case ["api", "v1", "models"], ["repo"] if query.get("FilePath") in files:
                 return self.send(files[query["FilePath"]])
             case ["api", "v1", "models"], ["revisions"]:
-                found = {"RevisionMap": {"Branches": [{"Revision": "master"}], "Tags": []}}
-                return self.json({"Code": 200, "Success": True, "Data": found})
-        self.json({"Code": 404, "Success": False, "Message": "no such thing"}, 404)
+                return self.grant(
+                    {"RevisionMap": {"Branches": [{"Revision": "master"}], "Tags": []}}
+                )
+        self.refuse(404, "no such thing")
 
     @staticmethod
     def entry(path: str, data: bytes) -> dict:
         digest = hashlib.sha256(data).hexdigest()
-        return {
-            "Path": path,
-            "Name": path.rsplit("/", 1)[-1],
-            "Type": "blob",
-            "Size": len(data),
-            "Sha256": digest,
-        }
+        entry = {"Path": path, "Name": path.rsplit("/", 1)[-1], "Type": "blob"}
+        return entry | {"Size": len(data), "Sha256": digest}
 
     def commit(self, model: str, actions: list[dict]):
         files = self.server.models[model]
@@ -169,18 +145,17 @@ class Handler(BaseHTTPRequestHandler):
                 files[action["path"]] = self.server.blobs[action["sha256"]]
             else:
                 files[action["path"]] = base64.b64decode(action["content"])
-        self.json({"Code": 200, "Success": True, "Data": {"Id": "1"}})
+        self.grant({"Id": "1"})
 
-    def json(self, value: dict, status: int = 200):
-        self.send(json.dumps(value).encode(), status, "application/json")
+    def grant(self, data: dict):
+        answer = {"Code": 200, "Success": True, "Data": data, "success": True, "data": data}
+        self.send(json.dumps(answer).encode())
 
-    def send(
-        self,
-        data: bytes,
-        status: int = 200,
-        kind: str = "application/octet-stream",
-        location: str = "",
-    ):
+    def refuse(self, status: int, message: str, code: int = 0):
+        answer = {"Code": code or status, "Success": False, "Message": message}
+        self.send(json.dumps(answer).encode(), status)
+
+    def send(self, data: bytes, status: int = 200, location: str = ""):
         fault = self.server.fault if self.server.where in self.path and status == 200 else None
         if fault == "altered":
             data = data[:-1] + bytes([data[-1] ^ 1])
@@ -189,7 +164,7 @@ class Handler(BaseHTTPRequestHandler):
             data = data[: len(data) // 2]
             size = len(data)
         self.send_response(status)
-        self.send_header("Content-Type", kind)
+        self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(size))
         if location:
             self.send_header("Location", location)
@@ -210,9 +185,7 @@ class Handler(BaseHTTPRequestHandler):
 def hub_server():
     """A hub while the block runs."""
     with Hub() as hub:
-        thread = threading.Thread(
-            target=hub.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
-        )
+        thread = threading.Thread(target=hub.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         try:
             yield hub
@@ -220,9 +193,3 @@ def hub_server():
             hub.over.set()
             hub.shutdown()
             thread.join(5)
-
-
-if __name__ == "__main__":  # to look at by hand
-    with hub_server() as served:
-        print(served.address, flush=True)
-        time.sleep(3600)

@@ -1,11 +1,18 @@
-"""What a designer would check of a figure: nothing cut off, nothing on top of each other, all of it legible."""
+"""What a designer would check of a figure: nothing cut off or on top of each other, all legible.
+
+And forecasts to draw, made once.
+"""
 
 from __future__ import annotations
 
 import itertools
 import warnings
+from dataclasses import replace
+from functools import cache
 
 import numpy as np
+import pandas as pd
+from helpers import stocks
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import to_rgba
@@ -13,7 +20,56 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
+import tftnhits as tn
+from tftnhits.forecast.explain import Explanation, explain_rows, permutation_importance
+
 TEXT, GRAPHICS = 4.5, 3.0  # least contrasts, WCAG 2.2
+
+
+@cache
+def bars() -> pd.DataFrame:
+    """Three stocks, three and a half years."""
+    return stocks(("AAPL", "GOOG", "META"), "2014-06-01", "2017-12-31")
+
+
+@cache
+def panel() -> tn.Panel:
+    split = tn.PanelConfig(train_end="2015-12-31", valid_end="2016-12-31")
+    return tn.make_panel(bars(), split)
+
+
+@cache
+def boosted() -> tn.Predictor:
+    """A predictor that is quick to make."""
+    return tn.Predictor.from_members(
+        {"boosting": tn.Boosting(tn.preset("tiny")[2]).fit(panel())}, panel()
+    )
+
+
+@cache
+def forecast() -> tn.Forecast:
+    """Of bars that go on for ten sessions more."""
+    return boosted().predict(bars()[bars()["date"] < "2017-12-15"])
+
+
+@cache
+def explained() -> tuple[Explanation, dict[str, Explanation], pd.DataFrame]:
+    """The last forecast's explanation, the mean ones of both networks, and TFT's importance."""
+    tft, nhits, _, settings = tn.preset("tiny")
+    settings = replace(settings, epochs=3)  # after one, the start is still best: nothing to explain
+    networks = {
+        name: tn.fit(config, panel(), settings, progress=False).model
+        for name, config in (("tft", tft), ("nhits", nhits))
+    }
+    model, rows = tn.Predictor.from_members(networks, panel()), panel().origins("valid", 20)
+    mean = {name: explain_rows(network, panel(), rows) for name, network in model.members.items()}
+    importance = permutation_importance(model.members["tft"], panel(), rows[:100], repeats=2)
+    return model.predict(bars()).explain(), mean, importance
+
+
+def title(figure: Figure) -> str:
+    """The finding."""
+    return figure.get_suptitle().replace("\n", " ")
 
 
 def contrast(one, other) -> float:
@@ -51,7 +107,7 @@ SIGHTS = {
 
 
 def difference(one, other, sight: str) -> float:
-    """CIELAB distance (1976) of two colours as people with that sight see them; about 2 can just be told apart."""
+    """CIELAB distance (1976) of two colours as people with that sight see them."""
     return float(np.linalg.norm(_lab(one, SIGHTS[sight]) - _lab(other, SIGHTS[sight])))
 
 
@@ -145,7 +201,7 @@ def _overlaps(figure: Figure) -> list[str]:
 
 
 def _hidden_data(figure: Figure) -> list[str]:
-    """Legends within axes that lie on lines or bars; reference lines over the whole axes are no data."""
+    """Legends that lie on lines or bars of their axes; reference lines are no data."""
     out = []
     for ax in figure.axes:
         if (legend := ax.get_legend()) is None:
@@ -177,7 +233,7 @@ def _faint_text(figure: Figure) -> list[str]:
 
 
 def _faint_data(figure: Figure) -> list[str]:
-    """Lines, bars and dots; bands (see-through areas) are bounded or explained by what lies on them."""
+    """Lines, bars and dots; see-through bands are bounded by what lies on them."""
     paper, out = figure.get_facecolor(), []
     for ax in figure.axes:
         colors = [(line.get_color(), f"line {line.get_label()!r}") for line in ax.lines]

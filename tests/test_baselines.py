@@ -7,16 +7,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers import made_bars, one_sentence, stocks
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from tftnhits import PanelConfig, make_panel
-from tftnhits.errors import ConfigError, HistoryTooShort, MissingDependency
+from tftnhits.errors import CheckpointError, ConfigError, HistoryTooShort, MissingDependency
 from tftnhits.models import baselines as B
 from tftnhits.models.baselines import (
     BASELINES,
     VOLATILITIES,
     Baseline,
+    Walk,
     baseline_quantiles,
     empirical_quantiles,
 )
@@ -73,17 +72,6 @@ def test_training_coverage_is_nominal_at_each_step(panel, name, arch):
     assert (np.diff(found, axis=-1) > 0).all()
 
 
-def test_har_scales_the_quantiles_by_the_panels_volatility(panel):
-    rows = panel.origins("test")[:5]
-    found = baseline_quantiles("HAR", panel, rows, LEVELS)
-    shape = empirical_quantiles(panel, np.asarray(panel.scale, float), LEVELS)
-    for k, row in enumerate(rows):
-        for h in range(5):
-            np.testing.assert_allclose(
-                found[k, h], panel.scale[row] * np.sqrt(h + 1) * shape[h], rtol=1e-6
-            )
-
-
 def test_garch_volatility_against_arch(panel, arch):
     fitted = B.fit_garch(panel)
     found = B.garch_volatility(panel, fitted, 5)
@@ -96,18 +84,6 @@ def test_garch_volatility_against_arch(panel, arch):
     # arch starts from another first variance, which is forgotten at the pace of beta
     np.testing.assert_allclose(found[start + 1 : start + size][300:], expected[300:], rtol=1e-6)
     assert np.isnan(found[start]).all()
-
-
-def test_garch_takes_training_returns_only(panel, arch):
-    bars = stocks(("AAPL", "GOOG"), "2012-01-01", "2016-12-31")
-    config = PanelConfig(train_end="2014-06-30", valid_end="2015-06-30")
-    changed = bars.copy()
-    later = (changed["date"] > "2014-06-30").to_numpy()
-    changed.loc[later, ["open", "high", "low", "close"]] *= np.linspace(1, 9, later.sum())[:, None]
-    one, other = (B.fit_garch(make_panel(b, config)) for b in (bars, changed))
-    assert one.keys() == other.keys() == {"", "AAPL", "GOOG"}
-    for name in one:
-        np.testing.assert_array_equal(one[name], other[name])
 
 
 def test_garch_of_a_young_symbol_takes_the_others_medians_and_its_own_level(arch):
@@ -146,12 +122,6 @@ def test_simulation_against_a_loop(panel):
             np.testing.assert_allclose(
                 found[k, h - 1], np.quantile(z, LEVELS) * sigma[row], rtol=1e-4, atol=1e-7
             )
-
-
-def test_simulation_of_a_short_past_is_hars(panel):
-    rows = panel.start + 200  # too few outcomes of their own
-    found = baseline_quantiles(B.SIMULATION, panel, rows, LEVELS)
-    np.testing.assert_array_equal(found, baseline_quantiles("HAR", panel, rows, LEVELS))
 
 
 @pytest.mark.parametrize("name", BASELINES)
@@ -195,20 +165,6 @@ def test_a_constant_series_and_no_dates_neither_warn_nor_crash(name, arch):
     assert name == "random walk" or np.abs(quiet).max() < 1e-5
 
 
-@pytest.mark.parametrize("name", BASELINES)
-def test_only_constant_series(name, arch):
-    bars = made_bars(("A",), 300)
-    bars[["open", "high", "low", "close"]] = 50.0
-    panel = make_panel(bars)
-    assert np.abs(baseline_quantiles(name, panel, panel.last_origins(), LEVELS)).max() < 1e-5
-
-
-def test_a_member_has_the_networks_interface(panel):
-    member = Baseline("HAR", panel, LEVELS)
-    assert (member.context, member.horizon, member.levels) == (20, 5, LEVELS)
-    assert member.quantiles(panel, panel.last_origins(member.context)).shape == (2, 5, 5)
-
-
 def test_only_training_outcomes_count():
     bars = made_bars(("A",), 300)
     config = PanelConfig(train_end="2015-10-30", valid_end="2015-12-31")
@@ -222,19 +178,28 @@ def test_only_training_outcomes_count():
     )
 
 
-@settings(max_examples=30, deadline=None)
-@given(st.lists(st.floats(-5, 5), min_size=1, max_size=12), st.integers(0, 4))
-def test_quantiles_of_sorted_rows_are_numpys(values, gaps):
-    row = np.sort(np.r_[values, [np.nan] * gaps])[None]
-    found, known = B._sorted_quantiles(row, LEVELS)
-    assert known[0] == len(values)
-    np.testing.assert_allclose(found[0], np.quantile(values, LEVELS), atol=1e-9)
-
-
 def test_no_training_origin_is_a_typed_error():
     panel = make_panel(made_bars(bars=20))
     with pytest.raises(HistoryTooShort, match="20 bars"):
         baseline_quantiles("HAR", panel, panel.last_origins(), LEVELS)
+
+
+@pytest.mark.parametrize("bars", [200, 5])  # of which 140 and none train
+def test_the_walk_has_no_drift_and_follows_the_scale(bars):
+    panel = make_panel(made_bars(("A", "B"), bars))
+    walk, rows = Walk.fit(panel, LEVELS), panel.last_origins(2)
+    found = walk.quantiles(panel, rows)
+    np.testing.assert_allclose(found, -found[..., ::-1], atol=1e-12)
+    assert (np.diff(found) > 0).all() and found.shape == (2, 5, 5)
+    scale = np.asarray(panel.scale, float)[rows]
+    np.testing.assert_allclose(found[0], found[1] * scale[0] / scale[1], rtol=1e-9)
+
+
+@pytest.mark.parametrize("shape", [[], [[1.0]], [[1, 0, 2, 3, 4]], [[0, 1, 2, 3, np.nan]]])
+def test_a_walk_that_does_not_fit_its_levels_is_refused(shape):
+    with pytest.raises(CheckpointError) as error:
+        Walk(np.array(shape), LEVELS)
+    assert one_sentence(str(error.value))
 
 
 def test_typed_errors(panel, monkeypatch):

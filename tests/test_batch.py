@@ -12,7 +12,7 @@ import nbformat
 import psutil
 import pytest
 
-from tftnhits.apps import batch, parameters, report
+from tftnhits.apps import batch, parameters
 from tftnhits.errors import ConfigError, NotebookError, OutputError
 
 ALL = """run_dir: str = "."
@@ -34,9 +34,9 @@ def test_success_leaves_copies_pages_index_and_manifest(make_notebook, tmp_path,
     make_notebook(
         "00_first",
         HAND_OVER,
-        '(out / "seen.txt").write_text(repr([ticker, days, rate, fast, tickers, since]))',
+        '(out / "seen.txt").write_text(repr([ticker, days, rate, fast, tickers, since, pair]))',
         '(out / "a figure.png").write_bytes(b"png")',
-        parameters=ALL + "seed = 7",
+        parameters=ALL + "seed = 7\npair: tuple = (1, 2)",
         intro="# First & best\n\nDoes **it** run <b>at all</b>?\n\nSome minutes.",
     )
     folder = make_notebook(
@@ -48,7 +48,7 @@ def test_success_leaves_copies_pages_index_and_manifest(make_notebook, tmp_path,
     out = tmp_path / "o u{t"
     given = {"ticker": "000001", "days": 2, "rate": 1, "fast": True, "tickers": ("NO", "1")}
     result = batch.run_notebooks(folder, out=out, parameters=given)
-    assert (out / "seen.txt").read_text() == "['000001', 2, 1, True, ['NO', '1'], None]"
+    assert (out / "seen.txt").read_text() == "['000001', 2, 1, True, ['NO', '1'], None, (1, 2)]"
     assert [run.status for run in result.notebooks] == ["completed", "completed"]
     assert result.figures == [out / "a figure.png"]
     assert result.forecasts == [out / "forecasts.parquet"]
@@ -248,17 +248,3 @@ def _begun(copy: Path) -> bool:
         return False
     cells = json.loads(copy.read_text() or "{}").get("cells", [{}])
     return bool(cells[-1].get("metadata", {}).get("papermill", {}).get("start_time"))
-
-
-@pytest.mark.parametrize(
-    ("text", "title", "question"),
-    [
-        ("# A `b`\nWhy *it*\nis?\n\nMore", "A b", "Why *it* is?"),
-        ("See [this](there).", "", "See this."),
-        ("# Only", "Only", ""),
-    ],
-)
-def test_title_and_question_come_from_the_first_markdown_cell(text, title, question):
-    cells = [nbformat.v4.new_code_cell("1"), nbformat.v4.new_markdown_cell(text)]
-    notebook = nbformat.v4.new_notebook(cells=cells)
-    assert report.title_and_question(notebook) == (title, question)

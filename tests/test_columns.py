@@ -1,7 +1,6 @@
 """Which column is what: names, what a user says, what columns hold; and tables that are no bars."""
 
 import io
-import warnings
 
 import numpy as np
 import pandas as pd
@@ -9,13 +8,12 @@ import pytest
 from test_read import bars_of, inferred, lines, prices, refuses, same
 
 from tftnhits.data.bars import load_bars, repairs
-from tftnhits.data.names import COLUMNS, PRICES
+from tftnhits.data.names import PRICES
+
+LABELS = ("trade_date", "open_time", "Gmt time", "Local time", "<DATE>", "ds", "交易日期", "Дата")
 
 
-@pytest.mark.parametrize(
-    "label",
-    ["trade_date", "open_time", "Gmt time", "Local time", "<DATE>", "ds", "交易日期", "Дата"],
-)
+@pytest.mark.parametrize("label", LABELS)
 def test_a_date_is_known_by_many_names(label):
     bars = bars_of()
     read = load_bars(bars[::-1].rename(columns={"date": label}))
@@ -23,108 +21,88 @@ def test_a_date_is_known_by_many_names(label):
     assert inferred(read)["descending dates reversed"]
 
 
-@pytest.mark.parametrize(
-    "label",
-    ["ts_code", "code", "secid", "<TICKER>", "asset", "instrument", "unique_id", "whatever"],
-)
-def test_several_symbols_are_several_series_whatever_their_column_is_called(label):
+@pytest.mark.parametrize("label", ["ts_code", "secid", "<TICKER>", "asset", "unique_id"])
+def test_several_symbols_are_several_series(label):
     bars = bars_of(("600036.SH", "600519.SH"))
-    same(load_bars(bars.rename(columns={"symbol": label})), bars)
-    levels = bars.rename(columns={"symbol": label}).set_index([label, "date"])
-    same(load_bars(levels), bars)
+    named = bars.rename(columns={"symbol": label})
+    same(load_bars(named), bars)
+    same(load_bars(named.set_index([label, "date"])), bars)
+    refuses(bars.rename(columns={"symbol": "whatever"}), "second bar for one date", "'symbol'")
 
 
-def test_a_datetime_is_the_date_whatever_its_name():
+def test_a_column_of_dates_is_the_date_whatever_its_name():
     bars = bars_of()
     same(load_bars(bars.rename(columns={"date": "when"})), bars)
     same(load_bars(bars.set_index("date").rename_axis("anything")), bars)
     two = bars.rename(columns={"date": "began"}).assign(ended=bars["date"] + pd.Timedelta("8h"))
     refuses(two, "'began'", "'ended'")
     same(load_bars(two, columns={"date": "began"}), bars)
-
-
-def test_a_column_that_holds_dates_in_order_is_the_date():
-    bars = bars_of()
     text = bars.rename(columns={"date": "when"}).to_csv(index=False)
     same(load_bars(io.StringIO(text)), bars)
-    refuses(text.replace("2015-03-02", "soon"), "'when'", "'soon'")
-    refuses(
-        bars.assign(date=bars["date"].astype(str), other=bars["date"].astype(str)).rename(
-            columns={"date": "one"}
-        ),
-        "'one'",
-        "'other'",
-    )
+    refuses(text.replace("2015-03-02", "soon"), "column date", "'soon'")
     undated = load_bars(bars.drop(columns=["date", "symbol"]).assign(count=np.arange(80)))
     assert undated["date"].isna().all() and "no dates" in undated.attrs["doubts"]["all"][0]
 
 
 def test_what_a_user_says_goes_before_all_guesses():
     bars = bars_of()
-    other = bars.assign(
-        later=bars["date"] + pd.Timedelta("1D"), last=bars["close"] + 0.01, high=bars["high"] + 1
-    )
-    read = load_bars(other, columns={"date": "later", "close": "last"})
-    assert read["date"][0] == other["later"][0] and read["close"][0] == other["last"][0]
-    refuses(other, "no column", "nope", columns={"date": "nope"})
-    refuses(other, "'colour'", columns={"colour": "close"})
-    refuses(other, "dict", columns=5)
-    refuses(other, "dayfirst", dayfirst="yes")
-    refuses(other, "decimal", decimal=";")
-    text = "when,a,b,c,d\n" + lines(bars, lambda r: f"{r.date:%d/%m/%Y},{prices(r)}")
+    later, last = bars["date"] + pd.Timedelta("1D"), bars["close"] + 0.01
+    other = bars.assign(later=later, last=last, idle=0.0, high=bars["high"] + 1)
+    read = load_bars(other, columns={"date": "later", "close": "last", "volume": "idle"})
+    assert read["date"][0] == later[0] and read["close"][0] == last[0]
+    assert read["volume"].isna().all()
     names = dict(zip(("date", *PRICES), ("when", *"abcd"), strict=True))
+    text = "when,a,b,c,d\n" + lines(bars, lambda r: f"{r.date:%d/%m/%Y},{prices(r)}")
     same(load_bars(io.StringIO(text), columns=names), bars, symbol=False, volume=False)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"columns": {"date": "nope"}}, "no column 'nope'"),
+        ({"columns": {"colour": "close"}}, "'colour'"),
+        ({"columns": 5}, "dict"),
+        ({"columns": {"open": "open", "close": "open"}}, "two roles"),
+        ({"dayfirst": "yes"}, "dayfirst"),
+        ({"decimal": ";"}, "decimal"),
+    ],
+)
+def test_options_that_can_not_be_are_refused(options, named):
+    refuses(bars_of(), named, **options)
 
 
 def test_date_and_time_in_two_columns_are_joined():
     bars = bars_of(freq="h")
-    for day, clock in (
-        ("%Y.%m.%d", "%H:%M:%S"),
-        ("%Y%m%d", "%H%M%S"),
-        ("%d.%m.%Y", "%H:%M"),
-        ("%m/%d/%Y", "%I:%M %p"),
-    ):
-        text = "<DATE>,<TIME>,<OPEN>,<HIGH>,<LOW>,<CLOSE>,<TICKVOL>,<VOL>\n"
-        text += lines(bars, lambda r: f"{r.date:{day}},{r.date:{clock}},{prices(r)},{r.volume},0")  # noqa: B023
-        read = load_bars(io.StringIO(text))
+    head = "<DATE>,<TIME>,<OPEN>,<HIGH>,<LOW>,<CLOSE>,<TICKVOL>,<VOL>\n"
+    clocks = {"%Y.%m.%d": "%H:%M:%S", "%Y%m%d": "%H%M%S", "%m/%d/%Y": "%I:%M %p"}
+    for day, clock in clocks.items():
+        row = lambda r: f"{r.date:{day}},{r.date:{clock}},{prices(r)},{r.volume},0"  # noqa: B023, E731
+        read = load_bars(io.StringIO(head + lines(bars, row)))
         same(read, bars, symbol=False)
         assert inferred(read)["date and time joined"] == "<TIME>"
+    noon = head.replace("TIME", "SESSION") + lines(
+        bars_of(), lambda r: f"{r.date:%Y-%m-%d},noon,{prices(r)},{r.volume},0"
+    )
+    same(load_bars(io.StringIO(noon)), bars_of(), symbol=False)
 
 
-def test_a_word_that_all_prices_share_is_no_part_of_their_names():
+@pytest.mark.parametrize("form", ["AAPL.{}", "{}_bid", "Day {}"])
+def test_a_word_that_all_prices_share_is_no_part_of_their_names(form):
     bars = bars_of()
-    for form in ("AAPL.{}", "{}_bid", "Day {}"):
-        named = bars.rename(columns={name: form.format(name.title()) for name in PRICES})
-        same(load_bars(named), bars)
+    same(load_bars(bars.rename(columns={name: form.format(name.title()) for name in PRICES})), bars)
 
 
-def test_hours_are_no_symbols():
-    bars = bars_of(freq="h")
-    table = bars.assign(hour=bars["date"].dt.hour, date=bars["date"].dt.normalize()).drop(
-        columns="symbol"
-    )
-    refuses(table, "second bar for one date")
-    both = pd.concat([bars_of().assign(whose=name, symbol="X") for name in ("mine", "yours")]).drop(
-        columns="symbol"
-    )
-    read = load_bars(both)
-    assert (
-        read["symbol"].unique().tolist() == ["mine", "yours"]
-        and "'whose'" in read.attrs["doubts"]["all"][0]
-    )
-
-
-def test_one_column_is_not_two():
-    refuses(bars_of(), "two roles", columns={"open": "open", "close": "open"})
+def test_a_word_of_one_price_is_part_of_its_name():
+    refuses(bars_of().rename(columns={"close": "Prev. Close"}), "Missing column close")
 
 
 def test_columns_of_crypto_exchanges():
     bars = bars_of(("BTC/USDT",))
     head = "Unix,Date,Symbol,Open,High,Low,Close,Volume USDT,Volume BTC,tradecount\n"
-    row = lambda r: (
-        f"{int(r.date.timestamp())}000,{r.date},BTC/USDT,{prices(r)},{r.volume * 9},{r.volume},7"
-    )
-    same(load_bars(io.StringIO(head + lines(bars[::-1], row))), bars)
+    stamps = (bars["date"].astype("datetime64[s]").astype("int64") * 1000).tolist()
+    row = lambda r: f"{stamps[r.Index]},{r.date},{r.symbol},{prices(r)},{r.volume * 9},{r.volume},7"  # noqa: E731
+    rows = lines(bars[::-1], row)
+    same(load_bars(io.StringIO(head + rows)), bars)
 
 
 def test_adjusted_prices_are_used_where_they_are_whole():
@@ -137,57 +115,39 @@ def test_adjusted_prices_are_used_where_they_are_whole():
         read = load_bars(table)
         np.testing.assert_allclose(read[list(PRICES)], adjusted[list(PRICES)], rtol=1e-12)
         assert "adjusted prices used" in inferred(read) and not read.attrs["doubts"]
-        raw = load_bars(table, adjusted=False)
-        same(raw, bars)
-    holes = bars.assign(adj_close=adjusted["close"].where(np.arange(80) != 20))
-    read = load_bars(holes)
+        same(load_bars(table, adjusted=False), bars)
+    read = load_bars(bars.assign(adj_close=adjusted["close"].where(np.arange(80) != 20)))
     same(read, bars)
     assert "holes" in " ".join(read.attrs["doubts"]["all"])
+    factors = load_bars(adjusted.assign(adj_factor=pd.Series([[1.0]] * 80)))
+    assert "factors of adjustment" in factors.attrs["doubts"]["all"][0]
 
 
 # -- tables that are no bars
 
 
 def test_one_day_of_a_market_is_no_history():
-    bars = made_section(400)
-    assert "day" in refuses(bars, "400 stocks", "history")
-    refuses(bars.assign(date="2020-01-02"), "one day of 400 stocks")
-    refuses(bars.assign(date=pd.date_range("2020-01-01", periods=400)), "names no symbol")
+    rows = np.full((400, 4), 10.0)
+    bars = pd.DataFrame(rows, columns=["OPEN", "HIGH", "LOW", "CLOSE"])
+    bars.insert(0, "SC_CODE", 500_000 + np.arange(400))
+    refuses(bars, "400 symbols", "one day", "history")
+    refuses(bars.assign(date="2020-01-02"), "400 symbols", "one day")
+    refuses(bars.assign(date=pd.date_range("2020-01-01", periods=400)), "400 symbols", "'symbol'")
 
 
-def made_section(size):
-    rng = np.random.default_rng(0)
-    close = np.exp(rng.normal(3, 1, size))
-    frame = pd.DataFrame(
-        {"SC_CODE": 500_000 + np.arange(size), "SC_NAME": [f"NAME {i}" for i in range(size)]}
-    )
-    return frame.assign(
-        OPEN=close, HIGH=close * 1.02, LOW=close * 0.98, CLOSE=close, NO_OF_SHRS=1000
-    )
-
-
-def test_ticks_options_and_a_column_a_symbol():
+def test_ticks_closes_and_quotes_lack_columns():
     times = pd.date_range("2020-01-02 09:30", periods=300, freq="s")
-    refuses(pd.DataFrame({"time": times, "price": 100.0, "size": 1}), "ticks", "Resample")
-    text = pd.DataFrame({"time": times, "price": 100.0, "size": 1}).to_csv(index=False)
-    refuses(text, "ticks", "Resample")
+    ticks = pd.DataFrame({"time": times, "price": 100.0, "size": 1})
+    for table in (ticks, ticks.to_csv(index=False)):
+        refuses(table, "Missing column open, high, low", "ticks", "resampled")
     refuses("date,close\n2020-01-02,5\n2020-01-03,6\n", "Missing column open, high, low")
-    refuses(pd.DataFrame({"time": times, "bid": 100.0, "ask": 101.0}), "quotes", "Resample")
-    wide = pd.DataFrame({"Date": times, **{name: 1.0 for name in ("AAA", "BBB", "CCC")}})
-    refuses(wide, "a column a symbol", "open")
-    chain = pd.DataFrame(
-        {"strike": [90.0, 100.0], "expiration": "2020-01-17", "bid": 1.0, "ask": 1.1, "last": 1.0}
-    )
-    refuses(chain, "option chain")
-    refuses(bars_of().assign(strike=100.0), "option chain")
+    refuses(pd.DataFrame({"Date": times, "AAA": 1.0, "BBB": 1.0}), "Missing column open", "AAA")
     refuses(bars_of().drop(columns=["open", "low"]), "Missing column open, low")
 
 
 def test_mislabelled_columns_are_refused_not_repaired_row_by_row():
     bars = bars_of()
-    refuses(
-        bars.rename(columns={"high": "low", "low": "high"}), "high", "low", "100%", "mislabelled"
-    )
+    refuses(bars.rename(columns={"high": "low", "low": "high"}), "high", "low", "100%")
     refuses(bars.rename(columns={"high": "close", "close": "high"}), "outside", "mislabelled")
     some = bars.copy()
     some.loc[::15, ["high", "low"]] = bars.loc[::15, ["low", "high"]].to_numpy()  # 6 of 80
@@ -195,20 +155,6 @@ def test_mislabelled_columns_are_refused_not_repaired_row_by_row():
     few = bars.copy()
     few.loc[::30, ["high", "low"]] = bars.loc[::30, ["low", "high"]].to_numpy()  # 3 of 80
     assert repairs(load_bars(few))["count"].sum() == 3
-    assert set(load_bars(few).columns) == set(COLUMNS)
-
-
-def test_blank_rows_without_a_header_warn_of_nothing():
-    """Between blank rows no open follows a close: the median of nothing warned."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        bars = load_bars(
-            io.StringIO("2020-01-01,1,3,0.5,2\n2020-01-02,,,,\n2020-01-03,1,3,0.5,2\n")
-        )
-    assert bars["high"].tolist() == [3.0, 3.0] and bars["close"].tolist() == [2.0, 2.0]
-
-
-def test_a_volume_that_a_user_names_stays_though_it_is_zero():
-    bars = bars_of().assign(idle=0.0)
-    read = load_bars(bars, columns={"volume": "idle"})
-    assert read["volume"].isna().all()
+    wide = bars.assign(close=bars["close"].where(np.arange(80) % 3 > 0, bars["high"] * 1.01))
+    doubts = load_bars(wide).attrs["doubts"]["all"]
+    assert "outside" in doubts[0] and repairs(load_bars(wide))["count"].sum() == 27

@@ -1,4 +1,4 @@
-"""The cell that installs the package: the same in each notebook, run for real in a bare virtual environment."""
+"""The cell that installs the package: the same in each notebook, run in a bare environment."""
 
 import ast
 import importlib.util
@@ -11,18 +11,19 @@ import nbformat
 import pytest
 from helpers import ROOT, environment
 
+pytest.importorskip("setuptools", minversion="70.1", reason="builds the package offline")
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
-each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-# Reports each process that the cell starts, as it does so.
+# Reports each process that the cell starts, as it does so, then where the package was found.
 WATCH = """
 import sys
-sys.addaudithook(lambda event, args: print("STARTED", *args[1], flush=True) if event == "subprocess.Popen" else None)
+def watch(event, args):
+    if event == "subprocess.Popen":
+        print("STARTED", *args[1], flush=True)
+sys.addaudithook(watch)
 """
 SEE = """
-import importlib.util
-print("FOUND", importlib.util.find_spec("tftnhits").origin)
-import tftnhits
-print("VERSION", tftnhits.__version__)
+import importlib.util, tftnhits
+print("FOUND", importlib.util.find_spec("tftnhits").origin, tftnhits.__version__)
 """
 
 
@@ -57,25 +58,19 @@ def clone(tmp_path) -> Path:
 
 
 def execute(python, code, cwd, tmp_path, **variables) -> subprocess.CompletedProcess[str]:
-    """The cell in an interpreter that finds no index: pip builds the package itself and leaves out what it needs."""
-    tools = tmp_path / "tools"  # what builds it, in place of the download that pip would make
+    """The cell in an interpreter that finds no index: pip builds the package by what is here."""
+    tools = tmp_path / "tools"
     tools.mkdir(exist_ok=True)
     setuptools = Path(importlib.util.find_spec("setuptools").origin).parents[1]
     for name in ("setuptools", "_distutils_hack"):
         if not (tools / name).exists():
             (tools / name).symlink_to(setuptools / name)
-    kept = ("COLAB_RELEASE_TAG", "MODELSCOPE_ENVIRONMENT", "PYTHONPATH")
-    env = {name: value for name, value in environment().items() if name not in kept}
-    env |= {
-        "PIP_NO_INDEX": "1",
-        "PIP_NO_DEPS": "1",
-        "PIP_NO_BUILD_ISOLATION": "0",
-        "PYTHONPATH": str(tools),
-    }
+    host = ("COLAB_RELEASE_TAG", "MODELSCOPE_ENVIRONMENT")
+    env = {name: value for name, value in environment().items() if name not in host}
+    env |= {"PIP_NO_INDEX": "1", "PIP_NO_DEPS": "1", "PIP_NO_BUILD_ISOLATION": "0"}
+    env |= {"PYTHONPATH": str(tools), **variables}
     script = f"{WATCH}\n{code}\n{SEE}"
-    run = subprocess.run(
-        [python, "-c", script], cwd=cwd, env=env | variables, capture_output=True, text=True
-    )
+    run = subprocess.run([python, "-c", script], cwd=cwd, env=env, capture_output=True, text=True)
     assert not run.returncode or "Error" in run.stderr
     return run
 
@@ -85,71 +80,46 @@ def started(run) -> list[str]:
     return [line for line in run.stdout.splitlines() if line.startswith("STARTED")]
 
 
-@each
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_each_notebook_has_the_cells_of_the_one_place(hosted, path):
     badges, setup = nbformat.read(path, 4).cells[1:3]
-    assert (badges.source, setup.source) == hosted.cells(
-        path.name, hosted.repository(ROOT / "pyproject.toml")
-    ), "run: python bench/hosted.py"
+    expected = hosted.cells(path.name, hosted.repository(ROOT / "pyproject.toml"))
+    assert (badges.source, setup.source) == expected, "run: python bench/hosted.py"
     assert badges.metadata["tags"] == ["setup"]  # the page leaves it out
 
 
-def test_the_cells_are_the_same_but_for_the_notebooks_name(hosted):
+def test_the_cells_know_the_repository_or_name_none(hosted, tmp_path):
     address = "https://github.com/some-owner/tftnhits"
-    sources = {hosted.cells(path.name, address)[1] for path in NOTEBOOKS}
-    badges = {hosted.cells(path.name, address)[0].replace(path.name, "NAME") for path in NOTEBOOKS}
-    assert len(sources) == len(badges) == 1
-    assert f"{hosted.COLAB}github/some-owner/tftnhits/blob/main/notebooks/NAME" in badges.pop()
-    source = sources.pop()
-    assert f'"{address}"' in source and max(map(len, source.splitlines())) <= 88
-    for known in (address, ""):
-        ast.parse(hosted.cells("x", known)[1])
-
-
-def test_without_an_address_no_badge_names_a_repository(hosted):
-    badges, setup = hosted.cells("00_quickstart.ipynb", "")
-    assert (
-        f"]({hosted.COLAB})" in badges
-        and f"]({hosted.MODELSCOPE})" in badges
-        and hosted.CLONE in badges
-    )
-    assert "git" not in setup and "://" not in setup
-
-
-def test_the_address_is_the_projects(hosted, tmp_path):
+    badges, setup = hosted.cells("00.ipynb", address)
+    assert f"{hosted.COLAB}github/some-owner/tftnhits/blob/main/notebooks/00.ipynb" in badges
+    assert f'"{address}"' in setup and max(map(len, setup.splitlines())) <= 88
+    ast.parse(setup)
+    badges, setup = hosted.cells("00.ipynb", "")
+    assert f"]({hosted.COLAB})" in badges and f"]({hosted.MODELSCOPE})" in badges
+    assert hosted.CLONE in badges and "git" not in setup and "://" not in setup
+    ast.parse(setup)
     project = tmp_path / "pyproject.toml"
     project.write_text('[project]\nname = "x"\n')
     assert hosted.repository(project) == ""
-    project.write_text(
-        '[project]\nname = "x"\n[project.urls]\nRepository = "https://github.com/a/b.git"\n'
-    )
+    project.write_text('[project.urls]\nRepository = "https://github.com/a/b.git"\n[project]\n')
     assert hosted.repository(project) == "https://github.com/a/b"
 
 
 @pytest.mark.slow
 def test_it_installs_what_is_missing_and_nothing_that_is_there(hosted, bare, clone, tmp_path):
-    pytest.importorskip(
-        "setuptools", minversion="70.1", reason="builds the package without a download"
-    )
     _, setup = hosted.cells("00_quickstart.ipynb", "")
     first = execute(bare, setup, clone / "notebooks", tmp_path)
     assert "pip install -q -e ..[all]" in started(first)[0], first.stderr
-    assert (
-        f"FOUND {clone / 'tftnhits' / '__init__.py'}" in first.stdout and "VERSION" in first.stdout
-    )
-    again = execute(bare, setup, clone / "notebooks", tmp_path)
-    assert not started(again) and f"FOUND {clone}" in again.stdout, again.stderr
-    elsewhere = execute(bare, setup, tmp_path, tmp_path)
-    assert not started(elsewhere) and f"FOUND {clone}" in elsewhere.stdout
+    for folder in (clone / "notebooks", tmp_path):
+        again = execute(bare, setup, folder, tmp_path)
+        assert not started(again), again.stderr
+        assert f"FOUND {clone / 'tftnhits' / '__init__.py'}" in again.stdout
     subprocess.run([bare, "-m", "pip", "uninstall", "-q", "-y", "tftnhits"], check=True)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("host", ["COLAB_RELEASE_TAG", "MODELSCOPE_ENVIRONMENT"])
 def test_a_hosted_session_keeps_its_own_jupyter(hosted, bare, clone, tmp_path, host):
-    pytest.importorskip(
-        "setuptools", minversion="70.1", reason="builds the package without a download"
-    )
     colab = tmp_path / "google" / "colab"
     colab.mkdir(parents=True)  # the one thing that exists in Colab only
     (colab / "__init__.py").touch()
@@ -163,24 +133,15 @@ def test_a_hosted_session_keeps_its_own_jupyter(hosted, bare, clone, tmp_path, h
 
 
 @pytest.mark.slow
-def test_alone_it_says_what_to_put_beside_it(hosted, bare, tmp_path):
-    (tmp_path / "tftnhits").mkdir()  # what git clone makes can be imported, but has nothing in it
+def test_alone_it_says_what_to_put_beside_it_or_clones(hosted, bare, clone, tmp_path):
+    here, origin = tmp_path / "here", tmp_path / "origin"
+    (here / "tftnhits").mkdir(parents=True)  # a folder of that name is no package
     _, setup = hosted.cells("00_quickstart.ipynb", "")
-    run = execute(bare, setup, tmp_path, tmp_path)
+    run = execute(bare, setup, here, tmp_path)
     assert run.returncode and not started(run)
-    assert run.stderr.rstrip().endswith(
-        "FileNotFoundError: Put a clone of tftnhits here, as ./tftnhits-main."
-    )
-
-
-@pytest.mark.slow
-def test_alone_it_clones_a_named_repository(hosted, bare, clone, tmp_path):
-    pytest.importorskip(
-        "setuptools", minversion="70.1", reason="builds the package without a download"
-    )
-    origin, here = tmp_path / "origin", tmp_path / "here"
+    assert run.stderr.rstrip().endswith("Put a clone of tftnhits here, as ./tftnhits-main.")
+    (here / "tftnhits").rmdir()
     clone.rename(origin)
-    here.mkdir()
     identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
     for command in (["init", "-q"], ["add", "."], [*identity, "commit", "-q", "-m", "All"]):
         subprocess.run(["git", "-C", origin, *command], check=True)

@@ -94,10 +94,10 @@ def check_forecast(found: tn.Forecast, chosen: bool) -> None:
     assert len(table) and np.isfinite(values).all() and (values > 0).all()
     assert (table["lower"] <= table["median"]).all() and (table["median"] <= table["upper"]).all()
     assert (np.diff(table[quantiles].to_numpy(), axis=1) >= 0).all()
-    assert {*found.model_used} == {*table["symbol"]} == {*found.warnings} - {*found.skipped}
+    assert {*table["symbol"]} == {*found.reports} - {*found.skipped}
     assert all(map(short_sentence, found.skipped.values())), found.skipped
-    for symbol, used in found.model_used.items():
-        said = found.warnings[symbol]
+    for symbol in found.reports.keys() - found.skipped:
+        used, said = found.reports[symbol].model_used, found.reports[symbol].warnings
         first = used.startswith("ensemble") or (chosen and used in ("TFT", "N-HITS"))
         assert first or said, used  # a later link says why
         assert all(map(short_sentence, said)), said
@@ -335,8 +335,8 @@ def test_a_network_of_a_size_that_its_file_can_not_have_is_not_built(folder, nam
         found = tn.Predictor.load(folder).predict(rows(random.Random(0), 80))
     finally:
         path.write_bytes(good)
-    assert found.model_used["series"] == {"tft": "N-HITS", "nhits": "TFT"}[name]
-    assert "that size" in found.warnings["series"][0]
+    assert found.reports["series"].model_used == {"tft": "N-HITS", "nhits": "TFT"}[name]
+    assert "that size" in found.reports["series"].warnings[0]
 
 
 def test_prices_beyond_what_a_float_holds_are_its_bounds(predictor):

@@ -41,16 +41,6 @@ def test_no_known_target_is_no_loss():
     assert float(loss.detach()) == 0 and (quantiles.grad == 0).all()
 
 
-def test_the_sample_quantile_has_the_least_loss():
-    y = torch.tensor(np.random.default_rng(1).normal(size=999))
-    best = torch.quantile(y, 0.9)
-    losses = [
-        pinball((best + d).expand(999, 1), y, torch.tensor([0.9]))
-        for d in (-0.2, -0.05, 0, 0.05, 0.2)
-    ]
-    assert min(losses) == losses[2]
-
-
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=12))
 def test_rearranged_quantiles_never_cross_and_none_is_lost(raw):
@@ -61,9 +51,5 @@ def test_rearranged_quantiles_never_cross_and_none_is_lost(raw):
 @settings(max_examples=50, deadline=None, derandomize=True)
 @given(st.lists(st.floats(-10, 10), min_size=3, max_size=3), st.floats(-10, 10))
 def test_rearranging_never_raises_the_loss(raw, y):
-    levels, target = (
-        torch.tensor(LEVELS, dtype=torch.float64),
-        torch.tensor([y], dtype=torch.float64),
-    )
-    raw = torch.tensor([raw], dtype=torch.float64)
+    levels, target, raw = (torch.tensor(x, dtype=torch.float64) for x in (LEVELS, [y], [raw]))
     assert pinball(rearrange(raw), target, levels) <= pinball(raw, target, levels) + 1e-12

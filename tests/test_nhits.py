@@ -1,7 +1,6 @@
 """N-HITS: its stacks, what each fork sees, and what its enhancements start as."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,27 +8,18 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from helpers import random_batch, random_inputs, stir  # noqa: E402
-from hypothesis import given, settings  # noqa: E402
-from hypothesis import strategies as st  # noqa: E402
 from torch.testing import assert_close  # noqa: E402
 
 from tftnhits import NHITSConfig  # noqa: E402
 from tftnhits.errors import ConfigError  # noqa: E402
-from tftnhits.models.losses import pinball  # noqa: E402
 from tftnhits.models.nhits import NHITS, Interpolation, Pooling, ScaleAttention  # noqa: E402
 
 INPUTS = random_inputs()
 LEVELS = (0.1, 0.5, 0.9)
 CONTEXT, HORIZON, N = 10, 4, 3
 BARS = CONTEXT + N - 1
-SMALL = {
-    "context": CONTEXT,
-    "horizon": HORIZON,
-    "hidden": 16,
-    "pools": (4, 2, 1),
-    "dropout": 0.3,
-    "quantiles": LEVELS,
-}
+SIZES = {"context": CONTEXT, "horizon": HORIZON, "hidden": 16, "pools": (4, 2, 1)}
+SMALL = {**SIZES, "dropout": 0.3, "quantiles": LEVELS}
 SWITCHES = ("learned_pooling", "neural_interpolation", "scale_attention", "learned_residual")
 CONFIGS = {
     "enhanced": NHITSConfig(**SMALL),
@@ -55,19 +45,13 @@ def run(model, batch=BATCH):
 
 
 @variants
-def test_shapes(config):
-    out, stacks = run(made(config)), len(config.pools)
-    assert out.quantiles.shape == (2, N, HORIZON, 3)
+def test_stacks_add_up_to_the_forecast(config):
+    model, stacks = made(config), len(config.pools)
+    model.base.copy_(torch.randn(HORIZON, 3))
+    out = run(model)
     assert out.parts.shape == (2, N, HORIZON, stacks, 3)
     assert out.backcasts.shape == (2, N, stacks - 1, CONTEXT)
     assert all(torch.isfinite(x).all() for x in out)
-
-
-@variants
-def test_stacks_add_up_to_the_forecast(config):
-    model = made(config)
-    model.base.copy_(torch.randn(HORIZON, 3))
-    out = run(model)
     assert out.parts.abs().amax((0, 1, 2, 4)).min() > 1e-3  # every stack has its say
     assert_close(out.quantiles, (model.base + out.parts.sum(3)).sort(-1).values)
 
@@ -79,24 +63,19 @@ def test_classic_stacks_step_by_step():
     for fork in range(N):
         origin = BARS - N + fork
         returns = BATCH.observed[:, origin - CONTEXT + 1 : origin + 1, model.column]
-        levels = torch.cat(
-            [torch.zeros(2, 1), -returns.flip(1).cumsum(1)[:, :-1]], 1
-        )  # newest first, 0 at the origin
+        back = -returns.flip(1).cumsum(1)[:, :-1]
+        levels = torch.cat([torch.zeros(2, 1), back], 1)  # newest first, 0 at the origin
         residual, total = levels / math.sqrt(CONTEXT), torch.zeros(2, HORIZON, 3)
         for i, (stack, pool) in enumerate(zip(model.stacks, SMALL["pools"])):
             padded = torch.cat([residual, residual[:, -1:].expand(-1, -CONTEXT % pool)], 1)
             pooled = padded.view(2, -1, pool).amax(-1)
-            other = (
-                BATCH.observed[:, origin] @ stack.observed.weight.T
-                + BATCH.static @ stack.static.weight.T
-            )
+            other = BATCH.observed[:, origin] @ stack.observed.weight.T
+            other = other + BATCH.static @ stack.static.weight.T
             for h in range(HORIZON):
                 other = other + BATCH.known[:, origin + 1 + h] @ stack.known.weight[:, :, h].T
             state = torch.relu(stack.hidden(torch.relu(stack.path(pooled) + other)))
             knots = stack.forecast(state).view(2, 3, -1)
-            part = torch.nn.functional.interpolate(knots, size=HORIZON, mode="linear").transpose(
-                1, 2
-            )
+            part = torch.nn.functional.interpolate(knots, size=HORIZON, mode="linear").mT
             assert_close(out.parts[:, fork, :, i], part, atol=1e-5, rtol=1e-4)
             total = total + part
             if i < 2:
@@ -104,18 +83,6 @@ def test_classic_stacks_step_by_step():
                 assert_close(out.backcasts[:, fork, i], backcast, atol=1e-5, rtol=1e-4)
                 residual = residual - backcast
         assert_close(out.quantiles[:, fork], total.sort(-1).values, atol=1e-5, rtol=1e-4)
-
-
-@variants
-def test_a_fork_does_not_see_what_comes_after_its_origin(config):
-    model = made(config)
-    base = run(model).quantiles
-    for fork in range(N - 1):
-        observed = BATCH.observed.clone()
-        observed[:, BARS - N + fork + 1 :] += 5
-        found = run(model, BATCH._replace(observed=observed)).quantiles
-        assert_close(found[:, : fork + 1], base[:, : fork + 1], atol=1e-5, rtol=0)
-        assert (found[:, fork + 1 :] - base[:, fork + 1 :]).abs().amax((1, 2, 3)).min() > 1e-3
 
 
 @variants
@@ -129,80 +96,16 @@ def test_known_inputs_count_up_to_the_horizon_and_not_beyond(config):
                 continue
             known = BATCH.known.clone()
             known[:, at] += 5
-            change = (
-                (run(model, BATCH._replace(known=known)).quantiles[:, fork] - base[:, fork])
-                .abs()
-                .max()
-            )
+            found = run(model, BATCH._replace(known=known)).quantiles
+            change = (found - base)[:, fork].abs().max()
             assert change > 1e-4 if step <= HORIZON else change < 1e-6
 
 
-@variants
-@pytest.mark.parametrize("before", [0, 7])
-def test_a_fork_equals_the_single_forecast_from_its_history(config, before):
-    model, batch = made(config), random_batch(INPUTS, CONTEXT, N, HORIZON, before=before)
-    base, bars = run(model, batch), batch.observed.shape[1]
-    for fork in range(N):
-        seen = bars - N + fork + 1
-        one = batch._replace(
-            observed=batch.observed[:, seen - CONTEXT : seen],  # the context is all that it sees
-            known=batch.known[:, seen - CONTEXT : seen + HORIZON],
-            target=batch.target[:, fork : fork + 1],
-            scale=batch.scale[:, fork : fork + 1],
-        )
-        alone = run(model, one)
-        assert_close(alone.quantiles[:, 0], base.quantiles[:, fork], atol=1e-5, rtol=1e-4)
-        assert_close(alone.parts[:, 0], base.parts[:, fork], atol=1e-5, rtol=1e-4)
-
-
-@variants
-def test_starts_as_its_base(config):
-    model = made(config, stirred=False)
-    base = torch.linspace(-1, 1, 3) * torch.arange(1, HORIZON + 1)[:, None]
-    model.base.copy_(base)
-    out = run(model)
-    assert_close(out.quantiles, base.expand(2, N, HORIZON, 3))
-    assert (out.parts == 0).all()
-
-
-@variants
-def test_gradients_reach_every_parameter(config):
-    model = made(config, stirred=False)
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
-    for _ in range(
-        4
-    ):  # forecast, attention's output and the network's output start at zero, one behind the other
-        optimizer.zero_grad()
-        pinball(model(BATCH).quantiles, BATCH.target, torch.tensor(LEVELS)).backward()
-        optimizer.step()
-    for name, parameter in model.named_parameters():
-        assert parameter.grad is not None and parameter.grad.abs().max() > 1e-9, name
-
-
 def test_each_enhancement_has_parameters_of_its_own():
-    names = {
-        k: set(dict(NHITS(c, INPUTS).named_parameters()))
-        for k, c in CONFIGS.items()
-        if k != "one stack"
-    }
-    extra = {name: names["enhanced"] - names[f"no {name}"] for name in SWITCHES}
-    assert all(extra.values()) and names["classic"] == names["enhanced"] - set.union(
-        *extra.values()
-    )
-    assert sum(map(len, extra.values())) == len(set.union(*extra.values()))  # no two share one
-
-
-@settings(max_examples=30, deadline=None, derandomize=True)
-@given(seed=st.integers(0, 10_000), size=st.sampled_from([0.1, 3.0, 100.0]))
-def test_quantiles_never_cross(seed, size):
-    model = made(replace(CONFIGS["enhanced"], quantiles=(0.05, 0.1, 0.3, 0.5, 0.7, 0.9, 0.95)))
-    stir(model, seed)
-    batch = random_batch(INPUTS, CONTEXT, N, HORIZON, seed=seed)
-    found = run(model, batch._replace(observed=batch.observed * size)).quantiles
-    assert torch.isfinite(found).all() and (found.diff(dim=-1) >= 0).all()
+    names = {k: set(dict(NHITS(c, INPUTS).named_parameters())) for k, c in CONFIGS.items()}
+    extra = [names["enhanced"] - names[f"no {name}"] for name in SWITCHES]
+    assert all(extra) and names["classic"] == names["enhanced"] - set.union(*extra)
+    assert sum(map(len, extra)) == len(set.union(*extra))  # no two share one
 
 
 @pytest.mark.parametrize("learned", [False, True])
@@ -211,9 +114,7 @@ def test_pooling_against_a_loop(learned, length, kernel):
     pool, x = Pooling(kernel, learned), torch.randn(2, 3, length)
     weight = None
     if learned and kernel > 1:
-        assert_close(
-            pool.weight.softmax(0), torch.full((kernel,), 1 / kernel)
-        )  # starts as the mean
+        assert (pool.weight == 0).all()  # starts as the mean
         stir(pool)
         weight = pool.weight.detach().softmax(0)
     found = pool(x).detach().numpy()
@@ -229,28 +130,15 @@ def test_pooling_against_a_loop(learned, length, kernel):
 def test_interpolation_is_linear_between_knots(knots, horizon):
     x = torch.randn(2, 3, knots)
     found = Interpolation(knots, horizon, neural=False)(x)
-    at = (
-        np.arange(horizon) + 0.5
-    ) * knots / horizon - 0.5  # knots lie in the middle of their share
+    neural = Interpolation(knots, horizon, neural=True)
+    assert_close(neural(x), found)  # starts as the linear one, and leaves it
+    stir(neural)
+    assert (neural(x) - found).abs().max() > 1e-2
+    # knots lie in the middle of their share
+    at = (np.arange(horizon) + 0.5) * knots / horizon - 0.5
     for b, q in np.ndindex(2, 3):
         expected = np.interp(at, np.arange(knots), x[b, q].numpy())
         np.testing.assert_allclose(found[b, q].numpy(), expected, rtol=1e-5, atol=1e-6)
-
-
-def test_neural_interpolation_starts_as_the_linear_one_and_leaves_it():
-    x, neural = torch.randn(4, 3), Interpolation(3, 7, neural=True)
-    linear = Interpolation(3, 7, neural=False)(x)
-    assert_close(neural(x), linear)
-    stir(neural)
-    assert (neural(x) - linear).abs().max() > 1e-2
-
-
-def test_residual_weights_start_at_one():
-    assert_close(
-        made(CONFIGS["enhanced"], stirred=False).residual, torch.nn.Parameter(torch.ones(2))
-    )
-    one, classic = made(CONFIGS["no learned_pooling"]), made(CONFIGS["no learned_residual"])
-    assert classic.residual is None and one.residual.shape == (2,)
 
 
 def test_residual_weights_scale_what_is_subtracted():

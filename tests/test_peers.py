@@ -1,6 +1,7 @@
 """Given the same weights, our classic networks' parts give what the peers' give, to 1e-5.
 
-Every copy is an explicit map of tensors, theirs on the left. What the peers do otherwise is said where it is mapped.
+Every copy is an explicit map of tensors, theirs on the left. What the peers do otherwise is said
+where it is mapped.
 """
 
 import math
@@ -18,10 +19,8 @@ from tftnhits import NHITSConfig  # noqa: E402
 from tftnhits.models.layers import GRN, ForkedAttention, VariableSelection  # noqa: E402
 from tftnhits.models.nhits import NHITS  # noqa: E402
 
-pytestmark = [
-    pytest.mark.peers,
-    pytest.mark.filterwarnings("ignore"),
-]  # their warnings aren't ours to mend
+# their warnings aren't ours to mend
+pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("ignore")]
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 WIDTH, CHUNKS, FORKS = 24, 3, 4
@@ -31,9 +30,7 @@ D, V = 6, 8
 @pytest.fixture(scope="module")
 def nf():
     """neuralforecast's network and loss."""
-    pytest.importorskip(
-        "neuralforecast", reason="the extra 'peers' (neuralforecast) is not installed"
-    )
+    pytest.importorskip("neuralforecast", reason="the extra 'peers' is not installed")
     from neuralforecast.losses.pytorch import MQLoss
     from neuralforecast.models import NHITS
 
@@ -43,9 +40,7 @@ def nf():
 @pytest.fixture(scope="module")
 def pf():
     """pytorch-forecasting's parts of the TFT."""
-    pytest.importorskip(
-        "pytorch_forecasting", reason="the extra 'peers' (pytorch-forecasting) is not installed"
-    )
+    pytest.importorskip("pytorch_forecasting", reason="the extra 'peers' is not installed")
     from pytorch_forecasting.models.temporal_fusion_transformer import sub_modules
 
     return sub_modules
@@ -59,6 +54,11 @@ def copy(pairs) -> None:
             theirs.copy_(ours)
 
 
+def linear(theirs, ours) -> list:
+    """The pairs of two linear layers, with the bias where ours has one."""
+    return [(getattr(theirs, name), value) for name, value in ours.named_parameters()]
+
+
 def made(kind, *args, **kwargs):
     torch.manual_seed(0)
     module = kind(*args, **kwargs).eval()
@@ -67,7 +67,7 @@ def made(kind, *args, **kwargs):
 
 
 def share_of(horizon: int, pool: int) -> int:
-    """Their n_freq_downsample r with ⌊H / r⌋ knots, as many as our ⌈H / pool⌉ (the paper rounds up, they down)."""
+    """Their n_freq_downsample r with ⌊H / r⌋ knots, as many as our ⌈H / pool⌉ (the paper's)."""
     return next(r for r in range(1, horizon + 1) if horizon // r == math.ceil(horizon / pool))
 
 
@@ -89,25 +89,22 @@ def their_nhits(nf, config: NHITSConfig, **names):
 
 
 def copy_nhits(theirs, ours: NHITS, other=lambda stack: ()) -> None:
-    """All weights of ours into theirs; `other` gives a stack's weights of the other inputs, each [W, ·]."""
+    """All weights of ours into theirs; `other` gives a stack's of the other inputs, each [W, ·]."""
     config = ours.config
     for block, stack in zip(theirs.blocks, ours.stacks):
         first, second, _, third, _, head = block.layers
         last = stack.backcast is None  # theirs has a backcast that nobody reads; ours has none
         backcast = nn.Linear(config.hidden, config.context) if last else stack.backcast
-        copy(
-            [
-                # two linear layers without an activation between them: ours, then the identity
-                (first.weight, torch.cat([stack.path.weight, *other(stack)], 1)),
-                (first.bias, stack.path.bias),
-                (second.weight, torch.eye(config.hidden)),
-                (second.bias, torch.zeros(config.hidden)),
-                (third.weight, stack.hidden.weight),
-                (third.bias, stack.hidden.bias),
-                (head.weight, torch.cat([backcast.weight, stack.forecast.weight])),
-                (head.bias, torch.cat([backcast.bias, stack.forecast.bias])),
-            ]
-        )
+        # two linear layers without an activation between them: ours, then the identity
+        pairs = [
+            (first.weight, torch.cat([stack.path.weight, *other(stack)], 1)),
+            (first.bias, stack.path.bias),
+            (second.weight, torch.eye(config.hidden)),
+            (second.bias, torch.zeros(config.hidden)),
+            (head.weight, torch.cat([backcast.weight, stack.forecast.weight])),
+            (head.bias, torch.cat([backcast.bias, stack.forecast.bias])),
+        ]
+        copy(pairs + linear(third, stack.hidden))
 
 
 def windows(ours: NHITS, batch) -> dict:
@@ -139,9 +136,8 @@ def test_nhits_is_neuralforecasts(nf, context, horizon, pools):
     names = {"observed": ("return",), "known": (), "static": ("a", "b")}
     ours, theirs = made(NHITS, config, names), their_nhits(nf, config, stat_exog_list=["a", "b"])
     ours.base.normal_()
-    for stack in (
-        ours.stacks
-    ):  # ours sees the last return beside the path; theirs pools a window of such inputs
+    # ours sees the last return beside the path; theirs pools a window of such inputs
+    for stack in ours.stacks:
         nn.init.zeros_(stack.observed.weight)
     copy_nhits(theirs, ours, lambda stack: [stack.static.weight])
     batch = random_batch(names, context, FORKS, horizon, CHUNKS)
@@ -150,12 +146,12 @@ def test_nhits_is_neuralforecasts(nf, context, horizon, pools):
         found, expected = ours(batch), theirs(inputs)  # [B, N, H, Q], [B·N, H, Q]
     assert found.parts.abs().amax((0, 1, 2, 4)).min() > 0.05  # every stack has its say
     assert_close(found.parts.sum(3).flatten(0, 1), expected, **CLOSE)
-    # theirs lets quantiles cross and starts from no baseline: sorted and on top of ours, it is our forecast
+    # theirs lets quantiles cross and starts from no baseline: sorted and on top of ours, the same
     assert_close(found.quantiles.flatten(0, 1), (ours.base + expected).sort(-1).values, **CLOSE)
 
 
 def test_nhits_with_other_inputs_is_neuralforecasts(nf):
-    """Where nothing is pooled, all inputs map: theirs reads whole windows, of which ours takes the origin and after."""
+    """Without pooling all inputs map: theirs reads whole windows, ours from the origin on."""
     length, horizon = 9, 4
     config = NHITSConfig.classic(
         context=length, horizon=horizon, hidden=WIDTH, pools=(1, 1), quantiles=LEVELS
@@ -189,27 +185,15 @@ def test_nhits_with_other_inputs_is_neuralforecasts(nf):
 
 
 def copy_grn(theirs, ours: GRN) -> None:
-    copy(
-        [
-            (theirs.fc1.weight, ours.input.weight),
-            (theirs.fc1.bias, ours.input.bias),
-            (theirs.fc2.weight, ours.hidden.weight),
-            (theirs.fc2.bias, ours.hidden.bias),
-            *([(theirs.context.weight, ours.context.weight)] if ours.context is not None else []),
-            *gate_pairs(theirs, ours.gate),
-        ]
-    )
+    copy(linear(theirs.fc1, ours.input) + linear(theirs.fc2, ours.hidden))
+    copy(linear(theirs.context, ours.context) if ours.context is not None else [])
+    copy(gate_pairs(theirs, ours.gate))
 
 
 def gate_pairs(theirs, gate) -> list:
     """Their GateAddNorm and our AddNorm."""
-    linear, norm = theirs.gate_norm.glu.fc, theirs.gate_norm.add_norm.norm
-    return [
-        (linear.weight, gate.glu.linear.weight),
-        (linear.bias, gate.glu.linear.bias),
-        (norm.weight, gate.norm.weight),
-        (norm.bias, gate.norm.bias),
-    ]
+    theirs = theirs.gate_norm
+    return linear(theirs.glu.fc, gate.glu.linear) + linear(theirs.add_norm.norm, gate.norm)
 
 
 @pytest.mark.parametrize("context", [False, True])
@@ -228,9 +212,10 @@ def test_grn_is_pytorch_forecastings(pf, context):
 def test_variable_selection_is_pytorch_forecastings(pf, context):
     """The same but for the skip of the selecting GRN, from V · D numbers to V.
 
-    Ours is a linear map, as the authors' code has it. Theirs interpolates the concatenated embeddings, scales and
-    normalises them before the sum, which no weights of ours can repeat: a linear layer takes its place here. And
-    their selecting GRN is min(D, V) wide, ours D: with V ≥ D it is the same.
+    Ours is a linear map, as the authors' code has it. Theirs interpolates the concatenated
+    embeddings, scales and normalises them before the sum, which no weights of ours can repeat: a
+    linear layer takes its place here. And their selecting GRN is min(D, V) wide, ours D: with
+    V ≥ D it is the same.
     """
     ours = made(VariableSelection, V, D, 0.3, context, False, False)
     names = [f"x{i}" for i in range(V)]
@@ -240,39 +225,22 @@ def test_variable_selection_is_pytorch_forecastings(pf, context):
     grns, chooser, selector = ours.grns, theirs.flattened_grn, ours.selector
     for i, name in enumerate(names):
         one, embed = theirs.single_variable_grns[name], theirs.prescalers[name]
-        linear, norm = one.gate_norm.glu.fc, one.gate_norm.add_norm.norm
-        copy(
-            [
-                (embed.weight, ours.weight[i][:, None]),
-                (embed.bias, ours.bias[i]),
-                (one.fc1.weight, grns.w2[i].T),
-                (one.fc1.bias, grns.b2[i, 0]),
-                (one.fc2.weight, grns.w1[i].T),
-                (one.fc2.bias, grns.b1[i, 0]),
-                (linear.weight, grns.wg[i].T),
-                (linear.bias, grns.bg[i, 0]),
-                (norm.weight, grns.norm_weight[i, 0]),
-                (norm.bias, grns.norm_bias[i, 0]),
-            ]
-        )
-    chooser.resample_norm = nn.Linear(V * D, V)
-    copy(
-        [
-            (chooser.resample_norm.weight, selector.skip.flatten(0, 1).T),
-            (chooser.resample_norm.bias, selector.skip_bias),
-            (chooser.fc1.weight, selector.input.flatten(0, 1).T),
-            (chooser.fc1.bias, selector.bias),
-            (chooser.fc2.weight, selector.hidden[0].weight),
-            (chooser.fc2.bias, selector.hidden[0].bias),
-            *([(chooser.context.weight, selector.context.weight)] if context else []),
-            *gate_pairs(chooser, selector.gate),
-        ]
-    )
+        gate, norm = one.gate_norm.glu.fc, one.gate_norm.add_norm.norm
+        copy([(embed.weight, ours.weight[i][:, None]), (embed.bias, ours.bias[i])])
+        copy([(one.fc1.weight, grns.w2[i].T), (one.fc1.bias, grns.b2[i, 0])])
+        copy([(one.fc2.weight, grns.w1[i].T), (one.fc2.bias, grns.b1[i, 0])])
+        copy([(gate.weight, grns.wg[i].T), (gate.bias, grns.bg[i, 0])])
+        copy([(norm.weight, grns.norm_weight[i, 0]), (norm.bias, grns.norm_bias[i, 0])])
+    skip = chooser.resample_norm = nn.Linear(V * D, V)
+    copy([(skip.weight, selector.skip.flatten(0, 1).T), (skip.bias, selector.skip_bias)])
+    first = selector.input.flatten(0, 1).T
+    copy([(chooser.fc1.weight, first), (chooser.fc1.bias, selector.bias)])
+    copy(linear(chooser.fc2, selector.hidden[0]) + gate_pairs(chooser, selector.gate))
+    copy(linear(chooser.context, selector.context) if context else [])
     x, c = torch.randn(3, 5, V), torch.randn(3, D) if context else None
     found = ours(x, c)
-    value, weights = theirs(
-        {n: x[..., i : i + 1] for i, n in enumerate(names)}, None if c is None else c[:, None]
-    )
+    each = {n: x[..., i : i + 1] for i, n in enumerate(names)}
+    value, weights = theirs(each, None if c is None else c[:, None])
     assert found.weights.std() > 0.02  # the variables aren't weighed alike
     assert_close(found.weights, weights.squeeze(-2), **CLOSE)
     assert_close(found.value, value, **CLOSE)
@@ -280,39 +248,22 @@ def test_variable_selection_is_pytorch_forecastings(pf, context):
 
 @pytest.mark.parametrize("context, forks, before", [(7, 1, 0), (7, 4, 3), (20, 16, 0)])
 def test_attention_is_pytorch_forecastings(pf, context, forks, before):
-    """Fork by fork: their queries are the fork's decoder steps, their keys and values its context and those steps."""
+    """Fork by fork: their queries are its decoder steps, their keys its context and those steps."""
     heads, steps, size = 2, 3, D // 2
-    ours, theirs = (
-        made(ForkedAttention, D, heads, context),
-        pf.InterpretableMultiHeadAttention(heads, D).eval(),
-    )
+    ours = made(ForkedAttention, D, heads, context)
+    theirs = pf.InterpretableMultiHeadAttention(heads, D).eval()
     for i, (query, key) in enumerate(zip(theirs.q_layers, theirs.k_layers)):
         part = slice(i * size, (i + 1) * size)
-        copy(
-            [
-                (query.weight, ours.query.weight[part]),
-                (query.bias, ours.query.bias[part]),
-                # their keys have a bias, whatever its value: it adds the same to all scores of a query
-                (key.weight, ours.key.weight[part]),
-                (key.bias, torch.randn(size)),
-            ]
-        )
-    copy(
-        [
-            (theirs.v_layer.weight, ours.value.weight),
-            (theirs.v_layer.bias, ours.value.bias),
-            (theirs.w_h.weight, ours.output.weight),
-        ]
-    )
+        copy([(query.weight, ours.query.weight[part]), (query.bias, ours.query.bias[part])])
+        # their keys have a bias, whatever its value: it adds the same to all scores of a query
+        copy([(key.weight, ours.key.weight[part]), (key.bias, torch.randn(size))])
+    copy(linear(theirs.v_layer, ours.value) + linear(theirs.w_h, ours.output))
     bars = context + forks - 1 + before
     encoder, decoder = torch.randn(CHUNKS, bars, D), torch.randn(CHUNKS, forks, steps, D)
     output, attention = ours(encoder, decoder)
-    # a step sees itself and those before it (eq. 12); their TFT, which makes its own mask, hides the step itself too
-    mask = (
-        torch.cat([torch.zeros(steps, context), torch.ones(steps, steps).triu(1)], 1)
-        .bool()
-        .expand(CHUNKS, -1, -1)
-    )
+    # a step sees itself and those before it (eq. 12); their TFT's own mask hides itself too
+    mask = torch.cat([torch.zeros(steps, context), torch.ones(steps, steps).triu(1)], 1).bool()
+    mask = mask.expand(CHUNKS, -1, -1)
     for fork in range(forks):
         origin = bars - forks + fork
         seen = torch.cat([encoder[:, origin - context + 1 : origin + 1], decoder[:, fork]], 1)

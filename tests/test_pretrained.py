@@ -38,7 +38,7 @@ def test_it_forecasts_the_bundled_bars_with_no_network(shipped, monkeypatch):
     bars = tn.load_bars("stocks")
     found = tn.Predictor.load().predict(bars[bars["symbol"].isin(["META", "GOOG"])])
     assert all(
-        name.startswith("ensemble (0.65 TFT + 0.35 N-HITS") for name in found.model_used.values()
+        r.model_used.startswith("ensemble (0.65 TFT + 0.35 N-HITS") for r in found.reports.values()
     )
     for summary in found.summary():
         assert not summary["warnings"] and summary["confidence"] == 0.93

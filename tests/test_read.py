@@ -3,7 +3,6 @@
 import gzip
 import io
 import json
-import time
 import zipfile
 
 import numpy as np
@@ -16,8 +15,6 @@ from hypothesis import strategies as st
 from tftnhits.data.bars import load_bars, repairs
 from tftnhits.data.names import COLUMNS, PRICES, SYNONYMS, normal
 from tftnhits.errors import DataError, TftnhitsError
-
-MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 
 
 def bars_of(symbols=("ACME",), freq="B", size=80, price=1.0, digits=2):
@@ -58,6 +55,7 @@ def prices(row):
 
 
 def refuses(source, *words, **options):
+    """A typed sentence that names the things; a text is the content of a file."""
     with pytest.raises(DataError) as caught:
         load_bars(io.StringIO(source) if isinstance(source, str) else source, **options)
     message = str(caught.value)
@@ -83,17 +81,19 @@ def test_archives_and_binary_files(tmp_path):
         same(load_bars(path), bars)
     nameless = bars.drop(columns="symbol").to_csv(index=False).encode()
     (tmp_path / "ACME.csv.gz").write_bytes(gzip.compress(nameless))
-    assert load_bars(tmp_path / "ACME.csv.gz")["symbol"].unique().tolist() == ["ACME"]
-    with zipfile.ZipFile(tmp_path / "two.zip", "w") as archive:
-        archive.writestr("one.csv", text)
-        archive.writestr("two.csv", text)
-    refuses(tmp_path / "two.zip", "two.zip", "2 tables", "unpack")
-    with zipfile.ZipFile(tmp_path / "book.xlsx", "w") as archive:
-        archive.writestr("xl/workbook.xml", "<xml/>")
-    refuses(tmp_path / "book.xlsx", "Excel", "save the sheet as CSV")
+    same(load_bars(tmp_path / "ACME.csv.gz"), bars)
+
+
+def test_archives_that_hold_no_table(tmp_path):
+    for name, members in (("two.zip", ["one.csv", "two.csv"]), ("book.xlsx", ["xl/book.xml"])):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            for member in members:
+                archive.writestr(member, "date,open,high,low,close\n")
     (tmp_path / "old.xls").write_bytes(b"\xd0\xcf\x11\xe0" + bytes(100))
+    (tmp_path / "cut.csv.gz").write_bytes(gzip.compress(b"date" * 100)[:20])
+    refuses(tmp_path / "two.zip", "two.zip", "2 tables", "unpack")
+    refuses(tmp_path / "book.xlsx", "Excel", "save the sheet as CSV")
     refuses(tmp_path / "old.xls", "Excel")
-    (tmp_path / "cut.csv.gz").write_bytes(gzip.compress(text)[:100])
     refuses(tmp_path / "cut.csv.gz", "is damaged")
 
 
@@ -121,13 +121,10 @@ def test_encodings(encoding):
         assert inferred(read).get("encoding", "utf-8") == known.removesuffix("-sig")
 
 
-@pytest.mark.parametrize("encoding", ["gb18030", "cp932", "cp1252"])
+@pytest.mark.parametrize("encoding", ["gb18030", "cp1252"])
 def test_letters_of_cells_tell_the_encoding_where_the_header_does_not(encoding):
-    name = WORDS[encoding][1]
-    bars = bars_of((name,))
-    read = load_bars(io.BytesIO(bars.to_csv(index=False).encode(encoding)))
-    same(read, bars)
-    assert inferred(read)["encoding"] == encoding
+    bars = bars_of((WORDS[encoding][1],))
+    same(load_bars(io.BytesIO(bars.to_csv(index=False).encode(encoding))), bars)
 
 
 # -- what stands around a table
@@ -136,65 +133,30 @@ def test_letters_of_cells_tell_the_encoding_where_the_header_does_not(encoding):
 def test_lines_around_the_table_are_skipped_and_noted():
     bars = bars_of()
     plain = bars.drop(columns="symbol").to_csv(index=False).splitlines()
-    text = "\n".join(
-        [
-            "https://www.example.com/data",
-            "Daily prices",
-            *plain[:40],
-            plain[0],
-            *plain[40:],
-            '"Downloaded today, 10pm"',
-        ]
-    )
+    above = ["https://www.example.com/data", "Daily prices", plain[0], ",USD,USD,USD,USD,shares"]
+    between = [plain[0], "2015-02-27,0.82 Dividend,,,,", "2015-02-28,,,,,"]
+    below = ["Total,,,,,123456", '"Downloaded today, 10pm"']
+    text = "\n".join([*above, *plain[1:40], *between, *plain[40:], *below])
     read = load_bars(io.StringIO(text))
     same(read, bars, symbol=False)
     notes = repairs(read).set_index("repair")["count"]
-    assert notes["line before the table skipped"] == 2 and notes["repeated header removed"] == 1
-    assert notes["footer skipped"] == 1
+    assert notes["line before the table skipped"] == 3 and notes["repeated header removed"] == 1
+    assert notes["line without a bar skipped"] == 2 and notes["row without prices removed"] == 1
+    assert notes["dividend or split between the rows skipped"] == 1
     cut = load_bars(io.StringIO("\n".join(plain)[:-30]))
     same(cut, bars[:-1], symbol=False)
     assert inferred(cut)["incomplete last row removed"]
+    spaced = "\n".join(" ".join(line.split(",")) for line in plain)
+    same(load_bars(io.StringIO(spaced)), bars, symbol=False)
     refuses("\n".join([*plain[:5], "2020-01-01,5,5", *plain[5:]]), "row 5 has 3 cells", "mend")
 
 
-def test_rows_without_prices_between_units_and_dividends():
-    bars = bars_of()
-    rows = bars.drop(columns="symbol").to_csv(index=False).splitlines()
-    text = [
-        rows[0],
-        ",USD,USD,USD,USD,shares",
-        *rows[1:40],
-        "2015-02-27,0.82 Dividend,,,,",
-        "2015-02-28,,,,,",
-        *rows[40:],
-    ]
-    read = load_bars(io.StringIO("\n".join([*text, "Total,,,,,123456"])))
-    same(read, bars, symbol=False)
-    assert {"dividend or split between the rows skipped", "row without prices removed"} <= {
-        *inferred(read)
-    }
-    spaced = "\n".join(" ".join(line.split(",")) for line in rows)
-    same(load_bars(io.StringIO(spaced)), bars, symbol=False)
+def test_texts_that_are_no_tables_are_refused_at_once():
     refuses("<!DOCTYPE html><html><body>404</body></html>", "web page")
-
-
-def test_a_line_without_end_and_a_header_of_thousands_are_refused_at_once():
-    begin = time.process_time()
     refuses("date,open,high,low,close\n" + "1" * 2_000_000, "line of 2000000 characters")
-    refuses("a," * 50_000 + "\n1,2,3\n", "thousands of columns")
-    refuses("[" * 100_000, "nested too deeply")
-    refuses('{"a": [' + "1," * 400_000 + "1]}", "Missing column")
-    assert time.process_time() - begin < 10
-
-
-def test_a_long_file_is_read_within_a_second_or_so():
-    bars = bars_of(freq="h", size=50_000)
-    text = bars.to_csv(index=False)
-    begin = time.process_time()
-    same(load_bars(io.StringIO(text)), bars)
-    assert (
-        time.process_time() - begin < 10
-    )  # about 0.4 s on an idle core; ten times as long is a fault
+    refuses("a," * 50_000 + "\n1,2,3\n", "50001 columns")
+    refuses("[" * 100_000, "damaged JSON")
+    refuses('{"a": [' + "1," * 400_000 + "1]}", "no table of bars")
 
 
 # -- no header
@@ -203,53 +165,24 @@ def test_a_long_file_is_read_within_a_second_or_so():
 @pytest.mark.parametrize("unit", [1, 1_000, 1_000_000])
 def test_no_header_time_and_prices(unit):
     bars = continuous(bars_of(freq="h"))
-    stamps = bars["date"].astype("datetime64[s]").astype("int64") * unit
-    kraken = lines(bars.assign(at=stamps), lambda r: f"{r.at},{prices(r)},{r.volume},512")
-    coinbase = lines(
-        bars.assign(at=stamps), lambda r: f"{r.at},{r.low},{r.high},{r.open},{r.close},{r.volume}"
-    )
-    closes = lines(
-        bars.assign(at=stamps), lambda r: f"{r.at},{r.close},{r.open},{r.high},{r.low},{r.volume}"
-    )
-    binance = lines(
-        bars.assign(at=stamps),
-        lambda r: f"{r.at},{prices(r)},{r.volume},{r.at + 3599},1.0,9,1.0,1.0,0",
-    )
-    for text in (kraken, coinbase, closes, binance):
-        for shown in (text, "".join(reversed(text.splitlines(keepends=True)))):
-            read = load_bars(io.StringIO(shown))
-            same(read, bars, symbol=False)
-            assert "columns told by what they hold" in inferred(read)
-
-
-def test_no_header_prices_are_told_by_their_size():
-    bars = continuous(bars_of(freq="h"))
-    stamp = lambda r: f"{r.date:%Y-%m-%d %H:%M:%S}"  # noqa: E731
-    forms = {
-        "volume first": lambda r: f"{stamp(r)},{r.volume},{prices(r)}",
-        "mean price": lambda r: (
-            f"{stamp(r)},{prices(r)},{(r.high + r.low) / 2 + 0.01 * (r.Index % 7)},{r.volume},12"
-        ),
-        "two volumes": lambda r: (
-            f"{stamp(r)},{r.volume * 50},{r.close},{r.high},{r.low},{r.open},{r.volume}"
-        ),
+    bars["at"] = bars["date"].astype("datetime64[s]").astype("int64") * unit
+    mean = (bars["high"] + bars["low"]) / 2
+    layouts = {
+        "kraken": "at open high low close volume count",
+        "kraken api": "at open high low close mean volume count",
+        "binance": "at open high low close volume end count count",
+        "coinbase": "at low high open close volume",
+        "bitfinex": "at open close high low volume",
+        "moex": "at close open high low volume",
+        "gate": "at volume close high low open",
     }
-    for name, form in forms.items():
-        read = load_bars(io.StringIO(lines(bars, form)))
-        same(read, bars, symbol=False, volume=name != "two volumes")
-    ratio = np.where(np.arange(80) < 50, 1 / 7, 1.0)
-    raw = bars.assign(**{name: bars[name] / ratio for name in PRICES}, adjusted=bars["close"])
-    read = load_bars(
-        io.StringIO(lines(raw, lambda r: f"{stamp(r)},{prices(r)},{r.adjusted},{r.volume}"))
-    )
-    np.testing.assert_allclose(read[list(PRICES)], bars[list(PRICES)], rtol=1e-9)
-    wide = lines(
-        bars,
-        lambda r: (
-            f"{r.date:%Y-%m-%d %H:%M},{r.close},{r.close * 1.5},{r.close * 2},{r.close * 1.2}"
-        ),
-    )
-    refuses(wide, "no header", "several symbols")
+    table = bars.assign(mean=mean, end=bars["at"] + 3599, count=bars.index % 7 + 1)
+    for name, layout in layouts.items():
+        for rows in (table, table[::-1]):
+            text = rows[layout.split()].to_csv(index=False, header=False)
+            read = load_bars(io.StringIO(text))
+            same(read, bars.drop(columns="at"), symbol=False), name
+            assert "columns told by what they hold" in inferred(read)
 
 
 def test_no_header_dates_and_times_in_columns():
@@ -264,12 +197,19 @@ def test_no_header_dates_and_times_in_columns():
         same(load_bars(io.StringIO(lines(bars, form))), bars, symbol=name == "symbol first")
 
 
+def test_no_header_and_nothing_that_tells_prices():
+    bars = bars_of()
+    wide = lambda r: f"{r.date:%Y-%m-%d},{r.close},{r.close * 1.5},{r.close * 2},{r.close * 1.2}"  # noqa: E731
+    refuses(lines(bars, wide), "no header", "the same symbol")
+    blank = "2020-01-01,1,3,0.5,2\n2020-01-02,,,,\n2020-01-03,1,3,0.5,2\n"
+    assert load_bars(io.StringIO(blank))["close"].tolist() == [2.0, 2.0]
+
+
 def test_rows_of_a_list_with_their_time():
     bars = bars_of(freq="h")
-    rows = [
-        [int(r.date.timestamp() * 1000), r.open, r.high, r.low, r.close, r.volume]
-        for r in bars.itertuples()
-    ]
+    numbers = bars[list(COLUMNS[2:])].to_numpy().tolist()
+    stamps = (bars["date"].astype("datetime64[s]").astype("int64") * 1000).tolist()
+    rows = [[stamp, *row] for stamp, row in zip(stamps, numbers, strict=True)]
     same(load_bars(rows), bars, symbol=False)
     same(load_bars(np.array(rows)), bars, symbol=False)
     same(load_bars([row[:5] for row in rows]), bars.assign(volume=np.nan), symbol=False)
@@ -277,52 +217,40 @@ def test_rows_of_a_list_with_their_time():
     same(load_bars(dates), bars.assign(volume=np.nan), symbol=False)
 
 
-# -- JSON
+# -- JSON and other libraries
 
 
 def test_json_in_many_shapes(tmp_path):
     bars = bars_of()
+    plain = bars.drop(columns="symbol")
     stamps = [int(date.timestamp() * 1000) for date in bars["date"]]
-    rows = [
-        [s, *row]
-        for s, row in zip(stamps, bars[list(COLUMNS[2:])].to_numpy().tolist(), strict=True)
-    ]
-    records = bars.drop(columns="symbol").assign(date=bars["date"].astype(str)).to_dict("records")
+    numbers = bars[list(COLUMNS[2:])].to_numpy().tolist()
+    rows = [[stamp, *row] for stamp, row in zip(stamps, numbers, strict=True)]
+    records = plain.assign(date=bars["date"].astype(str)).to_dict("records")
     short = [dict(zip("tohlcv", row, strict=True)) for row in rows]
-    columns = {key: [record[key] for record in short] for key in "tohlcv"}
-    by_date = {
-        r["date"]: {f"{i}. {k}": str(r[k]) for i, k in enumerate(COLUMNS[2:], 1)} for r in records
+    numbered = {f"{i}. {name}": name for i, name in enumerate(COLUMNS[2:], 1)}
+    by_date = {r["date"]: {k: str(r[name]) for k, name in numbered.items()} for r in records}
+    chart = {
+        "meta": {"symbol": "ACME"},
+        "timestamp": [stamp // 1000 for stamp in stamps],
+        "indicators": {"quote": [plain.drop(columns="date").to_dict("list")]},
     }
-    quote = {k: [r[k] for r in records] for k in COLUMNS[2:]}
     shapes = {
         "rows": rows,
         "records": records,
         "reversed": short[::-1],
-        "columns": {"s": "ok", **columns},
-        "orient columns": json.loads(bars.drop(columns="symbol").to_json(date_format="iso")),
-        "split": json.loads(bars.drop(columns="symbol").to_json(orient="split", date_format="iso")),
-        "table": json.loads(bars.drop(columns="symbol").to_json(orient="table")),
+        "columns": {"s": "ok", **{key: [record[key] for record in short] for key in "tohlcv"}},
+        "orient columns": json.loads(plain.to_json(date_format="iso")),
+        "orient split": json.loads(plain.to_json(orient="split", date_format="iso")),
+        "orient table": json.loads(plain.to_json(orient="table")),
         "results": {"ticker": "ACME", "queryCount": 80, "results": short},
         "nested": {"error": [], "result": {"ACME": rows, "last": 1}},
         "pair": {"data": {"pair": "ACME", "ohlc": short}},
-        "by date": {
-            "Meta Data": {"1. Information": "Daily", "2. Symbol": "ACME"},
-            "Time Series (Daily)": by_date,
-        },
-        "chart": {
-            "chart": {
-                "result": [
-                    {
-                        "meta": {"symbol": "ACME"},
-                        "timestamp": [s // 1000 for s in stamps],
-                        "indicators": {"quote": [quote]},
-                    }
-                ]
-            }
-        },
+        "by date": {"Meta Data": {"2. Symbol": "ACME"}, "Time Series (Daily)": by_date},
+        "chart": {"chart": {"result": [chart]}},
     }
+    path = tmp_path / "ACME.json"
     for name, shape in shapes.items():
-        path = tmp_path / "ACME.json"
         path.write_text(json.dumps(shape))
         try:
             same(load_bars(path), bars)
@@ -337,24 +265,12 @@ def test_json_in_many_shapes(tmp_path):
 
 def test_json_of_several_symbols():
     bars = bars_of(("AAA", "BBB"))
-    parts = {}
-    for name, part in bars.groupby("symbol"):
-        parts[name] = (
-            part.drop(columns="symbol").assign(date=part["date"].astype(str)).to_dict("records")
-        )
-    listed = [{"symbol": name, "bars": rows} for name, rows in parts.items()]
-    for shape in (
-        parts,
-        {"bars": parts},
-        {"data": parts, "next": None},
-        {"result": listed, "status": "ok"},
-    ):
+    dated = bars.assign(date=bars["date"].astype(str))
+    parts = {k: v.drop(columns="symbol").to_dict("records") for k, v in dated.groupby("symbol")}
+    rows = [{"symbol": name, "bars": records} for name, records in parts.items()]
+    for shape in (parts, {"bars": parts}, {"data": parts, "next": None}, {"result": rows, "s": 1}):
         same(load_bars(io.StringIO(json.dumps(shape))), bars)
-    for nothing in (
-        {"s": "no_data"},
-        {"code": -1121, "msg": "Invalid symbol."},
-        {"Note": "Call us less often."},
-    ):
+    for nothing in ({"s": "no_data"}, {"code": -1121, "msg": "Invalid symbol."}, {"Note": "Less."}):
         refuses(json.dumps(nothing), "no table of bars")
 
 
@@ -368,74 +284,39 @@ def test_frames_of_other_libraries():
 
 # -- the same bars, however they are written
 
-
-ENCODED = {
-    "utf-8": 0,
-    "utf-8-sig": 0,
-    "gb18030": 3,
-    "cp932": 4,
-    "cp1252": 6,
-}
-DATED = {
-    "%Y-%m-%d": False,
-    "%Y%m%d": False,
-    "%d.%m.%Y": False,
-    "%d/%m/%Y": True,
-    "%m/%d/%Y": True,
-    "%d-%b-%y": False,
-    "%b %d, %Y": False,
-    "%d %b %Y": False,
-    "%Y年%m月%d日": False,
-    "%Y-%m-%dT00:00:00": False,
-}
-LABELS = {
-    "utf-8": {role: [name for name in names if name.isascii()] for role, names in SYNONYMS.items()},
-    "gb18030": dict(
-        zip(
-            COLUMNS,
-            (["股票代码"], ["日期"], ["开盘价"], ["最高价"], ["最低价"], ["收盘"], ["成交量"]),
-        )
-    ),
-    "cp932": dict(
-        zip(COLUMNS, (["コード"], ["日付"], ["始値"], ["高値"], ["安値"], ["終値"], ["出来高"]))
-    ),
-    "cp1252": dict(
-        zip(
-            COLUMNS,
-            (["Symbol"], ["Datum"], ["Eröffnung"], ["Höchst"], ["Tief"], ["Schluss"], ["Stück"]),
-        )
-    ),
+ENCODED = ("utf-8", "utf-8-sig", "gb18030", "cp932", "cp1252")
+DATED = ("%Y-%m-%d", "%Y%m%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%b-%y", "%b %d, %Y")
+DATED += ("%d %b %Y", "%Y年%m月%d日", "%Y-%m-%dT00:00:00")
+ASCII = {role: [name for name in SYNONYMS[role] if name.isascii()] for role in COLUMNS}
+NATIVE = {
+    "gb18030": "股票代码 日期 开盘价 最高价 最低价 收盘 成交量",
+    "cp932": "コード 日付 始値 高値 安値 終値 出来高",
+    "cp1252": "Symbol Datum Eröffnung Höchst Tief Schluss Stück",
 }
 MIXED = made_bars(("AAA", "BBB"), 60)
 
 
-@settings(
-    max_examples=120, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
-)
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_order_names_encoding_separator_and_dates_change_nothing(data):
-    encoding, form = data.draw(st.sampled_from([*ENCODED])), data.draw(st.sampled_from([*DATED]))
+    encoding, form = data.draw(st.sampled_from(ENCODED)), data.draw(st.sampled_from(DATED))
     if "年" in form and encoding in ("cp1252", "cp932"):
         encoding = "utf-8"
-    names = LABELS.get(encoding.removesuffix("-sig"), LABELS["utf-8"])
-    labels = {role: data.draw(st.sampled_from(names[role])) for role in COLUMNS}
-    if encoding.startswith("utf") and data.draw(st.booleans()):
-        labels = {
-            role: data.draw(st.sampled_from([str.title, str.upper, "<{}>".format]))(n)
-            for role, n in labels.items()
-        }
+    if encoding in NATIVE:
+        labels = dict(zip(COLUMNS, NATIVE[encoding].split(), strict=True))
+    else:
+        case = data.draw(st.sampled_from([str, str.title, str.upper, "<{}>".format]))
+        labels = {role: case(data.draw(st.sampled_from(ASCII[role]))) for role in COLUMNS}
     comma = data.draw(st.booleans())
     separator = data.draw(st.sampled_from(";\t|" if comma else ",;\t|"))
-    rows = data.draw(st.permutations(range(len(MIXED))))
-    order = data.draw(st.permutations(COLUMNS))
     cells = MIXED.assign(date=MIXED["date"].dt.strftime(form))
     if comma:
         for name in COLUMNS[2:]:
             cells[name] = cells[name].map(lambda value: repr(value).replace(".", ","))
-    table = cells.iloc[rows][list(order)].rename(columns=labels)
-    text = table.to_csv(index=False, sep=separator)
-    read = load_bars(io.BytesIO(text.encode(encoding)))
-    same(read, MIXED)
+    order = list(data.draw(st.permutations(COLUMNS)))
+    table = cells.iloc[data.draw(st.permutations(range(len(MIXED))))][order]
+    text = table.rename(columns=labels).to_csv(index=False, sep=separator)
+    same(load_bars(io.BytesIO(text.encode(encoding))), MIXED)
 
 
 def test_synonyms_are_in_normal_form():
@@ -444,7 +325,7 @@ def test_synonyms_are_in_normal_form():
         assert [normal(name) for name in names] == names
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.floats() | st.text(max_size=3) | st.integers(),
@@ -459,10 +340,3 @@ def test_any_json_ends_in_bars_or_a_typed_error(value):
         load_bars(io.StringIO(json.dumps(value)))
     except TftnhitsError as error:
         assert str(error)
-
-
-def test_factors_of_adjustment_may_be_cells_of_any_kind():
-    """Cells without a hash raised TypeError."""
-    bars = bars_of()
-    bars["adj_factor"] = pd.Series([[1.0], *[[2.0]] * (len(bars) - 1)], index=bars.index)
-    assert "factors of adjustment" in load_bars(bars).attrs["doubts"]["all"][0]

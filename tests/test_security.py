@@ -211,14 +211,6 @@ assert not [file for file in files + sys.path if str(folder) in file]
 """
 
 
-def test_the_shipped_folder_holds_data_alone():
-    code = {path.name for path in SHIPPED.iterdir()}
-    code -= {path.name for path in SHIPPED.iterdir() if path.suffix in (".json", ".md")}
-    code -= {path.name for path in SHIPPED.glob("*.safetensors")}
-    assert code == {"ms_wrapper.py"}  # for trust_remote_code; test_pretrained says what is in it
-    assert not any(os.access(path, os.X_OK) for path in SHIPPED.iterdir())
-
-
 def test_stray_code_in_a_model_folder_is_not_run(folder, mark):
     for name in STRAY:
         (folder / name).write_text(f"open({str(mark)!r}, 'w')\n")
@@ -307,13 +299,6 @@ def test_symbols_are_no_part_of_the_files_of_backtests_and_models(tmp_path):
     files = {path for path in tmp_path.rglob("*") if path.is_file()}
     assert {path.parent for path in files} == {walk, walk / "runs", model}
     assert {path.stem for path in (walk / "runs").iterdir()} == {"fold-00-seed-0"}
-
-
-def test_control_characters_and_endless_names_are_no_symbols():
-    for name in ("A\0B", "A\nB", "\x1b[2J", "A\u2028B", "x" * 101):
-        with pytest.raises(tn.DataError, match="symbol") as caught:
-            tn.load_bars({name: ROWS.drop(columns="symbol")})
-        assert one_sentence(str(caught.value)) and str(caught.value).isprintable()
 
 
 def test_parameters_arrive_as_values_and_never_as_code(make_notebook, tmp_path, mark):

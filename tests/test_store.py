@@ -11,10 +11,10 @@ torch = pytest.importorskip("torch")
 import safetensors.torch  # noqa: E402
 from helpers import NHITS_TINY, TFT_TINY, one_sentence, random_batch, random_inputs, stir  # noqa: E402
 
-from tftnhits.errors import CheckpointError, OutputError  # noqa: E402
+from tftnhits.errors import CheckpointError  # noqa: E402
 from tftnhits.files import sha256  # noqa: E402
 from tftnhits.models.checkpoint import remove_checkpoint  # noqa: E402
-from tftnhits.models.store import build, load_network, load_state, save_network, save_state  # noqa: E402
+from tftnhits.models.store import build, load_network, load_state, save_network  # noqa: E402
 
 INPUTS = random_inputs()
 CLASSIC = type(NHITS_TINY).classic(context=20, hidden=16)
@@ -167,20 +167,6 @@ def test_a_header_that_lies_about_its_size(saved, header):
     data = struct.pack("<Q", header) + b"{}"
     weights_of(saved).write_bytes(data)
     refused(change(saved, sha256=sha256(data)))
-
-
-def test_an_impossible_folder_is_an_output_error(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError):
-        save_network(tmp_path / "file" / "model", network())
-
-
-def test_state_round_trip(tmp_path):
-    tensors = {"a": torch.randn(3, 2), "b": torch.tensor(7.0)}
-    save_state(tmp_path / "x.state", tensors, {"epoch": 3, "names": ["ä"]})
-    loaded, record = load_state(tmp_path / "x.state")
-    assert record == {"epoch": 3, "names": ["ä"]} and loaded.keys() == tensors.keys()
-    assert all(torch.equal(v, loaded[k]) for k, v in tensors.items())
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from helpers import ROOT, environment, python, stocks
 
@@ -41,16 +42,7 @@ LOAD = """
 import tftnhits as tn
 predictor = tn.Predictor.load(sys.argv[1])
 bars = tn.load_bars(sys.argv[2])
-print(json.dumps({"summary": predictor.predict(bars).summary(), "short": predictor.predict(bars.tail(5)).summary()}))
-"""
-
-REFUSE = """
-import tftnhits as tn
-for name in ("fit", "Fit"):
-    try:
-        getattr(tn, name)
-    except tn.MissingDependency as error:
-        print(json.dumps(str(error)))
+print(json.dumps({"summary": predictor.predict(bars).summary()}))
 """
 
 
@@ -71,51 +63,31 @@ def test_trains_and_answers_by_boosting_alone(tmp_path, error):
         assert "PyTorch can't be imported" in warning and "'torch'" in warning
 
 
-def test_a_folder_with_networks_is_answered_by_its_boosting(tmp_path):
-    pytest.importorskip("torch")
-    import tftnhits as tn
-
-    bars = stocks(("META",), "2016-01-01", "2017-12-31")
-    predictor = tn.train_predictor(tn.make_panel(bars), "tiny", progress=False)
-    predictor.save(tmp_path / "model")
-    bars.to_csv(tmp_path / "bars.csv", index=False)
-    (found,) = answer(LOAD, tmp_path / "model", tmp_path / "bars.csv", error="blocked")
-    for summary in found.values():
-        assert summary["model_used"] == "gradient boosting"
-        assert "PyTorch can't be imported" in summary["warnings"][0]
-    # what it says is what the same boosting says where torch is there
-    here = tn.Predictor.from_members(
-        {"boosting": predictor.members["boosting"]}, tn.make_panel(bars)
-    )
-    assert found["summary"]["prediction"] == pytest.approx(
-        here.predict(bars).summary()["prediction"], rel=1e-9
-    )
-    assert found["summary"]["interval"]["coverage"] == predictor.calibration["boosting"].realised(
-        0.93
-    )
-
-
-def test_a_folder_of_networks_alone_is_answered_by_the_random_walk(tmp_path):
+@pytest.mark.parametrize(
+    "name, error, answers",
+    [("all", "blocked", "gradient boosting"), ("tft", "missing", "volatility-scaled random walk")],
+)
+def test_a_folder_with_networks_is_answered_by_what_needs_no_torch(tmp_path, name, error, answers):
     pytest.importorskip("torch")
     import tftnhits as tn
 
     bars = stocks(("META",), "2016-01-01", "2017-12-31")
     panel = tn.make_panel(bars)
-    tft, _, _, train = tn.preset("tiny")
-    tn.Predictor.from_members({"tft": tn.fit(tft, panel, train, progress=False).model}, panel).save(
-        tmp_path / "model"
-    )
+    folder = tmp_path / "model"
+    predictor = tn.train_predictor(panel, "tiny", folder=folder, progress=False)
+    if name == "tft":
+        record = json.loads((folder / "predictor.json").read_text())
+        (folder / "predictor.json").write_text(json.dumps({**record, "members": ["tft"]}))
     bars.to_csv(tmp_path / "bars.csv", index=False)
-    (found,) = answer(LOAD, tmp_path / "model", tmp_path / "bars.csv")
-    assert found["summary"]["model_used"] == "volatility-scaled random walk"
+    (found,) = answer(LOAD, folder, tmp_path / "bars.csv", error=error)
+    assert found["summary"]["model_used"] == answers
     (warning,) = found["summary"]["warnings"]
-    assert "so the volatility-scaled random walk answers" in warning and "'torch'" in warning
-
-
-@pytest.mark.parametrize("error", ERRORS)
-def test_training_a_network_names_what_to_install(error):
-    messages = answer(REFUSE, error=error)
-    assert len(messages) == 2 and all("tftnhits[torch]" in message for message in messages)
+    assert f"PyTorch can't be imported, so {answers}" in warning.replace("so the ", "so ")
+    if name == "all":
+        rows = panel.last_origins()
+        move = np.median(predictor.members["boosting"].quantiles(panel, rows)[0], -1)
+        there = panel.close[rows[0]] * np.exp(move)
+        assert found["summary"]["prediction"] == pytest.approx(there, rel=1e-3)
 
 
 def test_bars_and_boosting_never_import_torch():
@@ -136,7 +108,7 @@ print("torch" in sys.modules, len(bars))
 
 
 def command(folder, error, *args):
-    """`python -m tftnhits` in an environment without torch: Python itself reads sitecustomize.py before anything."""
+    """`python -m tftnhits` without torch: Python itself reads sitecustomize.py before anything."""
     (folder / "sitecustomize.py").write_text(BLOCK.format(error=ERRORS[error]))
     known = environment()
     return subprocess.run(
@@ -159,7 +131,7 @@ def test_the_command_answers_by_the_shipped_boosting(tmp_path, error):
     assert found["model_used"] == "gradient boosting"
     (warning,) = found["warnings"]
     assert "PyTorch can't be imported" in warning and done.stderr == f"warning: {warning}\n"
-    # the numbers and the interval are those of the same boosting where torch is there and the networks are not
+    # as the same boosting where torch is there and the networks are not
     import tftnhits as tn
 
     shipped = ROOT / "data" / "pretrained"
@@ -171,29 +143,18 @@ def test_the_command_answers_by_the_shipped_boosting(tmp_path, error):
     assert found["interval"]["coverage"] == other["interval"]["coverage"] > 0.8
 
 
-def test_the_command_says_that_torch_is_missing(tmp_path):
-    done = command(tmp_path, "broken", "info")
-    assert (done.returncode, done.stderr) == (0, "")
-    last = done.stdout.splitlines()[-1]
-    assert (
-        last.startswith("torch can't be imported: gradient boosting answers")
-        and "tftnhits[torch]" in last
-    )
-    stocks(("META",), "2015-01-01", "2017-12-31").to_csv(tmp_path / "bars.csv", index=False)
-    args = ("train", tmp_path / "bars.csv", "--out", tmp_path / "model", "--preset", "tiny")
-    done = command(tmp_path, "missing", *args)
-    assert (done.returncode, done.stdout) == (0, f"{tmp_path / 'model'}\n"), done.stderr
-    assert "PyTorch can't be imported, so gradient boosting alone is trained" in done.stderr
-    assert (tmp_path / "model" / "boosting.json").exists() and not list(
-        (tmp_path / "model").glob("[tn]*.safetensors")
-    )
-
-
-def test_every_public_name_is_there():
+def test_public_names_are_lazy_and_say_what_they_need():
     import tftnhits
 
     for name in tftnhits.__all__:
-        assert getattr(tftnhits, name) is not None
-        assert name in dir(tftnhits)
+        assert getattr(tftnhits, name) is not None and name in dir(tftnhits)
     with pytest.raises(AttributeError, match="no attribute 'forecast_everything'"):
         tftnhits.forecast_everything  # noqa: B018
+    lost = """
+import tftnhits as tn
+try:
+    tn.fit
+except tn.MissingDependency as error:
+    print(json.dumps(str(error)))
+"""
+    assert all("tftnhits[torch]" in answer(lost, error=error)[0] for error in ERRORS)

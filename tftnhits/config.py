@@ -25,18 +25,10 @@ def _checked(default: Any, advice: str, valid: Callable[[Any], bool]) -> Any:
     return field(default=default, metadata={"valid": valid, "advice": advice})
 
 
-def _whole(default: int, least: int = 1) -> Any:
-    advice = f"give a whole number of at least {least}"
-    return _checked(default, advice, lambda v: _is_whole(v, least))
-
-
-def _levels() -> Any:
-    advice = "give ascending levels, symmetric around 0.5"
-    return _checked(QUANTILES, advice, _are_quantiles)
-
-
-def _date() -> Any:
-    return _checked(None, "write a date as 2012-01-31", lambda v: v is None or _is_date(v))
+def _whole(default: int | None, least: int = 1) -> Any:
+    """A whole number; None, too, where that is the default."""
+    advice = f"give a whole number of at least {least}" + (", or None" if default is None else "")
+    return _checked(default, advice, lambda v: v is default or _is_whole(v, least))
 
 
 def _positive(default: float) -> Any:
@@ -48,7 +40,16 @@ def _share(default: float) -> Any:
     return _checked(default, advice, lambda v: _is_number(v) and 0 <= v < 1)
 
 
-def _is_whole(value: Any, least: int) -> bool:
+def _levels() -> Any:
+    advice = "give ascending levels, symmetric around 0.5"
+    return _checked(QUANTILES, advice, _are_quantiles)
+
+
+def _date() -> Any:
+    return _checked(None, "write a date as 2012-01-31", lambda v: v is None or _is_date(v))
+
+
+def _is_whole(value: Any, least: int = 0) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
@@ -64,11 +65,20 @@ def _are_quantiles(levels: Any) -> bool:
     return symmetric and ascending and len(levels) > 1 and 0.5 in levels and levels[0] > 0
 
 
-def _are_each(items: Any, valid: Callable[[Any], bool], distinct: bool = True) -> bool:
-    """Whether `items` is a tuple of at least one item, all of them valid."""
-    if not isinstance(items, tuple) or not items or not all(map(valid, items)):
-        return False
-    return len(set(items)) == len(items) or not distinct
+def _are_pools(kernels: Any) -> bool:
+    return isinstance(kernels, tuple) and kernels and all(_is_whole(k, 1) for k in kernels)
+
+
+def _are_seeds(seeds: Any) -> bool:
+    return _are_distinct(seeds) and all(map(_is_whole, seeds))
+
+
+def _are_names(names: Any) -> bool:
+    return names is None or (_are_distinct(names) and all(isinstance(n, str) for n in names))
+
+
+def _are_distinct(items: Any) -> bool:
+    return isinstance(items, tuple) and 0 < len(items) == len(set(items))
 
 
 def _is_date(text: Any) -> bool:
@@ -82,11 +92,11 @@ class _Config:
     """Shared by the settings: checked fields, JSON in and out."""
 
     def __post_init__(self) -> None:
-        for one in fields(self):
-            value = getattr(self, one.name)
-            if "valid" in one.metadata and not one.metadata["valid"](value):
-                name = f"{type(self).__name__}.{one.name}"
-                raise ConfigError(f"{name} is {value!r}; {one.metadata['advice']}.")
+        for setting in fields(self):
+            value = getattr(self, setting.name)
+            if "valid" in setting.metadata and not setting.metadata["valid"](value):
+                name = f"{type(self).__name__}.{setting.name}"
+                raise ConfigError(f"{name} is {value!r}; {setting.metadata['advice']}.")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; tuples become lists there."""
@@ -95,7 +105,7 @@ class _Config:
     @classmethod
     def from_dict(cls, values: dict[str, Any]):
         """Inverse of `to_dict`; raises ConfigError on a field that this version doesn't know."""
-        known = {one.name for one in fields(cls)}
+        known = {setting.name for setting in fields(cls)}
         if not isinstance(values, dict):
             raise ConfigError(f"{cls.__name__} can't be made of {quoted(values)}; name its fields.")
         if unknown := sorted(set(values) - known):
@@ -147,8 +157,7 @@ class TFTConfig(_Config):
         super().__post_init__()
         if self.hidden % self.heads:
             raise ConfigError(
-                f"TFTConfig.hidden {self.hidden} can't be split over {self.heads} heads; "
-                f"give a multiple."
+                f"TFTConfig.hidden {self.hidden} can't be split over {self.heads} heads."
             )
 
     @classmethod
@@ -169,9 +178,7 @@ class NHITSConfig(_Config):
     horizon: int = _whole(5)
     hidden: int = _whole(64)
     pools: tuple[int, ...] = _checked(
-        (8, 4, 1),
-        "give at least one whole number above 0",
-        lambda v: _are_each(v, lambda k: _is_whole(k, 1), distinct=False),
+        (8, 4, 1), "give at least one whole number above 0", _are_pools
     )
     dropout: float = _share(0.4)
     quantiles: tuple[float, ...] = _levels()
@@ -236,23 +243,13 @@ class BacktestConfig(_Config):
     start: str | None = _date()
     end: str | None = _date()
     months: int = _whole(12)
-    train_years: int | None = _checked(
-        None,
-        "give a whole number of at least 1, or None",
-        lambda v: v is None or _is_whole(v, 1),
-    )
+    train_years: int | None = _whole(None)
     valid_months: int = _whole(12)
     embargo: int = _whole(5, 0)
     preset: str = "quick"
-    seeds: tuple[int, ...] = _checked(
-        (0,),
-        "give at least one whole number, each once",
-        lambda v: _are_each(v, lambda seed: _is_whole(seed, 0)),
-    )
+    seeds: tuple[int, ...] = _checked((0,), "give at least one whole number, each once", _are_seeds)
     members: tuple[str, ...] | None = _checked(
-        None,
-        "name at least one, each once, or give None",
-        lambda v: v is None or _are_each(v, lambda name: isinstance(name, str)),
+        None, "name at least one, each once, or give None", _are_names
     )
     horizon: int = _whole(5)
 

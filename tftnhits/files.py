@@ -56,7 +56,9 @@ def write_json(path: str | Path, value: Any) -> Path:
 def read_json(path: str | Path) -> dict[str, Any]:
     """Read a JSON object; raises CheckpointError if the file is missing or is none."""
     try:
-        value = json.loads(_read_regular(Path(path)))
+        if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe or a device may never end
+            raise OSError(None, "no regular file")
+        value = json.loads(Path(path).read_bytes())
     except OSError as error:
         reason = error.strerror or error
         raise CheckpointError(f"Can't read {path}: {reason}; is this a model folder?") from error
@@ -65,12 +67,6 @@ def read_json(path: str | Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise CheckpointError(f"{path} holds no JSON object; save the model again.")
     return value
-
-
-def _read_regular(path: Path) -> bytes:
-    if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe or a device may never end
-        raise OSError(None, "no regular file")
-    return path.read_bytes()
 
 
 def sha256(data: bytes) -> str:

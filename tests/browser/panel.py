@@ -1,4 +1,4 @@
-"""The what-if panel as a person sees it: what it shows, its sliders moved by keys, and how long an answer takes."""
+"""The what-if panel as a person sees it: what it shows, its sliders moved by keys, its answer's time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 ROOT = ".tftnhits-what-if"
-LINES = f"{ROOT} .js-plotly-plot .scatterlayer path"
+PLOT = f"{ROOT} .js-plotly-plot"
+LINES = f"{PLOT} .scatterlayer path"
 # Resolves to the milliseconds from the next key or click to the first picture with other lines.
 CLOCK = """lines => {
   const shown = () => [...document.querySelectorAll(lines)].map(path => path.getAttribute('d')).join()
@@ -15,7 +16,7 @@ CLOCK = """lines => {
     const before = shown()
     let begin = null
     const start = () => { begin ??= performance.now() }
-    for (const event of ['keydown', 'change', 'click']) document.addEventListener(event, start, { capture: true })
+    for (const event of ['keydown', 'change']) document.addEventListener(event, start, { capture: true })
     const seen = new MutationObserver(() => {
       if (begin === null || !shown() || shown() === before) return
       seen.disconnect()
@@ -33,26 +34,20 @@ class WhatIf:
 
     page: Any
 
-    def wait(self, seconds: float = 90) -> None:
+    def wait(self) -> None:
         """Until the picture is there."""
-        self.page.locator(LINES).first.wait_for(state="attached", timeout=seconds * 1000)
+        self.page.locator(LINES).first.wait_for(state="attached", timeout=90_000)
         self.page.locator(f"{ROOT} .tftnhits-title h3").wait_for(timeout=10_000)
-
-    def lines(self) -> list[str]:
-        """The lines and bands of the picture."""
-        return self.page.eval_on_selector_all(
-            LINES, "found => found.map(path => path.getAttribute('d'))"
-        )
+        self.settle()
 
     def title(self) -> str:
         return self.page.inner_text(f"{ROOT} .tftnhits-title")
 
-    def table(self) -> str:
-        return self.page.inner_text(f"{ROOT} .tftnhits-table")
-
-    def shown(self) -> tuple[list[str], str, str]:
+    def shown(self) -> tuple[str, str, str]:
         """Lines, title and table."""
-        return self.lines(), self.title(), self.table()
+        lines = "paths => paths.map(path => path.getAttribute('d')).join()"
+        table = self.page.inner_text(f"{ROOT} .tftnhits-table")
+        return self.page.eval_on_selector_all(LINES, lines), self.title(), table
 
     def problem(self) -> str:
         """What the panel says it can't answer."""
@@ -62,9 +57,20 @@ class WhatIf:
         """A key on a slider's handle."""
         self.page.locator(f"{ROOT} .tftnhits-{control} .noUi-handle").press(key)
 
+    def click(self, control: str) -> None:
+        self.page.locator(f"{ROOT} .tftnhits-{control}").click()
+
+    def choose(self, symbol: str) -> None:
+        self.page.locator(f"{ROOT} .tftnhits-symbol select").select_option(label=symbol)
+
+    def another(self) -> str:
+        """A symbol that isn't shown."""
+        names = self.page.locator(f"{ROOT} .tftnhits-symbol option").all_text_contents()
+        return next(name for name in names if name not in self.title())
+
     def zoom(self) -> None:
         """Drags a box in the picture."""
-        box = self.page.locator(f"{ROOT} .js-plotly-plot .nsewdrag").first.bounding_box()
+        box = self.page.locator(f"{PLOT} .nsewdrag").first.bounding_box()
         left, top = box["x"] + box["width"] / 3, box["y"] + box["height"] / 3
         self.page.mouse.move(left, top)
         self.page.mouse.down()
@@ -74,28 +80,15 @@ class WhatIf:
 
     def prices(self) -> list[float]:
         """The lowest and the highest price on the picture's axis."""
-        return self.page.eval_on_selector(
-            f"{ROOT} .js-plotly-plot", "plot => plot._fullLayout.yaxis.range"
-        )
-
-    def choose(self, symbol: str) -> None:
-        self.page.locator(f"{ROOT} .tftnhits-symbol select").select_option(label=symbol)
-
-    def assume(self, shock: str) -> None:
-        """A shock of the last bar, or bars that follow."""
-        self.page.locator(f"{ROOT} .tftnhits-mode select").select_option(label=shock)
-
-    def symbols(self) -> list[str]:
-        return self.page.locator(f"{ROOT} .tftnhits-symbol option").all_text_contents()
-
-    def click(self, control: str) -> None:
-        self.page.locator(f"{ROOT} .tftnhits-{control}").click()
+        return self.page.eval_on_selector(PLOT, "plot => plot._fullLayout.yaxis.range")
 
     def seconds(self, act: Callable[[], Any]) -> float:
-        """What passes from the key or click of `act` to the changed picture, by the browser's clock."""
+        """From the key or choice of `act` to the changed picture; then waits until all is there."""
         self.page.evaluate(CLOCK, LINES)
         act()
-        return self.page.evaluate("window.answered") / 1000
+        milliseconds = self.page.evaluate("window.answered")
+        self.settle()
+        return milliseconds / 1000
 
     def settle(self) -> None:
         """Until nothing in the panel has changed for 0.3 seconds."""

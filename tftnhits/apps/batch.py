@@ -18,8 +18,6 @@ from ..files import atomic_write
 from . import report
 from .parameters import assign, known_parameters
 
-CELL_TIMEOUT = 3600  # seconds; a cell that takes longer fails its notebook
-
 
 @dataclass
 class NotebookRun:
@@ -91,7 +89,7 @@ def run_notebooks(
     names: Iterable[str] | None = None,
     out: str | Path | None = None,
     parameters: dict[str, Any] | None = None,
-    timeout: int | None = CELL_TIMEOUT,
+    timeout: int | None = 3600,
 ) -> RunResult:
     """Execute notebooks in order, each in a kernel of its own, and report.
 
@@ -127,14 +125,18 @@ def run_notebooks(
     values = assign(paths, given)
     started = datetime.now(timezone.utc)
     runs = [_planned(path, values[path]) for path in paths]
-    target = _make_folder(Path(out) if out is not None else _dated(paths[0].parent / "runs"))
+    target = Path(out).absolute() if out is not None else _dated(paths[0].parent / "runs")
+    atomic_write(target / ".writable", "").unlink()  # raises OutputError where nothing can be
+    for run in runs:
+        if "run_dir" in run.parameters:
+            run.parameters["run_dir"] = values[run.source]["run_dir"] = str(target)
     result = RunResult(paths[0].parent, target, runs, started.isoformat(timespec="seconds"))
     clock = time.perf_counter()
     try:
         for number, run in enumerate(runs, 1):
             print(f"[{number}/{len(runs)}] {run.name} ... ", end="", file=sys.stderr, flush=True)
             try:
-                _execute(run, target, timeout)
+                _execute(run, target, values[run.source], timeout)
             finally:
                 print(f"{run.status}, {run.seconds:.1f} s", file=sys.stderr, flush=True)
     finally:
@@ -155,7 +157,7 @@ def _planned(path: Path, values: dict[str, Any]) -> NotebookRun:
     return NotebookRun(path, defaults | values, title, question)
 
 
-def _execute(run: NotebookRun, target: Path, timeout: int | None) -> None:
+def _execute(run: NotebookRun, target: Path, values: dict[str, Any], timeout: int | None) -> None:
     """Run one notebook and fill in `run`; raises NotebookError, OutputError, KeyboardInterrupt."""
     import nbformat
 
@@ -164,11 +166,9 @@ def _execute(run: NotebookRun, target: Path, timeout: int | None) -> None:
     run.status = "interrupted"
     clock = time.perf_counter()
     try:
-        if "run_dir" in run.parameters:
-            run.parameters["run_dir"] = str(target)
-        run.error = _papermill(run.source, copy, run.parameters, timeout)
+        run.error = _papermill(run.source, copy, values, timeout)
     except OSError as error:
-        run.status = "failed"
+        run.status, run.error = "failed", f"the copy can't be written: {error}"
         raise OutputError(f"{copy} can't be written: {error}; choose another folder.") from error
     finally:
         run.seconds = time.perf_counter() - clock
@@ -227,13 +227,6 @@ def _papermill(source: Path, copy: Path, values: dict[str, Any], timeout: int | 
     except (NoSuchKernel, RuntimeError) as error:
         return one_line(f"its kernel did not start: {error}", 300)
     return None
-
-
-def _make_folder(folder: Path) -> Path:
-    """The folder, proved to be writable; raises OutputError."""
-    folder = folder.absolute()
-    atomic_write(folder / ".writable", "").unlink()
-    return folder
 
 
 def _dated(runs: Path) -> Path:

@@ -12,13 +12,14 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from .. import __version__, config
-from ..errors import CheckpointError, ConfigError, OutputError, one_line
+from ..errors import CheckpointError, OutputError, one_line
 from ..files import atomic_write, read_json, safe_name, versions
 
 if TYPE_CHECKING:
@@ -65,37 +66,36 @@ def _options(*options: Callable) -> Callable:
     return add
 
 
-def _columns(context: click.Context, option: click.Parameter, pairs: tuple[str, ...]) -> dict:
-    columns = {}
-    for pair in pairs:
-        role, _, name = pair.partition("=")
-        if not (role.strip() and name):
-            raise click.BadParameter(f"{pair!r} is no ROLE=NAME; write it as date=trade_date")
-        columns[role.strip()] = name
-    return columns
+def _column(text: str) -> tuple[str, str]:
+    role, _, name = text.partition("=")
+    if not (role.strip() and name):
+        raise click.BadParameter(f"{text!r} is no ROLE=NAME; write it as date=trade_date")
+    return role.strip(), name
 
 
-def _picture(context: click.Context, option: click.Parameter, name: str | None) -> str | None:
-    if name and not name.lower().endswith(PICTURES):
-        raise click.BadParameter(f"{name!r} ends in neither .png nor .html")
-    return name
+def _picture(text: str) -> str:
+    if text and not text.lower().endswith(PICTURES):
+        raise click.BadParameter(f"{text!r} ends in neither .png nor .html")
+    return text
 
 
-def _day(context: click.Context, option: click.Parameter, day: Any) -> str | None:
-    return f"{day:%Y-%m-%d}" if day else None
+def _day(text: str) -> str:
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").date().isoformat()
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is no date; write it as 2012-01-31") from None
 
 
-def _names(context: click.Context, option: click.Parameter, text: str | None) -> Any:
-    return tuple(name.strip() for name in text.split(",")) if text is not None else None
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(","))
 
 
-def _wholes(context: click.Context, option: click.Parameter, text: str) -> tuple[int, ...]:
-    return tuple(SEED.convert(number, option, context) for number in text.split(","))
+def _wholes(text: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in text.split(","))
 
 
-def _date_option(name: str, help: str) -> Callable:
-    kind = click.DateTime(["%Y-%m-%d"])
-    return click.option(name, type=kind, callback=_day, metavar="DATE", help=help)
+def _day_option(name: str, help: str) -> Callable:
+    return click.option(name, type=_day, metavar="DATE", help=help)
 
 
 reading = _options(
@@ -103,7 +103,7 @@ reading = _options(
         "--column",
         "columns",
         multiple=True,
-        callback=_columns,
+        type=_column,
         metavar="ROLE=NAME",
         help="the column that is the date, symbol, open, high, low, close or volume",
     ),
@@ -143,7 +143,7 @@ forms = _options(
     "--plot",
     is_flag=False,
     flag_value="",
-    callback=_picture,
+    type=_picture,
     metavar="[FILE]",
     help="draw the fan chart into FILE.png or FILE.html, by default SYMBOL.png; prints the paths",
 )
@@ -199,8 +199,8 @@ def _draw(forecast: Forecast, target: str) -> Iterator[str]:
 @click.argument("sources", nargs=-1, metavar=f"[{SOURCES}]")
 @fitting
 @click.option("--seed", type=SEED, default=0, show_default=True, help="of the networks' start")
-@_date_option("--train-end", "last day of training; default: 70% of them")
-@_date_option("--valid-end", "last day of validation; default: 85%")
+@_day_option("--train-end", "last day of training; default: 70% of them")
+@_day_option("--valid-end", "last day of validation; default: 85%")
 @reading
 def train(sources, out, preset, horizon, seed, train_end, valid_end, **options):
     """Train a model into a folder, on the bundled stocks unless bars are named.
@@ -219,7 +219,7 @@ def train(sources, out, preset, horizon, seed, train_end, valid_end, **options):
         _say("warning: PyTorch can't be imported, so gradient boosting alone is trained")
     predictor = train_predictor(make_panel(bars, settings), preset, training, folder)
     for path in sorted(folder.glob("*.state")):
-        from ..models.store import load_state
+        from ..models.store import load_state  # needs torch, as what left the state did
 
         record = load_state(path)[1]
         if record.get("best_loss") is not None:
@@ -239,11 +239,11 @@ def train(sources, out, preset, horizon, seed, train_end, valid_end, **options):
 )
 @click.argument("sources", nargs=-1, metavar=f"[{SOURCES}]")
 @fitting
-@_date_option("--start", "first day tested; default: the last 40% of days")
-@_date_option("--end", "last day tested; default: all known outcomes")
+@_day_option("--start", "first day tested; default: the last 40% of days")
+@_day_option("--end", "last day tested; default: all known outcomes")
 @click.option("--months", type=COUNT, default=12, show_default=True, help="from refit to refit")
-@click.option("--seeds", default="0", callback=_wholes, show_default=True, help="networks each")
-@click.option("--members", callback=_names, metavar="A,B", help="forecasters; default: all here")
+@click.option("--seeds", default="0", type=_wholes, show_default=True, help="networks each")
+@click.option("--members", type=_names, metavar="A,B", help="forecasters; default: all here")
 @click.option("--jobs", type=COUNT, default=1, show_default=True, help="processes side by side")
 @forms
 @reading
@@ -294,29 +294,21 @@ def publish(folder, model_id, private):
 @click.option("--out", metavar="DIR", help="default: runs/<time> beside the notebooks")
 @click.option("-p", "pairs", multiple=True, metavar="NAME=VALUE", help="a notebook's parameter")
 @click.option("--notebooks", metavar="DIR", help="default: notebooks/ of this checkout")
-@click.option("--timeout", type=int, metavar="S", help="for one cell; default: an hour")
+@click.option("--timeout", type=int, default=3600, show_default=True, help="seconds for one cell")
 def run(preset, only, out, pairs, notebooks, timeout):
     """Execute the notebooks into a folder with a report."""
     from . import batch, parameters
 
-    folder = Path(notebooks) if notebooks else _notebooks()
+    folder = Path(notebooks or CHECKOUT / "notebooks")
+    if not notebooks and not folder.is_dir():  # installed without the checkout
+        folder = Path("notebooks")
     given = parameters.parse(batch.find_notebooks(folder, only), list(pairs))
     if preset is not None:
         given["preset"] = preset
-    timeout = batch.CELL_TIMEOUT if timeout is None else timeout
     result = batch.run_notebooks(folder, only, out, given, timeout)
     for path in result.forecasts:
         yield f"forecasts  {path}"
     yield f"report     {result.index}"
-
-
-def _notebooks() -> Path:
-    """notebooks/ of the checkout that this package stands in, or of the current folder."""
-    places = [CHECKOUT / "notebooks", Path.cwd() / "notebooks"]
-    for place in places:
-        if place.is_dir():
-            return place
-    raise ConfigError(f"There is no folder {places[0]}; name the notebooks' with --notebooks.")
 
 
 @_command("  tftnhits info")
@@ -349,14 +341,15 @@ def info():
         device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "the CPU"
         yield f"torch runs on {device}"
     except (ImportError, OSError):  # OSError: a broken library
-        yield "torch can't be imported, so gradient boosting answers: pip install 'tftnhits[torch]'"
+        yield "torch can't be imported: gradient boosting answers; pip install 'tftnhits[torch]'"
 
 
 def _read(sources: Sequence[str], options: dict[str, Any]) -> pd.DataFrame:
     from .sources import read_sources
 
-    adjusted = not options.pop("unadjusted")
-    bars, notes = read_sources(sources, adjusted=adjusted, **options)
+    options["columns"] = dict(options["columns"])
+    options["adjusted"] = not options.pop("unadjusted")
+    bars, notes = read_sources(sources, **options)
     for note in notes:
         _say(f"note: {note}")
     return bars

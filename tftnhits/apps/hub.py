@@ -47,21 +47,19 @@ def add_modelscope_files(folder: str | Path) -> None:
     atomic_write(Path(folder) / WRAPPER, Path(__file__).with_name(WRAPPER).read_bytes())
 
 
-def publish(
-    folder: str | Path, model_id: str, private: bool = False, seconds: float | None = None
-) -> list[str]:
+def publish(folder: str | Path, model_id: str, private: bool = False) -> list[str]:
     """Upload a predictor's folder as the model "owner/name", made if it isn't there.
 
     Only what a predictor is made of goes, with README.md and the two files for ModelScope, and only
     if it can be loaded; a warning in the log names what stays. Files that an older version left
-    there are deleted. The token is MODELSCOPE_API_TOKEN, else that of `modelscope login`.
+    there are deleted. The token is MODELSCOPE_API_TOKEN, else that of `modelscope login`. The whole
+    upload may take TFTNHITS_HUB_SECONDS (300).
 
     Parameters
     ----------
     folder : what Predictor.save or train_predictor wrote
     model_id : "owner/name"
     private : where the model is new, let nobody else see it
-    seconds : for the whole upload; default: TFTNHITS_HUB_SECONDS, else 300
 
     Returns
     -------
@@ -73,11 +71,7 @@ def publish(
     reach, refuses, too slow), MissingDependency (modelscope)
     """
     check_id(model_id)
-    hub = connect(model_id, seconds)
-    if not hub.token and not _logged_in():
-        raise HubError(
-            "There is no token to publish with; set MODELSCOPE_API_TOKEN to one from your account."
-        )
+    hub = connect(model_id)
     with tempfile.TemporaryDirectory(prefix="tftnhits-") as work:
         stage = Path(work) / "model"
         _copy_predictor(Path(folder), stage)
@@ -114,13 +108,6 @@ def _copy_predictor(folder: Path, stage: Path) -> None:
         )
     if left:
         log.warning("Not published, since no part of a predictor: %s", ", ".join(left))
-
-
-def _logged_in() -> bool:
-    """Whether `modelscope login` left something; modelscope reads it, in its own process."""
-    from modelscope_hub import HubConfig
-
-    return (HubConfig(token="").credentials_dir / "cookies").is_file()
 
 
 def _upload(hub: Hub, stage: Path, private: bool) -> None:
@@ -167,10 +154,8 @@ def _send(model_id: str, folder: str, private: bool) -> None:
         visibility = "private" if private else "public"
         # without a license it would say Apache-2.0
         api.create_repo(model_id, "model", visibility=visibility, license="Other")
-    message = "Publish"
-    api.upload_folder(
-        model_id, "model", folder, commit_message=message, use_cache=False, disable_tqdm=True
-    )
+    options = {"use_cache": False, "disable_tqdm": True}
+    api.upload_folder(model_id, "model", folder, commit_message="Publish", **options)
     listed = {file.path for file in api.list_repo_files(model_id, "model")}
     sent = {path.name for path in Path(folder).iterdir()}
     old = [name for name in listed - sent if is_predictor_file(name)]

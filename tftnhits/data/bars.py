@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +13,15 @@ import pandas as pd
 
 from ..errors import DataError, one_line, shown
 from .cells import MAX_SYMBOL
-from .judge import refuse_mislabelled, refuse_section, suspect_splits
 from .names import COLUMNS, PRICES, listed, text_of
-from .parse import Options, parse_table
-from .read import readable
-from .repair import repair
-from .report import ALL, REPORT, Report
+from .parse import Options, parse_table, plain_bars
+from .read import Table, readable
+from .repair import ALL, REPORT, Report, repair
 from .sources import read_tables
-from .text import Table
 
-ENDINGS = {
-    *(".csv", ".txt", ".tsv", ".json", ".parquet", ".pq", ".feather", ".arrow", ".gz", ".zip"),
-    *(".dat", ".asc", ".prn", ".data", ".jsonl", ".ndjson"),
-}
+ENDINGS = re.compile(
+    r"(\.(csv|txt|tsv|json|parquet|pq|feather|arrow|gz|zip|dat|asc|prn|data|jsonl|ndjson))+$", re.I
+)
 BUNDLED = ("stocks", "eurusd")  # sets of symbols in one file
 HOURLY = ("EURUSD",)  # the symbols of "eurusd"; "stocks" has all others
 CARRIED = ("zones", "doubts", "skipped")  # of attrs, by symbol, that bars keep when read again
@@ -77,38 +74,37 @@ def load_bars(
     """
     options = Options(symbol, columns, dayfirst, decimal, adjusted)
     report = Report(strict)
-    name = "The open file" if hasattr(source, "read") else ""
-    if isinstance(source, str | os.PathLike):
-        name = shown(os.fspath(source), 200)
     if isinstance(source, str) and source in BUNDLED:
         source = bundled_bars(source)
-    try:
-        with readable("The bars can't be read"):
-            tables = read_tables(source, symbol or _default_symbol(source))
-        bars = _validated(tables, options, report)
-    except DataError as error:
-        if not name or name.lower() in str(error).lower():
-            raise
-        raise type(error)(f"{name}: {error}") from error
-    bars = _with_attrs(bars, report, getattr(source, "attrs", {}))
+    bars = None
+    if options == Options():
+        bars = plain_bars(source, "series", report)
+    if bars is None:
+        name = "The open file" if hasattr(source, "read") else ""
+        if isinstance(source, str | os.PathLike):
+            name = shown(os.fspath(source), 200)
+        try:
+            with readable("The bars can't be read"):
+                tables = read_tables(source, symbol or _default_symbol(source))
+            bars = _parsed(tables, options, report)
+        except DataError as error:
+            if not name or name.lower() in str(error).lower():
+                raise
+            raise type(error)(f"{name}: {error}") from error
+    bars = _public(repair(bars, report), report, getattr(source, "attrs", {}))
+    count = bars["symbol"].nunique()
     log.info(
-        "%d bars of %d symbols loaded, %d kinds of repairs",
-        len(bars),
-        bars["symbol"].nunique(),
-        len(report.entries),
+        "%d bars of %d symbols loaded, %d kinds of repairs", len(bars), count, len(report.entries)
     )
     return bars
 
 
-def validate_bars(
-    frame: pd.DataFrame, rows: np.ndarray | None = None, strict: bool = True
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+def validate_bars(frame: pd.DataFrame, strict: bool = True) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Repaired bars of a tidy frame, and the report of the repairs; a second pass repairs nothing.
 
     Parameters
     ----------
     frame : columns symbol, open, high, low, close, and if there are any date and volume
-    rows : [R] numbers by which messages name a row (default 1..R)
     strict : raise at the first symbol that can't be repaired, instead of leaving it out
 
     Returns
@@ -122,23 +118,24 @@ def validate_bars(
     DataError
         On missing or double columns, and what can't be repaired.
     """
+    report = Report(strict)
     if not isinstance(frame, pd.DataFrame) or frame.columns.nlevels > 1:
         raise DataError(
             "validate_bars takes a data frame with plain columns; load_bars takes others."
         )
-    needed = ("symbol", *PRICES)
-    if missing := [name for name in needed if name not in frame.columns]:
-        raise DataError(
-            f"Missing column {', '.join(missing)}; found {listed(frame.columns)}. "
-            "Rename or add what is missing."
-        )
-    report = Report(strict)
-    attrs, frame = frame.attrs, frame.copy(deep=False)
-    frame.attrs = {}
-    table = Table(frame.set_axis(np.arange(1, len(frame) + 1) if rows is None else rows, axis=0))
-    exact = {name: name for name in COLUMNS if name in frame.columns}
-    bars = _validated([("series", table)], Options(columns=exact, adjusted=False), report)
-    bars = _with_attrs(bars, report, attrs)
+    bars = plain_bars(frame, "series", report)
+    if bars is None:
+        if missing := [name for name in ("symbol", *PRICES) if name not in frame.columns]:
+            raise DataError(
+                f"Missing column {', '.join(missing)}; found {listed(frame.columns)}. "
+                "Rename or add what is missing."
+            )
+        plain = frame.set_axis(np.arange(1, len(frame) + 1), axis=0)
+        plain.attrs = {}
+        exact = {name: name for name in COLUMNS if name in frame.columns}
+        options = Options(columns=exact, adjusted=False)
+        bars = _parsed([("series", Table(plain))], options, report)
+    bars = _public(repair(bars, report), report, frame.attrs)
     return bars, repairs(bars)
 
 
@@ -177,14 +174,12 @@ def _default_symbol(source: Any) -> str:
     """The stem of a file's name, without the endings of archives."""
     if not isinstance(source, str | os.PathLike):
         return "series"
-    path = Path(Path(os.fsdecode(source)).name)
-    while path.suffix.lower() in ENDINGS:
-        path = path.with_suffix("")
-    return one_line(text_of(path), MAX_SYMBOL) or "series"
+    name = Path(os.fsdecode(source)).name
+    return one_line(text_of(ENDINGS.sub("", name)), MAX_SYMBOL) or "series"
 
 
-def _validated(tables: list[tuple[str, Table]], options: Options, report: Report) -> pd.DataFrame:
-    """The repaired bars of all tables; one that can't be read leaves only its symbols out."""
+def _parsed(tables: list[tuple[str, Table]], options: Options, report: Report) -> pd.DataFrame:
+    """The typed bars of all tables; one that can't be read leaves only its symbols out."""
     parts = []
     for name, table in tables:
         try:
@@ -195,21 +190,13 @@ def _validated(tables: list[tuple[str, Table]], options: Options, report: Report
             report.skipped[name] = str(error)
     if not parts:
         raise DataError(next(iter(report.skipped.values())))
-
-    # one code a symbol over all tables
-    bars = parts[0]
-    if len(parts) > 1:
-        bars = pd.concat(parts, ignore_index=True)
-        bars["code"], names = pd.factorize(bars.pop("symbol"), sort=True)
-        report.names = names.tolist()
-    refuse_section(bars)
-    refuse_mislabelled(bars)
-    bars = repair(bars, report)
-    suspect_splits(bars, report)
+    bars = pd.concat(parts, ignore_index=True)
+    bars["code"], names = pd.factorize(bars.pop("symbol"), sort=True)  # one a symbol over all
+    report.names = names.tolist()
     return bars
 
 
-def _with_attrs(bars: pd.DataFrame, report: Report, before: dict) -> pd.DataFrame:
+def _public(bars: pd.DataFrame, report: Report, before: dict) -> pd.DataFrame:
     """The public frame, with the report and what a former reading found in its attrs."""
     code = bars["code"].to_numpy()
     symbol = pd.Series(report.names, dtype=str).array.take(code)
@@ -224,5 +211,6 @@ def _with_attrs(bars: pd.DataFrame, report: Report, before: dict) -> pd.DataFram
     out.attrs["zones"] = {name: zone for name, zone in zones.items() if name in present}
     out.attrs["doubts"] = {name: said for name, said in report.doubts.items() if name in present}
     out.attrs["skipped"] = former.get("skipped", {}) | report.skipped
-    out.attrs["repairs"] = report.records()
+    entries = sorted(report.entries.values(), key=lambda entry: (entry[0] != ALL, entry[0]))
+    out.attrs["repairs"] = [dict(zip(REPORT, entry, strict=True)) for entry in entries]
     return out

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import ConfigError, shown
-from .notations import is_zone
+from .dates import is_zone
 from .patterns import (
     DAY,
     INTRADAY,
@@ -124,7 +124,6 @@ def market_of(
     ConfigError on an unknown name or zone, MissingDependency on a name without exchange_calendars;
     to infer, the package may be missing.
     """
-    # What is given
     if not isinstance(calendar, str | Mapping | None):
         raise ConfigError(
             f"The calendar is {shown(calendar)}; give a name such as XNYS, or a dict of symbols."
@@ -141,12 +140,19 @@ def market_of(
     times = recent(dates)
     if not len(times):
         return Market(given, zone)
-    # The candidate, and the clock that goes with it
+    return _judged(times, symbol, given, zone)
+
+
+def _judged(times: np.ndarray, symbol: str, given: str | None, zone: str | None) -> Market:
+    """The market of known times [R]; a calendar that is given needs no proof."""
+    # The candidate
     step = step_of(times)
-    late = times[-LATE:] if step >= LONGER else times[times >= _proof_begins(times)]
+    proof = midnight(times[-1:])[0] - (PROOF - 1) * DAY
+    first = max(len(times) - LATE, 0) if step >= LONGER else np.searchsorted(times, proof)
     name = given or exchange_of(symbol) or ZONES.get(zone or "", DEFAULT)
-    if given is None and {5, 6} <= {*weekday_of(late)}:
+    if given is None and {5, 6} <= {*weekday_of(times[first:])}:
         name = ALWAYS
+    # Its clock, unless the stamps are labels
     sessions = sessions_of(name, times[0], times[-1])
     clock = "UTC" if sessions is None else sessions.zone
     labels = 0  # how many more are midnights in their own zone than by the clock
@@ -154,7 +160,9 @@ def market_of(
         local = moved(times, zone, clock)
         labels = np.sum(times == midnight(times)) - np.sum(local == midnight(local))
     local = times if labels > 0 else moved(times, zone, clock)
-    if given is not None or _explains(name, sessions, local, SHIFTED if zone is None else EXTENDED):
+    # The proof
+    least = SHIFTED if zone is None else EXTENDED
+    if given is not None or _explains(name, sessions, local[first:], step, least):
         if labels > 0 or zone is None:
             return Market(name, zone)
         # The offset -05:00 is this clock's, of a season, if it moves nothing
@@ -164,14 +172,10 @@ def market_of(
     return Market(None, zone, "UTC" if step < INTRADAY else clock)
 
 
-def _proof_begins(times: np.ndarray) -> np.datetime64:
-    return midnight(times[-1:])[0] - (PROOF - 1) * DAY
-
-
-def _explains(name: str, s: Sessions | None, times: np.ndarray, least: float) -> bool:
+def _explains(
+    name: str, s: Sessions | None, late: np.ndarray, step: np.timedelta64, least: float
+) -> bool:
     """Whether nearly all late bars are in sessions, some in hours, and few sessions lack bars."""
-    step = step_of(times)
-    late = times[times >= _proof_begins(times)]
     if name == ALWAYS:
         days = np.unique(midnight(late))
         span = (days[-1] - days[0]) // DAY + 1
@@ -179,7 +183,7 @@ def _explains(name: str, s: Sessions | None, times: np.ndarray, least: float) ->
     if s is None:
         return False
     if step >= LONGER:
-        return periods_ahead(times, step, 1, _days_from(s, times))[1]
+        return periods_ahead(late, step, 1, s.day)[1]
     # Bars in sessions, and those that stray on days that the calendar knows
     late = late[(late >= s.day[0]) & (late < s.end + DAY)]
     number, in_hours, in_session = s.of(late)
@@ -188,7 +192,8 @@ def _explains(name: str, s: Sessions | None, times: np.ndarray, least: float) ->
         in_hours = in_session
     if not in_session.any() or in_hours.mean() < least:
         return False
-    number, stray = number[in_session], late[~in_session]
+    stray = late[~in_session]
+    number = number[in_session]
     span = number[-1] - number[0] + 1
     if len(stray):
         days = s.day[number[[0, -1]]].astype("datetime64[D]")
@@ -197,11 +202,6 @@ def _explains(name: str, s: Sessions | None, times: np.ndarray, least: float) ->
         if unlike or len(stray) > max(1, STRAY * len(late)):
             return False
     return bool(span - len(np.unique(number)) <= max(1, MISSING * span))
-
-
-def _days_from(s: Sessions, times: np.ndarray) -> np.ndarray:
-    """The days with a session, from a month before the late ones of longer bars on."""
-    return s.day[s.day >= times[-LATE:][0] - 31 * DAY].astype("datetime64[D]")
 
 
 def next_sessions(
@@ -226,32 +226,27 @@ def sessions_ahead(
     times = recent(market.market_time(np.asarray(dates, "datetime64[ns]")))
     if not len(times) or horizon < 1:
         return pd.DatetimeIndex(np.full(max(horizon, 0), np.datetime64("NaT", "ns"))), horizon
-    last, step = times[-1], step_of(times)
+    last = times[-1]
+    step = step_of(times)
     s = sessions_of(name, times[0], last + 31 * DAY + 2 * horizon * max(step, DAY))
-    told, known_to = horizon, None
+    told = horizon
     if name == ALWAYS and step < LONGER:
         ahead = last + (DAY if step > INTRADAY else step) * np.arange(1, horizon + 1)
     elif name in (None, ALWAYS):
         ahead = pattern_ahead(times, step, horizon)
     elif step >= LONGER:
-        days = None if s is None else _days_from(s, times)
-        ahead, by_sessions = periods_ahead(times, step, horizon, days)
+        ahead, by_sessions = periods_ahead(times, step, horizon, s and s.day)
         told = len(ahead) if by_sessions else horizon
     else:
-        ahead = times[:0]
-        if s is not None and last >= s.day[0]:
-            ahead = _days_or_slots_ahead(s, times, step, horizon)
-            # There may be sessions, but no usual places in them
-            if step > INTRADAY or len(ahead) or last >= s.open[-1]:
-                known_to = s.end + DAY - np.timedelta64(1, "ns")
+        known = s is not None and last >= s.day[0]
+        ahead = _days_or_slots_ahead(s, times, step, horizon) if known else times[:0]
         told = len(ahead)
     if told < horizon:
         log.warning(
             "The calendar %s tells %d of the %d bars after %s; the others go by the bars' pattern.",
             *(name, told, horizon, last),
         )
-        before = np.concatenate([times, ahead])
-        others = pattern_ahead(before, step_of(times), horizon - told, known_to)
+        others = pattern_ahead(np.concatenate([times, ahead]), step, horizon - told)
         ahead = np.concatenate([ahead, others])
     return pd.DatetimeIndex(market.source_time(ahead)), told
 
@@ -281,10 +276,10 @@ def _days_or_slots_ahead(
         paused = (start >= s.break_start[full]) & (start < s.break_end[full])
         usual = usual[(start >= s.open[full]) & (start < s.close[full]) & ~paused]
     # The last place comes earlier by as much as a session is shorter than a full one
-    at = np.arange(number[-1], min(number[-1] + horizon + 10, len(base)))
+    coming = np.arange(number[-1], min(number[-1] + horizon + 10, len(base)))
     length = s.close - base
-    earlier = np.maximum(length[s.full[at]] - length[at], NO_TIME)
-    ahead = base[at, None] + usual  # [sessions, places]
+    earlier = np.maximum(length[s.full[coming]] - length[coming], NO_TIME)
+    ahead = base[coming, None] + usual  # [sessions, places]
     inside = usual <= usual.max(initial=NO_TIME) - earlier[:, None]
     return ahead[inside & (ahead > times[-1])][:horizon]
 
@@ -295,7 +290,8 @@ def session_lengths(dates: pd.DatetimeIndex, calendar: str | None) -> np.ndarray
     0 without a calendar, beyond its range, and for dates without a session. A break for lunch is no
     part of a session.
     """
-    times, out = np.asarray(dates, "datetime64[ns]"), np.zeros(len(dates))
+    times = np.asarray(dates, "datetime64[ns]")
+    out = np.zeros(len(times))
     known = len(times) and not np.isnat(times).any()
     s = sessions_of(calendar, times.min(), times.max()) if known else None
     if s is None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import unicodedata
+import warnings
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -10,26 +13,18 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DataError
-from .cells import NO_VALUE, distinct, missing
+from .cells import NO_VALUE
 from .names import text_of
-from .notations import (
-    NAT,
-    OFFSET,
-    is_zone,
-    iso_dates,
-    nanoseconds,
-    plain_text,
-    read_texts,
-    shift_of,
-)
+from .read import readable
 
 DAY = np.timedelta64(1, "D")
+NAT = np.datetime64("NaT", "ns")
 UNITS = (("s", 8, 11), ("ms", 11, 14), ("us", 14, 17), ("ns", 17, 19))  # powers of ten, since 1970
-# dates written in so many digits, as YYYYMMDD[HHMM[SS[mmm]]]
+# dates written in so many digits, and what completes them to YYYYMMDDHHMMSS and a fraction
 WRITTEN = {
     4: {"": "{}0101"},
     6: {"as months": "{}01", "as days": "20{}"},
-    10: {"as hours": "{}00", "as minutes": "20{}"},
+    10: {"as hours": "{}00"},
     **{size: {"": "{}"} for size in (8, 12, 14, 17)},
 }
 # zones tried, in this order, on local times whose offset from UTC changes with the season
@@ -39,10 +34,36 @@ SEASONAL = (
     *("Asia/Jerusalem", "Pacific/Auckland", "Australia/Adelaide", "Australia/Lord_Howe"),
     *("America/Sao_Paulo", "America/Santiago", "America/St_Johns", "Europe/Moscow"),
 )
-REGULAR = 0.05  # share of its days, weeks or months that a regular series may lack
+ALIKE = 3.0  # times by which the unevenness of two readings must differ to tell them apart
 FEW = 8  # dates with fewer don't prove which number is the month
-_CLOCKED = re.compile(r"\d[T ]\d|:")  # 2020-01-02 ends in no offset
-_DIGITS = re.compile(r"[+-]?\d+(\.0*)?|\d{9,10}\.\d+|\d\.\d+[eE]\+?\d+")
+# how months' names begin in English, German, French, Spanish, Portuguese, Italian, Russian
+MONTHS = (
+    *("jan ene gen янв", "feb fev fév фев", "mar mär mrz mrt мар", "apr abr avr апр"),
+    *("may mai mag mei май мая", "jun juin giu июн", "jul juil lug июл", "aug ago aoû авг"),
+    *("sep set сен", "oct okt out ott окт", "nov ноя", "dec dez dic déc дек"),
+)
+_CLOCK = (
+    r"(?P<hour>\d{1,2})(?::?(?P<minute>\d{2})(?::?(?P<second>\d{2})(?:[.,]?(?P<part>\d{1,9}))?)?)?"
+    r"\s*-?(?:(?P<half>[AaPp])\.?[Mm]\.?)?"
+)
+_ZONE = r"(?:\s*(?P<offset>Z|UTC|GMT|(?:UTC|GMT)?[+-]\d\d?(?::?\d\d)?)|\s(?P<zone>[A-Z]\w+/\w+))?"
+_NAME = r"(?P<name>[^\W\d]{3,12})\.?"
+NOTATIONS = (
+    r"(?P<y>\d{4})[-/. ](?P<m>\d{1,2})[-/. ](?P<d>\d{1,2})",
+    r"(?P<y>\d{4})(?P<m>\d{2})(?P<d>\d{2})",
+    r"(?P<a>\d{1,2})[-/. ](?P<b>\d{1,2})[-/. ](?P<c>\d{4}|\d{2})",
+    rf"(?P<d>\d{{1,2}})(?:st|nd|rd|th)?[-/. ]*(?:de )?{_NAME}[-/., ]*(?:de )?(?P<y>\d{{4}}|\d\d)",
+    rf"{_NAME}[-/ ]*(?P<d>\d{{1,2}})(?:st|nd|rd|th)?[-/, ]+(?P<y>\d{{4}}|\d\d)",
+    rf"(?P<y>\d{{4}})[-/ ]{_NAME}[-/ ](?P<d>\d{{1,2}})",
+    r"(?P<y>\d{4})[-/.](?P<m>\d{2})",
+    r"(?P<m>\d{1,2})[-/.](?P<y>\d{4})",
+    rf"{_NAME}[-/ ]*(?P<y>\d{{4}})",
+)
+_WHOLE = [
+    re.compile(rf"(?:[^\W\d]{{2,10}}\.?,?\s+)?{day}(?:(?:[T ]|, ?)\s*{_CLOCK}{_ZONE})?")
+    for day in NOTATIONS
+]
+_DIGITS = re.compile(r"[+-]?\d+(\.\d*)?([eE]\+?\d+)?")
 
 
 @dataclass
@@ -66,134 +87,222 @@ def parse_dates(
     """The dates of a column [R], whatever its type and notation; `code` [R] numbers the symbols.
 
     `clock` [R] has times of the day, if they are in a column of their own. If `dayfirst` is None,
-    01/02 is read so that fewer days, weeks or months lack, and month first where that doesn't tell.
+    01/02 is read so that steps are more even, and month first where that doesn't tell.
     """
-    gone = missing(series)
     if isinstance(series.dtype, pd.PeriodDtype):
         series = series.dt.to_timestamp()
     if isinstance(series.dtype, pd.DatetimeTZDtype):
-        out = _zoned(series)
+        zone = str(series.dtype.tz)
+        utc = nanoseconds(series.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy())
+        local = nanoseconds(series.dt.tz_localize(None).to_numpy())
+        out = Dates(local, np.isnat(local) & ~series.isna().to_numpy(), utc, zone)
+        if not is_zone(zone):
+            out.local, out.zone = utc, "UTC"
     elif isinstance(series.dtype, np.dtype) and series.dtype.kind == "M":
-        out = Dates(nanoseconds(series.to_numpy()), gone)
+        local = nanoseconds(series.to_numpy())
+        out = Dates(local, np.isnat(local) & ~series.isna().to_numpy())
     else:
-        out = _read(series, code, dayfirst)
-        gone = gone | out.bad
-    out.bad = np.isnat(out.local) & ~gone
+        with readable("Column date can't be read"):
+            out = _read(series, code, dayfirst)
     if clock is not None and not out.bad.any():
         since, wrong = clock_times(clock)
+        out.bad = wrong & ~np.isnat(out.local)
         out.local = out.local.astype("datetime64[D]").astype("datetime64[ns]") + since
-        out.bad = wrong & ~gone
     return out
 
 
-def _zoned(series: pd.Series) -> Dates:
-    zone = str(series.dtype.tz)
-    utc = nanoseconds(series.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy())
-    if not is_zone(zone):
-        return Dates(utc, np.isnat(utc), utc, "UTC")
-    local = nanoseconds(series.dt.tz_localize(None).to_numpy())
-    return Dates(local, np.isnat(local), utc, zone)
-
-
 def _read(series: pd.Series, code: np.ndarray, dayfirst: bool | None) -> Dates:
-    """Dates of numbers or texts, each distinct one read once; so far those missing are `bad`."""
-    place, unique = distinct(series, "Column date", "dates; give one date a row")
-    zone, offsets = "", None
+    """Dates of numbers or texts, each distinct one read once."""
+    place, unique = pd.factorize(series)  # -1 stands for missing ones
+    offset = None  # [U] from UTC
+    zone = ""
     if isinstance(series.dtype, np.dtype) and series.dtype.kind in "fiu":
         readings = of_numbers(np.asarray(unique))
     else:
-        texts = [text_of(cell) for cell in unique]
-        given = np.array([text.lower() not in NO_VALUE for text in texts] + [False])
-        place = np.where(given, np.cumsum(given) - 1, -1)[place]  # -1 stands for missing ones
-        texts, zone = _without_zone([text for text, one in zip(texts, given) if one])
-        readings, offsets = _of_texts(texts)
+        texts = pd.Series([text_of(cell) for cell in unique], dtype=object)
+        given = ~texts.str.lower().isin(NO_VALUE).to_numpy(bool)
+        place = np.append(np.where(given, np.cumsum(given) - 1, -1), -1)[place]
+        readings, offset, zone = of_texts(texts[given].tolist())
     readings = {name: np.append(values, NAT)[place] for name, values in readings.items()}
-    blank = place < 0
     chosen, doubtful = _chosen(readings, dayfirst, code)
-    out = Dates(readings[chosen], blank)
+    local = readings[chosen]
+    out = Dates(local, np.isnat(local) & (place >= 0), zone=zone)
     if zone:
-        index = pd.DatetimeIndex(out.local).tz_localize(zone, True, "shift_forward")
-        out.zone, out.utc = zone, index.tz_convert("UTC").tz_localize(None).to_numpy()
-    elif offsets is not None:
-        out.utc = out.local - np.append(offsets, np.timedelta64(0, "s"))[place]
-    if len(readings) > 1 and not blank.all():
-        i = int(np.flatnonzero(~blank)[0])
-        example, day = text_of(series.iloc[i])[:40], str(out.local[i])[:10]
-        out.notes.append(
-            ("ambiguous dates" if doubtful else f"dates read {chosen}", f"{example} as {day}")
-        )
+        index = pd.DatetimeIndex(local).tz_localize(zone, True, "shift_forward")
+        out.utc = nanoseconds(index.tz_convert("UTC").tz_localize(None).to_numpy())
+    elif offset is not None:
+        out.utc = local - np.append(offset, np.timedelta64(0, "s"))[place]
+    if len(readings) > 1 and (place >= 0).any():
+        i = int(np.argmax(place >= 0))
+        example, day = text_of(series.iloc[i])[:40], str(local[i])[:10]
+        kind = "ambiguous dates" if doubtful else f"dates read {chosen}"
+        out.notes.append((kind, f"{example} as {day}"))
         if doubtful:
             other = next(name for name in readings if name != chosen)
-            told = f"say dayfirst={other == 'day first'}"
-            told = "write them as YYYY-MM-DD" if other == "year first" else told
             out.doubt = (
-                f"Dates such as {example!r} are read {chosen}, as {day}, but may be {other}; "
-                f"{told} if so."
+                f"Dates such as {example!r} are read {chosen}, as {day}, but may be {other}; say "
+                "dayfirst=True or False, or write them as YYYY-MM-DD."
             )
     return out
 
 
-def _without_zone(texts: list[str]) -> tuple[list[str], str]:
-    """Texts without the zone that all end with, such as US/Eastern, and that zone."""
-    match = re.search(r"\s([A-Z]\w+/[A-Z]\w+)$", texts[0]) if texts else None
-    if not match or not is_zone(match[1]) or not all(text.endswith(match[0]) for text in texts):
-        return texts, ""
-    return [text[: -len(match[0])] for text in texts], match[1]
-
-
 def of_numbers(values: np.ndarray) -> dict[str, np.ndarray]:
-    """The readings [U] of numbers: dates written as digits if all can be, else time since 1970."""
+    """The readings [U] of numbers: dates written as digits if most can be, else time since 1970."""
     with np.errstate(invalid="ignore"):
-        whole = np.isfinite(values) & (values >= 0) & (values < 9e18) & (values == np.floor(values))
-        fraction = (values > 1e8) & (values < 1e11) & ~whole
+        whole = (values >= 0) & (values < 9e18) & (values == np.floor(values))
     number = np.where(whole, values, 0).astype(np.int64)
     since = np.full(len(values), NAT)
     for unit, low, high in UNITS:
         hit = (number >= 10**low) & (number < 10**high)
         since[hit] = nanoseconds(number[hit].astype(f"datetime64[{unit}]"))
-    since[fraction] = (values[fraction] * 1e6).round().astype(np.int64).astype("datetime64[us]")
 
-    texts = [str(n) for n in number[whole].tolist()]
-    sizes = {len(text) for text in texts}
-    size = sizes.pop() if len(sizes) == 1 else 0
+    texts = np.array([str(n) for n in number.tolist()], object)
+    sizes = np.array([len(text) for text in texts])
+    size = int(np.bincount(sizes).argmax()) if len(sizes) else 0
     latest = np.datetime64(f"{date.today().year + 2}-01-01")
-    if size == 10 and (since[whole] < latest).all():
+    alike = sizes == size
+    if size == 10 and (since[alike] < latest).all():
         return {"": since}
     readings = {}
     for name, form in WRITTEN.get(size, {}).items():
-        (written,) = read_texts([form.format(text) for text in texts]).values()
+        cells = [form.format(text) for text in texts[alike]]
+        (written,) = read_texts([f"{cell[:8]} {cell[8:]}".strip() for cell in cells])[0].values()
         sound = (written > np.datetime64("1800-01-01")) & (written < np.datetime64("2200-01-01"))
-        if sound.all() and (not name or (written < latest).all()):
+        if 2 * sound.sum() > len(values) and (not name or (written[sound] < latest).all()):
             readings[name] = np.full(len(values), NAT)
-            readings[name][whole] = written
-    written = (number >= 10**7) & (number < 10**8)
-    if not readings and 2 * written.sum() > len(values):  # a slip among dates that are written so
-        since = np.full(len(values), NAT)
-        (since[written],) = read_texts([str(n) for n in number[written].tolist()]).values()
+            readings[name][alike] = np.where(sound, written, NAT)
     return readings or {"": since}
 
 
-def _of_texts(texts: list[str]) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
-    """Readings [U] of distinct texts, and offsets from UTC [U], if any."""
+def of_texts(texts: list[str]) -> tuple[dict[str, np.ndarray], np.ndarray | None, str]:
+    """Readings [U] of distinct texts, and their offsets from UTC [U] or the zone of all, if any."""
     if not texts:
-        return {"": np.array([], "datetime64[ns]")}, None
-    if (iso := iso_dates(texts)) is not None:
-        return {"": iso}, None
+        return {"": np.array([], "datetime64[ns]")}, None, ""
+    if not texts[0].isdigit() and min(map(len, texts)) >= 8:
+        with warnings.catch_warnings(), suppress(ValueError, TypeError, OverflowError):
+            warnings.simplefilter("ignore")  # of pandas, about mixed zones
+            iso = pd.to_datetime(pd.Series(texts, dtype=object), format="ISO8601")
+            if isinstance(iso.dtype, np.dtype) and iso.dtype.kind == "M":
+                return {"": nanoseconds(iso.to_numpy())}, None, ""
     texts = list(map(plain_text, texts))
     if all(map(_DIGITS.fullmatch, texts)):
-        whole = all("." not in text and len(text) < 19 for text in texts)
-        return of_numbers(np.array([int(t) if whole else min(float(t), 9e18) for t in texts])), None
-    matches = [OFFSET.search(text[-14:]) if _CLOCKED.search(text) else None for text in texts]
-    sizes = [len(match[0]) if match else 0 for match in matches]
-    local = [text[: len(text) - size].strip() for text, size in zip(texts, sizes, strict=True)]
-    shifts = np.array([shift_of(match[1]) if match else 0 for match in matches], "timedelta64[s]")
-    return read_texts(local), shifts if any(matches) else None
+        exact = all(text.isdigit() and len(text) < 19 for text in texts)
+        numbers = [int(text) if exact else min(float(text), 9e18) for text in texts]
+        return of_numbers(np.array(numbers)), None, ""
+    return read_texts(texts)
+
+
+def plain_text(text: str) -> str:
+    """2020年01月02日 as 2020-01-02, and digits and signs of full width as plain ones."""
+    text = text[:80].strip(" '")
+    if text.isascii():
+        return re.sub(r"\s*\([^)]*\)$", "", text)  # "Fri Jan 03 2020 00:00:00 GMT+0000 (UTC)"
+    text = unicodedata.normalize("NFKC", text)
+    text = re.sub(r"(\d+)\s*[年년]\s*(\d+)\s*[月월]\s*(\d+)\s*[日일]?", r"\1-\2-\3", text)
+    return re.sub(
+        r"(\d+)\s*[時时시:]\s*(\d+)\s*[分분]\s*(?:(\d+)\s*[秒초])?", r"\1:\2:\3", text
+    ).strip(": ")
+
+
+def read_texts(texts: list[str]) -> tuple[dict[str, np.ndarray], np.ndarray | None, str]:
+    """As `of_texts`, by the notation that fits most texts; NaT where it doesn't.
+
+    One reading, called "", or several where 01/02/03 can be meant in several orders.
+    """
+    best: dict[str, np.ndarray] = {"": np.full(len(texts), NAT)}
+    best_parts, most = [{"": ""}] * len(texts), 0
+    for notation in _WHOLE:
+        matches = [notation.fullmatch(text) for text in texts]
+        if not any(matches):
+            continue
+        parts = [match.groupdict("") if match else {} for match in matches]
+        orders = {"": "ymd"}
+        if "c" in notation.groupindex:
+            orders = {"month first": "cab", "day first": "cba", "year first": "abc"}
+            if all("." in text.split()[0] for text in texts):  # 31.12.2020
+                del orders["month first"]
+            if any(len(one.get("c", "")) == 4 for one in parts):
+                del orders["year first"]
+        readings = {name: _assembled(parts, order) for name, order in orders.items()}
+        read = {name: int((~np.isnat(values)).sum()) for name, values in readings.items()}
+        if max(read.values()) > most:
+            most, best_parts = max(read.values()), parts
+            best = {name: values for name, values in readings.items() if read[name] == most}
+        if most == len(texts):
+            break
+
+    # what the texts say of the zone
+    zones = {one.get("zone", "") for one in best_parts}
+    zone = zones.pop() if len(zones) == 1 else ""
+    if zones or (zone and not is_zone(zone)):
+        named = np.array([one.get("zone", "") != "" for one in best_parts])
+        return {name: np.where(named, NAT, values) for name, values in best.items()}, None, ""
+    offsets = [one.get("offset", "") for one in best_parts]
+    shift = np.array([_shift_of(text) for text in offsets], "timedelta64[s]")
+    return best, shift if any(offsets) else None, zone
+
+
+def _assembled(parts: list[dict[str, str]], order: str) -> np.ndarray:
+    """datetime64[ns] [U] of what a notation matched; `order` has its keys of year, month, day."""
+    this_year = date.today().year
+    texts = []
+    for one in parts:
+        year, month, day = (one.get(key, "") for key in order)
+        if len(year) == 2:
+            year = f"20{year}" if 2000 + int(year) <= this_year + 1 else f"19{year}"  # it has been
+        month = month or _month(one.get("name", ""))
+        hour = int(one.get("hour") or 0)
+        if one.get("half"):
+            hour = hour % 12 + 12 * (one["half"] in "Pp")
+        minute, second, part = (one.get(key) or "0" for key in ("minute", "second", "part"))
+        texts.append(
+            f"{year}-{month:0>2}-{day or '01':0>2} {hour:02}:{minute:0>2}:{second:0>2}.{part}"
+        )
+    dates = pd.to_datetime(pd.Series(texts, dtype=object), format="ISO8601", errors="coerce")
+    return nanoseconds(dates.to_numpy())
+
+
+def _month(name: str) -> str:
+    """1 to 12 by how a month's name begins; 0 if it is none."""
+    for i, begins in enumerate(MONTHS, 1):
+        if name.lower().startswith(tuple(begins.split())):
+            return str(i)
+    return "0"
+
+
+def _shift_of(offset: str) -> int:
+    """Seconds east of UTC of "+02:00", "-0530", "GMT+8" or "Z"."""
+    match = re.search(r"([+-])(\d\d?):?(\d\d)?$", offset)
+    if not match:
+        return 0
+    seconds = int(match[2]) * 3600 + int(match[3] or 0) * 60
+    return -seconds if match[1] == "-" else seconds
+
+
+def nanoseconds(values: np.ndarray) -> np.ndarray:
+    """Any datetime64 unit to nanoseconds; what doesn't fit becomes NaT and doesn't wrap around."""
+    fits = (values >= np.datetime64("1678-01-01", "s")) & (
+        values < np.datetime64("2262-01-01", "s")
+    )
+    return np.where(fits, values, np.datetime64("NaT")).astype("datetime64[ns]")
+
+
+def clock_times(series: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Times of the day [R], timedelta64[ns], and which are none: 9:30, 09:30:00, 93000, 9:30 PM."""
+    with readable("Column time can't be read"):
+        place, unique = pd.factorize(series)
+    texts = [re.sub(r"\.0$|^0 days ", "", text_of(cell)) for cell in unique]
+    size = 6 if any(text.isdigit() and len(text) > 4 for text in texts) else 4
+    texts = [f"20000101 {text.zfill(size) if text.isdigit() else text}" for text in texts]
+    (times,) = read_texts(texts)[0].values()
+    since = np.append(times, NAT)[place] - np.datetime64("2000-01-01", "ns")
+    return np.where(np.isnat(since), np.timedelta64(0), since), np.isnat(since)
 
 
 def _chosen(
     readings: dict[str, np.ndarray], dayfirst: bool | None, code: np.ndarray
 ) -> tuple[str, bool]:
-    """The reading of a column that lacks fewest of its days, and whether another is as good."""
+    """The reading of a column with the most even steps, and whether another is as good."""
     asked = {True: "day first", False: "month first"}.get(dayfirst)
     if asked and {*readings} & {"day first", "month first"}:
         if asked not in readings:
@@ -201,43 +310,36 @@ def _chosen(
         return asked, False
     if len(readings) == 1:
         return next(iter(readings)), False
-    lacking = {name: _lacking(values, code) for name, values in readings.items()}
-    best = min(lacking, key=lambda name: lacking[name])
+    uneven = {name: _unevenness(values, code) for name, values in readings.items()}
+    best = min(uneven, key=lambda name: uneven[name])
     different = [name for name in readings if (readings[name] != readings[best]).any()]
-    equal = [name for name in different if lacking[name] <= max(lacking[best], REGULAR)]
+    equal = [name for name in different if uneven[name] < ALIKE * uneven[best]]
     few = len(np.unique(readings[best])) < FEW
     return (next(iter(readings)) if equal else best), bool(equal) or (few and bool(different))
 
 
-def _lacking(dates: np.ndarray, code: np.ndarray) -> float:
-    """Share of the days, weeks, months, quarters or years from first to last without a bar."""
-    shares = []
+def _unevenness(dates: np.ndarray, code: np.ndarray) -> float:
+    """The longest step between dates over the usual one; a thousand more if they go to and fro."""
+    ratios = [1.0]
     for symbol in np.unique(code)[:20]:
         stamps = dates[(code == symbol) & ~np.isnat(dates)]
-        days = np.unique(stamps.astype("datetime64[D]"))
-        if len(days) < 3:
-            continue
-        step = float(np.median(np.diff(days) / DAY))
-        if step >= 4 and len(stamps) < 2 * len(days):  # bars of hours come on days in a row
-            unit = min((7, 30.44, 91.3, 365.25), key=lambda length: abs(np.log(step / length)))
-            expected = round((days[-1] - days[0]) / DAY / unit) + 1
-        elif ((days.astype(np.int64) + 3) % 7 >= 5).any():  # 1970-01-01 was a Thursday
-            expected = (days[-1] - days[0]) / DAY + 1
-        else:
-            expected = np.busday_count(days[0], days[-1]) + 1
-        shares.append(abs(1 - len(days) / expected))
-    return float(np.mean(shares)) if shares else 0.0
+        steps = np.diff(stamps)
+        if len(steps) > 1:
+            to_and_fro = (steps > np.timedelta64(0)).any() and (steps < np.timedelta64(0)).any()
+            steps = np.diff(np.sort(stamps)) / DAY
+            ratios.append(steps.max() / (np.median(steps) or 1.0) + 1000 * to_and_fro)
+    return float(np.mean(ratios))
 
 
-def clock_times(series: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    """Times of the day [R], timedelta64[ns], and which are none: 9:30, 09:30:00, 93000, 9:30 PM."""
-    place, unique = distinct(series, "Column time", "times; write them as 09:30")
-    texts = [re.sub(r"\.0$|^0 days ", "", text_of(cell)) for cell in unique]
-    size = 6 if any(text.isdigit() and len(text) > 4 for text in texts) else 4
-    texts = [f"2000-01-01 {text.zfill(size) if text.isdigit() else text}" for text in texts]
-    times = np.append(next(iter(read_texts(texts).values())), NAT)[place]
-    since = times - np.datetime64("2000-01-01", "ns")
-    return np.where(np.isnat(times), np.timedelta64(0), since), np.isnat(times)
+# -- zones
+
+
+def is_zone(name: object) -> bool:
+    """Whether pandas knows a time zone by its name: not those of dateutil, say."""
+    try:
+        return pd.Timestamp(0, tz=name) is not None
+    except Exception:  # of a class that depends on the zone and the version
+        return False
 
 
 def settle_zones(dates: Dates, code: np.ndarray, names: list[str]) -> dict[str, str]:

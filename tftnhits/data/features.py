@@ -60,7 +60,8 @@ def ewma(x: np.ndarray, alpha: float) -> np.ndarray:
 
 def trailing_max(x: np.ndarray, first: int, last: int) -> np.ndarray:
     """Largest x in rows t - last … t - first, both included, along the last axis; NaN for none."""
-    width, filled = last - first + 1, np.where(np.isfinite(x), x, -np.inf)
+    width = last - first + 1
+    filled = np.where(np.isfinite(x), x, -np.inf)
     padded = np.pad(filled, [(0, 0), (last, 0)], constant_values=-np.inf)
     peak = maximum_filter1d(
         padded, width, axis=-1, origin=(width - 1) // 2, mode="constant", cval=-np.inf
@@ -151,7 +152,8 @@ def market_features(
     """
     valid = (session >= 0) & np.isfinite(z) & np.isfinite(trend)
     size = int(session.max(initial=-1)) + 1
-    index, values = session[valid], np.clip(z[valid], -CLIP, CLIP)
+    index = session[valid]
+    values = np.clip(z[valid], -CLIP, CLIP)
     # Sums over the symbols of each session, and zeros for -1, [size + 1] each
     sums = np.zeros((4, size + 1))
     for row, weight in enumerate((None, values, values**2, trend[valid])):

@@ -41,7 +41,8 @@ class Timeline(NamedTuple):
     @property
     def zone(self) -> str | None:
         """The zone that makes instants of the times; None where it is unknown."""
-        market, s = self.market, self.sessions
+        market = self.market
+        s = self.sessions
         if self.step < INTRADAY and market.zone is None:
             return s.zone if s is not None and s.holds_hours(self.times) else None
         if s is not None:
@@ -105,7 +106,8 @@ def join_markets(lines: Sequence[Timeline], which: np.ndarray) -> Joined:
     closes = [_closes(*pair) if many else None for pair in zip(lines, zones, strict=True)]
     # Number the sessions, and tell when all bars of each had closed
     session: dict[int, np.ndarray] = {}
-    known_from, offsets = [], [0]
+    known_from: list[np.ndarray] = []
+    offsets = [0]
     for number in range(market.max() + 1):
         members = np.flatnonzero(market == number)
         stamps = np.unique(np.concatenate([lines[i].times for i in members]))
@@ -163,8 +165,10 @@ def _closes(line: Timeline, zone: str | None) -> tuple[np.ndarray, np.ndarray] |
     """
     if zone is None:
         return None
-    times, step, s = line.times, line.step, line.sessions
-    sees, seen = midnight(times), midnight(times) + DAY
+    times, step = line.times, line.step
+    s = line.sessions
+    sees = midnight(times)
+    seen = sees + DAY
     if step < INTRADAY:
         sees = times + step
         if s is not None and s.ends_bars(times):

@@ -26,8 +26,6 @@ ROLE = {
     for role, names in reversed(SYNONYMS.items())
     for rank, name in enumerate(names)
 }
-# by any of these, or of strikes, a table is one of options
-OPTIONS = {"strike", "strikeprice", "optiontype", "callput", "impliedvolatility"}
 # columns of factors by which raw prices would have to be adjusted
 FACTORS = {"adjfactor", "adjustmentfactor", "splitfactor", "cumfactor", "复权因子"}
 # a volume column of this ending counts money, not pieces: it is taken only if there is no other
@@ -52,61 +50,49 @@ def normal(label: Any) -> str:
     return re.sub(r"[\W_]+", "", text)
 
 
-def role_of(label: Any) -> tuple[str, int] | None:
-    """The role that a label names and its rank among the synonyms; None if it names none."""
+def match_of(label: Any) -> tuple[str, int]:
+    """The role that a label names and its rank among the synonyms; "" if it names none."""
     name = normal(label)
-    if name in ROLE:
-        return ROLE[name]
-    if name.startswith("volume"):  # "Volume BTC" goes before "Volume USDT"
+    if name.startswith("volume") and name not in ROLE:  # "Volume BTC" before "Volume USDT"
         return "volume", 200 if name[6:] in MONEY else 100
-    return None
+    return ROLE.get(name, ("", 0))
+
+
+def role_of(label: Any) -> str:
+    """The role that a label names; "" if it names none."""
+    return match_of(label)[0]
 
 
 def match_columns(labels: Iterable[Any]) -> dict[str, list[int]]:
     """Positions of the columns that name each role, the preferred first; no price comes twice."""
     labels = list(labels)
-    matches = [role_of(label) for label in labels]
-    if len({match[0] for match in matches if match} & {*PRICES}) < 4:
-        matches = [role_of(label) for label in _bare(labels)]
+    matches = [match_of(label) for label in labels]
+    if not {*PRICES} <= {role for role, _ in matches}:
+        matches = _without_shared_word(labels, matches)
     candidates: dict[str, list[tuple[int, int]]] = {}
-    for i, match in enumerate(matches):
-        if match:
-            candidates.setdefault(match[0], []).append((match[1], i))
-    for role, places in candidates.items():
-        ranks = [rank for rank, _ in places]
-        if role in (*PRICES, "symbol") and len({*ranks}) < len(ranks):
-            raise _twice(role, labels)
+    for i, (role, rank) in enumerate(matches):
+        candidates.setdefault(role, []).append((rank, i))
+    candidates.pop("", None)
+    for role in {*PRICES, "symbol"} & {*candidates}:
+        if len({rank for rank, _ in candidates[role]}) < len(candidates[role]):
+            raise DataError(
+                f"Column {role} is there more than once; found {listed(labels)}. Keep one of them."
+            )
     return {role: [i for _, i in sorted(places)] for role, places in candidates.items()}
 
 
-def _bare(labels: list[Any]) -> list[str]:
-    """The labels without a word that all four prices begin or end with: "AAPL.Open", "high_bid"."""
-    words = [re.split(r"[\W_]+", text_of(label).strip(), maxsplit=20) for label in labels]
-    bare = [text_of(label) for label in labels]
-    for word, rest in ((0, slice(1, None)), (-1, slice(None, -1))):
-        common: dict[str, set[str]] = {}
-        for one in words:
-            match = role_of(" ".join(one[rest])) if len(one) > 1 else None
-            if match and match[0] in PRICES:
-                common.setdefault(one[word], set()).add(match[0])
-        for shared in (name for name, roles in common.items() if len(roles) == len(PRICES)):
-            bare = [
-                " ".join(one[rest]) if len(one) > 1 and one[word] == shared else label
-                for one, label in zip(words, bare, strict=True)
-            ]
-    return bare
-
-
-def _twice(label: Any, labels: Iterable[Any]) -> DataError:
-    return DataError(
-        f"Column {one_line(text_of(label))} is there more than once; found {listed(labels)}. "
-        "Keep one of them."
-    )
-
-
-def listed(labels: Iterable[Any]) -> str:
-    """The first column names, for a message."""
-    return one_line(", ".join(text_of(label) for label in list(labels)[:12]), 160) or "none"
+def _without_shared_word(labels: list[Any], matches: list[tuple[str, int]]) -> list:
+    """What labels name without a word that all four prices share: "AAPL.Open", "high_bid"."""
+    words = [re.split(r"[\W_]+", text_of(label)[:200]) for label in labels]
+    for place, rest in ((0, slice(1, None)), (-1, slice(None, -1))):
+        groups: dict[str, dict[int, tuple[str, int]]] = {}
+        for i, parts in enumerate(words):
+            if len(parts) > 1:
+                groups.setdefault(parts[place], {})[i] = match_of(" ".join(parts[rest]))
+        for bare in groups.values():
+            if {*PRICES} <= {role for role, _ in bare.values()}:
+                matches = [bare.get(i, match) for i, match in enumerate(matches)]
+    return matches
 
 
 def chosen_columns(given: Any, labels: pd.Index) -> dict[str, int]:
@@ -120,14 +106,18 @@ def chosen_columns(given: Any, labels: pd.Index) -> dict[str, int]:
                 f"There is no role {shown(role)}; name columns for {', '.join(COLUMNS)}."
             )
         exact = [i for i, name in enumerate(labels) if text_of(name) == text_of(label)]
-        close = exact or [i for i, name in enumerate(labels) if normal(name) == normal(label)]
-        if not close:
-            raise DataError(f"There is no column {shown(label)}; found {listed(labels)}.")
-        if len(close) > 1:
-            raise _twice(label, labels)
-        places[role] = close[0]
+        alike = exact or [i for i, name in enumerate(labels) if normal(name) == normal(label)]
+        if len(alike) != 1:
+            many = "more than one" if alike else "no"
+            raise DataError(f"There is {many} column {shown(label)}; found {listed(labels)}.")
+        places[role] = alike[0]
     if len({*places.values()}) < len(places):
         raise DataError(
             f"columns={shown(given, 100)} names one column for two roles; name another."
         )
     return places
+
+
+def listed(labels: Iterable[Any]) -> str:
+    """The first column names, for a message."""
+    return one_line(", ".join(text_of(label) for label in list(labels)[:12]), 160) or "none"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,11 +11,21 @@ import pandas as pd
 
 from ..errors import DataError, one_line, shown
 from .cells import Numbers, parse_numbers, parse_symbols
-from .columns import name_columns, symbol_column
-from .dates import Dates, parse_dates, settle_zones
+from .columns import EARLIEST, name_columns
+from .dates import NAT, Dates, parse_dates, settle_zones
 from .names import ADJUSTED, COLUMNS, FACTORS, PRICES, normal, text_of
-from .report import Report
-from .text import Table
+from .read import Table
+from .repair import Report
+
+NO_DATES = "no dates, the order given is kept"
+UNDATED = (
+    "The bars have no dates, so the order given is taken for that of time; give dates for "
+    "calendars, dates ahead and a measured coverage."
+)
+NUMBERS = {int, float}
+PLAIN = re.compile(r"[\w.^=&-]{1,100}")  # symbols that need no mending
+BAD_DATE = "is not a date of 1678 to 2261; write it as YYYY-MM-DD"
+BAD_NUMBER = "is not a number; write numbers like 1234.5 and leave missing ones empty"
 
 
 @dataclass(frozen=True)
@@ -40,6 +50,56 @@ class Options:
             raise DataError(f"decimal is {shown(self.decimal)}; give '.' or ',', or None.")
 
 
+def plain_bars(source: Any, name: str, report: Report) -> pd.DataFrame | None:
+    """As `parse_table`, of what needs no reading; None of all else.
+
+    That is rows [open, high, low, close(, volume)] of numbers, and frames of our columns and types.
+    """
+    names = [name]
+    if isinstance(source, pd.DataFrame):
+        kinds = ("datetime64[ns]", *["float64"] * 5)
+        index = source.index
+        if (*source.columns,) != COLUMNS or (*map(str, source.dtypes[1:]),) != kinds:
+            return None
+        if index.nlevels > 1 or index.name is not None or index.dtype.kind not in "iu":
+            return None
+        if source["symbol"].dtype == object and {*map(type, source["symbol"])} != {str}:
+            return None
+        code, names = pd.factorize(source["symbol"], sort=True)
+        if not len(code) or (code < 0).any():
+            return None
+        date, values = source["date"].to_numpy(), source[[*COLUMNS[2:]]].to_numpy()
+    else:
+        if isinstance(source, list) and source:
+            widths = {len(row) if isinstance(row, list | tuple) else 0 for row in source}
+            if len(widths) > 1 or 0 in widths or {type(c) for row in source for c in row} - NUMBERS:
+                return None
+            source = np.array(source)
+        if type(source) is not np.ndarray or source.dtype.kind not in "fi" or source.ndim != 2:
+            return None
+        if source.shape[1] not in (4, 5) or not len(source):
+            return None
+        values = source
+        prices = values[:, :4].T
+        ordered = (prices[1] == prices.max(axis=0)) & (prices[2] == prices.min(axis=0))
+        if ordered.mean() < 0.5 or (values[:, 0] >= EARLIEST).all():
+            return None
+        code, date = np.zeros(len(values), np.int64), np.full(len(values), NAT)
+        if values.shape[1] == 4:
+            values = np.column_stack([values, np.full(len(values), np.nan)])
+    if not all(isinstance(one, str) and PLAIN.fullmatch(one) for one in names):
+        return None
+    if not isinstance(source, pd.DataFrame):
+        report.note(NO_DATES, len(values))
+        report.doubt(UNDATED)
+        if np.isnan(values[:, 4]).all():
+            report.note("no volume column", len(values))
+    report.names = list(names)
+    row = np.arange(1, len(values) + 1)
+    columns = dict(zip(COLUMNS[2:], values.T.astype(float), strict=True))
+    return pd.DataFrame({"code": code, "row": row, "date": date, **columns})
+
+
 def parse_table(table: Table, name: str, options: Options, report: Report) -> pd.DataFrame:
     """The bars of a table, typed: symbol, code (its number), row, date and five numbers, [R] each.
 
@@ -51,37 +111,50 @@ def parse_table(table: Table, name: str, options: Options, report: Report) -> pd
     if not len(frame):
         raise DataError("There are no bars: the source has columns but no row; give at least one.")
     columns = {role: frame.iloc[:, place] for role, place in places.items()}
-    spare = [i for i in range(frame.shape[1]) if i not in places.values()]
 
-    # symbols, dates and zones
-    names, code = _symbols(columns, frame.index, options.symbol or name)
+    # symbols, dates and zones, numbers
+    symbols = columns.get("symbol", pd.Series([options.symbol or name], dtype=object))
+    names, code = parse_symbols(symbols, frame.index)
+    code = np.broadcast_to(code, len(frame))
     dates = _dates(columns, code, options)
-    if "symbol" not in columns and _find_symbol(frame, columns, spare, dates):
-        names, code = _symbols(columns, frame.index, name)
     zones = settle_zones(dates, code, names)
-
-    # numbers
     wanted = {role: columns[role] for role in (*COLUMNS[2:], *ADJUSTED) if role in columns}
-    numbers = parse_numbers(wanted, options.decimal, table.comma, table.plain)
+    numbers = parse_numbers(wanted, options.decimal, table.comma, table.text)
     values = {role: numbers.values.get(role, np.nan) for role in COLUMNS[2:]}
     bars = pd.DataFrame({"code": code, "row": frame.index, "date": dates.local, **values})
 
-    # the symbol asked for, and those without a fault
+    # the symbol asked for
     report.names = names
     if options.symbol is not None and "symbol" in columns:
-        bars = bars[code == _code_of(options.symbol, names)]
-    bars = _without_faults(bars, columns, dates, numbers, report)
+        if text_of(options.symbol) not in names:
+            have = one_line(", ".join(names[:10]), 160)
+            raise DataError(
+                f"There is no symbol {shown(options.symbol)} in this source; it has {have}."
+            )
+        bars = bars[code == names.index(text_of(options.symbol))]
+
+    # without the symbols that have a cell which is no date or no number
+    wrong = {"date": dates.bad, **numbers.bad}
+    for role in (role for role in COLUMNS if role in wrong):
+
+        def sentence(i: int, role: str = role) -> str:
+            cell = shown(columns[role].iloc[bars.index[i]])  # noqa: B023
+            return f", column {role}: {cell} {BAD_DATE if role == 'date' else BAD_NUMBER}."
+
+        bars = report.fault(bars, wrong[role][bars.index], sentence)
+
+    # what was inferred on the way here
     _note(bars, table, columns, dates, numbers, report)
+    spare = [i for i in range(frame.shape[1]) if i not in places.values()]
     if options.adjusted:
         bars = _adjusted(bars, numbers, report)
-        factors = [frame.iloc[:, i] for i in spare if normal(frame.columns[i]) in FACTORS]
-        if "adjclose" not in columns and any(one.map(text_of).nunique() > 1 for one in factors):
+        if "adjclose" not in columns and any(normal(frame.columns[i]) in FACTORS for i in spare):
             report.doubt(
                 "The factors of adjustment in the table are not applied; give adjusted prices."
             )
     else:
         spare += [places[role] for role in ADJUSTED if role in places]
-    extra = [text_of(frame.columns[i]) for i in spare if table.labelled]
+    extra = [text_of(frame.columns[i]) for i in spare] if table.labelled else []
     if extra := [label for label in extra if label]:
         report.note("extra column ignored", len(extra), ", ".join(extra[:5]))
     present = {names[i] for i in bars["code"].unique()}
@@ -89,84 +162,24 @@ def parse_table(table: Table, name: str, options: Options, report: Report) -> pd
     return bars.assign(symbol=np.asarray(names, object)[bars["code"]])
 
 
-def _symbols(
-    columns: dict[str, pd.Series], rows: pd.Index, name: str
-) -> tuple[list[str], np.ndarray]:
-    """Symbols by number, and each row's; all are `name` where no column names them."""
-    if "symbol" in columns:
-        return parse_symbols(columns["symbol"], rows)
-    names, _ = parse_symbols(pd.Series([name], dtype=object), rows[:1])
-    return names, np.zeros(len(rows), np.int64)
-
-
-def _find_symbol(
-    frame: pd.DataFrame, columns: dict[str, pd.Series], spare: list[int], dates: Dates
-) -> bool:
-    """Takes a column among the `spare` ones for the symbol, if dates come twice without one."""
-    if "date" not in columns or (place := symbol_column(frame, spare, dates.local)) is None:
-        return False
-    spare.remove(place)
-    columns["symbol"] = frame.iloc[:, place]
-    label = text_of(frame.columns[place])
-    dates.notes.append(("symbol taken from a column", label))
-    dates.doubt = dates.doubt or (
-        f"Column {shown(label)} is taken for the symbol, since each date comes once for each of "
-        "its values; say columns={'symbol': …} if it is another."
-    )
-    return True
-
-
 def _dates(columns: dict[str, pd.Series], code: np.ndarray, options: Options) -> Dates:
     """The dates, with times of the day from a column of their own; NaT where there are none."""
     if "date" not in columns:
-        return Dates(
-            local=np.full(len(code), "NaT", "datetime64[ns]"),
-            bad=np.zeros(len(code), bool),
-            notes=[("no dates, the order given is kept", "")],
-            doubt="The bars have no dates, so the order given is taken for that of time; give "
-            "dates for calendars, dates ahead and a measured coverage.",
-        )
+        local, bad = np.full(len(code), NAT), np.zeros(len(code), bool)
+        return Dates(local, bad, notes=[(NO_DATES, "")], doubt=UNDATED)
     dates = parse_dates(columns["date"], code, None, options.dayfirst)
     midnight = dates.local.astype("datetime64[D]") == dates.local
     if "time" in columns and (midnight | np.isnat(dates.local)).all():
+        label = text_of(columns["time"].name)
         joined = parse_dates(columns["date"], code, columns["time"], options.dayfirst)
         if not joined.bad.any():
-            joined.notes.append(("date and time joined", text_of(columns["time"].name)))
+            joined.notes.append(("date and time joined", label))
             return joined
         whole = parse_dates(columns["time"], code, None, options.dayfirst)
         if not whole.bad.any() and (whole.local.astype("datetime64[D]") == dates.local).all():
-            whole.notes.append(("dates taken from the times", text_of(columns["time"].name)))
+            whole.notes.append(("dates taken from the times", label))
             return whole
     return dates
-
-
-def _code_of(symbol: str, names: list[str]) -> int:
-    if text_of(symbol) in names:
-        return names.index(text_of(symbol))
-    have = one_line(", ".join(names[:10]), 160)
-    raise DataError(f"There is no symbol {shown(symbol)} in this source; it has {have}.")
-
-
-def _without_faults(
-    bars: pd.DataFrame,
-    columns: dict[str, pd.Series],
-    dates: Dates,
-    numbers: Numbers,
-    report: Report,
-) -> pd.DataFrame:
-    """The bars without the symbols that have a cell which is no date or no number."""
-
-    def sentence(role: str, i: int) -> str:
-        cell = shown(columns[role].iloc[bars.index[i]])
-        why = "is not a number; write numbers like 1234.5 and leave missing ones empty"
-        if role == "date":
-            why = "is not a date of 1678 to 2261; write it as YYYY-MM-DD"
-        return f"{report.where(bars, i)}, column {role}: {cell} {why}."
-
-    wrong = {"date": dates.bad, **numbers.bad}
-    for role in (role for role in COLUMNS if role in wrong):
-        bars = report.fault(bars, wrong[role][bars.index], partial(sentence, role))
-    return bars
 
 
 def _note(
@@ -178,24 +191,24 @@ def _note(
     report: Report,
 ) -> None:
     """Takes down what was inferred on the way here."""
+    size = len(table.frame)
     for note in table.notes:
         report.note(*note)
     for kind, example in dates.notes:
-        report.note(kind, len(table.frame), example)
+        report.note(kind, size, example)
     report.doubt(dates.doubt)
     report.doubt(numbers.doubt)
     if numbers.decimal == ",":
-        report.note("decimal comma", len(table.frame))
+        report.note("decimal comma", size)
     if "volume" not in columns:
-        report.note("no volume column", len(table.frame))
+        report.note("no volume column", size)
+    for role in (role for role in COLUMNS if role in numbers.text):
 
-    def example(role: str, i: int) -> str:
-        place = bars.index[i]
-        return f"{role} {shown(columns[role].iloc[place])} -> {numbers.values[role][place]:.6g}"
+        def example(i: int, role: str = role) -> str:
+            place = bars.index[i]
+            return f"{role} {shown(columns[role].iloc[place])} -> {numbers.values[role][place]:.6g}"
 
-    for role, text in numbers.text.items():
-        if role in COLUMNS:
-            report.mark(bars, text[bars.index], "number written as text", partial(example, role))
+        report.mark(bars, numbers.text[role][bars.index], "number written as text", example)
 
 
 def _adjusted(bars: pd.DataFrame, numbers: Numbers, report: Report) -> pd.DataFrame:

@@ -50,23 +50,20 @@ def recent(dates: pd.DatetimeIndex | np.ndarray) -> np.ndarray:
     return times[-RECENT_BARS:]
 
 
-def pattern_ahead(
-    times: np.ndarray, step: np.timedelta64, horizon: int, after: np.datetime64 | None = None
-) -> np.ndarray:
-    """The `horizon` bar times after `times`, `step` apart; and after `after`, up to a day.
+def pattern_ahead(times: np.ndarray, step: np.timedelta64, horizon: int) -> np.ndarray:
+    """The `horizon` bar times after `times`, `step` apart.
 
     Days and shorter bars keep the usual times of the week, or even steps if none are usual.
     """
-    after = times[-1] if after is None else max(after, times[-1])
     if step >= LONGER:
         return periods_ahead(times, step, horizon)[0]
     slots = _usual_slots(times, step > INTRADAY)
     if not len(slots):
-        return times[-1] + step * ((after - times[-1]) // step + np.arange(1, horizon + 1))
-    week = MONDAY + (after - MONDAY) // WEEK * WEEK
+        return times[-1] + step * np.arange(1, horizon + 1)
+    week = MONDAY + (times[-1] - MONDAY) // WEEK * WEEK
     weeks = week + WEEK * np.arange(horizon // len(slots) + 2)
     ahead = (weeks[:, None] + slots).ravel()
-    return ahead[ahead > after][:horizon]
+    return ahead[ahead > times[-1]][:horizon]
 
 
 def _usual_slots(times: np.ndarray, daily: bool) -> np.ndarray:
@@ -99,7 +96,7 @@ def _usual_slots(times: np.ndarray, daily: bool) -> np.ndarray:
 def periods_ahead(
     times: np.ndarray, step: np.timedelta64, horizon: int, sessions: np.ndarray | None = None
 ) -> tuple[np.ndarray, bool]:
-    """Times ahead of bars longer than a day, and whether they are among the `sessions` (days).
+    """Times ahead of bars longer than a day, and whether they are among the days of `sessions`.
 
     The pattern is taken that misses fewest of the late stamps, and the plain one if each misses too
     many. There are fewer than `horizon` times where the sessions that they go by end before.
@@ -108,7 +105,9 @@ def periods_ahead(
         return times[-1] + step * np.arange(1, horizon + 1), False
     days = times[-LATE:].astype("datetime64[D]")
     until = days[-1] + 2 * (step // DAY) * (horizon + 1)
-    ahead, fewest, by_sessions = _plain(days, step, until), MISSES * len(days), False
+    ahead = _plain(days, step, until)
+    fewest = MISSES * len(days)
+    by_sessions = False
     for is_session, stamps in _patterns(days, step, until, sessions):
         # The last bar is left out: its period may not be over
         before = stamps[(stamps >= days[0]) & (stamps < days[-1])]
@@ -128,7 +127,10 @@ def _patterns(
 
     So last sessions come before labels (Fridays), and labels (Mondays) before first sessions.
     """
-    in_sessions = sessions is not None and len(days) > 3 and np.isin(days, sessions).all()
+    in_sessions = False
+    if sessions is not None and len(days) > 3:
+        sessions = sessions.astype("datetime64[D]")
+        in_sessions = np.isin(days, sessions).all()
     if in_sessions:
         yield True, _period_days(days, step, until, sessions, last=True)
     yield False, _plain(days, step, until)

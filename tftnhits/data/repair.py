@@ -2,30 +2,153 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
 from ..errors import DataError
 from .names import COLUMNS, PRICES
-from .report import Report, when
 
+REPORT = ("symbol", "repair", "count", "first", "example")
+ALL = "all"  # stands for the whole source
 MAX_RUN = 5  # bars in a row that may lack a close: a trading week
 PRICE_RANGE = (1e-12, 1e15)
+CROSSED = 0.05  # share of rows with the high below the low from which columns are mislabelled
+OUTSIDE = 0.5  # share of rows whose open or close lies well outside the range, likewise
+DOUBTFUL = 0.2  # share of such rows from which the repair is a doubt
+LEAST = 3  # rows; fewer prove nothing
+SECTION = 10  # symbols of one bar each from which a table is one day of a market
+SPLITS = (2, 3, 4, 5, 7, 10, 15, 20)
+NEAR, CALM = 0.06, 0.15  # log distance from a split's ratio; largest usual overnight move around it
+AROUND = 5  # bars before and after that must be calm
+NEWS = 4  # times the volume that a split explains, from which a fall is one on news
+IDLE = 10  # bars without any move that say that a symbol is halted
+BEHIND = np.timedelta64(10, "D")  # a last bar this much older than the newest is stale
+
+
+@dataclass
+class Report:
+    """What is said of bars, in frames with the columns code, row, date and five of numbers."""
+
+    strict: bool = False  # raise at the first fault
+    names: list[str] = field(default_factory=list)  # symbols by code
+    entries: dict[tuple[str, str], list] = field(default_factory=dict)  # by symbol and repair
+    doubts: dict[str, list[str]] = field(default_factory=dict)  # sentences by symbol
+    skipped: dict[str, str] = field(default_factory=dict)  # why a symbol is left out
+    zones: dict[str, str] = field(default_factory=dict)  # by symbol, where the source tells it
+
+    def note(
+        self, repair: str, count: int, example: str = "", symbol: str = ALL, first: str = ""
+    ) -> None:
+        """Adds `count` to a kind of repair."""
+        entry = self.entries.setdefault((symbol, repair), [symbol, repair, 0, first, example])
+        entry[2] += count
+
+    def mark(
+        self, bars: pd.DataFrame, mask: np.ndarray, repair: str, example: Callable[[int], str]
+    ) -> None:
+        """Counts the rows of `mask` [R] a symbol; `example` describes one row."""
+        rows = np.flatnonzero(mask)
+        if not rows.size:
+            return
+        codes, first, counts = np.unique(
+            bars["code"].to_numpy()[rows], return_index=True, return_counts=True
+        )
+        for code, i, count in zip(codes, rows[first], counts, strict=True):
+            self.note(repair, int(count), example(i), self.names[code], when(bars, i))
+
+    def doubt(self, sentence: str, symbol: str = ALL) -> None:
+        """A guess that reaches the result's warnings."""
+        if sentence and sentence not in self.doubts.get(symbol, []):
+            self.doubts.setdefault(symbol, []).append(sentence)
+
+    def fault(
+        self, bars: pd.DataFrame, mask: np.ndarray, sentence: Callable[[int], str]
+    ) -> pd.DataFrame:
+        """The bars without the symbols that have a row in `mask` [R]; `sentence` says why.
+
+        Raises DataError where `strict`, and where no symbol would be left.
+        """
+        rows = np.flatnonzero(mask)
+        if not rows.size:
+            return bars
+        code = bars["code"].to_numpy()
+        codes, first = np.unique(code[rows], return_index=True)
+        sound = ~np.isin(code, codes)
+        if self.strict or not sound.any():
+            raise DataError(self.where(bars, rows[0]) + sentence(rows[0]))
+        for one, i in zip(codes, rows[first], strict=True):
+            self.skipped.setdefault(self.names[one], self.where(bars, i) + sentence(i))
+        return bars[sound]
+
+    def where(self, bars: pd.DataFrame, i: int) -> str:
+        """Symbol, row and date of a bar, for a message."""
+        row, day = f"row {bars['row'].iloc[i]}", when(bars, i)
+        return f"{self.names[bars['code'].iloc[i]]}, {row}" + (f" ({day})" if day != row else "")
+
+
+def when(bars: pd.DataFrame, i: int) -> str:
+    """The date of a bar, else its row."""
+    date = bars["date"].iloc[i]
+    return f"row {bars['row'].iloc[i]}" if pd.isna(date) else str(date).removesuffix(" 00:00:00")
 
 
 def repair(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
     """Bars (code, row, date, five columns of numbers) after all rules, by symbol and date.
 
-    Raises DataError on what can't be repaired, if the report is strict or no symbol is left.
+    Raises DataError on what can't be repaired, if the report is strict or no symbol is left, and
+    on a table that is no history of bars.
     """
-    for rule in RULES:
-        bars = rule(bars, report)
+    refuse_others(bars, report)
+    code, date = bars["code"].to_numpy(), bars["date"].to_numpy()
+    prices = bars[[*PRICES]].to_numpy()
+    within = code[1:] == code[:-1]
+    if (np.diff(code) < 0).any() or (within & (np.diff(date) < np.timedelta64(0))).any():
+        bars = sort(bars, report)
+        code, date = bars["code"].to_numpy(), bars["date"].to_numpy()
+        within = code[1:] == code[:-1]
+    days = date.astype("datetime64[D]")
+    same_day = (within & (days[1:] == days[:-1])).any()
+    sound = ((prices >= PRICE_RANGE[0]) & (prices <= PRICE_RANGE[1])).all()
+    if not sound or same_day or 0 < np.isnat(days).sum() < len(bars):
+        for rule in RULES:
+            bars = rule(bars, report)
+    bars = fit_ranges(bars, report)
+    suspect_splits(bars, report)
     return bars
 
 
-def order(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
+def refuse_others(bars: pd.DataFrame, report: Report) -> None:
+    """Raises DataError on a cross-section, and on columns that can't be what they are called."""
+    count = len(np.unique(bars["code"]))
+    if count >= SECTION and count >= 0.9 * len(bars):
+        what = "a bar of one day for each" if bars["date"].nunique() <= 1 else "about a row each"
+        raise DataError(
+            f"The table holds {count} symbols (stocks), {what}, not a history of them; give the "
+            "days of each one below the other, or say columns={'symbol': …} if it is another."
+        )
+    opening, high, low, close = (bars[name].to_numpy() for name in PRICES)
+    crossed = high < low
+    top, bottom = np.fmax(opening, close), np.fmin(opening, close)
+    with np.errstate(invalid="ignore", over="ignore"):
+        outside = (top > high * 1.001) | (bottom < low * 0.999)
+    mislabelled = crossed.sum() >= LEAST and crossed.mean() > CROSSED
+    if mislabelled or (outside.sum() > 4 * LEAST and outside.mean() > OUTSIDE):
+        raise DataError(
+            f"The high is below the low in {crossed.mean():.0%} of the rows, and open or close is "
+            f"outside of them in {outside.mean():.0%}: columns are probably mislabelled, or only "
+            "some adjusted; mend the header, or say columns={'high': …, 'low': …}."
+        )
+    if outside.sum() > 4 * LEAST and outside.mean() > DOUBTFUL:
+        report.doubt(
+            f"Open or close lies outside of low and high in {outside.mean():.0%} of the rows, "
+            "whose ranges are widened; check that the columns are named right."
+        )
+
+
+def sort(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
     """Sorted by symbol and date; rows without dates stay in their order."""
     code, date = bars["code"].to_numpy(), bars["date"].to_numpy()
     if (np.diff(code) < 0).any():
@@ -38,95 +161,72 @@ def order(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
         return bars
     falls = np.bincount(code[1:][falling], minlength=len(report.names)) > 0
     rises = np.bincount(code[1:][within & (steps > np.timedelta64(0))], minlength=len(falls)) > 0
-
-    def example(i: int) -> str:
-        return f"{when(bars, i)} came first"
-
-    report.mark(bars, (falls & ~rises)[code], "descending dates reversed", example)
-    report.mark(bars, (falls & rises)[code], "rows sorted by date", example)
+    for kind, mask in (("descending dates reversed", ~rises), ("rows sorted by date", rises)):
+        report.mark(bars, (falls & mask)[code], kind, lambda i: f"{when(bars, i)} came first")
     return bars.iloc[np.lexsort((date, code))]
 
 
-def drop_undated(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
-    """Where others have dates, blank rows go, and a bar without a date is a fault."""
-    undated = np.isnat(bars["date"].to_numpy())
-    if undated.all() or not undated.any():
-        return bars
-    blank = undated & priceless(bars)
-    report.mark(bars, blank, "blank row removed", lambda i: f"row {bars['row'].iloc[i]}")
-    bars = bars[~blank]
-    why = "column date is empty though others have one; fill it or drop the row"
-    return report.fault(bars, undated[~blank], lambda i: f"{report.where(bars, i)}, {why}.")
+# -- rules for what is rare: rows that are no bars, and prices that are missing
 
 
-def drop_copies(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
-    """Copies of a bar go, so that a file appended to itself still reads."""
-    same = same_as_before(bars, bars["date"].to_numpy())
-    if not same.any():
-        return bars
-    cells = bars[[*COLUMNS[2:]]].to_numpy()
-    equal = (cells[1:] == cells[:-1]) | (np.isnan(cells[1:]) & np.isnan(cells[:-1]))
-    same[1:] &= equal.all(axis=1)
-    report.mark(bars, same, "duplicate row removed", lambda i: f"row {bars['row'].iloc[i]}")
-    return bars[~same]
-
-
-def blank_zeros(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
-    """A zero in open, high or low is a missing price, beside a close or where all are zero."""
-    prices = np.column_stack([bars[name].to_numpy() for name in PRICES])
+def drop_empty(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
+    """Zeros are missing prices; rows without any go: days on which another market was open."""
+    prices = bars[[*PRICES]].to_numpy()
     zero = prices == 0
-    if not zero.any():
-        return bars
     nothing = zero[:, 3] & (zero | np.isnan(prices)).all(axis=1)
     report.mark(bars, nothing, "row of zeros taken as missing", lambda i: "close 0")
-    gone = zero & (nothing | (prices[:, 3] > 0))[:, None]
+    gone = zero & (nothing | (prices[:, 3] > 0))[:, None]  # beside a close, or where all are zero
     for i, name in enumerate(PRICES):
-        mask = gone[:, i] & ~nothing
-        report.mark(bars, mask, f"zero {name} taken as missing", lambda _, name=name: f"{name} 0")
-    values = np.where(gone, np.nan, prices)
-    return bars.assign(**{name: values[:, i] for i, name in enumerate(PRICES)})
+        kind = f"zero {name} taken as missing"
+        report.mark(bars, gone[:, i] & ~nothing, kind, lambda _, name=name: f"{name} 0")
+    prices = np.where(gone, np.nan, prices)
+    bars = bars.assign(**{name: prices[:, i] for i, name in enumerate(PRICES)})
 
-
-def drop_priceless(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
-    """Rows without any price are no bars: days on which a market of a common index was closed."""
-    empty = priceless(bars)
-    if not empty.any():
-        return bars
+    empty = np.isnan(prices).all(axis=1)
     if empty.all():
         raise DataError("No row has a price: open, high, low, close are empty; check the source.")
-    report.mark(bars, empty, "row without prices removed", lambda i: when(bars, i))
-    _doubt_runs(bars, empty, report)
-    for code in np.setdiff1d(bars["code"], bars["code"][~empty]):
-        name = report.names[code]
-        report.skipped.setdefault(name, f"{name} has no price at all.")
-    return bars[~empty]
-
-
-def _doubt_runs(bars: pd.DataFrame, empty: np.ndarray, report: Report) -> None:
-    """Says where a symbol has no prices for over a week, but for the time before its first."""
+    undated = np.isnat(bars["date"].to_numpy()) & bars["date"].notna().any()
+    report.mark(bars, empty & undated, "blank row removed", lambda i: when(bars, i))
+    empty_days = empty & ~undated
+    report.mark(bars, empty_days, "row without prices removed", lambda i: when(bars, i))
     code = bars["code"].to_numpy()
+    for symbol in np.setdiff1d(code, code[~empty]):
+        name = report.names[symbol]
+        report.skipped.setdefault(name, f"{name} has no price at all.")
+
+    # a symbol without prices for over a week, but for the time before its first
     priced = np.flatnonzero(~empty)
     stop = np.searchsorted(code, code[priced], side="right")  # the row after the symbol's last
     runs = np.minimum(np.append(priced[1:], len(code)), stop) - priced - 1
     for i, run in zip(priced[runs > MAX_RUN], runs[runs > MAX_RUN], strict=True):
         name = report.names[code[i]]
-        said = f"{name} has no prices in {run} rows after {when(bars, i)}; they are left out."
-        report.doubt(said, name)
+        report.doubt(
+            f"{name} has no prices in {run} rows after {when(bars, i)}; they are left out.", name
+        )
+    why = ", column date is empty though others have one; fill it or drop the row."
+    return report.fault(bars[~empty], undated[~empty], lambda i: why)
 
 
-def refuse_second_bars(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
-    """Two different bars of one time are a fault."""
+def drop_copies(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
+    """Copies of a bar go; two different bars of one time are a fault."""
+    same = same_as_before(bars, bars["date"].to_numpy())
+    if not same.any():
+        return bars
+    cells = bars[[*COLUMNS[2:]]].to_numpy()
+    equal = (cells[1:] == cells[:-1]) | (np.isnan(cells[1:]) & np.isnan(cells[:-1]))
+    copies = same & np.append(False, equal.all(axis=1))
+    report.mark(bars, copies, "duplicate row removed", lambda i: f"row {bars['row'].iloc[i]}")
+    bars, cells = bars[~copies], cells[~copies]
 
     def sentence(i: int) -> str:
-        pairs = {name: bars[name].to_numpy()[i - 1 : i + 1] for name in COLUMNS[2:]}
-        name = next(n for n, (a, b) in pairs.items() if not (a == b or np.isnan([a, b]).all()))
-        former, value = pairs[name]
+        k = int(np.argmax(~np.isclose(cells[i - 1], cells[i], rtol=0, atol=0, equal_nan=True)))
         return (
-            f"{report.where(bars, i)} is a second bar for one date, with {name} {value:.6g} "
-            f"instead of {former:.6g} in row {bars['row'].iloc[i - 1]}; keep one of them."
+            f" is a second bar for one date, with {COLUMNS[2 + k]} {cells[i, k]:.6g} instead of "
+            f"{cells[i - 1, k]:.6g} in row {bars['row'].iloc[i - 1]}; keep one of them, or say "
+            "columns={'symbol': …} if there are several symbols."
         )
 
-    return report.fault(bars, same_as_before(bars, bars["date"].to_numpy()), sentence)
+    return report.fault(bars, (same & ~copies)[~copies], sentence)
 
 
 def merge_last_day(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
@@ -139,8 +239,7 @@ def merge_last_day(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
     rows = np.flatnonzero(again & last & daily[code])
     if not len(rows):
         return bars
-    former = np.zeros(len(bars), bool)
-    former[rows - 1] = True
+    former = np.isin(np.arange(len(bars)), rows - 1)
     kind = "last day is there twice, the later bar kept"
     report.mark(bars, former, kind, lambda i: when(bars, i + 1))
     date = date.copy()
@@ -151,69 +250,40 @@ def merge_last_day(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
 def check_prices(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
     """A price that is not positive, finite and of a plausible size is a fault."""
     low, high = PRICE_RANGE
-
-    def sentence(name: str, i: int) -> str:
-        value = bars[name].iloc[i]
-        why = f"a price must lie within {low:g} and {high:g}; check its unit"
-        if value < 0:
-            why = "a price must be positive, as returns are logs; leave such bars out"
-        elif value == 0 or np.isinf(value):
-            why = "a price must be positive and finite; leave a missing one empty"
-        return f"{report.where(bars, i)}, column {name} is {value:g}: {why}."
-
     for name in PRICES:
         values = bars[name].to_numpy()
-        bars = report.fault(bars, (values < low) | (values > high), partial(sentence, name))
+
+        def sentence(i: int, name: str = name, values: np.ndarray = values) -> str:
+            return (
+                f", column {name} is {values[i]:g}: a price must be positive, within {low:g} and "
+                f"{high:g}; check its unit, leave a missing one empty."
+            )
+
+        bars = report.fault(bars, (values < low) | (values > high), sentence)
     return bars
 
 
 def check_gaps(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
     """A run of bars without close is filled up to a trading week; more would be invention."""
     gap = np.isnan(bars["close"].to_numpy())
-    if not gap.any():
-        return bars
-    stretch = np.cumsum(~gap | starts(bars))  # one begins at each close, and with each symbol
+    stretch = np.cumsum(
+        ~gap | ~same_as_before(bars)
+    )  # one begins at each close, and with each symbol
     run = pd.Series(gap).groupby(stretch).cumsum().to_numpy()
     ends = np.append(run[1:] <= run[:-1], True)
 
     def sentence(i: int) -> str:
-        return (
-            f"{report.names[bars['code'].iloc[i]]} has no close in {run[i]} bars in a row, from "
-            f"{when(bars, i - run[i] + 1)} to {when(bars, i)}; fill or drop them."
-        )
+        begin = when(bars, i - run[i] + 1)
+        return f" ends {run[i]} bars in a row without a close, from {begin} on; fill or drop them."
 
     return report.fault(bars, (run > MAX_RUN) & ends, sentence)
 
 
 def fill_prices(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
-    """Missing prices from the bar's others and the close before; the range holds open and close."""
+    """Missing opens and closes from the bar's other prices and the close before."""
     opening, high, low, close = (bars[name].to_numpy() for name in PRICES)
-    crossed = high < low
-    if crossed.any():
-        kind = "high below low swapped"
-        report.mark(bars, crossed, kind, lambda i: f"high {high[i]:.6g}, low {low[i]:.6g}")
-        high, low = np.where(crossed, low, high), np.where(crossed, high, low)
-    if np.isnan(opening).any() or np.isnan(close).any():
-        opening, close = _filled(opening, high, low, close, starts(bars))
-    top, bottom = np.maximum(opening, close), np.minimum(opening, close)
-    after = {"open": opening, "high": np.fmax(high, top), "low": np.fmin(low, bottom)}
-    after["close"] = close
-
-    for name, new in after.items():
-        gone = np.isnan(bars[name].to_numpy())
-        kind = f"missing {name} filled"
-        report.mark(bars, gone, kind, lambda i, n=name, v=new: f"{n} {v[i]:.6g}")
-    kind = "high below open or close raised"
-    report.mark(bars, high < top, kind, lambda i: f"high {high[i]:.6g} -> {top[i]:.6g}")
-    kind = "low above open or close lowered"
-    report.mark(bars, low > bottom, kind, lambda i: f"low {low[i]:.6g} -> {bottom[i]:.6g}")
-    return bars.assign(**after)
-
-
-def _filled(
-    opening: np.ndarray, high: np.ndarray, low: np.ndarray, close: np.ndarray, first: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Open and close [R] without holes; `first` [R] marks each symbol's first bar."""
+    high, low = np.where(high < low, low, high), np.where(high < low, high, low)
+    first = ~same_as_before(bars)
     middle = np.where(np.isnan(high), low, np.where(np.isnan(low), high, (high + low) / 2))
     close = np.where(np.isnan(close), opening, close)
     close = np.where(first & np.isnan(close), middle, close)
@@ -221,54 +291,108 @@ def _filled(
     inside = np.fmin(np.fmax(_last_known(close), low), high)
     close = _last_known(np.where(np.isnan(close), inside, close))
     previous = np.where(first, close, np.roll(close, 1))
-    return np.where(np.isnan(opening), np.fmin(np.fmax(previous, low), high), opening), close
+    inside = np.fmin(np.fmax(previous, low), high)
+    opening = np.where(np.isnan(opening), inside, opening)
+    for name, values in (("open", opening), ("close", close)):
+        gone = np.isnan(bars[name].to_numpy())
+        kind = f"missing {name} filled"
+        report.mark(bars, gone, kind, lambda i, n=name, v=values: f"{n} {v[i]:.6g}")
+    return bars.assign(open=opening, close=close)
 
 
-def clean_volume(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
-    """Volumes that can't be are missing, and so is zero: many feeds mean that by it."""
+RULES = (drop_empty, drop_copies, merge_last_day, check_prices, check_gaps, fill_prices)
+
+
+def fit_ranges(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
+    """High and low hold open and close; a volume that can't be, or is zero, is missing."""
+    opening, high, low, close = (bars[name].to_numpy() for name in PRICES)
     volume = bars["volume"].to_numpy()
-    absurd, zero = (volume < 0) | np.isinf(volume), volume == 0
-    if not (absurd | zero).any():
+    crossed = high < low
+    upper, lower = np.where(crossed, low, high), np.where(crossed, high, low)
+    top, bottom = np.maximum(opening, close), np.minimum(opening, close)
+    absurd, zero = (volume < 0) | np.isinf(volume), volume == 0  # many feeds mean missing by zero
+    kinds = (
+        ("missing high filled", np.isnan(high), "high", high, top),
+        ("missing low filled", np.isnan(low), "low", low, bottom),
+        ("high below low swapped", crossed, "high", high, upper),
+        ("high below open or close raised", upper < top, "high", upper, top),
+        ("low above open or close lowered", lower > bottom, "low", lower, bottom),
+        ("negative or infinite volume removed", absurd, "volume", volume, volume * np.nan),
+        ("zero volume taken as missing", zero, "volume", volume, volume * np.nan),
+    )
+    if not any(mask.any() for _, mask, *_ in kinds):
         return bars
-    kind = "negative or infinite volume removed"
-    report.mark(bars, absurd, kind, lambda i: f"volume {volume[i]:g}")
-    report.mark(bars, zero, "zero volume taken as missing", lambda i: "volume 0")
-    return bars.assign(volume=np.where(absurd | zero, np.nan, volume))
+    for kind, mask, name, old, new in kinds:
+
+        def example(i: int, name: str = name, old: np.ndarray = old, new: np.ndarray = new) -> str:
+            return f"{name} {old[i]:.6g} -> {new[i]:.6g}"
+
+        report.mark(bars, mask, kind, example)
+    volume = np.where(absurd | zero, np.nan, volume)
+    return bars.assign(high=np.fmax(upper, top), low=np.fmin(lower, bottom), volume=volume)
 
 
-RULES = (
-    order,
-    drop_undated,
-    drop_copies,
-    blank_zeros,
-    drop_priceless,
-    refuse_second_bars,
-    merge_last_day,
-    check_prices,
-    check_gaps,
-    fill_prices,
-    clean_volume,
-)
+# -- helpers of the rules
 
 
-def priceless(bars: pd.DataFrame) -> np.ndarray:
-    """Rows [R] without any price."""
-    return np.logical_and.reduce([np.isnan(bars[name].to_numpy()) for name in PRICES])
-
-
-def starts(bars: pd.DataFrame) -> np.ndarray:
-    """Each symbol's first row [R], once sorted."""
-    code = bars["code"].to_numpy()
-    return np.append(True, code[1:] != code[:-1])[: len(code)]
-
-
-def same_as_before(bars: pd.DataFrame, stamps: np.ndarray) -> np.ndarray:
-    """Rows [R] with the symbol and the stamp of the row before; none where there are no dates."""
-    code = bars["code"].to_numpy()
-    return np.append(False, (code[1:] == code[:-1]) & (stamps[1:] == stamps[:-1]))
+def same_as_before(bars: pd.DataFrame, *columns: np.ndarray) -> np.ndarray:
+    """Rows [R] with the symbol, and what else is given [R], of the row before; NaT is never so."""
+    same = np.ones(len(bars) - 1, bool)
+    for values in (bars["code"].to_numpy(), *columns):
+        same &= values[1:] == values[:-1]
+    return np.append(False, same)
 
 
 def _last_known(values: np.ndarray) -> np.ndarray:
     """Each NaN replaced by the last number before it; a symbol's first row must have one."""
     known = np.where(np.isnan(values), 0, np.arange(len(values)))
     return values[np.maximum.accumulate(known)]
+
+
+# -- what is odd, and said
+
+
+def suspect_splits(bars: pd.DataFrame, report: Report) -> None:
+    """A doubt for each overnight move by a split's ratio among calm ones, which lasts."""
+    code, opening, close, volume = (
+        bars[name].to_numpy() for name in ("code", "open", "close", "volume")
+    )
+    move = np.log(opening[1:] / close[:-1])
+    move[code[1:] != code[:-1]] = 0.0
+    large = np.flatnonzero(abs(move) > np.log(SPLITS[0]) - NEAR)
+    for i in large.tolist():
+        ratio = min(SPLITS, key=lambda split: abs(abs(move[i]) - np.log(split)))
+        if abs(abs(move[i]) - np.log(ratio)) > NEAR:
+            continue
+        around = np.r_[move[max(i - AROUND, 0) : i], move[i + 1 : i + 1 + AROUND]]
+        after = close[i + 1 : i + 4][code[i + 1 : i + 4] == code[i]]
+        lasts = abs(np.log(np.median(after) / close[i]) - move[i]) < 2 * CALM
+        before = slice(max(i - 20, 0), i + 1)
+        usual = np.median(volume[before][code[before] == code[i]])
+        news = volume[i + 1] > NEWS * ratio * usual
+        if lasts and not news and abs(around).max(initial=0.0) < CALM:
+            symbol = report.names[code[i]]
+            kind = f"{ratio}:1 split" if move[i] < 0 else f"1:{ratio} reverse split"
+            report.doubt(
+                f"{symbol} opens at {opening[i + 1]:.6g} on {when(bars, i + 1)} after a close of "
+                f"{close[i]:.6g}, which looks like a {kind}; give adjusted prices if it is one.",
+                symbol,
+            )
+
+
+def idle(close: np.ndarray, high: np.ndarray, low: np.ndarray) -> str:
+    """Why a symbol claims no coverage, if its last bars [K] do not move; else an empty text."""
+    flat = (high == low) & (close == close[-1])
+    if len(close) > 1 and flat.all():
+        return "its price never moves"
+    if len(close) >= IDLE and flat[-IDLE:].all():
+        moving = np.flatnonzero(~flat)
+        return f"its last {len(close) - 1 - moving[-1]} bars do not move"
+    return ""
+
+
+def behind(last: np.ndarray) -> np.ndarray:
+    """Which symbols' last bars [S] are much older than the newest."""
+    if np.isnat(last).any():
+        return np.zeros(len(last), bool)
+    return last < last.max() - BEHIND

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -11,11 +12,10 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DataError, shown
-from .names import PRICES, listed, match_columns, normal, role_of, text_of
-from .read import file_bytes, parse_bytes, stream_bytes
-from .text import Table
+from .names import PRICES, listed, match_columns, role_of, text_of
+from .read import Table, file_bytes, parse_bytes, stream_bytes
 
-DEEPEST, MOST = 6, 1_000  # levels and places of a JSON object in which tables are looked for
+DEEPEST, MOST = 7, 1_000  # levels and places of an object in which tables are looked for
 # keys over a table that name no symbol
 WRAPPERS = {
     *("results", "result", "data", "candles", "values", "prices", "bars", "historical", "items"),
@@ -25,20 +25,24 @@ WRAPPERS = {
 
 def read_tables(source: Any, symbol: str) -> list[tuple[str, Table]]:
     """The raw tables of a source, and what each one's bars are called if no column says it."""
-    if hasattr(source, "to_pandas") and not isinstance(source, pd.DataFrame):  # polars, pyarrow
-        source = source.to_pandas()
-    elif isinstance(source, str | os.PathLike):
+    if isinstance(source, str | os.PathLike):
         source = parse_bytes(file_bytes(source), shown(os.fspath(source), 200))
     elif hasattr(source, "read"):
         source = parse_bytes(stream_bytes(source), "The open file")
+    elif hasattr(source, "to_pandas") and not isinstance(source, pd.DataFrame):  # polars, pyarrow
+        source = source.to_pandas()
     if isinstance(source, pd.DataFrame):
         return [(symbol, Table(plain_frame(source)))]
     if isinstance(source, Table):
         return [(symbol, replace(source, frame=plain_frame(source.frame)))]
+    if isinstance(source, list | tuple) or (isinstance(source, np.ndarray) and source.ndim):
+        return [(symbol, _of_rows(source))]
     if isinstance(source, Mapping):
-        return _of_mapping(source, symbol)
-    if _is_list(source) or (isinstance(source, np.ndarray) and source.ndim):
-        return [(symbol, _of_list(source))]
+        if tables := list(_inside(source, symbol, {}, 0)):
+            return tables
+        raise DataError(
+            f"There is no table of bars in {shown(source, 120)}; give columns, or a table a symbol."
+        )
     raise DataError(
         f"Bars can't be read from a {type(source).__name__}; give a file name, an open file, a "
         "frame, a dict, or a list of [open, high, low, close, volume] rows."
@@ -51,17 +55,19 @@ def plain_frame(frame: pd.DataFrame) -> pd.DataFrame:
     frame.attrs = {}  # pandas copies them deeply at every step, and repairs can be many
     if frame.columns.nlevels > 1:
         frame = _stacked(frame)
-    taken = {_role(name) for name in frame.columns}
-    levels = {}
-    for i, name in enumerate(frame.index.names):
-        values, role = frame.index.get_level_values(i), "" if name is None else _role(name)
-        dated = isinstance(values, pd.DatetimeIndex | pd.PeriodIndex)
-        nameless = not role and not pd.api.types.is_numeric_dtype(values.dtype)
-        if (role and role not in taken) or dated or (nameless and "date" not in taken):
-            levels[i] = "index" if name is None else name
-    if levels:
-        names = [*levels.values()]
-        frame = frame.reset_index(level=[*levels], names=names, allow_duplicates=True)
+    if not isinstance(frame.index, pd.RangeIndex) or frame.index.name is not None:
+        taken = {role_of(name) for name in frame.columns}
+        levels = {}
+        for i, name in enumerate(frame.index.names):
+            values = frame.index.get_level_values(i)
+            role = "" if name is None else role_of(name)
+            dated = isinstance(values, pd.DatetimeIndex | pd.PeriodIndex)
+            nameless = not role and not pd.api.types.is_numeric_dtype(values.dtype)
+            if (role and role not in taken) or dated or (nameless and "date" not in taken):
+                levels[i] = "index" if name is None else name
+        if levels:
+            names = [*levels.values()]
+            frame = frame.reset_index(level=[*levels], names=names, allow_duplicates=True)
     return frame.set_axis(range(1, len(frame) + 1), axis=0)
 
 
@@ -70,121 +76,102 @@ def _stacked(frame: pd.DataFrame) -> pd.DataFrame:
     if (count := frame.columns.nlevels) != 2:
         raise DataError(f"The columns have {count} levels; give one, or price and ticker.")
     levels = [[text_of(name) for name in frame.columns.get_level_values(i)] for i in (0, 1)]
-    prices = [len({normal(name) for name in level} & {*PRICES}) for level in levels]
+    prices = [len({*map(role_of, level)} & {*PRICES}) for level in levels]
     names, tickers = levels if prices[0] >= prices[1] else levels[::-1]
     places: dict[str, list[int]] = {}
     shared = []  # ("Date", "") or ("", "Date"): an index that reset_index has made a column
     for i, (name, ticker) in enumerate(zip(names, tickers, strict=True)):
-        alone = not (name and ticker) and _role(name or ticker) == "date"
-        (shared if alone else places.setdefault(ticker, [])).append(i)
+        if not (name and ticker) and role_of(name or ticker) == "date":
+            shared.append(i)
+        else:
+            places.setdefault(ticker, []).append(i)
     parts = []
-    for ticker, own in (places or {"": []}).items():
-        labels = pd.Index([names[i] or tickers[i] for i in shared + own], dtype=object)
+    for ticker, columns in (places or {"": []}).items():
+        labels = pd.Index([names[i] or tickers[i] for i in shared + columns], dtype=object)
         if missing := [name for name in PRICES if name not in match_columns(labels)]:
             raise DataError(f"Missing column {', '.join(missing)}; found {listed(labels)}.")
-        part = frame.iloc[:, shared + own].set_axis(labels, axis=1)
+        part = frame.iloc[:, shared + columns].set_axis(labels, axis=1)
         parts.append(part.assign(symbol=ticker) if ticker else part)
     return pd.concat(parts)
 
 
-def _of_mapping(value: Mapping, symbol: str) -> list[tuple[str, Table]]:
-    """Tables of columns, of records by date, or that a dict holds by symbol or deeper inside."""
-    if not value:
-        raise DataError("The dict is empty; give columns or a table for each symbol.")
-    if {"columns", "data"} <= {*value}:  # pandas' orient="split"
-        frame = pd.DataFrame(value["data"], value.get("index"), value["columns"])
-        return [(symbol, Table(plain_frame(frame)))]
-    if _by_date(value):
-        return [(symbol, _of_list([{"date": day, **record} for day, record in value.items()]))]
-    wrapped = any(isinstance(name, str) and name in WRAPPERS for name in value)
-    if all(map(_is_table, value.values())) and not wrapped:
-        return [one for name, table in value.items() for one in read_tables(table, text_of(name))]
-    if not _prices_in(value):
-        if inside := list(_inside(value, "", {}, 0)):
-            return [_of_inside(*one, symbol) for one in inside]
-        if not any(map(_is_list, value.values())):
-            said = next((v for v in value.values() if isinstance(v, str) and " " in v), value)
-            raise DataError(f"There is no table of bars in the object, but {shown(said, 120)}.")
-    empty = [name for name, cells in value.items() if _is_list(cells) and not len(cells)]
-    frame = pd.DataFrame({name: value[name] for name in value if name not in empty})
-    return [(symbol, Table(plain_frame(frame)))]
+def _inside(value: Any, name: str, around: dict, depth: int) -> Iterator[tuple[str, Table]]:
+    """Each table inside an object and its symbol; `around` has what stands beside it, by key."""
+    if depth > DEEPEST:
+        return
+    table = _table_of(value, depth)
+    if table is not None:
+        symbols = [v for k, v in around.items() if role_of(k) == "symbol" and isinstance(v, str)]
+        if table.labelled and "date" not in match_columns(table.frame.columns):
+            for key, cells in around.items():  # Yahoo's timestamps
+                if role_of(key) == "date" and _is_list(cells) and len(cells) == len(table.frame):
+                    table.frame.insert(0, key, cells)
+                    break
+        yield (symbols or [name])[-1], table
+    elif isinstance(value, Mapping):
+        beside = [part for part in value.values() if isinstance(part, Mapping) and len(part) < 50]
+        for part in (*beside, value):
+            plain = {text_of(k): v for k, v in part.items() if not isinstance(v, Mapping)}
+            around = around | {k: v for k, v in plain.items() if k != "name"}
+        for key, part in value.items():
+            key = text_of(key)
+            above = key.lower() in WRAPPERS or (depth > 0 and role_of(key)) or _by_date(part)
+            yield from _inside(part, name if above else key, around, depth + 1)
+    elif _is_list(value) and len(value) and isinstance(value[0], Mapping):
+        for part in value[:MOST]:
+            yield from _inside(part, name, around, depth + 1)
 
 
-def _inside(
-    value: Any, key: str, around: dict[str, Any], depth: int
-) -> Iterator[tuple[Any, str, dict[str, Any]]]:
-    """Each table inside an object, its key, and by name the plain values and lists around it."""
-    if depth and _is_bars(value):
-        yield value, key, around
-    elif isinstance(value, Mapping) and depth < DEEPEST:
-        described = [one for one in value.values() if isinstance(one, Mapping) and len(one) < 50]
-        for one in (*described, value):
-            around = around | {text_of(k): v for k, v in one.items() if _is_plain(v)}
-        for name, child in value.items():
-            yield from _inside(child, text_of(name), around, depth + 1)
-    elif _is_list(value) and depth < DEEPEST and len(value) and isinstance(value[0], Mapping):
-        for child in value[:MOST]:
-            yield from _inside(child, key, around, depth + 1)
-
-
-def _of_inside(value: Any, key: str, around: dict[str, Any], symbol: str) -> tuple[str, Table]:
-    """The table found inside an object, with the symbol and the times that stand beside it."""
-    table = read_tables(value, symbol)[0][1]
-    plain = {k: v for k, v in around.items() if isinstance(v, str) and normal(k) != "name"}
-    names = [text_of(v) for k, v in plain.items() if _role(k) == "symbol"]
-    if not names and key and key.lower() not in WRAPPERS and role_of(key) is None:
-        names = [key] if not _by_date(value) else []
-    if table.labelled and "date" not in match_columns(table.frame.columns):
-        for name, cells in around.items():
-            if _role(name) == "date" and _is_list(cells) and len(cells) == len(table.frame):
-                table.frame.insert(0, name, cells)
-                break
-    return (names or [symbol])[-1], table
-
-
-def _role(label: Any) -> str:
-    return (role_of(label) or ("",))[0]
-
-
-def _is_plain(value: Any) -> bool:
-    """Whether a value is no table: a number or text, or a list of such."""
-    first = value[0] if _is_list(value) and len(value) else value
-    return not isinstance(first, Mapping) and (first is value or not _is_list(first))
+def _table_of(value: Any, depth: int) -> Table | None:
+    """The table that a value is itself, if it is one and none of several."""
+    if hasattr(value, "to_pandas") and not isinstance(value, pd.DataFrame):
+        value = value.to_pandas()
+    if isinstance(value, pd.DataFrame):
+        return Table(plain_frame(value))
+    if isinstance(value, np.ndarray):
+        return _of_rows(value) if value.ndim == 2 else None
+    if isinstance(value, Mapping):
+        if {"columns", "data"} <= {*value}:  # pandas' orient="split"
+            frame = pd.DataFrame(value["data"], value.get("index"), value["columns"])
+            return Table(plain_frame(frame))
+        if _by_date(value):
+            return _of_rows([{"date": day, **record} for day, record in value.items()])
+        prices = [cells for key, cells in [*value.items()][:50] if role_of(key) in PRICES]
+        if len(prices) < 2 or any(_holds_lists(cells) for cells in prices):
+            return None
+        return Table(plain_frame(pd.DataFrame(dict(value))))
+    if _is_list(value) and len(value) and depth:
+        first = value[0]
+        if isinstance(first, Mapping):
+            bars = len({*map(role_of, [*first][:50])} & {*PRICES}) >= 2
+            return _of_rows(value) if bars and not any(map(_is_list, first.values())) else None
+        if isinstance(first, np.ndarray) or (_is_list(first) and (len(first) >= 4 or depth == 1)):
+            return _of_rows(value)
+    return None
 
 
 def _is_list(value: Any) -> bool:
     return isinstance(value, list | tuple)
 
 
-def _prices_in(value: Mapping) -> int:
-    """How many of the four prices are among the keys."""
-    return len({_role(name) for name in list(value)[:50]} & {*PRICES})
-
-
-def _is_bars(value: Any) -> bool:
-    """Whether a value inside a JSON object is a table of bars."""
+def _holds_lists(value: Any) -> bool:
+    """Whether what a price's name stands for is a table, not a column."""
     if isinstance(value, Mapping):
-        listed_ = any(_is_list(cells) or isinstance(cells, Mapping) for cells in value.values())
-        return _by_date(value) or (listed_ and _prices_in(value) >= 2)
-    if not (_is_list(value) and len(value)):
-        return False
-    if isinstance(value[0], Mapping):
-        return _prices_in(value[0]) >= 2 and not any(map(_is_list, value[0].values()))
-    return _is_list(value[0]) and len(value[0]) >= 4
+        return any(_is_list(cells) or isinstance(cells, Mapping) for cells in value.values())
+    if _is_list(value) and len(value):
+        return isinstance(value[0], list | tuple | dict | np.ndarray)
+    return getattr(value, "ndim", 1) > 1
 
 
-def _by_date(value: Mapping) -> bool:
+def _by_date(value: Any) -> bool:
     """Whether keys are dates, over records."""
-    some = list(value.items())[:5] if isinstance(value, Mapping) else []
-    return bool(some) and all(_is_day(key) and isinstance(record, Mapping) for key, record in some)
+    some = [*value.items()][:5] if isinstance(value, Mapping) else []
+    return bool(some) and all(
+        re.match(r"\d{4}.{4}", text_of(key)) and isinstance(record, Mapping) for key, record in some
+    )
 
 
-def _is_day(key: Any) -> bool:
-    dated = isinstance(key, str) or hasattr(key, "year")
-    return dated and str(key)[:4].isdigit() and len(str(key)) >= 8
-
-
-def _of_list(rows: Any) -> Table:
+def _of_rows(rows: Any) -> Table:
     """Records (dicts by column name), or rows of numbers, perhaps with a time first."""
     if not len(rows):
         raise DataError("There are no bars: the list of rows is empty; give at least one bar.")
@@ -202,16 +189,3 @@ def _of_list(rows: Any) -> Table:
         width = size
     frame = pd.DataFrame([list(row) for row in rows])
     return Table(frame.set_axis(range(1, len(frame) + 1), axis=0), labelled=False)
-
-
-def _is_table(value: Any) -> bool:
-    """Whether a value of a dict is a whole table, not a column."""
-    if isinstance(value, pd.DataFrame) or hasattr(value, "to_pandas"):
-        return True
-    if isinstance(value, Mapping):
-        return any(_is_list(c) or isinstance(c, Mapping | np.ndarray) for c in value.values())
-    if isinstance(value, np.ndarray):
-        return value.ndim == 2
-    return (
-        _is_list(value) and bool(value) and isinstance(value[0], list | tuple | np.ndarray | dict)
-    )

@@ -70,7 +70,8 @@ class Panel:
         """The last bar of each symbol, [S]; raises HistoryTooShort on fewer than `context` bars."""
         short = np.flatnonzero(self.length < context)
         if len(short):
-            symbol, have = self.symbols[short[0]], self.length[short[0]]
+            symbol = self.symbols[short[0]]
+            have = self.length[short[0]]
             raise HistoryTooShort(
                 f"{symbol} has {have} bars but the model needs {context}; give {context - have} "
                 "more, or use the gradient boosting fallback, which answers from 2 bars on."
@@ -324,15 +325,16 @@ def gather(
     origins outside of it are NaN, so that they weigh nothing.
     """
     symbol = panel.symbol_of(starts)
-    horizon, length = panel.config.horizon, context + origins - 1
+    horizon = panel.config.horizon
+    length = context + origins - 1
     end = (panel.start + panel.length + horizon - 1)[symbol][:, None]
     rows = np.minimum(starts[:, None] + np.arange(length + horizon), end)  # [B, T+H]
     bars = np.minimum(rows[:, :length], end - horizon)
-    at = rows[:, context - 1 : length]  # origins [B, N]; those past the last bar have no target
-    target = panel.target[at]
+    origin = rows[:, context - 1 : length]  # [B, N]; those past the last bar have no target
+    target = panel.target[origin]
     if split is not None:
-        target[panel.split[at] != SPLITS.index(split)] = np.nan
-    scale = panel.scale[np.minimum(at, end - horizon)]
+        target[panel.split[origin] != SPLITS.index(split)] = np.nan
+    scale = panel.scale[np.minimum(origin, end - horizon)]
     return Batch(panel.observed[bars], panel.known[rows], panel.static[symbol], target, scale)
 
 

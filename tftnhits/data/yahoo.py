@@ -3,71 +3,32 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import re
-import threading
-import time
 import warnings
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from multiprocessing import TimeoutError as NoResult
-from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from platformdirs import user_cache_path
 
-from ..errors import DataError, DownloadError, MissingDependency, OutputError, one_line, shown
+from ..errors import DataError, DownloadError, OutputError, shown
 from ..files import atomic_write, safe_name
 from .bars import load_bars
-from .names import PRICES
+from .yahoo_client import CELLS, Ask, Failed, History, asking
 
-ANSWER = 10.0  # seconds for one answer
-WAITS = (1.0, 2.0, 4.0, 8.0)  # seconds between attempts
-LATE = pd.Timedelta("30min")  # by then exchanges that report late have reported
-SETTLED = timedelta(days=7)  # by then a bar that Yahoo doesn't have won't come any more
-# Days for which Yahoo keeps parts of a day; years of the others that are asked for by default
-REACH = {"1m": 7, **dict.fromkeys(("2m", "5m", "15m", "30m", "90m"), 59), "60m": 729, "1h": 729}
-YEARS = {"1d": 3, "1wk": 10, "1mo": 20}
+# Days that are asked for by default; of parts of a day Yahoo keeps no more
+DAYS = {"1d": 1096, "1wk": 3653, "1mo": 7305, "1m": 7, **dict.fromkeys(("60m", "1h"), 729)}
+DAYS |= dict.fromkeys(("2m", "5m", "15m", "30m", "90m"), 59)
 PERIODS = {"1wk": "W", "1mo": "M"}  # made of days: Yahoo adjusts its own in another way
-CELLS = [*PRICES, "volume"]
 FORMAT = 3  # of cached files; others are taken for missing
 DTYPES = {"date": "datetime64[ns]", **dict.fromkeys(CELLS, "float64")}
 # But no ISIN, for which yfinance would answer under another name
 SYMBOL = re.compile(r"(?![A-Z]{2}[A-Z0-9]{9}[0-9]$)[A-Z0-9^][A-Z0-9^=.&_+$-]{0,29}")
-WORKER = "tftnhits-yahoo"  # name of the thread that asks
-
-
-@dataclass
-class History:
-    """Finished bars of one symbol: all that Yahoo has from day `first` to day `last`."""
-
-    bars: pd.DataFrame  # CELLS, by local date
-    first: date
-    last: date
-    zone: str  # of the dates
-    unfinished: str = ""  # the bar that was left out
-
-    def between(self, first: date, last: date) -> History | None:
-        """Its bars of some days; None if there are none."""
-        bars = self.bars.loc[str(first) : str(last)]
-        unfinished = self.unfinished if self.unfinished[:10] <= str(last) else ""
-        last = min(last, self.last)
-        return replace(self, bars=bars, last=last, unfinished=unfinished) if len(bars) else None
-
-
-class Failed(Exception):
-    """Why Yahoo gave no bars, as the end of a sentence that starts with its name."""
-
-    def __init__(self, why: str, again=False, missing=False, for_all=False) -> None:
-        super().__init__(why)
-        self.again = again  # it may work in a moment
-        self.missing = missing  # Yahoo says that it has no such bars
-        self.for_all = for_all  # nor would it give those of another symbol
 
 
 def download_bars(
@@ -107,14 +68,15 @@ def download_bars(
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < 1e6:
         raise DataError(f"seconds is {shown(seconds)}; give a number above 0, such as 60.")
     basis = {"60m": "1h", "1wk": "1d", "1mo": "1d"}.get(interval, interval)
+    folder = str(cache_folder() / "yfinance")
     notes: dict[str, list[str]] = {}
     histories: dict[str, History] = {}
     failures: dict[str, Failed] = {}
-    with warnings.catch_warnings(), _Client(basis, seconds) as client:
+    with warnings.catch_warnings(), asking(basis, seconds, folder) as ask:
         warnings.filterwarnings("ignore", module="yfinance")  # about its own use of pandas
         for name in names:
             try:
-                histories[name] = _history(name, first, last, client, notes)
+                histories[name] = _history(name, first, last, basis, ask, notes)
             except Failed as failure:
                 failures[name] = failure
     _refuse(failures)
@@ -127,8 +89,6 @@ def download_bars(
 
 def cache_folder() -> Path:
     """TFTNHITS_CACHE, else tftnhits in the user's cache folder."""
-    from platformdirs import user_cache_path
-
     given = os.environ.get("TFTNHITS_CACHE")
     return Path(given).expanduser().absolute() if given else user_cache_path("tftnhits", False)
 
@@ -154,18 +114,14 @@ def _symbols(symbols: Any) -> list[str]:
 
 def _days(start: Any, end: Any, interval: Any) -> tuple[date, date]:
     """The first and the last day to ask for; of weeks and months, whole ones."""
-    if not isinstance(interval, str) or interval not in YEARS | REACH:
-        choice = ", ".join(YEARS | REACH)
+    if not isinstance(interval, str) or interval not in DAYS:
+        choice = ", ".join(DAYS)
         raise DataError(f"There is no interval {shown(interval)}; choose one of {choice}.")
     today = pd.Timestamp.now("UTC").date()
     ahead = today + timedelta(days=1)  # it is tomorrow in the east
-    last = ahead if end is None else min(_day(end, "end"), ahead)
-    if start is not None:
-        first = _day(start, "start")
-    elif interval in REACH:
-        first = today - timedelta(days=REACH[interval])
-    else:
-        first = (pd.Timestamp(last) - pd.DateOffset(years=YEARS[interval])).date()
+    last = min(_day(end, "end", ahead), ahead)
+    latest = last if interval in ("1d", *PERIODS) else today
+    first = _day(start, "start", latest - timedelta(DAYS[interval]))
     if first > last:
         raise DataError(f"start {first} comes after the last day, {last}; give an earlier one.")
     if period := PERIODS.get(interval):
@@ -173,7 +129,9 @@ def _days(start: Any, end: Any, interval: Any) -> tuple[date, date]:
     return first, last
 
 
-def _day(value: Any, argument: str) -> date:
+def _day(value: Any, argument: str, default: date) -> date:
+    if value is None:
+        return default
     with suppress(ValueError):  # NaT has no date
         if isinstance(value, str):
             value = date.fromisoformat(value.strip())
@@ -199,17 +157,19 @@ def _listed(names: list[str]) -> str:
 
 
 def _history(
-    name: str, first: date, last: date, client: _Client, notes: dict[str, list[str]]
+    name: str, first: date, last: date, interval: str, ask: Ask, notes: dict[str, list[str]]
 ) -> History:
     """The bars asked for: from the cache if it has all, else from Yahoo if that can be."""
-    path = cache_folder() / "yahoo" / client.interval / f"{safe_name(name)}.parquet"
+    path = cache_folder() / "yahoo" / interval / f"{safe_name(name)}.parquet"
     cached = load(path)
     usable = cached.between(first, last) if cached else None
     if usable and cached.first <= first and last <= cached.last:
         return usable
-    earliest = pd.Timestamp.now("UTC").date() - timedelta(REACH.get(client.interval, 100_000))
+    earliest = date(1900, 1, 1)
+    if interval != "1d":
+        earliest = pd.Timestamp.now("UTC").date() - timedelta(DAYS[interval])
     if first < earliest:
-        what = f"{client.interval} bars for {REACH[client.interval]} days"
+        what = f"{interval} bars for {DAYS[interval]} days"
         choice = f"start on {earliest} or later, or choose a longer interval"
         raise DataError(f"Yahoo Finance keeps {what}; {choice}.")
     try:
@@ -217,7 +177,7 @@ def _history(
         since, until = first, last
         if cached:
             since, until = min(first, max(cached.first, earliest)), max(last, cached.last)
-        history = client.ask(name, since, until)
+        history = ask(name, since, until)
         wanted = history.between(first, last)
         if wanted is None:
             raise Failed(f"has no finished bars of {name} from {first} to {last}", missing=True)
@@ -291,145 +251,3 @@ def _coarser(bars: pd.DataFrame, period: str, covered: date) -> tuple[pd.DataFra
     if max(bars.index[-1].date(), covered) >= final:
         return whole, ""
     return whole[:-1], str(periods[-1].start_time.date())
-
-
-class _Client:
-    """yfinance in a daemon thread: neither an interrupt nor the process's end waits for Yahoo."""
-
-    def __init__(self, interval: str, seconds: float) -> None:
-        try:
-            import tenacity  # noqa: F401 (it is for `_patiently`)
-            import yfinance
-        except (ImportError, OSError) as error:
-            raise MissingDependency(
-                "Live data needs yfinance and tenacity; pip install 'tftnhits[live-data]', or take "
-                "bundled bars: tn.load_bars('stocks')."
-            ) from error
-        yfinance.set_tz_cache_location(str(cache_folder() / "yfinance"))
-        logging.getLogger("yfinance").addFilter(_of_others)
-        self.debug = yfinance.config.debug
-        self.interval = interval  # of a part of a day, or "1d"
-        self.deadline = time.monotonic() + seconds
-        self.over = threading.Event()  # nobody waits any more
-        self.down: Failed | None = None  # why no other symbol needs to be asked for
-
-    def __enter__(self) -> _Client:
-        # One thread: many would lock yfinance's databases, and be a burst to Yahoo
-        self.pool = ThreadPool(1, lambda: setattr(threading.current_thread(), "name", WORKER))
-        self.hidden, self.debug.hide_exceptions = self.debug.hide_exceptions, False
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.over.set()
-        self.pool.terminate()
-        self.debug.hide_exceptions = self.hidden
-
-    def ask(self, name: str, first: date, last: date) -> History:
-        """The bars of these days, with as many attempts as there is time for; raises Failed."""
-        if self.down:
-            raise self.down
-        left = max(self.deadline - time.monotonic(), 0.0)
-        call = self.pool.apply_async(
-            _patiently, (self.over, left, name, first, last, self.interval)
-        )
-        try:
-            return call.get(left)
-        except NoResult:
-            failure = Failed("doesn't answer in time", for_all=True)
-        except Failed as error:
-            failure = error
-        self.down = failure if failure.for_all else None
-        raise failure
-
-
-def _of_others(record: logging.LogRecord) -> bool:
-    """What fails in a download is told once, by us."""
-    return record.threadName != WORKER
-
-
-def _patiently(over: threading.Event, seconds: float, *what: Any) -> History:
-    """`_attempt` until it works, for `seconds` at most and until it is over."""
-    from tenacity import Retrying, retry_if_exception, wait_chain, wait_fixed
-    from tenacity.stop import stop_after_attempt, stop_before_delay, stop_when_event_set
-
-    stop = stop_after_attempt(len(WAITS) + 1) | stop_before_delay(seconds)
-    again = retry_if_exception(lambda error: getattr(error, "again", False))
-    wait = wait_chain(*map(wait_fixed, WAITS))
-    stop = stop | stop_when_event_set(over)
-    return Retrying(stop=stop, wait=wait, retry=again, sleep=over.wait, reraise=True)(
-        _attempt, *what
-    )
-
-
-def _attempt(name: str, first: date, last: date, interval: str) -> History:
-    """One symbol's bars, or why there are none: yfinance's exceptions tell."""
-    from yfinance import Ticker, exceptions
-    from yfinance.data import YfData
-
-    with suppress(AttributeError):
-        YfData.cache_get.cache_clear()  # it keeps failed answers, too
-    ticker = Ticker(name)
-    days = {"start": str(first), "end": str(last + timedelta(days=1))}  # its end is exclusive
-    unreadable = "gives no answer that yfinance can read"
-    try:
-        frame = ticker.history(**days, interval=interval, timeout=ANSWER)
-        return _finished(frame, ticker.history_metadata, first, last, interval)
-    except exceptions.YFRateLimitError as error:
-        raise Failed("gets too many requests from here", again=True, for_all=True) from error
-    except exceptions.YFTzMissingError as error:
-        raise Failed(f"knows no symbol {name!r}", missing=True) from error
-    except exceptions.YFPricesMissingError as error:
-        reason = error.yahoo_reason
-        if not reason and not ticker.history_metadata.get("symbol"):  # HTTP 500, say
-            raise Failed(f"{unreadable} (no bars and no reason)", again=True) from error
-        why = f" ({one_line(reason, 120).rstrip('.')})" if reason else ""
-        wanted = f"{interval} bars of {name} from {first} to {last}"
-        raise Failed(f"has no {wanted}{why}", missing=True) from error
-    except Failed:
-        raise
-    except Exception as error:  # of curl or requests, SQLite, pandas
-        kind = type(error).__name__
-        status = getattr(getattr(error, "response", None), "status_code", 0)
-        if status == 404:
-            raise Failed(f"knows no symbol {name!r}", missing=True) from error
-        if not isinstance(error, OSError) or isinstance(error, ValueError) or status:
-            raise Failed(f"{unreadable} ({kind})", again=True) from error
-        if "timeout" in kind.lower():
-            raise Failed("doesn't answer in time") from error
-        raise Failed(f"can't be reached ({kind})", for_all=True) from error
-
-
-def _finished(frame: pd.DataFrame, meta: Any, first: date, last: date, interval: str) -> History:
-    """yfinance's frame in our form, without the bar that isn't finished."""
-    zone, local = str(frame.index.tz), frame.index.tz_localize(None)
-    if not local.is_monotonic_increasing or not local.is_unique:  # autumn's hour comes twice
-        zone, local = "UTC", frame.index.tz_convert("UTC").tz_localize(None)
-    # Bars, but for the last if it can change
-    priced = frame[["Open", "High", "Low", "Close"]].notna().any(axis=1)
-    bars = frame.rename(columns=str.lower)[CELLS].astype("float64")
-    bars = bars.set_axis(local.astype("datetime64[ns]").rename("date"))[priced.to_numpy()]
-    unfinished = ""
-    if len(bars) and _can_change(frame.index[priced][-1], interval, meta):
-        unfinished = str(bars.index[-1]).removesuffix(" 00:00:00")
-        bars = bars[:-1]
-    if not len(bars):
-        raise Failed(f"has no finished bars of {meta.get('symbol')} yet", missing=True)
-    # More may come of the last days, and of a day with bars of its parts
-    latest = bars.index[-1].date() - timedelta(days=interval != "1d")
-    covered = max(latest, pd.Timestamp.now(frame.index.tz).date() - SETTLED)
-    return History(bars, first, min(last, covered), zone, unfinished)
-
-
-def _can_change(start: pd.Timestamp, interval: str, meta: Any) -> bool:
-    """Whether the bar that begins at `start` is not finished."""
-    now = pd.Timestamp.now(start.tz)
-    try:  # today's session or, once it is over, the next day's
-        session, traded = meta["currentTradingPeriod"]["regular"], meta["regularMarketTime"]
-        opens, closes, traded = map(pd.Timestamp, (session["start"], session["end"], traded))
-        if interval == "1d" and start.date() != opens.tz_convert(start.tz).date():
-            return start.date() >= max(opens.tz_convert(start.tz).date(), now.date())
-    except (LookupError, TypeError, ValueError):
-        return start.date() >= now.date()
-    ends = closes if interval == "1d" else start + pd.Timedelta(interval)
-    ends = min(ends, closes) if start < closes else ends
-    return bool(traded < ends and now < ends + LATE)

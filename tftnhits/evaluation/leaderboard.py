@@ -120,7 +120,7 @@ def summary(
         runs = [arrays(frame, name, seed) for seed in seeds[name]]
         group = _labels(runs[0], by)
         tables += [_scores(run, group).assign(forecaster=name) for run in runs]
-        losses[name] = np.mean([_losses(run) for run in runs], axis=0)
+        losses[name] = np.mean([loss_of(run) for run in runs], axis=0)
     # Mean and deviation over the seeds
     over_seeds = pd.concat(tables).groupby(["group", "forecaster"], sort=False)
     board = over_seeds.mean().astype({"outcomes": int})
@@ -145,7 +145,7 @@ def _labels(run: Arrays, by: str | None) -> np.ndarray:
     return run.fold if by == "fold" else run.symbol
 
 
-def _losses(run: Arrays) -> np.ndarray:
+def loss_of(run: Arrays) -> np.ndarray:
     """Pinball losses [K, H] in basis points."""
     return POINTS * pinball_loss(run.quantiles[..., SCORED], run.actual, SCORE_LEVELS)
 

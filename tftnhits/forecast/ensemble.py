@@ -140,14 +140,10 @@ def check_weights(
     weights: dict[str, float], names: Sequence[str] = tuple(ENSEMBLE_WEIGHTS)
 ) -> dict[str, float]:
     """Weights of the networks `names`, scaled to sum 1; raises ConfigError on what is no weight."""
-    if not isinstance(weights, dict):
+    if not isinstance(weights, dict) or any(name not in ENSEMBLE_WEIGHTS for name in weights):
         raise ConfigError(
-            f"The ensemble weights are {shown(weights)}; give a dict such as {ENSEMBLE_WEIGHTS}."
-        )
-    if unknown := [name for name in weights if name not in ENSEMBLE_WEIGHTS]:
-        raise ConfigError(
-            f"There is no network {shown(unknown[0])} to weigh; "
-            f"give weights for {', '.join(ENSEMBLE_WEIGHTS)}."
+            f"The ensemble weights are {shown(weights)}; give numbers by network, such as "
+            f"{ENSEMBLE_WEIGHTS}."
         )
     if not names:
         return {}
@@ -196,12 +192,10 @@ def learn_weights(
     is left to gain. The bound ends it at TOLERANCE.
 
     quantiles: by member, [K, H, Q] at `levels`; actual: [K, H], NaN where unknown. Raises DataError
-    if no outcome is known, ConfigError without members.
+    if no outcome is known.
     """
     from scipy.optimize import linprog
 
-    if not quantiles:
-        raise ConfigError("There are no members to weigh; give the quantiles of at least one.")
     known = np.isfinite(actual)
     if not known.any():
         raise DataError(

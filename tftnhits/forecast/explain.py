@@ -165,20 +165,11 @@ def explain_forecast(fc: Forecast) -> Explanation:
 
 
 def explain_rows(model: Any, panel: Panel, rows: np.ndarray) -> Explanation:
-    """Tables of one network, each a mean over many origins, with "all" for the symbol.
+    """Tables of one network, each a mean over the origins `rows` [K], with "all" for the symbol.
 
     `past` has a row a date: the weights given to that date's own bar, averaged over symbols;
-    `future` those of its next session, `static` those of its symbols. Memory holds sums.
-
-    Parameters
-    ----------
-    model : a torch module, or a Network, whose seeds are averaged
-    rows : origins [K] of the panel
-
-    Raises
-    ------
-    ConfigError
-        Without origins.
+    `future` those of its next session, `static` those of its symbols. `model` is a torch module, or
+    a Network, whose seeds are averaged. Memory holds sums. Raises ConfigError without origins.
     """
     member = model if isinstance(model, Network) else Network(model)
     if not len(rows):
@@ -188,7 +179,7 @@ def explain_rows(model: Any, panel: Panel, rows: np.ndarray) -> Explanation:
     dates, place = np.unique(keys, return_inverse=True)
     group = dict.fromkeys(("attention", "parts"), np.zeros(len(rows), int))
     group |= dict.fromkeys(KINDS, place)
-    sums = [_sums(_traces(model, panel, rows, False), group) for model in member.models]
+    sums = [_sums(_traces(model, panel, rows), group) for model in member.models]
     every, count, names = np.array([EVERY], object), len(rows), _input_names(panel)
     if "parts" in sums[0]:
         parts = _parts_table(_stats([s["parts"] for s in sums], count), every, member)
@@ -215,20 +206,12 @@ def _forecast_tables(
     """Tables of a member with a symbol for each of `rows` [K], up to step `horizon`."""
     symbols, names = np.asarray(panel.symbols, object)[panel.symbol_of(rows)], _input_names(panel)
     group = dict.fromkeys((*TFTTrace._fields, *NHITSTrace._fields), np.arange(len(rows)))
-    sums = [_sums(_traces(model, panel, rows, True), group) for model in member.models]
+    sums = [_sums(_traces(model, panel, rows, horizon), group) for model in member.models]
     stats = {name: _stats([s[name] for s in sums], 1) for name in sums[0]}
     if "parts" in stats:
-        parts = Stats(*(values[:, :horizon] for values in stats["parts"]))
-        return {"parts": _parts_table(parts, symbols, member)}
-    stats["attention"] = Stats(
-        *(values[:, :horizon, : member.context + horizon] for values in stats["attention"])
-    )
-    stats["future"] = Stats(*(values[:, :horizon] for values in stats["future"]))
-    overall = {
-        "past": _stats([s["past"].mean(2) for s in sums], 1),
-        "future": _stats([s["future"][:, :, :horizon].mean(2) for s in sums], 1),
-        "static": stats["static"],
-    }
+        return {"parts": _parts_table(stats["parts"], symbols, member)}
+    overall = {kind: _stats([s[kind].mean(2) for s in sums], 1) for kind in ("past", "future")}
+    overall["static"] = stats["static"]
     lag, steps = np.arange(member.context)[::-1], np.arange(1, horizon + 1)
     tables = _overall_tables(stats["attention"], overall, symbols, names)
     tables["past"] = _long(stats["past"], symbol=symbols, lag=lag, input=names["past"])
@@ -241,28 +224,30 @@ def _forecast_tables(
 
 
 def _traces(
-    model: Any, panel: Panel, rows: np.ndarray, whole: bool
+    model: Any, panel: Panel, rows: np.ndarray, steps: int | None = None
 ) -> Iterator[tuple[np.ndarray, TFTTrace | NHITSTrace]]:
-    """Index in `rows` [k] and what the network shows for these origins, batch after batch."""
+    """Index in `rows` [k] and what the network shows for these origins, batch after batch.
+
+    With `steps`, the whole context and so many steps ahead; without, the nearest bar of each.
+    """
     from ..training.loop import outputs
 
-    horizon, context = model.config.horizon, model.config.context
+    context, horizon = model.config.context, steps or model.config.horizon
     for output, _, index, (chunk, fork) in outputs(model, panel, rows):
         b, n = np.asarray(chunk), np.asarray(fork)
         if hasattr(output, "attention"):
-            attention, static = output.attention[b, n], output.static_weights[b]
+            attention = output.attention[b, n, :horizon, : context + horizon].cpu().numpy()
             past, future = output.past_weights.cpu().numpy(), output.future_weights.cpu().numpy()
-            if whole:
+            if steps:
                 past = past[b[:, None], n[:, None] + np.arange(context)]
                 future = future[b[:, None], n[:, None] + np.arange(horizon)]
             else:
                 past, future = past[b, n + context - 1], future[b, n]
-            yield index, TFTTrace(attention.cpu().numpy(), past, future, static.cpu().numpy())
+            yield index, TFTTrace(attention, past, future, output.static_weights[b].cpu().numpy())
             continue
         parts = output.parts[b, n].cpu().numpy()  # [k, H, S, Q]
-        base = model.base.cpu().numpy()[None, :, None]  # [1, H, 1, Q]
-        base = np.broadcast_to(base, (len(b), *base.shape[1:]))
-        parts = np.concatenate([base, parts], axis=2)
+        base = np.broadcast_to(model.base.cpu().numpy()[:, None], parts[:, :, :1].shape)
+        parts = np.concatenate([base, parts], axis=2)[:, :horizon]  # [k, H, S+1, Q]
         levels = np.asarray(model.config.quantiles)
         tails = (0.5, (1 - LEVEL) / 2, (1 + LEVEL) / 2)
         middle, low, high = (np.abs(levels - q).argmin() for q in tails)
@@ -346,29 +331,21 @@ def permutation_importance(
     repeats: int = 1,
     groups: Mapping[str, tuple[str, ...]] | None = None,
 ) -> pd.DataFrame:
-    """Rise of the mean pinball loss when an input belongs to other dates.
+    """Rise of the mean pinball loss over the origins `rows` [K] when an input is of other dates.
 
     Within the stretch of bars that a symbol's origins see, the input's column is rotated by a
     random number of bars: a permutation that keeps each value's neighbours, so that the network
-    sees histories of a kind that it knows (Breiman 2001, with blocks for time).
+    sees histories of a kind that it knows.
 
-    Parameters
-    ----------
-    model : a torch module or any member
-    rows : origins [K] of the panel
-    groups : sets of observed and known inputs that move together (FAMILIES, for one); None takes
-        each observed input alone, and understates those whose news others carry too
+    `model` is a torch module or any member. `groups` names sets of observed and known inputs that
+    move together (FAMILIES, for one); None takes each observed input alone, and understates those
+    whose news others carry too. Raises ConfigError on an input that there is not.
 
     Returns
     -------
     DataFrame
         input, rise (pinball loss × 10⁴ of the log return, mean of `repeats`), spread (standard
         deviation over them, NaN of one) and percent (of the loss itself), largest first.
-
-    Raises
-    ------
-    ConfigError
-        On an input that there is not.
     """
     member = model if hasattr(model, "quantiles") else Network(model)
     inputs = {*panel.inputs["observed"], *panel.inputs["known"]}

@@ -28,7 +28,7 @@ class Answer:
     name: str  # in words
     place: np.ndarray  # [k] of the origins among those asked for
     quantiles: np.ndarray  # [k, H, Q] of the cumulative log return
-    warnings: dict[str, list[str]]  # by symbol: why no earlier link answers
+    warnings: dict[int, list[str]]  # by the symbol's number: why no earlier link answers
 
 
 def chain(names: Mapping[str, object], weights: Link) -> list[Link]:
@@ -88,10 +88,8 @@ def answer(
         if taken.any():
             key = "ensemble" if len(link) > 1 else next(iter(link))
             quantiles = combine({name: outputs[name][taken] for name in link}, link)
-            warnings = {
-                panel.symbols[s]: _warnings(panel.symbols[s], s, key, reasons)
-                for s in np.unique(symbol[taken]).tolist()
-            }
+            numbers = np.unique(symbol[taken]).tolist()
+            warnings = {s: _warnings(panel.symbols[s], s, key, reasons) for s in numbers}
             answers.append(Answer(key, _in_words(link), np.flatnonzero(taken), quantiles, warnings))
         pending = pending & ~taken
         if not pending.any():

@@ -32,8 +32,8 @@ from .ensemble import (
     train_members,
 )
 from .fallback import NO_TORCH, answer, chain, chain_origins
+from .folder import read_folder, write_folder
 from .result import Forecast, SymbolReport, bar_days, other_length, remark, review, tidy
-from .store import read_folder, write_folder
 
 
 @dataclass(eq=False, repr=False)
@@ -182,9 +182,9 @@ class Predictor:
             )
             as_measured = one.link != "ensemble" or shares == self.weights
             coverage = calibration.realised(level) if as_measured else None
-            for symbol, why in one.warnings.items():
-                report = reports[symbol]
-                remark(report, panel, symbol, horizon, self.bar_days, self.depth)
+            for s, why in one.warnings.items():
+                report = reports[panel.symbols[s]]
+                remark(report, panel, s, horizon, self.bar_days, self.depth)
                 report.model_used, report.warnings = one.name, [*why, *report.warnings]
                 report.coverage = coverage if report.measurable else None
         frame = tidy(panel, rows, quantiles, levels, level)
@@ -276,16 +276,11 @@ class Predictor:
         """Raises ConfigError if the parts don't fit each other."""
         inputs = input_names(self.panel_config)
         for name, member in {**self.members, WALK: self.walk}.items():
-            others = []
-            if member.horizon != self.horizon:
-                others.append("horizon")
-            if tuple(member.levels) != self.levels:
-                others.append("quantile levels")
-            if isinstance(member, Network) and member.model.inputs != inputs:
-                others.append("inputs")
-            if others:
+            fits = (member.horizon, tuple(member.levels)) == (self.horizon, self.levels)
+            if not fits or (isinstance(member, Network) and member.model.inputs != inputs):
                 raise ConfigError(
-                    f"{NAMES[name]} has other {' and '.join(others)} than the rest; train it again."
+                    f"{NAMES[name]} has another horizon, other quantile levels or other inputs "
+                    "than the rest of the predictor; train it again."
                 )
         count = len(inputs["observed"])
         sizes = {"har": (F.HAR_INPUTS,), "center": (count,), "spread": (count,)}

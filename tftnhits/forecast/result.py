@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..data import features as F
-from ..data.judge import behind, idle
-from ..data.report import ALL
+from ..data.repair import ALL, behind, idle
 from ..data.windows import Panel
 from ..errors import DataError, HistoryTooShort
 
@@ -74,30 +73,20 @@ class Forecast:
         return {name: r.warnings[0] for name, r in self.reports.items() if r.model_used is None}
 
     @property
-    def model_used(self) -> dict[str, str]:
-        return {name: r.model_used for name, r in self.reports.items() if r.model_used}
-
-    @property
-    def coverage(self) -> dict[str, float | None]:
-        return {name: r.coverage for name, r in self.reports.items() if r.model_used}
-
-    @property
-    def warnings(self) -> dict[str, list[str]]:
-        return {name: r.warnings for name, r in self.reports.items()}
-
-    @property
     def confidence(self) -> float:
         """The nominal level of the interval; how well it held is a report's `coverage`."""
         return self.level
 
     def __repr__(self) -> str:
         """A line for each of the first symbols: the frame and the bars would fill the screen."""
-        used = {name: r.model_used for name, r in self.reports.items() if r.model_used}
         lines = [f"Forecast: {len(self.frame)} rows in .frame"]
-        lines += [f"  {name}: {used[name]}, {self.caption(name)}" for name in list(used)[:5]]
-        if len(used) > 5:
-            lines.append(f"  and {len(used) - 5} more")
-        lines += [f"  left out: {name}" for name in list(self.skipped)[:5]]
+        for name, report in list(self.reports.items())[:6]:
+            used = report.model_used
+            lines.append(
+                f"  {name}: {used}, {self.caption(name)}" if used else f"  left out: {name}"
+            )
+        if len(self.reports) > 6:
+            lines.append(f"  and {len(self.reports) - 6} more")
         return "\n".join(lines)
 
     def caption(self, symbol: str) -> str:
@@ -230,11 +219,11 @@ def review(
     return bars, reports
 
 
-def bar_days(panel: Panel) -> np.ndarray:
-    """How long the bars of each symbol are [S], in days; NaN where they have no dates."""
-    static = np.asarray(panel.static, float)
-    dated = static[:, F.STATIC.index("has_calendar")] > 0
-    return np.where(dated, 10 ** static[:, F.STATIC.index("bar_length")], np.nan)
+def bar_days(panel: Panel, symbols: Any = slice(None)) -> np.ndarray:
+    """How long the bars of symbols are, in days; NaN where they have no dates."""
+    static = np.asarray(panel.static[symbols], float)  # [S, F_s]
+    dated = static[..., F.STATIC.index("has_calendar")] > 0
+    return np.where(dated, 10 ** static[..., F.STATIC.index("bar_length")], np.nan)
 
 
 def other_length(days: float, usual: float | None) -> bool:
@@ -243,15 +232,14 @@ def other_length(days: float, usual: float | None) -> bool:
 
 
 def remark(
-    report: SymbolReport, panel: Panel, symbol: str, horizon: int, usual: float | None, depth: int
+    report: SymbolReport, panel: Panel, s: int, horizon: int, usual: float | None, depth: int
 ) -> None:
-    """Add to a symbol's report what its panel leaves open.
+    """Add to the report of the panel's symbol `s` what the panel leaves open.
 
     That is bars that are longer, shorter or fewer than those of the calibration (`usual` days,
     `depth` bars), a calendar that ends before the horizon does, and markets that it doesn't see.
     """
-    s = panel.symbols.index(symbol)
-    days = bar_days(panel)[s]
+    symbol, days = panel.symbols[s], float(bar_days(panel, s))
     remarks = []
     if other_length(days, usual):
         remarks.append(

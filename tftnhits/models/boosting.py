@@ -41,21 +41,9 @@ class Boosting:
     def __init__(self, config: BoostingConfig, trees: Trees | None = None):
         self.config = config
         self.trees = trees
-
-    @property
-    def context(self) -> int:
-        """Bars that an origin needs, itself included."""
-        return self.config.context
-
-    @property
-    def levels(self) -> tuple[float, ...]:
-        """Quantile levels, ascending."""
-        return self.config.quantiles
-
-    @property
-    def horizon(self) -> int:
-        """Steps ahead that it was trained for."""
-        return self.config.horizon
+        self.context = config.context  # bars that an origin needs, itself included
+        self.horizon = config.horizon
+        self.levels = config.quantiles
 
     def fit(self, panel: Panel) -> Boosting:
         """Fit on (origin, step) pairs drawn from the training split.

@@ -15,7 +15,7 @@ from concurrent import futures
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from ..config import ENSEMBLE_WEIGHTS
 from ..errors import CheckpointError, ConfigError, HubError, MissingDependency, shown
@@ -24,7 +24,7 @@ from ..files import atomic_write, read_json, sha256, write_json
 if TYPE_CHECKING:
     import requests
 
-SECONDS = 300.0  # for a whole model, unless TFTNHITS_HUB_SECONDS or an argument says otherwise
+SECONDS = "300"  # for a whole model, unless TFTNHITS_HUB_SECONDS says otherwise
 SILENCE = 20.0  # seconds without a single byte
 MAX_LISTING = 8 << 20  # bytes of the hub's list of files
 MAX_MODEL = 1 << 30  # bytes; the shipped model has under 10 million
@@ -47,7 +47,6 @@ _ADVICE = {  # by HTTP status
     429: "too many requests; wait a minute and try again",
 }
 
-T = TypeVar("T")
 Listing = dict[str, tuple[int, str]]  # name -> size in bytes, SHA-256
 
 
@@ -110,17 +109,17 @@ def model_folder(source: str | Path | None) -> Path | None:
     return fetch(source)
 
 
-def fetch(model_id: str, refresh: bool = False, seconds: float | None = None) -> Path:
+def fetch(model_id: str, refresh: bool = False) -> Path:
     """Folder of the model "owner/name", from the cache if it is whole there, else from the hub.
 
     Only the files of a predictor are downloaded, never code, and a file is kept once it has the
-    hub's size and SHA-256, so that a call after a failed one goes on where that stopped.
+    hub's size and SHA-256, so that a call after a failed one goes on where that stopped. The whole
+    download may take TFTNHITS_HUB_SECONDS (300).
 
     Parameters
     ----------
     model_id : "owner/name"
     refresh : ask the hub for a newer version; the older one stays in a folder of its own
-    seconds : for the whole download; default: TFTNHITS_HUB_SECONDS, else 300
 
     Raises
     ------
@@ -128,7 +127,7 @@ def fetch(model_id: str, refresh: bool = False, seconds: float | None = None) ->
     (no predictor), OutputError (the cache), MissingDependency (modelscope)
     """
     check_id(model_id)
-    hub = connect(model_id, seconds)
+    hub = connect(model_id)
     home = hub.cache / model_id
     known = _recorded(home)
     if known and not refresh and not _differing(home / _version(known), known):
@@ -136,7 +135,7 @@ def fetch(model_id: str, refresh: bool = False, seconds: float | None = None) ->
     return _within(hub, lambda: _download(hub, home))
 
 
-def connect(model_id: str, seconds: float | None = None) -> Hub:
+def connect(model_id: str) -> Hub:
     """The hub that modelscope's settings name; raises MissingDependency, ConfigError."""
     try:
         import requests  # noqa: F401
@@ -157,28 +156,18 @@ def connect(model_id: str, seconds: float | None = None) -> Hub:
         raise ConfigError(
             "MODELSCOPE_ENDPOINT is no address; write one such as https://modelscope.cn."
         )
-    cache = settings.cache_dir / "tftnhits"
-    limit = _limit(seconds)
-    return Hub(settings.endpoint, address["host"], cache, model_id, limit, token or None)
-
-
-def _limit(seconds: float | None) -> float:
-    if seconds is None:
-        seconds = os.environ.get("TFTNHITS_HUB_SECONDS") or SECONDS
-    try:
-        value = float(seconds)
-    except (TypeError, ValueError):
-        value = 0.0
-    if not 0 < value < 1e6:
+    limit = os.environ.get("TFTNHITS_HUB_SECONDS") or SECONDS
+    if not re.fullmatch(r"\d{1,6}|\d{0,6}\.\d+", limit) or float(limit) == 0:
         raise ConfigError(
-            f"The time limit for the hub is {shown(seconds)}; give seconds above 0, such as 300."
+            f"TFTNHITS_HUB_SECONDS is {shown(limit)}; write seconds above 0, such as 300."
         )
-    return value
+    cache = settings.cache_dir / "tftnhits"
+    return Hub(settings.endpoint, address["host"], cache, model_id, float(limit), token or None)
 
 
-def _within(hub: Hub, job: Callable[[], T]) -> T:
+def _within(hub: Hub, job: Callable[[], Path]) -> Path:
     """`job()` in a daemon thread: requests' time-outs don't cover the look-up of a name."""
-    outcome: futures.Future[T] = futures.Future()
+    outcome: futures.Future[Path] = futures.Future()
 
     def run() -> None:
         try:

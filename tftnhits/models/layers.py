@@ -218,7 +218,7 @@ class ForkedAttention(nn.Module):
         """
         b, t, d = encoder.shape
         _, n, h, _ = decoder.shape
-        heads, size = self.heads, d // self.heads  # w = size
+        heads, size = self.heads, d // self.heads  # size is w below
         # forks in groups: those of a group share one window of keys, so that little is masked
         group = math.gcd(n, GROUP)
         groups, span = n // group, self.context + group - 1
@@ -232,9 +232,9 @@ class ForkedAttention(nn.Module):
         past = past + self._band(group, encoder)[:, None]
 
         # 2. scores of the decoder's steps: each fork's queries against its own keys
-        own = self.key(decoder).view(b, n, h, heads, size).permute(0, 3, 1, 4, 2)
-        asked = query.reshape(b, n, h, heads, size).permute(0, 3, 1, 2, 4)
-        ahead = (asked @ own).view(b, heads, groups, group, h, h).transpose(1, 2)
+        step_keys = self.key(decoder).view(b, n, h, heads, size).permute(0, 3, 1, 4, 2)
+        step_query = query.reshape(b, n, h, heads, size).permute(0, 3, 1, 2, 4)
+        ahead = (step_query @ step_keys).view(b, heads, groups, group, h, h).transpose(1, 2)
         ahead = ahead + self._causal(h, encoder)
 
         # 3. the heads' mean attention, and the values that it mixes

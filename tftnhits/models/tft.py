@@ -31,7 +31,8 @@ class ForkedDecoder(nn.Module):
         self.start = nn.Linear(size, 2 * layers * size)
         self.input = nn.ModuleList(nn.Linear(size, 4 * size) for _ in range(layers))
         self.state = nn.ModuleList(nn.Linear(size, 4 * size, bias=False) for _ in range(layers))
-        self.dropout, self.layers = nn.Dropout(dropout), layers
+        self.dropout = nn.Dropout(dropout)
+        self.layers = layers
 
     def forward(self, origin: Tensor, known: Tensor, horizon: int) -> Tensor:
         """Encoder's output at the origins [B, N, D], known [B, N+H−1, D] → [B, N, H, D]."""
@@ -76,7 +77,7 @@ class TFT(nn.Module):
         def grn(context: bool = False) -> GRN:
             return GRN(d, p, context, extra)
 
-        # one context of each kind from the static inputs
+        # variable selection, and contexts from the static inputs
         self.static_selection = select(static, context=False)
         self.past_selection = select(observed + known)
         self.future_selection = select(known)
@@ -114,8 +115,8 @@ class TFT(nn.Module):
         enrichment = self.to_enrichment(static.value)
         # 2. every bar and every date once, whatever the number of forks
         known = batch.known[:, : t + horizon]
-        every = torch.cat([batch.observed, known[:, :t]], -1)  # [B, T, F_o + F_k]
-        past = self.past_selection(every, selection)
+        inputs = torch.cat([batch.observed, known[:, :t]], -1)  # [B, T, F_o + F_k]
+        past = self.past_selection(inputs, selection)
         ahead = known[:, t - n + 1 :]  # [B, N+H−1, F_k]: the dates after the first origin
         if fork is not None:
             ahead = _rows(ahead, fork, horizon)
@@ -145,5 +146,5 @@ class TFT(nn.Module):
 
 def _rows(x: Tensor, first: Tensor, count: int) -> Tensor:
     """x [B, T, D] → [B, count, D]: of each chunk the rows from `first` [B] on."""
-    at = first[:, None] + torch.arange(count, device=x.device)
-    return x[torch.arange(len(x), device=x.device)[:, None], at]
+    index = first[:, None] + torch.arange(count, device=x.device)
+    return x[torch.arange(len(x), device=x.device)[:, None], index]

@@ -1,4 +1,4 @@
-"""The training loop: AdamW, cosine annealing, averaged weights, early stopping, and a state that survives kill -9."""
+"""The training loop: AdamW, cosine annealing, averaged weights, early stopping, resume."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ..config import NHITSConfig, TFTConfig, TrainConfig
+from ..config import SCORE_LEVELS, NHITSConfig, TFTConfig, TrainConfig
 from ..data.features import GROUPS
 from ..data.windows import Batch, Panel, blocks, gather, training_starts
 from ..errors import CheckpointError, ConfigError
@@ -25,7 +25,7 @@ from ..models.losses import pinball, squared
 from ..models.store import build, fingerprint, load_state, save_state
 from ..models.tft import TFT
 
-ORIGINS = 64  # origins a chunk in evaluation: a constant, since the grid of chunks is part of the forecast
+ORIGINS = 64  # origins a chunk in evaluation: a constant, since the grid is part of the forecast
 CHUNKS = 32  # chunks a batch in evaluation
 WARMUP = 0.05  # share of the steps over which the learning rate rises
 
@@ -44,73 +44,112 @@ def device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+# --- evaluation
+
+
 def outputs(
     model: nn.Module, panel: Panel, rows: np.ndarray
-) -> Iterator[tuple[Any, Batch, np.ndarray, tuple]]:
+) -> Iterator[tuple[Any, Batch, np.ndarray, tuple[np.ndarray, np.ndarray]]]:
     """Run the network on the chunks that hold the origins `rows` [K].
 
-    Yields the network's output, its batch, and for the origins found in it their index in `rows` [k] and their
-    places ([k], [k]) in the [B, N] forecasts. Chunks that hold one of the origins each are decoded for that alone.
+    Yields the network's output, its batch, and for the origins in it their index in `rows` [k] and
+    their places ([k], [k]) in the [B, N] forecasts. Chunks that hold one of the origins each are
+    decoded for that alone.
     """
     context = model.config.context
-    where = next(model.parameters()).device
-    panel = panel.with_tensors(str(where))
+    panel = panel.with_tensors(str(next(model.parameters()).device))
     starts, place = blocks(panel, rows, context, ORIGINS)
     chunk, fork = np.divmod(place, ORIGINS)
-    single = len(starts) == len(rows)
-    order = np.argsort(fork if single else chunk, kind="stable")
     if model.training:
-        model.eval()  # it visits every part, which takes as long as a small forecast
-    for first in range(0, len(starts), CHUNKS):
-        if single:
+        model.eval()  # it visits every module, which takes as long as a small forecast
+    if len(starts) == len(rows):
+        order = np.argsort(fork, kind="stable")
+        for first in range(0, len(rows), CHUNKS):
             index = order[first : first + CHUNKS]
-            found, batch = _single(model, panel, rows[index], fork[index], where)
-            yield found, batch, index, (np.arange(len(index)), np.zeros(len(index), int))
-            continue
+            output, batch = _decode_one(model, panel, rows[index], fork[index])
+            yield output, batch, index, (np.arange(len(index)), np.zeros(len(index), int))
+        return
+    order = np.argsort(chunk, kind="stable")
+    for first in range(0, len(starts), CHUNKS):
         batch = gather(panel, starts[first : first + CHUNKS], context, ORIGINS)
         with torch.inference_mode():
-            found = model(batch)
+            output = model(batch)
+        # yielded outside: a generator left half-way would leave gradients off for all
         low, high = np.searchsorted(chunk[order], [first, first + CHUNKS])
-        # outside: a generator that is left half-way would leave gradients off for all
         index = order[low:high]
-        yield found, batch, index, (chunk[index] - first, fork[index])
+        yield output, batch, index, (chunk[index] - first, fork[index])
 
 
-def _single(
-    model: nn.Module, panel: Panel, rows: np.ndarray, fork: np.ndarray, where: Any
+@torch.inference_mode()
+def _decode_one(
+    model: nn.Module, panel: Panel, rows: np.ndarray, fork: np.ndarray
 ) -> tuple[Any, Batch]:
-    """The output with N = 1 for origins `rows` [B], each the one at `fork` [B] of its chunk, and the batch."""
+    """Output and batch with N = 1 for origins `rows` [B], each the one at `fork` [B] of a chunk."""
     context = model.config.context
-    with torch.inference_mode():
-        if isinstance(model, TFT):  # the encoder starts where the chunk does
-            batch = gather(panel, rows - fork - context + 1, context, int(fork.max()) + 1)
-            at = torch.as_tensor(fork, device=where)
-            own = [
-                x[torch.arange(len(at), device=where), at][:, None]
-                for x in (batch.target, batch.scale)
-            ]
-            return model(batch, at), batch._replace(target=own[0], scale=own[1])
+    if not isinstance(model, TFT):
         batch = gather(panel, rows - context + 1, context, 1)
         return model(batch), batch
+    # the encoder starts where the chunk does
+    batch = gather(panel, rows - fork - context + 1, context, int(fork.max()) + 1)
+    place = torch.as_tensor(fork, device=batch.scale.device)
+    chunk = torch.arange(len(place), device=place.device)
+    target, scale = batch.target[chunk, place][:, None], batch.scale[chunk, place][:, None]
+    return model(batch, place), batch._replace(target=target, scale=scale)
 
 
 def forecast_rows(model: nn.Module, panel: Panel, rows: np.ndarray) -> np.ndarray:
     """Quantiles [K, H, Q] of the cumulative log return from the origins `rows` [K]."""
-    out = np.empty((len(rows), model.config.horizon, len(model.config.quantiles)), np.float32)
-    for found, _, index, place in outputs(model, panel, rows):
-        out[index] = found.quantiles.cpu().numpy()[place]
-    root = np.sqrt(np.arange(1, model.config.horizon + 1))[:, None]
-    return out * np.asarray(panel.scale)[rows, None, None] * root
+    horizon, levels = model.config.horizon, model.config.quantiles
+    scaled = np.empty((len(rows), horizon, len(levels)), np.float32)
+    for output, _, index, place in outputs(model, panel, rows):
+        scaled[index] = output.quantiles.cpu().numpy()[place]
+    root = np.sqrt(np.arange(1, horizon + 1))[:, None]
+    return scaled * np.asarray(panel.scale)[rows, None, None] * root
 
 
 def split_loss(model: nn.Module, panel: Panel, split: str = "valid") -> float:
-    """Mean pinball loss over a split's origins, in units of scale · √step; NaN if the split is empty."""
-    rows, levels = panel.origins(split, model.config.context), torch.tensor(model.config.quantiles)
+    """Mean pinball loss over a split's origins, in units of scale · √step; NaN if it is empty."""
+    rows = panel.origins(split, model.config.context)
+    levels = torch.tensor(model.config.quantiles)
     total = torch.zeros(())
-    for found, batch, index, place in outputs(model, panel, rows):
-        quantiles, target = found.quantiles[place], batch.target[place]
+    for output, batch, index, place in outputs(model, panel, rows):
+        quantiles, target = output.quantiles[place], batch.target[place]
         total += pinball(quantiles, target, levels.to(target.device)).cpu() * len(index)
     return float(total) / len(rows) if len(rows) else math.nan
+
+
+def valid_loss(model: nn.Module, panel: Panel) -> float:
+    """`protocol_loss` of a network over all validation origins that its context allows.
+
+    Raises ConfigError on a network that lacks one of the levels, a panel without validation.
+    """
+    levels = model.config.quantiles
+    if lacking := set(SCORE_LEVELS) - set(levels):
+        raise ConfigError(
+            f"The model has no quantile level {min(lacking)}; add it to its config's quantiles."
+        )
+    rows = panel.origins("valid", model.config.context)
+    pick = [levels.index(level) for level in SCORE_LEVELS]
+    return protocol_loss(forecast_rows(model, panel, rows)[..., pick], panel, rows)
+
+
+def protocol_loss(quantiles: np.ndarray, panel: Panel, rows: np.ndarray) -> float:
+    """Mean pinball loss × 10⁴ of the cumulative log return: the score of the DJIA protocol.
+
+    Parameters
+    ----------
+    quantiles : [K, H, 9] at the levels SCORE_LEVELS
+    rows : their origins [K]; ConfigError if there are none
+    """
+    if not len(rows):
+        raise ConfigError("There is no validation origin to score; move PanelConfig.train_end.")
+    actual = np.asarray(panel.outcomes(rows), float)  # [K, H]
+    levels = torch.tensor(SCORE_LEVELS, dtype=torch.float64)
+    quantiles = torch.as_tensor(np.asarray(quantiles, float))
+    return 1e4 * float(pinball(quantiles, torch.as_tensor(actual), levels))
+
+
+# --- training
 
 
 class _Run:
@@ -119,14 +158,20 @@ class _Run:
     def __init__(
         self, model: nn.Module, train: TrainConfig, steps: int, teachers: Sequence[nn.Module] = ()
     ):
-        self.model, self.train, self.teachers = model, train, teachers
-        self.average, self.best = copy.deepcopy(model), copy.deepcopy(model)
+        self.model = model
+        self.average = copy.deepcopy(model)
+        self.best = copy.deepcopy(model)
+        self.pairs = list(self.average.parameters()), list(model.parameters())
+        self.train = train
+        self.teachers = teachers
         self.optimizer = torch.optim.AdamW(
             model.parameters(), lr=train.learning_rate, weight_decay=train.weight_decay, fused=True
         )
-        self.epoch, self.best_loss, self.bad, self.history = 0, math.inf, 0, []
         self.total = steps * train.epochs
-        self.pairs = list(self.average.parameters()), list(model.parameters())
+        self.epoch = 0
+        self.best_loss = math.inf
+        self.bad = 0  # epochs since the best
+        self.history: list[dict[str, float]] = []
 
     def rate(self, step: int) -> float:
         """Learning rate at a step: linear warm-up, then half a cosine down to zero."""
@@ -134,17 +179,17 @@ class _Run:
         cosine = 0.5 * (1 + math.cos(math.pi * step / self.total))
         return self.train.learning_rate * min((step + 1) / warm, 1.0) * cosine
 
-    def loss(self, batch: Batch, levels: torch.Tensor) -> torch.Tensor:
-        """Pinball loss against the outcomes, or squared distance from the teachers' mean quantiles."""
-        found = self.model(batch).quantiles
+    def loss(self, batch: Batch, levels: Tensor) -> Tensor:
+        """Pinball loss against the outcomes, or squared distance from the teachers' mean."""
+        quantiles = self.model(batch).quantiles
         if not self.teachers:
-            return pinball(found, batch.target, levels)
+            return pinball(quantiles, batch.target, levels)
         with torch.no_grad():
-            taught = sum(teacher(batch).quantiles for teacher in self.teachers) / len(self.teachers)
-        return squared(found, taught, torch.isfinite(batch.target))
+            target = sum(teacher(batch).quantiles for teacher in self.teachers) / len(self.teachers)
+        return squared(quantiles, target, torch.isfinite(batch.target))
 
-    def step(self, batch: Batch, levels: torch.Tensor, index: int) -> torch.Tensor:
-        """One update of the weights and of their average; returns the loss, still on its device."""
+    def step(self, batch: Batch, levels: Tensor, index: int) -> Tensor:
+        """One update of the weights and of their average; returns the loss, on its device."""
         self.optimizer.param_groups[0]["lr"] = self.rate(index)
         loss = self.loss(batch, levels)
         self.optimizer.zero_grad(set_to_none=True)
@@ -154,11 +199,11 @@ class _Run:
         # a young average follows quickly, else the random start would weigh on it
         decay = min(self.train.averaging, (1 + index) / (10 + index))
         with torch.no_grad():
-            torch._foreach_lerp_(self.pairs[0], self.pairs[1], 1 - decay)
+            torch._foreach_lerp_(*self.pairs, 1 - decay)
         return loss.detach()
 
     def judge(self, loss: float) -> None:
-        """Keep the averaged weights if their validation loss is the best so far (or there is none to see)."""
+        """Keep the averaged weights if their validation loss is the best, or there is none."""
         if loss < self.best_loss or (math.isnan(loss) and not math.isfinite(self.best_loss)):
             self.best_loss, self.bad = loss, 0
             self.best.load_state_dict(self.average.state_dict())
@@ -167,75 +212,72 @@ class _Run:
 
     def save(self, path: Path, key: dict[str, Any]) -> None:
         """Write the state after an epoch."""
-        parts = {"model": self.model, "average": self.average, "best": self.best}
-        tensors = {
-            f"{name}.{k}": v for name, part in parts.items() for k, v in part.state_dict().items()
-        }
+        tensors = {}
+        for name in ("model", "average", "best"):
+            for k, v in getattr(self, name).state_dict().items():
+                tensors[f"{name}.{k}"] = v
         for i, values in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"adam.{i}.{k}": v for k, v in values.items()}
+            for k, v in values.items():
+                tensors[f"adam.{i}.{k}"] = v
         best = None if math.isnan(self.best_loss) else self.best_loss
-        record = {
-            "key": key,
-            "epoch": self.epoch,
-            "best_loss": best,
-            "bad": self.bad,
-            "history": self.history,
-        }
-        save_state(path, tensors, record)
+        record = {"key": key, "epoch": self.epoch, "best_loss": best, "bad": self.bad}
+        save_state(path, tensors, {**record, "history": self.history})
 
     def load(self, path: Path, key: dict[str, Any]) -> None:
-        """Read the state that `save` wrote; raises CheckpointError if it belongs to another run."""
+        """Read the state that `save` wrote; CheckpointError if it belongs to another run."""
         tensors, record = load_state(path)
-        found = record.get("key")
-        if found != key:
-            changed = ", ".join(
-                k for k in key if not isinstance(found, dict) or found.get(k) != key[k]
-            )
+        earlier = record.get("key")
+        if earlier != key:
+            earlier = earlier if isinstance(earlier, dict) else {}
+            changed = ", ".join(k for k in key if earlier.get(k) != key[k])
             raise CheckpointError(
                 f"{path} was made with another {changed}; delete it, or choose another folder."
             )
-        for name, part in {"model": self.model, "average": self.average, "best": self.best}.items():
-            part.load_state_dict(
-                {k[len(name) + 1 :]: v for k, v in tensors.items() if k.startswith(name + ".")}
-            )
-        state: dict[int, dict[str, torch.Tensor]] = {}
-        for k, v in tensors.items():
-            if k.startswith("adam."):
-                _, i, name = k.split(".")
-                state.setdefault(int(i), {})[name] = v
+        for name in ("model", "average", "best"):
+            getattr(self, name).load_state_dict(_below(tensors, name))
+        state: dict[int, dict[str, Tensor]] = {}
+        for k, v in _below(tensors, "adam").items():
+            i, name = k.split(".")
+            state.setdefault(int(i), {})[name] = v
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
         self.epoch, self.bad, self.history = record["epoch"], record["bad"], record["history"]
         self.best_loss = math.nan if record["best_loss"] is None else record["best_loss"]
 
 
+def _below(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    """Those whose names begin with `name` and a dot, without it."""
+    return {k[len(name) + 1 :]: v for k, v in tensors.items() if k.startswith(name + ".")}
+
+
 def _masked(batch: Batch, panel: Panel, chance: float, generator: np.random.Generator) -> Batch:
-    """Hide whole groups of inputs from some chunks, so that a panel that lacks them needs no imputing."""
-    kept = {name: generator.random(len(batch.observed)) >= chance for name in GROUPS}
-    out: dict[str, torch.Tensor] = {}
+    """Hide whole groups of inputs from some chunks: a panel that lacks them needs no imputing."""
+    chunks = len(batch.observed)
+    keep_group = {name: generator.random(chunks) >= chance for name in GROUPS}
+    masked = {}
     for kind, names in panel.inputs.items():
-        values = getattr(batch, kind)
-        keep = np.ones((len(values), len(names)), np.float32)
+        values = getattr(batch, kind)  # [B, T, F], static [B, F]
+        keep = np.ones((chunks, len(names)), np.float32)
         for group, members in GROUPS.items():
-            keep[:, [i for i, n in enumerate(names) if n in members]] *= kept[group][:, None]
+            columns = [i for i, name in enumerate(names) if name in members]
+            keep[:, columns] *= keep_group[group][:, None]
         keep = keep if values.ndim == 2 else keep[:, None]
-        out[kind] = values * torch.as_tensor(keep, device=values.device)
-    return batch._replace(**out)
+        masked[kind] = values * torch.as_tensor(keep, device=values.device)
+    return batch._replace(**masked)
 
 
-def _epoch(run: _Run, panel: Panel, levels: torch.Tensor, bar: tqdm) -> dict[str, float]:
+def _epoch(run: _Run, panel: Panel, levels: Tensor, bar: tqdm) -> dict[str, float]:
     """Train one epoch and judge it; returns its row of the learning curve."""
     train, context = run.train, run.model.config.context
     # all randomness of an epoch follows from seed and number, so a resumed run repeats it
     torch.manual_seed(train.seed * 1_000_003 + run.epoch + 1)
     generator = np.random.default_rng([train.seed, run.epoch, 1])
     starts = training_starts(panel, context, train.origins, train.seed * 1_000_003 + run.epoch)
+    steps = math.ceil(len(starts) / train.batch)
     run.model.train()
     begin, windows, losses = time.perf_counter(), 0, []
-    steps = math.ceil(len(starts) / train.batch)
     for i in range(steps):
-        batch = gather(
-            panel, starts[i * train.batch : (i + 1) * train.batch], context, train.origins, "train"
-        )
+        chunks = starts[i * train.batch : (i + 1) * train.batch]
+        batch = gather(panel, chunks, context, train.origins, "train")
         batch = _masked(batch, panel, train.mask, generator)
         losses.append(run.step(batch, levels, min(run.epoch * steps + i, run.total - 1)))
         windows += int(torch.isfinite(batch.target[..., 0]).sum())
@@ -244,29 +286,14 @@ def _epoch(run: _Run, panel: Panel, levels: torch.Tensor, bar: tqdm) -> dict[str
     loss = float(torch.stack(losses).mean())
     if not math.isfinite(loss):
         raise ConfigError(
-            f"The training loss is {loss} in epoch {run.epoch + 1}; lower TrainConfig.learning_rate."
+            f"The training loss is {loss} in epoch {run.epoch + 1}; "
+            f"lower TrainConfig.learning_rate."
         )
-    valid = split_loss(run.average, panel)
+    valid, rate = split_loss(run.average, panel), windows / seconds
     run.judge(valid)
-    row = {
-        "epoch": run.epoch + 1,
-        "train": loss,
-        "valid": valid,
-        "rate": windows / seconds,
-        "seconds": seconds,
-    }
-    bar.set_postfix_str(f"loss {loss:.4f}, valid {valid:.4f}, {row['rate']:,.0f} windows/s")
-    return row
-
-
-def _like(teacher: nn.Module, model: nn.Module) -> nn.Module:
-    """The teacher; raises ConfigError if its quantiles are not comparable with the model's."""
-    own, others = ((m.inputs, m.config.horizon, m.config.quantiles) for m in (model, teacher))
-    if own != others:
-        raise ConfigError(
-            "A teacher has other inputs, horizon or levels than the network; train it alike."
-        )
-    return teacher
+    bar.set_postfix_str(f"loss {loss:.4f}, valid {valid:.4f}, {rate:,.0f} windows/s")
+    row = {"epoch": run.epoch + 1, "train": loss, "valid": valid}
+    return {**row, "rate": rate, "seconds": seconds}
 
 
 def fit(
@@ -278,43 +305,63 @@ def fit(
     watch: Callable[[dict[str, float]], None] | None = None,
     teachers: Sequence[nn.Module] = (),
 ) -> Fit:
-    """Train a network on a panel's training split; the best averaged weights on validation are kept.
+    """Train a network on a panel's training split; the best averaged weights are returned.
 
-    The network starts as its volatility scale times the training split's empirical quantiles and never ends
-    worse than that on validation. With `checkpoint` (a file) the state is written after each epoch, and a run
-    that finds one goes on from it to the very weights of an uninterrupted run. `watch` is called after each epoch
-    with a copy of its row of the learning curve (epoch, train, valid, rate, seconds), and may raise to stop.
-    With `teachers`, trained networks with the same inputs, horizon and levels, it learns their mean quantiles
-    instead of the outcomes (distillation, Hinton et al. 2015): one network that forecasts as several averaged do.
-    Raises ConfigError, HistoryTooShort (no training origin), CheckpointError, OutputError.
+    It starts as its volatility scale times the training split's empirical quantiles and never ends
+    worse than that on validation.
+
+    Parameters
+    ----------
+    config : of the network
+    panel : of the config's horizon
+    train : settings; None for the defaults
+    checkpoint : a file for the state after each epoch; a run that finds one goes on from it to the
+        very weights of an uninterrupted run
+    progress : show a bar
+    watch : called after each epoch with a copy of its row of the learning curve (epoch, train,
+        valid, rate in windows/s, seconds); may raise to stop
+    teachers : trained networks with the same inputs, horizon and levels, whose mean quantiles it
+        learns instead of the outcomes (distillation, Hinton et al. 2015)
+
+    Raises
+    ------
+    ConfigError, HistoryTooShort (no training origin), CheckpointError, OutputError
     """
     train = train or TrainConfig()
     if config.horizon != panel.config.horizon:
         raise ConfigError(
-            f"The model's horizon is {config.horizon} but the panel's {panel.config.horizon}; make both the same."
+            f"The model's horizon is {config.horizon} but the panel's {panel.config.horizon}; "
+            f"make both the same."
         )
     begin = time.perf_counter()
+    # 1. the network as it starts, and its teachers
     torch.manual_seed(train.seed)
     model = build(config, panel.inputs)
     steps = math.ceil(len(training_starts(panel, config.context, train.origins, 0)) / train.batch)
-    model.base.copy_(
-        torch.as_tensor(
-            empirical_quantiles(panel, np.asarray(panel.scale, float), config.quantiles)
-        )
-    )
+    scale = np.asarray(panel.scale, float)
+    model.base.copy_(torch.as_tensor(empirical_quantiles(panel, scale, config.quantiles)))
     model.to(device())
     tensors = panel.with_tensors(device())
-    teachers = [copy.deepcopy(_like(teacher, model)).to(device()).eval() for teacher in teachers]
-    run, path = _Run(model, train, steps, teachers), Path(checkpoint) if checkpoint else None
+    for teacher in teachers:
+        alike = teacher.config.quantiles == config.quantiles and teacher.inputs == model.inputs
+        if not alike or teacher.config.horizon != config.horizon:
+            raise ConfigError("A teacher has other inputs, horizon or levels; train it alike.")
+    teachers = [copy.deepcopy(teacher).to(device()).eval() for teacher in teachers]
+
+    # 2. the state of an earlier run, if it is one of this
     key = {"model": type(model).__name__, "config": config.to_dict(), "train": train.to_dict()}
     key |= {"panel": panel.config.to_dict(), "data": panel.digest()}
     if teachers:
         key["teachers"] = [fingerprint(teacher) for teacher in teachers]
     key = json.loads(json.dumps(key))  # as it will be read back: tuples are lists
+    run = _Run(model, train, steps, teachers)
+    path = Path(checkpoint) if checkpoint else None
     if path and path.exists():
         run.load(path, key)
     else:
         run.judge(split_loss(model, tensors))
+
+    # 3. epochs until the last, or until validation has not improved for long
     levels = torch.tensor(config.quantiles, device=device())
     with tqdm(
         total=run.total, initial=run.epoch * steps, desc=type(model).__name__, disable=not progress

@@ -1,7 +1,7 @@
-"""The trial log: one JSON line for each configuration ever scored on validation, by any study.
+"""Tuning by Optuna, and the log of all trials: a JSON line for each configuration ever scored.
 
-How many were tried decides how much of the best score is luck (Bailey & López de Prado 2014), so the log is only
-ever added to, by any number of processes at once, and a line that a kill cut off still counts.
+How many were tried decides how much of the best score is luck (Bailey & López de Prado 2014), so
+the log is only ever added to, by any number of processes, and a line that a kill cut off counts.
 """
 
 from __future__ import annotations
@@ -9,21 +9,26 @@ from __future__ import annotations
 import json
 import math
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import joblib
 import pandas as pd
+from filelock import FileLock, Timeout
+from tqdm.auto import tqdm
 
-from ..errors import ConfigError, DataError, OutputError
+from ..config import NHITSConfig, TFTConfig, TrainConfig, preset, with_horizon
+from ..data.windows import Panel, training_starts
+from ..errors import CheckpointError, ConfigError, DataError, MissingDependency, OutputError
+from ..files import sha256
 
-try:
-    import fcntl
-except ImportError:  # Windows: one process at a time
-    fcntl = None  # type: ignore[assignment]
-BINARY = getattr(os, "O_BINARY", 0)  # there too
+if TYPE_CHECKING:
+    import optuna
 
 UNIT = "mean pinball loss x 1e4 of the cumulative log return, 9 levels"  # the DJIA protocol's
 FIELDS = ("time", "study", "model", "config", "train", "valid", "unit", "seed")
@@ -31,32 +36,32 @@ START = b'{"time": '  # how each line begins
 # no part of a configuration: seeds are replicas, and a walk-forward's dates differ by fold
 REPLICAS = ("seed", "train_end", "valid_end")
 
+NETWORKS = ("tft", "nhits")
+UNPRUNED = 4  # trials that finish before any is pruned
+FIRST_PRUNED = 2  # epochs that each trial has: before, the averaged weights say little
+POOLS = ("8-4-1", "16-4-1", "4-2-1", "8-1", "4-1", "1")  # text, since Optuna keeps no tuples
+Config = TFTConfig | NHITSConfig
+
+
+# --- the log
+
 
 @contextmanager
-def locked(path: str | Path, wait: bool = True) -> Iterator[int]:
-    """An open file that no other process has locked; it is made if absent, and a dead process holds nothing.
-
-    Yields its descriptor, for reading and appending. Raises OutputError if it can't be opened or, unless `wait`,
-    if another process holds it.
-    """
+def locked(path: str | Path, wait: float = -1) -> Iterator[None]:
+    """Keep others from `path` by a file beside it; OutputError after `wait` seconds (−1: never)."""
+    lock = FileLock(f"{path}.lock", timeout=wait)
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | BINARY, 0o644)
+        lock.acquire()
+    except Timeout as error:
+        raise OutputError(f"Another process holds {path}; wait for it.") from error
     except OSError as error:
-        raise OutputError(
-            f"Can't write {path}: {error.strerror}; choose a folder that you may write to."
-        ) from error
+        reason = error.strerror or error
+        raise OutputError(f"Can't write {path}: {reason}; choose another folder.") from error
     try:
-        if fcntl:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError as error:
-                raise OutputError(
-                    f"Another process holds {path}; wait for it, or choose another folder."
-                ) from error
-        yield handle
+        yield
     finally:
-        os.close(handle)  # and by that unlocked
+        lock.release()
 
 
 def log_trial(
@@ -69,119 +74,324 @@ def log_trial(
     seed: int,
     **more: Any,
 ) -> None:
-    """Append one scored configuration to the log at `path`, whole or not at all.
+    """Append one scored configuration to the log, whole or not at all.
 
-    config and train are settings of the kit, dicts or None; `valid` is the validation loss in `unit` (UNIT unless
-    given), None or NaN where there is none, as for a pruned run. Among `more`, `panel` (a PanelConfig or dict) belongs
-    to the configuration, and `count` says for how many configurations the line stands (those before the log began).
-    Raises ConfigError on what isn't plain data, OutputError if the file can't be written.
+    `config` and `train` are settings of the kit, dicts or None; `valid` is the validation loss in
+    `unit` (UNIT unless given), None or NaN for a pruned run. Among `more`, `panel` is part of the
+    configuration, and `count` says for how many configurations the line stands (those before the
+    log began). Raises OutputError if the file can't be written.
     """
-    count = more.get("count", 1)
-    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-        raise ConfigError(f"The trial log's count is {count!r}; give a whole number of at least 1.")
-    record = {
-        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "study": study,
-        "model": model,
-    }
-    try:
-        score = None if valid is None or not math.isfinite(valid) else float(valid)
-        record |= {
-            "config": config,
-            "train": train,
-            "valid": score,
-            "unit": UNIT,
-            "seed": seed,
-            **more,
-        }
-        line = json.dumps(record, default=_plain, allow_nan=False).encode() + b"\n"
-    except (TypeError, ValueError) as error:
-        raise ConfigError(
-            f"The trial log can't hold a run of {model}: {error}; give plain data."
-        ) from error
-    with locked(path) as handle:
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    record = {"time": now, "study": study, "model": model, "config": config, "train": train}
+    record |= {"valid": None, "unit": UNIT, "seed": seed, **more}
+    if valid is not None and math.isfinite(valid):
+        record["valid"] = float(valid)
+    line = json.dumps(record, default=_to_json, allow_nan=False).encode() + b"\n"
+    with locked(path):
         try:
-            if os.fstat(handle).st_size:
-                os.lseek(handle, -1, os.SEEK_END)
-                if os.read(handle, 1) != b"\n":
-                    line = b"\n" + line  # the last line was cut off: let it not spoil this one
-            if os.write(handle, line) < len(line):
-                raise OSError(None, "the disk is full")
-            os.fsync(handle)
+            with open(path, "a+b") as file:
+                if file.tell():
+                    file.seek(-1, os.SEEK_END)
+                    if file.read(1) != b"\n":  # the last line was cut off: it spoils no other
+                        line = b"\n" + line
+                file.write(line)
         except OSError as error:
             raise OutputError(f"Can't write {path}: {error.strerror}; make room for it.") from error
 
 
-def read_trials(path: str | Path) -> pd.DataFrame:
-    """The log as a frame, a row a line in the order written, with FIELDS and whatever else was given.
+def _to_json(value: Any) -> Any:
+    """The kit's settings and numpy's numbers as plain data."""
+    return value.to_dict() if hasattr(value, "to_dict") else value.tolist()
 
-    `config` and `train` are dicts. Lines cut off by a kill are left out; `frame.attrs["cut"]` counts them.
-    Raises DataError if there is no such log, or a line is none of `log_trial`'s.
+
+def read_trials(path: str | Path) -> pd.DataFrame:
+    """The log as a frame, a row a line in the order written, with FIELDS and whatever was given.
+
+    `config` and `train` are dicts. Lines that a kill cut off are left out; `frame.attrs["cut"]`
+    counts them. Raises DataError if there is no such log, or a line is none of `log_trial`'s.
     """
-    rows, cut = _lines(path)
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        reason = error.strerror
+        raise DataError(f"Can't read the trial log {path}: {reason}; give one's path.") from error
+    rows, cut = [], 0
+    for number, line in enumerate(filter(None, content.split(b"\n")), 1):
+        row = None
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            if line[: len(START)] == START[: len(line)]:
+                cut += 1
+                continue
+        if not isinstance(row, dict) or not set(FIELDS) <= set(row):
+            raise DataError(
+                f"{path} is no trial log: line {number} is {line[:40]!r}; give the path of one."
+            )
+        rows.append(row)
     frame = pd.DataFrame(rows, columns=None if rows else list(FIELDS))
     frame.attrs["cut"] = cut
     return frame
 
 
 def count_trials(path: str | Path, study: str = "") -> int:
-    """How many different configurations the log holds: of network, training and, where logged, inputs.
+    """How many configurations the log holds, of network, training and, where logged, inputs.
 
-    Runs that differ in nothing but the seed or the split dates count once; a line with a `count` counts that often,
-    and a line cut off by a kill once. `study` limits it to studies whose name begins so. Raises as `read_trials`.
+    Runs that differ in nothing but the seed or the split dates count once, a line with a `count`
+    that often, a line that was cut off once. `study` is how the studies' names begin.
     """
-    rows, cut = _lines(path)
-    rows = [row for row in rows if str(row["study"]).startswith(study)]
-    distinct = {_key(row) for row in rows if "count" not in row}
-    return len(distinct) + sum(row["count"] for row in rows if "count" in row) + cut
-
-
-def _key(row: dict[str, Any]) -> str:
-    """What makes a configuration, as text."""
-    parts = [row.get(k) or {} for k in ("config", "train", "panel")]
-    parts = [
-        {k: v for k, v in p.items() if k not in REPLICAS} if isinstance(p, dict) else p
-        for p in parts
-    ]
-    return json.dumps([row["model"], *parts], sort_keys=True)
-
-
-def _lines(path: str | Path) -> tuple[list[dict[str, Any]], int]:
-    """All whole lines of a log, and how many were cut off."""
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise DataError(
-            f"The trial log {path} can't be read: {error.strerror}; give the path of one."
-        ) from error
-    rows, cut = [], 0
-    for number, line in enumerate(content.split(b"\n"), 1):
-        if not line.strip():
+    frame = read_trials(path)
+    distinct, others = set(), frame.attrs["cut"]
+    for row in frame.to_dict("records"):
+        if not str(row["study"]).startswith(study):
             continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            row = None
-            if line[: len(START)] == START[: len(line)]:
-                cut += 1
-                continue
-        if (
-            not isinstance(row, dict)
-            or not set(FIELDS) <= set(row)
-            or not isinstance(row.get("count", 1), int)
-        ):
-            raise DataError(
-                f"{path} is no trial log: line {number} is {line[:40]!r}; give the path of one."
-            )
-        rows.append(row)
-    return rows, cut
+        if row.get("count", 0) > 0:  # NaN where the line has none
+            others += int(row["count"])
+            continue
+        settings = [_configuration(row.get(name)) for name in ("config", "train", "panel")]
+        distinct.add(json.dumps([row["model"], *settings], sort_keys=True))
+    return len(distinct) + others
 
 
-def _plain(value: Any) -> Any:
-    """For JSON: the kit's settings, numpy's numbers and paths."""
-    for method in ("to_dict", "tolist"):
-        if hasattr(value, method):
-            return getattr(value, method)()
-    if isinstance(value, Path):
-        return str(value)
-    raise TypeError(f"{type(value).__name__} is no plain data")
+def _configuration(settings: Any) -> dict[str, Any]:
+    """What tells configurations apart; settings that were not logged (None, NaN) tell nothing."""
+    if not isinstance(settings, dict):
+        return {}
+    return {k: v for k, v in settings.items() if k not in REPLICAS}
+
+
+# --- the search
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A search, best trial first."""
+
+    frame: pd.DataFrame  # a row a trial: trial, preset (is it?), state, valid, epochs, seconds, …
+    configs: list[tuple[Config, TrainConfig]]  # of the finished trials; the first is to be used
+
+
+@dataclass(frozen=True)
+class _Search:
+    """All that a worker needs to make a trial."""
+
+    panel: Panel
+    config: Config  # the preset's
+    train: TrainConfig
+    space: dict[str, Any]  # field -> distribution
+    path: Path  # of Optuna's database
+    log: Path
+    study: str  # its name in the log
+
+
+def tune(
+    network: str,
+    panel: Panel,
+    preset_name: str,
+    trials: int,
+    folder: str | Path,
+    seed: int = 0,
+    jobs: int = 1,
+    progress: bool = True,
+    log: str | Path | None = None,
+    study: str = "tuning",
+) -> Tuned:
+    """Search around a preset for the settings with the least `valid_loss`, by Optuna's TPE.
+
+    The first trial is the preset itself; bad ones are pruned by the median. Optuna's database in
+    `folder` keeps the search, so that a second call with the same panel and preset goes on to the
+    total asked for: with one job it makes the very trials that an uninterrupted call makes.
+
+    Parameters
+    ----------
+    network, panel, preset_name : "tft" or "nhits", what it trains on, where the search starts
+    trials : how many finish or are pruned, those of earlier calls included
+    folder, seed : where the search is kept; of the search and of the training runs
+    jobs : processes, of one thread each; every one must see `folder`
+    log, study : the trial log (None: trials.jsonl in `folder`), and the search's name there
+
+    Raises ConfigError, HistoryTooShort, MissingDependency, CheckpointError (a broken database),
+    OutputError (it can't be written, or another process is using it).
+    """
+    _import_optuna()
+    if network not in NETWORKS:
+        raise ConfigError(f"There is no network {network!r}; choose one of {', '.join(NETWORKS)}.")
+    configs = preset(preset_name)
+    config = with_horizon(configs[NETWORKS.index(network)], panel.config.horizon)
+    train = replace(configs[3], seed=seed)
+    training_starts(panel, config.context, train.origins, 0)  # raises HistoryTooShort
+    if not len(panel.origins("valid", config.context)):
+        raise ConfigError("The panel has no validation origin; move PanelConfig.train_end.")
+    path = Path(folder) / f"{network}-{preset_name}.sqlite"
+    log = Path(log or Path(folder) / "trials.jsonl")
+    search = _Search(panel, config, train, spaces(config, train, panel), path, log, study)
+    with locked(path, wait=0):
+        done = _resume(search)
+        # arrays are copied (max_nbytes), since torch warns of those that joblib shares read-only
+        parallel = joblib.Parallel(
+            jobs, return_as="generator_unordered", pre_dispatch="n_jobs", max_nbytes=None
+        )
+        tasks = (joblib.delayed(_make_trial)(search, i, jobs > 1) for i in range(done, trials))
+        bar = {"total": trials, "initial": min(done, trials), "desc": f"tuning {network}"}
+        for _ in tqdm(parallel(tasks), **bar, disable=not progress):
+            pass
+        return _result(search)
+
+
+def spaces(config: Config, train: TrainConfig, panel: Panel) -> dict[str, Any]:
+    """Field -> Optuna distribution around a preset, which lies inside of each."""
+    from optuna.distributions import CategoricalDistribution as Choice
+    from optuna.distributions import FloatDistribution as Range
+
+    def is_scored_alike(context: int) -> bool:  # all trials on the same validation origins
+        origins = len(panel.origins("valid", context))
+        return origins == valid and len(panel.origins("train", context)) > 0
+
+    heads, valid = getattr(config, "heads", 1), len(panel.origins("valid", config.context))
+    contexts = {max(config.context // 2, 1), config.context, 2 * config.context, 4 * config.context}
+    widths = {max(round(config.hidden * share / heads), 1) * heads for share in (0.5, 1, 1.5, 2)}
+    batches = {max(train.batch // 2, 1), train.batch, 2 * train.batch, 4 * train.batch}
+    rate, decay = train.learning_rate, train.weight_decay
+    space = {
+        "context": Choice(sorted(filter(is_scored_alike, contexts))),
+        "hidden": Choice(sorted(widths)),
+        "dropout": Range(0.0, max(0.7, config.dropout)),
+        "learning_rate": Range(rate / 5, rate * 5, log=True),
+        "weight_decay": Range(min(1e-3, decay), max(0.3, decay), log=True),
+        "batch": Choice(sorted(batches)),
+        "averaging": Choice(sorted({0.9, 0.95, 0.98, 0.99, 0.995, train.averaging})),
+        "mask": Range(0.0, max(0.3, train.mask)),
+    }
+    if hasattr(config, "pools"):
+        space["pools"] = Choice(sorted({*POOLS, "-".join(map(str, config.pools))}))
+    return space
+
+
+def _import_optuna():
+    try:
+        import optuna
+    except ImportError as error:
+        raise MissingDependency(
+            "Tuning needs Optuna; install it with pip install 'tftnhits[tuning]'."
+        ) from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna
+
+
+def _open_study(search: _Search, seed: int = 0) -> optuna.Study:
+    """The search as kept on disk, with a sampler for one trial."""
+    optuna = _import_optuna()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True)
+    try:
+        wait = {"connect_args": {"timeout": 60}}  # seconds, while another process writes
+        return optuna.create_study(
+            storage=optuna.storages.RDBStorage(f"sqlite:///{search.path}", engine_kwargs=wait),
+            sampler=sampler,
+            pruner=optuna.pruners.MedianPruner(UNPRUNED, n_warmup_steps=FIRST_PRUNED),
+            study_name=_name(search),
+            load_if_exists=True,
+        )
+    except Exception as error:  # Optuna's, SQLAlchemy's or the database's, by what is broken
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise CheckpointError(
+            f"{search.path} holds no search that can be read ({reason}); delete it."
+        ) from error
+
+
+def _name(search: _Search) -> str:
+    """Of the search in its database: a search with other settings or data is another one."""
+    panel = search.panel
+    key = [search.config, search.train, search.space, panel.config, panel.digest()]
+    return sha256(repr(key).encode())[:16]
+
+
+def _resume(search: _Search) -> int:
+    """Enqueue the preset, or again what a kill cut short; returns how many trials are done."""
+    study = _open_study(search)
+    for trial in study.trials:
+        if trial.state.name == "RUNNING":  # its process is dead, since we hold the lock
+            study.tell(trial.number, state=type(trial.state).FAIL)
+            if set(trial.params) == set(search.space):
+                study.enqueue_trial(trial.params, user_attrs=trial.user_attrs)
+    alive = [trial for trial in study.trials if trial.state.name != "FAIL"]
+    if not alive:
+        start = {**vars(search.train), **vars(search.config)}
+        start["pools"] = "-".join(map(str, start.get("pools", ())))
+        study.enqueue_trial({k: start[k] for k in search.space}, user_attrs={"preset": True})
+    return sum(trial.state.is_finished() for trial in alive)
+
+
+def _settings(search: _Search, params: dict[str, Any]) -> tuple[Config, TrainConfig]:
+    """The preset with a trial's parameters."""
+    params = dict(params)
+    if "pools" in params:
+        params["pools"] = tuple(map(int, params["pools"].split("-")))
+    of_network = {k: v for k, v in params.items() if hasattr(search.config, k)}
+    of_training = {k: v for k, v in params.items() if k not in of_network}
+    return replace(search.config, **of_network), replace(search.train, **of_training)
+
+
+def _make_trial(search: _Search, index: int, alone: bool) -> None:
+    """Train and score one trial. `alone` keeps to one thread."""
+    import torch
+
+    from .loop import fit, valid_loss
+
+    optuna = _import_optuna()
+    if alone:
+        torch.set_num_threads(1)
+    # a seed a trial, so that a resumed search draws what an uninterrupted one would
+    study = _open_study(search, (search.train.seed * 1_000_003 + index) % 2**32)
+    with locked(f"{search.path}.ask"):  # else two processes may take the same enqueued trial
+        trial = study.ask(search.space)
+    config, train = _settings(search, trial.params)
+    curve: list[float | None] = []
+
+    def watch(row: dict[str, float]) -> None:
+        curve.append(row["valid"] if math.isfinite(row["valid"]) else None)
+        trial.report(row["valid"], int(row["epoch"]))
+        if row["epoch"] < train.epochs and trial.should_prune():
+            raise optuna.TrialPruned
+
+    loss = None
+    try:
+        model = fit(config, search.panel, train, progress=False, watch=watch).model
+        state, loss = "complete", valid_loss(model, search.panel)
+    except optuna.TrialPruned:
+        state = "pruned"
+    except ConfigError:  # the settings were checked: what is left is a loss that exploded
+        state = "diverged"
+    trial.set_user_attr("state", state)
+    # logged first: a kill in between logs it again, and the same configuration counts once
+    kind = type(config).__name__.removesuffix("Config")
+    more = {
+        "panel": search.panel.config,
+        "state": state,
+        "epochs": len(curve),
+        "learning_curve": curve,
+    }
+    log_trial(search.log, search.study, kind, config, train, loss, train.seed, **more)
+    study.tell(trial, loss, None if state == "complete" else optuna.trial.TrialState.PRUNED)
+
+
+def _result(search: _Search) -> Tuned:
+    """All finished and pruned trials, best first."""
+    rows = []
+    trials = [t for t in _open_study(search).trials if t.state.name in ("COMPLETE", "PRUNED")]
+    for trial in trials:
+        complete = trial.state.name == "COMPLETE"
+        score = {
+            "trial": trial.number,
+            "preset": "preset" in trial.user_attrs,
+            "state": trial.user_attrs["state"],
+            "valid": trial.value if complete else math.nan,
+            "epochs": len(trial.intermediate_values),
+            "seconds": trial.duration.total_seconds(),
+        }
+        rows.append({**score, **trial.params})
+    frame = pd.DataFrame(rows).sort_values(["valid", "trial"], ignore_index=True)
+    params = {trial.number: trial.params for trial in trials}
+    best = frame.loc[frame["state"] == "complete", "trial"]
+    return Tuned(frame, [_settings(search, params[number]) for number in best])

@@ -1,12 +1,12 @@
-"""Figures of a walk-forward backtest: its folds, coverage over time, skill by regime, weights, the trading rule.
+"""Figures of a walk-forward backtest and of an ablation.
 
-Each takes a Backtest or its frame, returns the figure and never shows it. The `draw_…` ones fill axes that the
-caller made, so that figures and the printed page (viz.page) show the same picture.
+In all of them `theme` is "light" or "dark"; an unknown one raises ConfigError.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,355 +14,368 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
+from scipy import stats
 
-from ..config import SCORE_LEVELS
 from ..errors import ConfigError, DataError
 from ..evaluation.backtest import Backtest
-from ..evaluation.leaderboard import BENCHMARK, PERIODS, Arrays, arrays, summary
-from ..evaluation.metrics import INTERVALS, hac_variance, pinball_loss, terciles
+from ..evaluation.leaderboard import BENCHMARK, PERIODS, arrays, loss_of
+from ..evaluation.metrics import hac_variance, terciles
 from ..evaluation.trading import summary as trade_summary
-from .bars import date_axis
-from .style import DASHES, HATCHES, Theme, axis_title, body, canvas, headline, legend
+from ..evaluation.verdicts import CLASSIC, ENHANCED
+from . import style
 
 REGIMES = {-1: "volatility unknown", 0: "calm", 1: "middle", 2: "wild"}
-Z95 = 1.96
-SPLITS = ("training", "validation", "purged", "embargo", "test")
+RIVALS = ("TFT", "N-HITS", "gradient boosting", "GARCH-t")  # worth a panel beside the ensemble
 COVERAGE = (
-    "Outcomes overlap and symbols move together, so a month's swing of several points is chance, a lasting drift is "
-    "not. Coverage that is right on average can still be too wide in calm times and too narrow in wild ones."
+    "Outcomes overlap and symbols move together, so a month's swing of several points is chance, a "
+    "lasting drift is not. Coverage that is right on average can still be too wide in calm times "
+    "and too narrow in wild ones."
 )
 SKILL = (
-    "Dots: means; lines: 95% intervals (HAC over dates); hollow: can't be told from zero. Of many intervals some leave "
-    "zero out by luck, and a lower loss is no profit."
+    "Dots: means; lines: 95% intervals (HAC over dates); hollow: can't be told from zero. Of many "
+    "intervals some leave zero out by luck, and a lower loss is no profit."
 )
 RULE = (
-    "One path of one rule on one set of stocks: another start, order or cost gives another. Stocks that are known "
-    "because they did well flatter buying and holding."
+    "One path of one rule on one set of stocks: another start, order or cost gives another. Stocks "
+    "that are known because they did well flatter buying and holding."
 )
+ABLATION = (
+    "Dots: means over the seeds; lines: 95% intervals (Student's t); filled: measurable, over the "
+    "dates too. Nothing was tuned anew without an enhancement, and what buys nothing here may buy "
+    "something with other data."
+)
+# field of TFTConfig or NHITSConfig -> its name, and what it is
+ENHANCEMENTS = {
+    "lstm_layers": ("second LSTM layer", "a second recurrent layer; the paper has one"),
+    "deep_selection": ("three-layer selection", "variable weights from three layers, not one GRN"),
+    "extra_gate": ("extra gate", "a second gated layer in every gated residual network"),
+    "learned_pooling": ("learned pooling", "stacks learn to pool; the paper takes the maximum"),
+    "neural_interpolation": ("neural interpolation", "a network, not lines, between the knots"),
+    "scale_attention": ("attention across scales", "stacks are weighed, not added up"),
+    "learned_residual": ("learned residual", "a learnt share of the backcast is subtracted"),
+}
 
 
 def plot_folds(result: Backtest, sessions: np.ndarray, theme: str = "light") -> Figure:
-    """Which days each fold trains, validates and tests on, and the last sessions before a test one by one.
+    """Which days each fold trains, validates and tests on, and the sessions around its border.
 
-    sessions: the days of the bars, in any order. Purged are origins whose outcomes would reach over the border.
+    Purged are origins whose outcomes would reach over the border. `sessions` are the bars' days.
     """
     folds, config = result.manifest["folds"], result.manifest["config"]
     horizon, embargo = config["horizon"], config["embargo"]
-    figure, (wide, near), look = canvas(
-        theme, 1, 2, size=(9.5, 1.9 + 0.34 * len(folds)), width_ratios=(3, 2)
-    )
-    colors = dict(zip(SPLITS, (look.faint, look.series[3], look.ink, look.paper, look.first)))
+    size = (9.5, 1.9 + 0.34 * len(folds))
+    figure, (spans, border), colors = style.canvas(theme, 1, 2, size, width_ratios=(3, 2))
+    fills = {
+        "training": colors.faint,
+        "validation": colors.series[3],
+        "purged": colors.ink,
+        "embargo": colors.paper,
+        "test": colors.first,
+    }
+    # all spans
     for fold in folds:
-        for split, first, last in (
-            ("training", "begin", "train_end"),
-            ("validation", "valid_begin", "valid_end"),
-            ("test", "test_begin", "test_end"),
-        ):
-            begin, end = np.datetime64(fold[first]), np.datetime64(fold[last])
-            wide.barh(fold["number"], end - begin, 0.62, left=begin, color=colors[split])
-    wide.set_yticks([f["number"] for f in folds], [f"fold {f['number']}" for f in folds])
-    wide.invert_yaxis()
-    wide.xaxis_date()
-    wide.grid(False)
-    axis_title(wide, "all spans", look)
+        for split, key in (("training", "train"), ("validation", "valid"), ("test", "test")):
+            first = fold["begin"] if split == "training" else fold[f"{key}_begin"]
+            begin, end = np.datetime64(first), np.datetime64(fold[f"{key}_end"])
+            spans.barh(f"fold {fold['number']}", end - begin, 0.62, begin, color=fills[split])
+    spans.invert_yaxis()
+    spans.grid(False)
+    style.date_axis(spans)
+    style.axis_title(spans, "all spans", colors)
+    # the sessions around the first origin of the first test
     days = np.unique(np.asarray(sessions, "datetime64[D]"))
-    _border(
-        near,
-        int(np.searchsorted(days, np.datetime64(folds[0]["test_begin"]))),
-        horizon,
-        embargo,
-        colors,
-        look,
-    )
-    handles = [Patch(facecolor=c, edgecolor=look.faint, label=s) for s, c in colors.items()]
-    legend(figure, look, handles=handles, loc="outside lower center")
+    before = int(np.searchsorted(days, np.datetime64(folds[0]["test_begin"])))
+    x = np.arange(-min(2 * (horizon + embargo) + 2, before), max(horizon, 5))
+    conditions = [x >= 0, x >= -embargo, x >= -embargo - horizon]
+    split = np.select(conditions, ["test", "embargo", "purged"], "validation")
+    edge = {"edgecolor": colors.faint, "linewidth": 0.6}
+    border.bar(x, 1, 0.86, color=[fills[s] for s in split], **edge)
+    border.set(yticks=[], ylim=(-0.6, 1.6), xlabel="sessions from the first origin of the test")
+    border.spines["left"].set_visible(False)
+    border.grid(False)
+    style.axis_title(border, "the border before the first test, session by session", colors)
+    handles = [Patch(facecolor=c, edgecolor=colors.faint, label=s) for s, c in fills.items()]
+    style.legend(figure, colors, handles)
     several = "folds test" if len(folds) > 1 else "fold tests"
-    text = (
-        f"{len(folds)} {several} {folds[0]['test_begin']} to {folds[-1]['test_end']}, after training on earlier "
-        f"bars alone; at each border {horizon} sessions are purged and {embargo} embargoed"
+    title = (
+        f"{len(folds)} {several} {folds[0]['test_begin']} to {folds[-1]['test_end']}, after "
+        f"training on earlier bars alone; at each border {horizon} sessions are purged and "
+        f"{embargo} embargoed"
     )
-    headline(figure, text, look)
-    return figure
-
-
-def _border(
-    ax: Axes, first: int, horizon: int, embargo: int, colors: Mapping[str, str], look: Theme
-) -> None:
-    """The sessions around a test's first one, each a square."""
-    reach = min(2 * (horizon + embargo) + 2, first)
-    at = np.arange(-reach, max(horizon, 5))
-    split = np.select(
-        [at >= 0, at >= -embargo, at >= -embargo - horizon],
-        ["test", "embargo", "purged"],
-        "validation",
-    )
-    ax.bar(at, 1, 0.86, color=[colors[s] for s in split], edgecolor=look.faint, linewidth=0.6)
-    ax.set(yticks=[], ylim=(-0.6, 1.6), xlabel="sessions from the first origin of the test")
-    ax.spines["left"].set_visible(False)
-    ax.grid(False)
-    axis_title(ax, "the border before the first test, session by session", look)
+    return style.headline(figure, title, colors)
 
 
 def plot_coverage(
     frame: pd.DataFrame, forecaster: str, by: str = "month", theme: str = "light"
 ) -> Figure:
-    """Share of outcomes inside the 93% and 80% intervals over time, calibrated online and as forecast.
+    """Share of outcomes inside the 93% and 80% intervals over time, calibrated and as forecast.
 
-    frame: Backtest.frame. A month holds some twenty dates whose outcomes overlap and whose symbols move together:
-    swings of several points are chance, a drift to one side is not. Raises ConfigError on an unknown name.
+    Parameters
+    ----------
+    frame : Backtest.frame; DataError where no outcome is known.
+    forecaster : one of the frame's, by : "month", "quarter" or "year"; else ConfigError.
     """
     if by not in PERIODS:
         raise ConfigError(f"Coverage over time goes by one of {', '.join(PERIODS)}, not by {by!r}.")
-    own = _only(frame, forecaster)
-    figure, axes, look = canvas(theme, 2, 1, size=(8, 5.0), caption=COVERAGE, sharex=True)
-    table = summary(own, by=by)
-    for ax, level in zip(axes, (0.93, 0.8)):
-        draw_coverage(ax, table, by, level, look)
-    legend(figure, look, *axes[0].get_legend_handles_labels(), loc="outside lower center")
-    headline(figure, coverage_finding(own, forecaster), look)
-    return figure
-
-
-def _only(frame: pd.DataFrame, forecaster: str) -> pd.DataFrame:
-    own = frame[frame["forecaster"] == forecaster]
-    if own.empty:
-        known = ", ".join(map(str, frame["forecaster"].unique()))
-        raise ConfigError(
-            f"There is no forecaster {forecaster!r} in the frame; choose from {known}."
-        )
-    return own
-
-
-def coverage_finding(frame: pd.DataFrame, forecaster: str) -> str:
-    """One sentence: what the intervals of a forecaster held over all test origins."""
-    row = summary(_only(frame, forecaster), verdicts=False).iloc[0]
-    if not np.isfinite(row["coverage_93"]):
-        raise DataError(
-            f"No outcome of {forecaster}'s forecasts is known, so no coverage; give some that came true."
-        )
-    parts = [
-        f"the {100 * v:.0f}% intervals held {row[f'calibrated_coverage_{100 * v:.0f}']:.1%} "
-        f"({row[f'coverage_{100 * v:.0f}']:.1%} uncalibrated)"
-        for v in sorted(INTERVALS, reverse=True)
-    ]
-    return f"{forecaster}: {', '.join(parts)}"
-
-
-def draw_coverage(ax: Axes, table: pd.DataFrame, by: str, level: float, look: Theme) -> None:
-    """One level's coverage over time; table: leaderboard.summary of one forecaster by month, quarter or year."""
-    key, x = (
-        f"{100 * level:.0f}",
-        pd.PeriodIndex(table[by], freq=PERIODS[by]).to_timestamp().to_numpy(),
-    )
-    order = np.argsort(x)
-    line = {"markersize": 3, "linewidth": 1.4}
-    raw, calibrated = (
-        100 * table[f"{kind}coverage_{key}"].to_numpy()[order] for kind in ("", "calibrated_")
-    )
-    ax.axhline(100 * level, color=look.ink, linestyle=":", linewidth=1, label="nominal")
-    ax.plot(x[order], raw, "s--", color=look.second, label="as forecast", **line)
-    ax.plot(x[order], calibrated, "o-", color=look.first, label="calibrated online", **line)
-    ax.set_ylabel("inside, %")
-    date_axis(ax, x[order])
-    axis_title(ax, f"{key}% interval, by {by}", look)
+    known = frame["forecaster"].unique()
+    if forecaster not in known:
+        raise ConfigError(f"There is no forecaster {forecaster!r}; choose from {', '.join(known)}.")
+    rows = frame[(frame["forecaster"] == forecaster) & frame["actual"].notna()]
+    if rows.empty:
+        raise DataError(f"No outcome of {forecaster}'s forecasts is known; give some that are.")
+    figure, axes, colors = style.canvas(theme, 2, 1, (8, 5.0), COVERAGE, sharex=True)
+    period = rows["origin"].dt.to_period(PERIODS[by]).dt.to_timestamp()
+    findings = []
+    for ax, level in zip(axes, (93, 80)):
+        low, high = (f"{(50 + side * level / 2) / 100:g}" for side in (-1, 1))
+        raw = rows["actual"].between(rows[low], rows[high])
+        calibrated = rows["actual"].between(rows[f"lower_{level}"], rows[f"upper_{level}"])
+        ax.axhline(level, color=colors.ink, linestyle=":", linewidth=1, label="nominal")
+        line = {"markersize": 3, "linewidth": 1.4}
+        share = 100 * raw.groupby(period).mean()
+        ax.plot(share, "s--", color=colors.second, label="as forecast", **line)
+        share = 100 * calibrated.groupby(period).mean()
+        ax.plot(share, "o-", color=colors.first, label="calibrated online", **line)
+        ax.set_ylabel("inside, %")
+        style.axis_title(ax, f"{level}% interval, by {by}", colors)
+        held = f"{calibrated.mean():.1%} ({raw.mean():.1%} uncalibrated)"
+        findings.append(f"the {level}% intervals held {held}")
+    style.date_axis(axes[1])
+    style.legend(figure, colors)
+    return style.headline(figure, f"{forecaster}: {', '.join(findings)}", colors)
 
 
 def skill(
     frame: pd.DataFrame, forecasters: Sequence[str], benchmark: str = BENCHMARK
 ) -> pd.DataFrame:
-    """Loss relative to the benchmark's, a row a forecaster and group (volatility tercile, then fold).
+    """Loss relative to the benchmark's, a row a forecaster and group (volatility third, then fold).
 
-    Columns: forecaster, group, `skill` (percent by which the mean pinball loss is lower than the benchmark's) and
-    `error`, half of its 95% interval (HAC over dates, 2H − 1 lags; seeds averaged). Raises ConfigError on an unknown
-    forecaster.
+    Parameters
+    ----------
+    frame : Backtest.frame; DataError where no outcome is known.
+    forecasters : some of the frame's; ConfigError on an unknown one.
+
+    Returns
+    -------
+    Columns forecaster, group, `skill` (percent by which the mean pinball loss is lower than the
+    benchmark's) and `error`, half of its 95% interval (HAC over dates, 2H - 1 lags).
     """
     base = arrays(frame, benchmark)
-    against, lags = _losses(base), 2 * base.actual.shape[1] - 1
-    by_volatility = pd.Series(terciles(base.scale)).map(REGIMES).to_numpy()
-    dates = pd.Series(base.date).groupby(base.fold)
-    by_fold = np.array(
-        [_span(*pair) for pair in zip(dates.transform("min"), dates.transform("max"))]
-    )
+    loss = loss_of(base)  # [K, H]
+    if not np.isfinite(loss).any():
+        raise DataError("No outcome of these forecasts is known; give those that have come true.")
+    lags = 2 * loss.shape[1] - 1
+    regime = pd.Series(terciles(base.scale)).map(REGIMES).to_numpy()
+    dates = pd.Series(base.date)
+    spans = dates.groupby(base.fold).agg(["min", "max"]).apply(lambda s: _span(*s), axis=1)
+    fold = pd.Series(base.fold).map(spans).to_numpy()
     rows = []
-    if not np.isfinite(against).any():
-        raise DataError(
-            "No outcome is known of these forecasts, so there is no skill; give those that have come true."
-        )
     for name in forecasters:
-        gain = against - _losses(arrays(frame, name))  # [K, H]
-        for labels, names in ((by_volatility, REGIMES.values()), (by_fold, np.unique(by_fold))):
-            for group in (g for g in names if (labels == g).any()):
+        gain = loss - loss_of(arrays(frame, name))
+        for labels, groups in ((regime, REGIMES.values()), (fold, spans)):
+            for group in groups:
                 chosen = labels == group
-                unit = 100 / np.nanmean(against[chosen])
-                error = _error_of_mean(gain[chosen], base.date[chosen], lags)
-                rows.append((name, group, unit * np.nanmean(gain[chosen]), unit * error))
+                if chosen.any():
+                    unit = 100 / np.nanmean(loss[chosen])
+                    error = _error_of_mean(gain[chosen], base.date[chosen], lags)
+                    rows.append((name, group, unit * np.nanmean(gain[chosen]), unit * error))
     return pd.DataFrame(rows, columns=["forecaster", "group", "skill", "error"])
 
 
 def _span(begin: pd.Timestamp, end: pd.Timestamp) -> str:
-    """Two dates as "2015" if they are in the first and the last month of it, else as "2015-03 to 2016-02"."""
+    """Two dates as "2015" if they are in the first and the last month of it, else by month."""
     whole = begin.year == end.year and (begin.month, end.month) == (1, 12)
     return str(begin.year) if whole else f"{begin:%Y-%m} to {end:%Y-%m}"
 
 
 def _error_of_mean(x: np.ndarray, date: np.ndarray, lags: int) -> float:
-    """Half of the 95% interval of the mean over all cells x [K, H], dates [K] being clusters of any size."""
+    """Half of the 95% interval of the mean of x [K, H], dates [K] being clusters of any size."""
     away = pd.Series(np.nansum(x - np.nanmean(x), axis=1)).groupby(date).sum().to_numpy()
-    return float(Z95 * np.sqrt(hac_variance(away, lags) * len(away)) / np.isfinite(x).sum())
-
-
-def _losses(found: Arrays) -> np.ndarray:
-    """[K, H] pinball losses over the protocol's levels."""
-    pick = [found.levels.index(level) for level in SCORE_LEVELS]
-    return pinball_loss(found.quantiles[..., pick], found.actual, SCORE_LEVELS)
+    return float(1.96 * np.sqrt(hac_variance(away, lags) * len(away)) / np.isfinite(x).sum())
 
 
 def plot_skill(table: pd.DataFrame, theme: str = "light") -> Figure:
-    """Skill against HAR by volatility regime and fold (`skill`), a panel a forecaster; the first is the title's.
+    """Skill against HAR by volatility regime and fold, a panel a forecaster of a `skill` table.
 
-    A filled dot's 95% interval leaves 0 out. Of many such intervals some do so by luck: the verdict is the
-    leaderboard's, over all origins.
+    A filled dot's 95% interval leaves 0 out. Of many such intervals some do so by luck: the verdict
+    is the leaderboard's, over all origins. DataError on an empty table.
     """
     if table.empty:
         raise DataError("The table of skill is empty; name at least one forecaster.")
     names, groups = table["forecaster"].unique(), table["group"].unique()
     size = (9.5, 1.7 + 0.27 * len(groups))
-    grid = {"sharey": True, "sharex": True, "squeeze": False}
-    figure, axes, look = canvas(theme, 1, len(names), size=size, caption=SKILL, **grid)
-    draw_skill(axes[0], table, look, width=7.2 / len(names))
+    grid = {"caption": SKILL, "sharey": True, "sharex": True, "squeeze": False}
+    figure, axes, colors = style.canvas(theme, 1, len(names), size, **grid)
+    regimes = sum(group in REGIMES.values() for group in groups)
+    for ax, name in zip(axes[0], names):
+        rows = table[table["forecaster"] == name].set_index("group").reindex(groups)
+        sure = rows["skill"].abs() > rows["error"]
+        _draw_dots(ax, rows["skill"], rows["error"], sure, colors)
+        ax.axhline(regimes - 0.5, color=colors.faint, linewidth=0.6)
+        ax.set_yticks(range(len(groups)), groups)
+        ax.xaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
+        style.axis_title(ax, name, colors, int(80 / len(names)))
     reach = 1.08 * (table["skill"].abs() + table["error"]).max() or 1.0
     axes[0, 0].set_xlim(-reach, reach)
-    body(figure).supxlabel(f"loss lower than {BENCHMARK}'s by, %", fontsize=9.5, color=look.ink)
-    headline(figure, skill_finding(table), look)
-    return figure
-
-
-def skill_finding(table: pd.DataFrame) -> str:
-    """One sentence on the first forecaster of a `skill` table."""
-    own = table[table["forecaster"] == table["forecaster"].iloc[0]].set_index("group")
-    better, worse = (own["skill"] > own["error"]).sum(), (own["skill"] < -own["error"]).sum()
-    low, high = own["skill"].idxmin(), own["skill"].idxmax()
-    return (
-        f"{own['forecaster'].iloc[0]}: measurably better than {BENCHMARK} in {better} of {len(own)} groups, worse in "
-        f"{worse}; from {own['skill'][low]:+.2f}% ({low}) to {own['skill'][high]:+.2f}% ({high})"
+    label = f"loss lower than {BENCHMARK}'s by, %"
+    figure.body.supxlabel(label, fontsize=9.5, color=colors.ink)
+    first = table[table["forecaster"] == names[0]].set_index("group")
+    better, worse = first["skill"] > first["error"], first["skill"] < -first["error"]
+    low, high = first["skill"].idxmin(), first["skill"].idxmax()
+    title = (
+        f"{names[0]}: measurably better than {BENCHMARK} in {better.sum()} of {len(first)} groups, "
+        f"worse in {worse.sum()}; from {first['skill'][low]:+.2f}% ({low}) "
+        f"to {first['skill'][high]:+.2f}% ({high})"
     )
+    return style.headline(figure, title, colors)
 
 
-def draw_skill(
-    axes: Sequence[Axes],
-    table: pd.DataFrame,
-    look: Theme,
-    fontsize: float = 9.5,
-    width: float = 1.4,
+def _draw_dots(
+    ax: Axes, mean: pd.Series, error: pd.Series, sure: pd.Series, colors: style.Theme
 ) -> None:
-    """A panel a forecaster, of about `width` inches and named in `fontsize`, and a row a group."""
-    names, groups = table["forecaster"].unique(), table["group"].unique()
-    for ax, name in zip(axes, names):
-        own = table[table["forecaster"] == name].set_index("group").reindex(groups)
-        at = np.arange(len(groups))
-        sure = (own["skill"].abs() > own["error"]).to_numpy()
-        ax.axvline(0, color=look.ink, linewidth=0.9)
-        ax.hlines(
-            at,
-            own["skill"] - own["error"],
-            own["skill"] + own["error"],
-            color=look.first,
-            linewidth=1.6,
-        )
-        face = np.where(sure, look.first, look.paper)
-        ax.scatter(
-            own["skill"], at, 34, facecolor=face, edgecolor=look.first, linewidth=1.4, zorder=3
-        )
-        ax.axhline(
-            sum(g in REGIMES.values() for g in groups) - 0.5, color=look.faint, linewidth=0.6
-        )
-        ax.set_yticks(at, groups)
-        ax.set_ylim(len(groups) - 0.5, -0.5)
-        ax.xaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
-        ax.grid(False)
-        axis_title(ax, name, look, width, fontsize)
+    """Means with their intervals, a row each, filled where `sure`."""
+    y = np.arange(len(mean))
+    ax.axvline(0, color=colors.ink, linewidth=0.9)
+    ax.hlines(y, mean - error, mean + error, color=colors.first, linewidth=1.6)
+    face = np.where(sure, colors.first, colors.paper)
+    edge = {"edgecolor": colors.first, "linewidth": 1.4, "zorder": 3}
+    ax.scatter(mean, y, 36, facecolor=face, **edge)
+    ax.set_ylim(len(mean) - 0.5, -0.5)
+    ax.grid(False)
 
 
 def plot_weights(result: Backtest, theme: str = "light") -> Figure:
     """Shares that each fold learnt on its validation (mean over the seeds), below the given ones.
 
-    Raises DataError where no ensemble was made, for lack of the networks.
+    DataError where no ensemble was made, for lack of the networks.
     """
-    weights = pd.DataFrame(
-        [
-            (r["fold"]["number"], name, *pair)
-            for r in result.records
-            for name, shares in r["weights"].items()
-            for pair in shares.items()
-        ],
-        columns=["fold", "ensemble", "member", "share"],
-    )
-    if weights.empty:
+    records = [
+        {"fold": record["fold"]["number"], "ensemble": name, **shares}
+        for record in result.records
+        for name, shares in record["weights"].items()
+    ]
+    if not records:
         raise DataError(
             f"The backtest in {result.folder} has no ensemble; run it with both networks."
         )
-    mean = weights.groupby(["ensemble", "fold", "member"])["share"].mean().unstack().fillna(0)
-    learned = [name for name in ("learned weights", "learned weights + HAR") if name in mean.index]
-    rows = [("given", mean.loc["ensemble"].iloc[0])]
-    rows += [
-        (f"{n.replace(' weights', '')}, fold {fold}", share)
-        for n in learned
-        for fold, share in mean.loc[n].iterrows()
-    ]
-    figure, ax, look = canvas(theme, size=(8, 1.6 + 0.32 * len(rows)))
-    members = [m for m in ("TFT", "N-HITS", BENCHMARK) if m in mean.columns]
-    left = np.zeros(len(rows))
-    for color, hatch, member in zip((look.first, look.series[2], look.faint), HATCHES, members):
-        share = np.array([100 * shares[member] for _, shares in rows])
-        ax.barh(
-            range(len(rows)),
-            share,
-            0.7,
-            left=left,
-            color=color,
-            hatch=hatch,
-            edgecolor=look.paper,
-            label=member,
-        )
-        left += share
-    given, own = 100 * rows[0][1]["TFT"], 100 * mean.loc["learned weights"]["TFT"]
-    ax.axvline(given, color=look.ink, linestyle=":", linewidth=1)
-    ax.set_yticks(range(len(rows)), [label for label, _ in rows])
+    mean = 100 * pd.DataFrame(records).groupby(["ensemble", "fold"]).mean().fillna(0)
+    rows = {"given": mean.loc["ensemble"].iloc[0]}
+    for name in ("learned weights", "learned weights + HAR"):
+        if name in mean.index:
+            for fold, shares in mean.loc[name].iterrows():
+                rows[f"{name.replace(' weights', '')}, fold {fold}"] = shares
+    table = pd.DataFrame(rows).T
+    figure, ax, colors = style.canvas(theme, size=(8, 1.6 + 0.32 * len(table)))
+    left = np.zeros(len(table))
+    members = {"TFT": colors.first, "N-HITS": colors.series[2], BENCHMARK: colors.faint}
+    for hatch, (member, color) in zip(style.HATCHES, members.items()):
+        if member in table:
+            marks = {"color": color, "hatch": hatch, "edgecolor": colors.paper}
+            ax.barh(table.index, table[member], 0.7, left, label=member, **marks)
+            left += table[member].to_numpy()
+    given, learned = table.loc["given", "TFT"], mean.loc["learned weights"]["TFT"]
+    ax.axvline(given, color=colors.ink, linestyle=":", linewidth=1)
     ax.set(xlabel="share, %", xlim=(0, 100))
     ax.invert_yaxis()
     ax.grid(False)
-    legend(figure, look, loc="outside lower center")
-    span = f"from {own.min():.0f}% to {own.max():.0f}% over {len(own)} fold{'s' * (len(own) > 1)}"
-    headline(figure, f"The TFT's learnt share runs {span}; given are {given:.0f}%", look)
-    return figure
+    style.legend(figure, colors)
+    folds = f"{len(learned)} fold{'s' * (len(learned) > 1)}"
+    span = f"from {learned.min():.0f}% to {learned.max():.0f}% over {folds}"
+    title = f"The TFT's learnt share runs {span}; given are {given:.0f}%"
+    return style.headline(figure, title, colors)
 
 
 def plot_rule(trades: Mapping[str, pd.DataFrame], theme: str = "light") -> Figure:
-    """Growth of 1 under trading.run_rule: the rule before and after costs, and buy and hold."""
-    figure, ax, look = canvas(theme, size=(8, 3.6), caption=RULE)
+    """Growth under the `trades` of trading.run_rule, before and after costs, and buy and hold."""
+    figure, ax, colors = style.canvas(theme, size=(8, 3.6), caption=RULE)
     rule, hold = trades["rule"], trades["buy and hold"]
     lines = {
         "rule, net of costs": rule["net"],
         "rule, before costs": rule["gross"],
         "buy and hold, net": hold["net"],
     }
-    for color, dash, (label, returns) in zip(look.series, DASHES, lines.items()):
-        ax.plot(
-            rule.index,
-            100 * ((1 + returns).cumprod() - 1),
-            linestyle=dash,
-            color=color,
-            linewidth=1.5,
-            label=label,
-        )
-    ax.axhline(0, color=look.faint, linewidth=0.8)
+    for color, dash, (label, returns) in zip(colors.series, style.DASHES, lines.items()):
+        growth = 100 * ((1 + returns).cumprod() - 1)
+        ax.plot(rule.index, growth, dash, color=color, linewidth=1.5, label=label)
+    ax.axhline(0, color=colors.faint, linewidth=0.8)
     ax.set_ylabel("return since the start, %")
-    date_axis(ax, rule.index.to_numpy())
-    legend(figure, look, loc="outside lower center")
+    style.date_axis(ax)
+    style.legend(figure, colors)
     a, b = trade_summary(rule), trade_summary(hold)
-    text = (
-        f"After costs of {a['costs']:.2%} a year the rule returned {a['return']:+.1%} a year (Sharpe {a['sharpe']:.2f}"
-        f"), buying and holding {b['return']:+.1%} ({b['sharpe']:.2f})"
+    title = (
+        f"After costs of {a['costs']:.2%} a year the rule returned {a['return']:+.1%} a year "
+        f"(Sharpe {a['sharpe']:.2f}), buying and holding {b['return']:+.1%} ({b['sharpe']:.2f})"
     )
-    headline(figure, text, look)
-    return figure
+    return style.headline(figure, title, colors)
+
+
+def plot_ablation(
+    rows: Sequence[Mapping[str, Any]], runs: Sequence[Mapping[str, Any]] = (), theme: str = "light"
+) -> Figure:
+    """Each variant's validation loss less the enhanced network's; to the right is worse without.
+
+    Parameters
+    ----------
+    rows : network, variant, `difference`, `difference sd` (over seeds, or None), `verdict`;
+        DataError unless a variant is compared with the enhanced network.
+    runs : network, variant, seed, `valid`; where given, each seed's own difference is a tick.
+    """
+    table = pd.DataFrame([row for row in rows if row.get("verdict")])
+    if table.empty:
+        raise DataError(
+            "No row has a verdict; compare at least one variant with the enhanced network."
+        )
+    networks, most = table["network"].unique(), table.groupby("network").size().max()
+    grid = {"caption": ABLATION, "sharex": True, "squeeze": False}
+    figure, axes, colors = style.canvas(theme, 1, len(networks), (9.5, 1.7 + 0.34 * most), **grid)
+    for ax, network in zip(axes[0], networks):
+        variants = table[table["network"] == network]
+        differences = _by_seed(runs, network)
+        seeds = variants["variant"].map(differences.count()).astype(float)  # NaN without runs
+        deviation = variants["difference sd"].astype(float)
+        error = stats.t.ppf(0.975, seeds - 1) * deviation / np.sqrt(seeds)
+        sure = variants["verdict"].isin(["helps", "hurts"])
+        _draw_dots(ax, variants["difference"], error, sure, colors)
+        for y, variant in enumerate(variants["variant"]):
+            if variant in differences:
+                x = differences[variant]
+                ax.plot(x, np.full(len(x), y + 0.24), "|", color=colors.second, markersize=6)
+        ax.set_yticks(range(len(variants)), [variant_name(v) for v in variants["variant"]])
+        ax.margins(x=0.1)
+        ax.xaxis.set_major_locator(MaxNLocator(5))
+        style.axis_title(ax, network, colors)
+    label = "validation loss less the enhanced network's, × 10⁴ (right of 0: worse without it)"
+    label += "; ticks: the seeds" if len(runs) else ""
+    figure.body.supxlabel(label, fontsize=9.5, color=colors.ink)
+    return style.headline(figure, _ablation_title(table), colors)
+
+
+def _by_seed(runs: Sequence[Mapping[str, Any]], network: str) -> pd.DataFrame:
+    """Differences to the enhanced network, a row a seed and a column a variant."""
+    runs = pd.DataFrame([run for run in runs if run["network"] == network])
+    if runs.empty:
+        return runs
+    valid = runs.pivot(index="seed", columns="variant", values="valid")
+    return valid.sub(valid[ENHANCED], axis=0)
+
+
+def variant_name(variant: str) -> str:
+    """A variant's name for readers: "without extra_gate" is "without extra gate"."""
+    if variant == CLASSIC:
+        return "without all of them (classic)"
+    field = variant.removeprefix("without ")
+    return f"without {ENHANCEMENTS[field][0]}" if field in ENHANCEMENTS else variant
+
+
+def _ablation_title(table: pd.DataFrame) -> str:
+    """What the verdicts say, in one sentence."""
+    names = table["network"] + " " + table["variant"].map(variant_name)
+    named = names + table["difference"].map(" (loss {:+.3f})".format)
+    measured = named[table["verdict"].isin(["helps", "hurts"])]
+    if table["verdict"].str.startswith("one seed").all():
+        return "One seed gives no verdict: what differs here may be luck"
+    if len(measured):
+        rest = f"{len(table) - len(measured)} of {len(table)} differences can't be told from zero"
+        return f"Measurable: {', '.join(measured)}; {rest}"
+    largest = named[table["difference"].abs().idxmax()]
+    return f"No enhancement is measurably better than none; largest of {len(table)}: {largest}"

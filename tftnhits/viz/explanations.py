@@ -1,195 +1,160 @@
-"""Figures of what a forecast was made from (viz.explain); the small print of each says what it does not prove."""
+"""Figures of what a forecast was made from (forecast.explain), and what each does not prove.
+
+In all of them `symbol` is one of the explanation's (None: the first, which may be their mean), and
+`theme` "light" or "dark". DataError says of an unknown symbol, or of a table that the networks of
+the explanation don't have; ConfigError of an unknown theme.
+"""
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ..config import LEVEL
 from ..errors import DataError
 from ..forecast.explain import BASELINE, EVERY, KINDS, Explanation
-from .bars import bar_axis
-from .style import (
-    DASHES,
-    HATCHES,
-    Theme,
-    axis_title,
-    body,
-    canvas,
-    count,
-    diverging,
-    headline,
-    legend,
-    short,
-    shorten,
-)
+from . import style
+from .bars import bar_axis, of_symbol
 
-# what a picture does not prove
 ATTENTION = (
-    "Attention says where the network looked, not what made the forecast: other weights can lead to the same output "
-    "(Jain & Wallace 2019), and after an LSTM the state of a bar holds news of all bars before it."
+    "Attention says where the network looked, not what made the forecast: other weights can lead "
+    "to the same output (Jain & Wallace 2019), and an LSTM's state holds news of all bars before."
 )
 SELECTION = (
-    "A small weight on a large value can count more than a large weight on a small one, and inputs that say the same "
-    "share their weight as the training happened to go. So a weight is no proof that the forecast needs the input."
+    "A small weight on a large value can count more than a large weight on a small one, and inputs "
+    "that say the same share their weight by chance: no proof that the forecast needs the input."
 )
 OVER_TIME = (
-    "A weight that moves shows that the network's mix depends on the bar, not that the mix is right, nor that the "
-    "input drives the forecast."
+    "A weight that moves shows that the network's mix depends on the bar, not that the mix is "
+    "right, nor that the input drives the forecast."
 )
 PARTS = (
-    "The stacks are trained together and can share the work in many ways with the same sum: a part is not a component "
-    "of the market. Before the quantiles are calibrated."
+    "The stacks are trained together and can share the work in many ways with the same sum: a part "
+    "is not a component of the market. Before the quantiles are calibrated."
 )
+IMPORTANCE = (
+    "It holds for this trained network on these origins. Inputs that say the same hide each other, "
+    "so a rise near 0 does not prove that an input is useless, nor a large one that it is a cause."
+)
+SUMMARY = "Weights and parts say how the networks worked; neither proves what made the forecast."
 KIND_NAMES = {"past": "past inputs", "future": "known future", "static": "symbol"}
 MOVES = 1e-3  # a weight that changes by less over time counts as constant
 
 
-def _rows(table: pd.DataFrame, symbol: str | None, what: str) -> tuple[pd.DataFrame, str]:
+def _of_symbol(table: pd.DataFrame, symbol: str | None, what: str) -> tuple[pd.DataFrame, str]:
     """A table's rows of one symbol (None: the first) and what to call it."""
     if table.empty:
         raise DataError(f"This explanation has no {what}; it comes from a network that has none.")
-    names = table["symbol"].unique()
-    name = str(names[0]) if symbol is None else symbol
-    if name not in names:
-        raise DataError(
-            f"There is no {name!r} in this explanation; it has {', '.join(map(str, names[:10]))}."
-        )
-    return table[table["symbol"] == name], "mean of all symbols" if name == EVERY else short(name)
+    rows = of_symbol(table, symbol)
+    symbol = rows["symbol"].iloc[0]
+    return rows, "mean of all symbols" if symbol == EVERY else style.shorten(symbol)
 
 
-def spread(explanation: Explanation, member: str, what: str = "Bands") -> str:
-    """What the bands of a picture show; empty where there are none."""
-    seeds = explanation.seeds.get(member, 1)
+def _spread(explanation: Explanation, member: str, what: str = "Bands") -> str:
+    """What the bands of a figure show; empty where there are none."""
+    seeds, origins = explanation.seeds.get(member, 1), explanation.origins
     if seeds > 1:
         return f"{what}: ± one standard deviation over {seeds} networks that differ by seed. "
-    if explanation.origins > 1:
-        return f"{what}: ± one standard deviation over {explanation.origins:,} origins, of one network. "
+    if origins > 1:
+        return f"{what}: ± one standard deviation over {origins:,} origins, of one network. "
     return ""
-
-
-def _finding(table: pd.DataFrame, name: str) -> str:
-    """One sentence on an attention table of one symbol."""
-    past = table[table["lag"] >= 0]
-    mean = past.groupby("lag")["weight"].mean().sort_index()
-    share = (mean / mean.sum()).cumsum().to_numpy()
-    half, context, seen = (
-        int(np.searchsorted(share, 0.5)) + 1,
-        len(mean),
-        past.groupby("step")["weight"].sum().mean(),
-    )
-    return (
-        f"{name}: half of TFT's attention to the past falls on the last {half} of {context} bars "
-        f"(uniform: {context // 2}); {1 - seen:.0%} goes to the steps ahead"
-    )
 
 
 def plot_attention(
     explanation: Explanation, symbol: str | None = None, theme: str = "light"
 ) -> Figure:
-    """Mean attention of TFT by lag, of the first and the last step, over a map of all steps against uniform attention.
+    """Mean attention of TFT by lag, over a map of all steps in multiples of uniform attention.
 
-    On what it can and can't prove: Jain & Wallace 2019, Wiegreffe & Pinter 2019.
+    References
+    ----------
+    What it can and can't prove: Jain & Wallace 2019; Wiegreffe & Pinter 2019.
     """
-    table, name = _rows(explanation.attention, symbol, "attention")
-    caption = spread(explanation, "tft") + ATTENTION
-    figure, (top, low), look = canvas(
-        theme, 2, size=(8, 4.6), caption=caption, sharex=True, height_ratios=(5, 4)
-    )
-    steps = sorted(table["step"].unique())
+    table, name = _of_symbol(explanation.attention, symbol, "attention")
+    caption = _spread(explanation, "tft") + ATTENTION
+    grid = {"sharex": True, "height_ratios": (5, 4)}
+    figure, (top, low), colors = style.canvas(theme, 2, size=(8, 4.6), caption=caption, **grid)
     context = int(table["lag"].max()) + 1
-    for step, color, dash in zip(
-        dict.fromkeys((steps[0], steps[-1])), (look.first, look.second), DASHES
-    ):
-        own = table[(table["step"] == step) & (table["lag"] >= 0)].sort_values("lag")
-        x, mean, sd = -own["lag"], 100 * own["weight"], 100 * own["sd"].fillna(0)
+    steps = dict.fromkeys((table["step"].min(), table["step"].max()))
+    for step, color, dash in zip(steps, (colors.first, colors.second), style.DASHES):
+        rows = table[(table["step"] == step) & (table["lag"] >= 0)].sort_values("lag")
+        x, mean, sd = -rows["lag"], 100 * rows["weight"], 100 * rows["sd"].fillna(0)
         top.plot(x, mean, color=color, linestyle=dash, linewidth=1.5, label=f"step {step}")
         if sd.any():
-            top.fill_between(
-                x, np.maximum(mean - sd, 0), mean + sd, color=color, alpha=0.18, linewidth=0
-            )
-        top.axhline(
-            100 / (context + step),
-            color=color,
-            linestyle=":",
-            linewidth=1,
-            label=f"uniform, step {step}",
-        )
+            band = (mean - sd).clip(0), mean + sd
+            top.fill_between(x, *band, color=color, alpha=0.18, linewidth=0)
+        dotted = {"color": color, "linestyle": ":", "linewidth": 1}
+        top.axhline(100 / (context + step), label=f"uniform, step {step}", **dotted)
     top.margins(x=0.01)
     top.set(ylabel="attention, %", ylim=(0, 1.08 * top.dataLim.y1))
-    _attention_map(figure, (top, low), table, context, look)
+    _draw_attention_map(low, table, context, colors)
+    for ax in (top, low):
+        ax.axvline(0.5, color=colors.quiet, linewidth=0.8)
     low.set_xlabel("bars from the origin (0: the last bar known; above: steps ahead)")
-    legend(figure, look, loc="outside lower center")
-    headline(figure, _finding(table, name), look)
-    return figure
-
-
-def _attention_map(
-    figure: Figure, axes: Any, table: pd.DataFrame, context: int, look: Theme
-) -> None:
-    """Attention by step and lag on the lower of two axes, as a multiple of what uniform attention would be."""
-    wide = table.pivot_table(index="step", columns="lag", values="weight").sort_index(
-        axis=1, ascending=False
+    style.legend(figure, colors)
+    past = table[table["lag"] >= 0]
+    share = past.groupby("lag")["weight"].mean().sort_index().cumsum().to_numpy()
+    half = int(np.searchsorted(share, share[-1] / 2)) + 1
+    ahead = 1 - past.groupby("step")["weight"].sum().mean()
+    title = (
+        f"{name}: half of TFT's attention to the past falls on the last {half} of {context} bars "
+        f"(uniform: {context // 2}); {ahead:.0%} goes to the steps ahead"
     )
+    return style.headline(figure, title, colors)
+
+
+def _draw_attention_map(ax: Axes, table: pd.DataFrame, context: int, colors: style.Theme) -> None:
+    """Attention by step and lag, as a multiple of what uniform attention would be."""
+    wide = table.pivot_table(index="step", columns="lag", values="weight")
+    wide = wide.sort_index(axis=1, ascending=False)  # [step, lag]
     ratio = wide.mul(context + wide.index.to_numpy(), axis=0)
-    reach = max(
-        float(np.abs(ratio - 1).max(axis=None)), 0.5
-    )  # nearly uniform attention is to look so
-    colors = {"cmap": diverging(look), "vmin": 1 - reach, "vmax": 1 + reach}
-    x, y = -wide.columns.to_numpy(), wide.index.to_numpy()
-    mesh = axes[1].pcolormesh(
-        np.r_[x - 0.5, x[-1] + 0.5], np.r_[y - 0.5, y[-1] + 0.5], ratio.to_numpy(), **colors
-    )
-    for ax in axes:
-        ax.axvline(0.5, color=look.quiet, linewidth=0.8)
-    axes[1].set_ylabel("step ahead")
-    axes[1].yaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
-    axes[1].grid(False)
-    bar = body(figure).colorbar(mesh, ax=axes[1], pad=0.01, aspect=9, extend="neither")
-    bar.set_label("× uniform", color=look.ink, fontsize=9)
-    bar.ax.tick_params(colors=look.ink, labelsize=8.5)
-    bar.ax.yaxis.set_major_locator(MaxNLocator(4))
+    reach = max(float((ratio - 1).abs().max(axis=None)), 0.5)  # nearly uniform is to look so
+    scale = {"cmap": colors.diverging, "vmin": 1 - reach, "vmax": 1 + reach}
+    mesh = ax.pcolormesh(-wide.columns.to_numpy(), wide.index, ratio, shading="nearest", **scale)
+    ax.set_ylabel("step ahead")
+    ax.yaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
+    ax.grid(False)
+    bar = ax.figure.colorbar(mesh, ax=ax, pad=0.01, aspect=9)
+    bar.set_label("× uniform", color=colors.ink, fontsize=9)
+    bar.ax.tick_params(colors=colors.ink, labelsize=8.5)
     bar.ax.set_ylim(max(1 - reach, 0), 1 + reach)
-    bar.outline.set_visible(False)
 
 
 def plot_selection(
     explanation: Explanation, symbol: str | None = None, top: int = 8, theme: str = "light"
 ) -> Figure:
-    """The inputs that TFT's variable selection weighs most: of the past, of the future and of the symbol.
-
-    Compare with plot_importance.
-    """
-    table, name = _rows(explanation.selection, symbol, "selection weights")
+    """The `top` inputs that TFT's variable selection weighs most, a panel a kind of input."""
+    table, name = _of_symbol(explanation.selection, symbol, "selection weights")
     past = table[table["kind"] == "past"].sort_values("weight")
     title = (
-        f"{name}: {past['input'].iloc[-1]} and {past['input'].iloc[-2]} take {past['weight'].iloc[-2:].sum():.0%} of "
-        f"the selection among {len(past)} past inputs; equal shares would be {1 / len(past):.1%} each"
+        f"{name}: {past['input'].iloc[-1]} and {past['input'].iloc[-2]} take "
+        f"{past['weight'].iloc[-2:].sum():.0%} of the selection among {len(past)} past inputs; "
+        f"equal shares would be {1 / len(past):.1%} each"
     )
-    caption = f"Dashed: equal shares. {spread(explanation, 'tft', 'Lines')}{SELECTION}"
-    figure, axes, look = canvas(theme, 1, 3, size=(9, 3.7), caption=caption)
+    caption = f"Dashed: equal shares. {_spread(explanation, 'tft', 'Lines')}{SELECTION}"
+    figure, axes, colors = style.canvas(theme, 1, 3, size=(9, 3.7), caption=caption)
     for ax, kind in zip(axes, KINDS):
-        share = table[table["kind"] == kind].sort_values("weight")
-        rest = f" (top {top} of {len(share)})" if len(share) > top else ""
-        _shares(ax, share.tail(top), 100 / max(len(share), 1), top, look)
-        axis_title(ax, KIND_NAMES[kind] + rest, look)
-    headline(figure, title, look)
-    return figure
+        weights = table[table["kind"] == kind]
+        _draw_weights(ax, weights, top, colors)
+        rest = f" (top {top} of {len(weights)})" if len(weights) > top else ""
+        style.axis_title(ax, KIND_NAMES[kind] + rest, colors)
+    return style.headline(figure, title, colors)
 
 
-def _shares(ax: Any, table: pd.DataFrame, equal: float, places: int, look: Theme) -> None:
-    """Bars of selection weights, the largest at the top of so many places, and a line at equal shares."""
-    at = np.arange(len(table)) + places - len(table)
-    error = 100 * table["sd"] if table["sd"].notna().any() else None
-    ax.barh(at, 100 * table["weight"], 0.7, xerr=error, color=look.first, ecolor=look.ink)
-    ax.axvline(equal, color=look.second, linestyle="--", linewidth=1)
-    ax.set_yticks(at, [shorten(str(n), 1.6, 8) for n in table["input"]], fontsize=8)
-    ax.set(xlabel="weight, %", ylim=(-0.6, places - 0.4), xlim=0)
+def _draw_weights(ax: Axes, weights: pd.DataFrame, top: int, colors: style.Theme) -> None:
+    """Bars of the largest selection weights, and a line at equal shares."""
+    equal = 100 / max(len(weights), 1)
+    weights = weights.sort_values("weight").tail(top)
+    y = np.arange(len(weights)) + top - len(weights)  # the largest at the top
+    error = 100 * weights["sd"] if weights["sd"].notna().any() else None
+    ax.barh(y, 100 * weights["weight"], 0.7, xerr=error, color=colors.first, ecolor=colors.ink)
+    ax.axvline(equal, color=colors.second, linestyle="--", linewidth=1)
+    ax.set_yticks(y, [style.shorten(name, 20) for name in weights["input"]], fontsize=8)
+    ax.set(xlabel="weight, %", ylim=(-0.6, top - 0.4), xlim=0)
     ax.xaxis.set_major_locator(MaxNLocator(4))
     ax.grid(False)
 
@@ -201,240 +166,234 @@ def plot_selection_over_time(
     smooth: int = 1,
     theme: str = "light",
 ) -> Figure:
-    """Selection weights of the past inputs bar by bar, the `top` of them; `smooth` averages that many dates.
+    """Selection weights of the `top` past inputs bar by bar, `smooth` dates averaged.
 
-    Below them those of the known future, by its next session, and of the symbol, where they move over the dates.
+    Below them those of the known future, by its next session, and of the symbol, where they move.
+    ConfigError unless `top` and `smooth` are whole numbers from 1.
     """
-    top, smooth = count(top, "top"), count(smooth, "smooth")
-    tables, still, name = {}, [], ""
+    top, smooth = style.count(top, "top"), style.count(smooth, "smooth")
+    panels = {}
     for kind in KINDS:
-        rows, name = _rows(getattr(explanation, kind), symbol, "selection weights")
-        wide, by, sd = _over_time(rows, top, smooth)
-        if kind == "past" or (
-            len(wide) > 1 and explanation.origins > 1 and np.ptp(wide, axis=0).max() > MOVES
-        ):
-            tables[kind] = wide, by, sd if explanation.seeds.get("tft", 1) > 1 else None
-        elif explanation.origins > 1:
-            still.append(KIND_NAMES[kind])
-    caption = spread(explanation, "tft") if explanation.seeds.get("tft", 1) > 1 else ""
+        rows, name = _of_symbol(getattr(explanation, kind), symbol, "selection weights")
+        panel = _over_time(rows, top, smooth)
+        moves = explanation.origins > 1 and np.ptp(panel["weight"], axis=0).max() > MOVES
+        if kind == "past" or moves:
+            panels[kind] = panel
+    bands = explanation.seeds.get("tft", 1) > 1
+    caption = _spread(explanation, "tft") if bands else ""
     caption += f"Mean of {smooth} dates. " if smooth > 1 else ""
-    caption += f"The weights of the {' and the '.join(still)} inputs don't move. " if still else ""
-    size = (8, 1.2 + 2.4 + 1.7 * (len(tables) - 1))
-    ratios = {"height_ratios": (3, 2, 2)[: len(tables)], "squeeze": False, "sharex": True}
-    figure, axes, look = canvas(
-        theme, len(tables), size=size, caption=caption + OVER_TIME, **ratios
+    rows = len(panels)
+    grid = {"height_ratios": (3, 2, 2)[:rows], "squeeze": False, "sharex": True}
+    size = (8, 1.9 + 1.7 * rows)
+    figure, axes, colors = style.canvas(theme, rows, size=size, caption=caption + OVER_TIME, **grid)
+    for ax, (kind, panel) in zip(axes[:, 0], panels.items()):
+        _draw_over_time(ax, panel, bands, colors)
+        style.axis_title(ax, KIND_NAMES[kind], colors)
+        style.legend(ax, colors, loc="upper left", bbox_to_anchor=(1.0, 1.02), borderaxespad=0.2)
+    past = panels["past"]["weight"]
+    dated = "date" if past.index.dtype.kind == "M" else "bar number"
+    axes[-1, 0].set_xlabel(dated if past.index.name == "date" else "bars from the origin")
+    most = (past.max() - past.min()).idxmax()
+    title = (
+        f"{name}: of the {past.shape[1]} heaviest inputs {most} moves most, "
+        f"between {past[most].min():.1%} and {past[most].max():.1%} of the selection"
     )
-    for ax, (kind, (wide, by, sd)) in zip(axes[:, 0], tables.items()):
-        x = bar_axis(ax, wide.index.to_numpy()) if by == "date" else wide.index
-        _lines(ax, x, wide, sd, look)
-        ax.set(ylabel="weight, %", ylim=0)
-        axis_title(ax, KIND_NAMES[kind], look)
-        legend(ax, look, loc="upper left", bbox_to_anchor=(1.0, 1.02), borderaxespad=0.2)
-    axes[-1, 0].set_xlabel({"date": "date", "lag": "bars from the origin"}.get(by, by))
-    wide = tables["past"][0]
-    most = (wide.max() - wide.min()).idxmax()
-    title = f"{name}: of the {wide.shape[1]} heaviest inputs {most} moves most, between {wide[most].min():.1%} and "
-    headline(figure, f"{title}{wide[most].max():.1%} of the selection", look)
-    return figure
+    return style.headline(figure, title, colors)
 
 
-def _over_time(rows: pd.DataFrame, top: int, smooth: int) -> tuple[pd.DataFrame, str, pd.DataFrame]:
-    """The heaviest inputs' weights, a row a date (or bar), what that axis is, and the weights' spread."""
+def _over_time(rows: pd.DataFrame, top: int, smooth: int) -> pd.DataFrame:
+    """The heaviest inputs' weight and sd, a row a date (or bars from the origin)."""
     by = "date"
     if rows["date"].isna().any() and "lag" in rows:
         rows, by = rows.assign(lag=-rows["lag"]), "lag"
-    wide, sd = (
-        rows.pivot_table(index=by, columns="input", values=v, aggfunc="mean")
-        for v in ("weight", "sd")
-    )
-    kept = wide.mean().sort_values(ascending=False).index[:top]
-    by = (
-        "bar number"
-        if by == "date" and not pd.api.types.is_datetime64_any_dtype(rows["date"])
-        else by
-    )
-    return (
-        wide[kept].rolling(smooth, min_periods=min(smooth, len(wide))).mean(),
-        by,
-        sd.reindex(columns=kept, index=wide.index),
-    )
+    wide = rows.pivot_table(index=by, columns="input", values=["weight", "sd"], dropna=False)
+    weight = wide["weight"]
+    heaviest = weight.mean().sort_values(ascending=False).index[:top]
+    weight = weight[heaviest].rolling(smooth, min_periods=min(smooth, len(weight))).mean()
+    return pd.concat({"weight": weight, "sd": wide["sd"][heaviest]}, axis=1)
 
 
-def _lines(ax: Any, x: Any, wide: pd.DataFrame, sd: pd.DataFrame | None, look: Theme) -> None:
-    for i, column in enumerate(wide.columns):
-        style = {"color": look.series[i % len(look.series)], "linestyle": DASHES[i % len(DASHES)]}
-        ax.plot(x, 100 * wide[column], linewidth=1.4, label=shorten(str(column), 1.5, 8.5), **style)
-        if sd is not None:
-            low, high = (100 * (wide[column] + sign * sd[column]) for sign in (-1, 1))
-            ax.fill_between(x, low.clip(0), high, color=style["color"], alpha=0.15, linewidth=0)
+def _draw_over_time(ax: Axes, panel: pd.DataFrame, bands: bool, colors: style.Theme) -> None:
+    """A line an input, with a band if asked for."""
+    x = panel.index.to_numpy()
+    if panel.index.name == "date":
+        x = bar_axis(ax, x)
+    for i, name in enumerate(panel["weight"]):
+        color, dash = colors.series[i % 6], style.DASHES[i % 6]
+        weight, sd = 100 * panel["weight"][name], 100 * panel["sd"][name]
+        label = style.shorten(name, 18)
+        ax.plot(x, weight, linewidth=1.4, color=color, linestyle=dash, label=label)
+        if bands:
+            band = (weight - sd).clip(0), weight + sd
+            ax.fill_between(x, *band, color=color, alpha=0.15, linewidth=0)
+    ax.set(ylabel="weight, %", ylim=0)
+
+
+def plot_importance(
+    importance: pd.DataFrame,
+    explanation: Explanation | None = None,
+    top: int = 12,
+    name: str = "",
+    theme: str = "light",
+) -> Figure:
+    """Permutation importance, with the selection weights of the same inputs beside it if given.
+
+    Parameters
+    ----------
+    importance : permutation_importance's table: input, rise, spread, percent.
+    explanation : brings the selection weights; name : the network's; top : how many inputs.
+    """
+    table = importance.sort_values("rise").tail(top)
+    if table.empty:
+        raise DataError("The table of importance is empty; permute at least one input.")
+    weights = None
+    if explanation is not None and len(explanation.selection):
+        past = explanation.selection[explanation.selection["kind"] == "past"]
+        weights = past.groupby("input")[["weight", "sd"]].mean()
+    caption = _spread(explanation, "tft", "Right") if weights is not None else ""
+    if table["spread"].notna().any():
+        caption = f"Lines: ± one standard deviation over the permutations. {caption}"
+    size, columns = (8, 1.3 + 0.24 * len(table)), 1 if weights is None else 2
+    grid = {"caption": caption + IMPORTANCE, "sharey": True, "squeeze": False}
+    figure, axes, colors = style.canvas(theme, 1, columns, size, **grid)
+    left = axes[0, 0]
+    _draw_bars(left, table["rise"], table["spread"], colors.first, colors)
+    left.set_yticks(np.arange(len(table)), [style.shorten(i) for i in table["input"]], fontsize=8.5)
+    left.set_xlabel("rise of the pinball loss × 10⁴")
+    left.xaxis.set_major_locator(MaxNLocator(5))
+    if weights is not None:
+        right, same = axes[0, 1], 100 * weights.reindex(table["input"])
+        _draw_bars(right, same["weight"].fillna(0), same["sd"], colors.second, colors)
+        right.set(xlabel="selection weight, %", xlim=0)
+    title = f"{style.shorten(name)}: " if name else ""
+    return style.headline(figure, title + _importance_title(importance, weights), colors)
+
+
+def _draw_bars(ax: Axes, values: pd.Series, spread: pd.Series, color: str, colors: Any) -> None:
+    error = spread.fillna(0) if spread.notna().any() else None
+    ax.barh(np.arange(len(values)), values, 0.7, xerr=error, color=color, ecolor=colors.ink)
+    ax.grid(False)
+
+
+def _importance_title(importance: pd.DataFrame, weights: pd.DataFrame | None) -> str:
+    first = importance.loc[importance["rise"].idxmax()]
+    percent = first["percent"]
+    title = f"mixing up the dates of {first['input']} raises the loss most, by {percent:.2f}%"
+    if not percent >= 0.005:
+        title = f"no input's timing matters: the largest rise of the loss is {percent:.3f}%"
+    if weights is not None and len(importance) > 2:
+        rise = importance.set_index("input")["rise"]
+        rank = rise.corr(weights["weight"], method="spearman")
+        if np.isfinite(rank):
+            title += f". Ranks of rise and of selection weight correlate by {rank:.2f}"
+    return title
 
 
 def plot_decomposition(
     explanation: Explanation, symbol: str | None = None, theme: str = "light"
 ) -> Figure:
-    """What the volatility baseline and each N-HITS stack add to the median, and the stacks to the interval's width."""
-    table, name = _rows(explanation.parts, symbol, "stack parts")
+    """What the volatility baseline and each N-HITS stack add to the median and the width, in %."""
+    table, name = _of_symbol(explanation.parts, symbol, "stack parts")
     last = table[table["step"] == table["step"].max()].set_index("stack")
-    own, base = last.drop(BASELINE), last.loc[BASELINE]
-    change, width, end = (
-        100 * x for x in (own["width"].sum(), base["width"], last["median"].sum())
-    )
+    stacks = last.drop(BASELINE)
     title = (
-        f"{name}: the stacks change the interval's width by {change:+.2f} points on the baseline's {width:.2f}%, "
-        f"mostly {own['width'].abs().idxmax().split(':')[0]}; the median ends at {end:+.2f}%"
+        f"{name}: the stacks change the interval's width by {100 * stacks['width'].sum():+.2f} "
+        f"points on the baseline's {100 * last.loc[BASELINE, 'width']:.2f}%, "
+        f"mostly {stacks['width'].abs().idxmax().split(':')[0]}; "
+        f"the median ends at {100 * last['median'].sum():+.2f}%"
     )
-    caption = spread(explanation, "nhits", "Thin lines, of each part") + PARTS
-    figure, axes, look = canvas(theme, 1, 2, size=(9, 3.9), caption=caption)
-    draw = _grouped if table["median_sd"].notna().any() else _stacked
-    stacks = list(dict.fromkeys(table["stack"]))
-    draw(axes[0], table, stacks, "median", look)
-    draw(axes[1], table, stacks[1:], "width", look)
-    ends = [f"{100 * w:.1f}" for w in table[table["stack"] == BASELINE]["width"].iloc[[0, -1]]]
-    axis_title(axes[0], "median", look)
-    axis_title(
-        axes[1],
-        f"width of the {LEVEL:.0%} interval less the baseline's {' to '.join(dict.fromkeys(ends))}%",
-        look,
-        3.4,
-    )
-    for ax in axes:
-        ax.set(xlabel="steps ahead, bars", ylabel="log return, %")
-    handles, labels = axes[0].get_legend_handles_labels()
-    legend(figure, look, handles, labels, loc="outside lower center")
-    headline(figure, title, look)
-    return figure
+    caption = _spread(explanation, "nhits", "Thin lines, of each part") + PARTS
+    figure, (left, right), colors = style.canvas(theme, 1, 2, size=(9, 3.9), caption=caption)
+    _draw_parts(left, table, "median", colors)
+    _draw_parts(right, table[table["stack"] != BASELINE], "width", colors)
+    style.axis_title(left, "median", colors)
+    style.axis_title(right, f"width of the {LEVEL:.0%} interval less the baseline's", colors)
+    style.legend(figure, colors)
+    return style.headline(figure, title, colors)
 
 
-def _styles(table: pd.DataFrame, look: Theme) -> dict[str, dict[str, Any]]:
-    """How each stack's bars look; the first is the baseline."""
-    looks = [
-        (look.faint, ""),
-        *itertools.islice(zip(itertools.cycle(look.series), itertools.cycle(HATCHES)), 60),
-    ]
-    edge = {"edgecolor": look.paper, "linewidth": 0.5}
-    stacks = dict.fromkeys(table["stack"])
-    return {
-        stack: {"color": color, "hatch": hatch, **edge}
-        for stack, (color, hatch) in zip(stacks, looks)
-    }
+def _draw_parts(ax: Axes, table: pd.DataFrame, column: str, colors: style.Theme) -> None:
+    """Each stack's part by step, and a mark at their sum.
+
+    Means of several forecasts stand side by side, with their spread; one forecast's pile up.
+    """
+    sums = 100 * table.groupby("step")[column].sum()
+    steps, stacks = sums.index.to_numpy(), table["stack"].unique()
+    mean = table[f"{column}_sd"].notna().any()
+    width = 0.8 / len(stacks) if mean else 0.7
+    up, down = np.zeros(len(steps)), np.zeros(len(steps))
+    for i, (stack, marks) in enumerate(_part_styles(stacks, colors).items()):
+        part = table[table["stack"] == stack].sort_values("step")
+        values = 100 * part[column].to_numpy()
+        if mean:
+            x = steps + width * (i + 0.5) - 0.4
+            marks |= {"yerr": 100 * part[f"{column}_sd"], "ecolor": colors.ink}
+            ax.bar(x, values, width, error_kw={"elinewidth": 0.9}, label=stack, **marks)
+        else:
+            bottom = np.where(values >= 0, up, down)
+            ax.bar(steps, values, width, bottom, label=stack, **marks)
+            up, down = up + np.maximum(values, 0), down + np.minimum(values, 0)
+    ax.plot(steps, sums, "D", color=colors.ink, markersize=4.5, label="sum", zorder=4)
+    ax.axhline(0, color=colors.faint, linewidth=0.8)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set_xlim(steps[0] - 0.7, steps[-1] + 0.7)
+    ax.set(xlabel="steps ahead, bars", ylabel="log return, %")
 
 
-def _wide(table: pd.DataFrame, column: str, stacks: list[str]) -> pd.DataFrame:
-    """A column of the parts in percent, a row a step and a column a stack."""
-    return (
-        100 * table.pivot_table(index="step", columns="stack", values=column, dropna=False)[stacks]
-    )
-
-
-def _stacked(ax: Any, table: pd.DataFrame, stacks: list[str], column: str, look: Theme) -> None:
-    """Bars that pile up from zero, positive parts above and negative ones below, and a mark at their sum."""
-    wide, styles = _wide(table, column, stacks), _styles(table, look)
-    up, down = np.zeros(len(wide)), np.zeros(len(wide))
-    for stack in stacks:
-        values = wide[stack].to_numpy()
-        ax.bar(
-            wide.index,
-            values,
-            0.7,
-            bottom=np.where(values >= 0, up, down),
-            label=stack,
-            **styles[stack],
-        )
-        up, down = up + np.maximum(values, 0), down + np.minimum(values, 0)
-    _sums(ax, wide, look)
-
-
-def _grouped(ax: Any, table: pd.DataFrame, stacks: list[str], column: str, look: Theme) -> None:
-    """Bars side by side with a line for the spread of each, and a mark at their sum."""
-    wide, sd, styles = (
-        _wide(table, column, stacks),
-        _wide(table, f"{column}_sd", stacks),
-        _styles(table, look),
-    )
-    each = 0.8 / len(stacks)
-    for i, stack in enumerate(stacks):
-        at = wide.index + each * (i + 0.5) - 0.4
-        ax.bar(
-            at,
-            wide[stack],
-            each,
-            yerr=sd[stack],
-            error_kw={"ecolor": look.ink, "elinewidth": 0.9},
-            label=stack,
-            **styles[stack],
-        )
-    _sums(ax, wide, look)
-
-
-def _sums(ax: Any, wide: pd.DataFrame, look: Theme) -> None:
-    ax.plot(
-        wide.index, wide.sum(axis=1), "D", color=look.ink, markersize=4.5, label="sum", zorder=4
-    )
-    ax.axhline(0, color=look.faint, linewidth=0.8)
-    if len(wide) <= 12:
-        ax.set_xticks(wide.index)
-    reach = max(len(wide), 3) / 2 + 0.1
-    ax.set_xlim(wide.index.to_numpy().mean() - reach, wide.index.to_numpy().mean() + reach)
+def _part_styles(stacks: Any, colors: style.Theme) -> dict[str, dict[str, Any]]:
+    """Colour and hatch of each stack's bars, the same with and without the baseline."""
+    edge = {"edgecolor": colors.paper, "linewidth": 0.5}
+    styles = {BASELINE: {"color": colors.faint, "hatch": "", **edge}}
+    for i, stack in enumerate(stack for stack in stacks if stack != BASELINE):
+        color, hatch = colors.series[i % 6], style.HATCHES[i % 6]
+        styles[stack] = {"color": color, "hatch": hatch, **edge}
+    return {stack: styles[stack] for stack in stacks}
 
 
 def plot_explanation(
     explanation: Explanation, symbol: str | None = None, theme: str = "light"
 ) -> Figure:
-    """A symbol's tables in one picture (Explanation.plot): TFT's inputs and bars, N-HITS' stacks, whichever are there.
+    """TFT's inputs and bars and N-HITS' stacks in one figure (Explanation.plot)."""
+    attention, parts = explanation.attention, explanation.parts
+    has_tft = len(attention) > 0 and symbol in {None, *attention["symbol"]}
+    has_nhits = len(parts) > 0 and symbol in {None, *parts["symbol"]}
+    if not has_tft and not has_nhits:  # raises DataError
+        _of_symbol(attention if len(attention) else parts, symbol, "tables")
+    columns = 2 * has_tft + has_nhits
+    caption = ("Dashed: equal shares. " if has_tft else "") + SUMMARY
+    size = (3.2 * max(columns, 2), 3.6)
+    figure, axes, colors = style.canvas(theme, 1, columns, size, caption, squeeze=False)
+    findings = []
+    if has_tft:
+        finding, name = _draw_tft(axes[0, :2], explanation, symbol, colors)
+        findings.append(finding)
+    if has_nhits:
+        table, name = _of_symbol(parts, symbol, "stack parts")
+        stacks = table[table["stack"] != BASELINE]
+        _draw_parts(axes[0, -1], stacks, "width", colors)
+        style.axis_title(axes[0, -1], f"N-HITS: change of the {LEVEL:.0%} width", colors)
+        style.legend(figure, colors, loc="outside lower right")
+        change = 100 * stacks[stacks["step"] == stacks["step"].max()]["width"].sum()
+        findings.append(f"N-HITS' stacks change the width by {change:+.2f} points")
+    return style.headline(figure, f"{name}: {'; '.join(findings)}", colors)
 
-    None of it proves a cause; see the figures of each.
-    """
-    parts = []
-    name = symbol
-    for table, what in ((explanation.attention, "tft"), (explanation.parts, "nhits")):
-        if len(table) and (symbol is None or symbol in set(table["symbol"])):
-            parts.append(what)
-    if not parts:
-        _rows(
-            explanation.attention if len(explanation.attention) else explanation.parts,
-            symbol,
-            "tables",
-        )
-    columns = 2 * ("tft" in parts) + ("nhits" in parts)
-    caption = "Dashed: equal shares. " if "tft" in parts else ""
-    caption += "Weights say where a network looked, parts how it shares its work; neither proves what made the forecast."
-    figure, axes, look = canvas(
-        theme, 1, columns, size=(3.2 * max(columns, 2), 3.6), caption=caption, squeeze=False
-    )
-    axes, said = list(axes[0]), []
-    if "tft" in parts:
-        chosen, name = _rows(explanation.selection, symbol, "selection weights")
-        past = chosen[chosen["kind"] == "past"].sort_values("weight")
-        _shares(axes[0], past.tail(8), 100 / len(past), min(8, len(past)), look)
-        axis_title(axes[0], f"TFT: inputs (top {min(8, len(past))} of {len(past)})", look)
-        seen = explanation.attention[explanation.attention["symbol"] == chosen["symbol"].iloc[0]]
-        mean = seen[seen["lag"] >= 0].groupby("lag")["weight"].mean()
-        axes[1].plot(-mean.index, 100 * mean, color=look.first, linewidth=1.5)
-        axes[1].axhline(
-            100 * np.mean(1 / (len(mean) + seen["step"].unique())),
-            color=look.second,
-            linestyle="--",
-            linewidth=1,
-        )
-        axes[1].set(xlabel="bars from the origin", ylabel="attention, %", ylim=0)
-        axis_title(axes[1], "TFT: bars", look)
-        said.append(
-            f"TFT weighs {past['input'].iloc[-1]} most and looks most at the bar {int(mean.idxmax())} back"
-        )
-    if "nhits" in parts:
-        table, name = _rows(explanation.parts, symbol, "stack parts")
-        stacks = list(dict.fromkeys(table["stack"]))
-        _stacked(axes[-1], table, stacks[1:], "width", look)
-        axes[-1].set(xlabel="steps ahead, bars", ylabel="log return, %")
-        axis_title(axes[-1], f"N-HITS: change of the {LEVEL:.0%} width", look)
-        handles, labels = axes[-1].get_legend_handles_labels()
-        legend(figure, look, handles, labels, loc="outside lower right")
-        change = (
-            table[table["step"] == table["step"].max()]
-            .set_index("stack")["width"]
-            .drop(BASELINE)
-            .sum()
-        )
-        said.append(f"N-HITS' stacks change the width by {100 * change:+.2f} points")
-    headline(figure, f"{name}: {'; '.join(said)}", look)
-    return figure
+
+def _draw_tft(
+    axes: Any, explanation: Explanation, symbol: str | None, colors: style.Theme
+) -> tuple[str, str]:
+    """TFT's inputs and bars; returns what they show, and the symbol's name."""
+    left, right = axes
+    table, name = _of_symbol(explanation.selection, symbol, "selection weights")
+    past = table[table["kind"] == "past"]
+    top = min(8, len(past))
+    _draw_weights(left, past, top, colors)
+    style.axis_title(left, f"TFT: inputs (top {top} of {len(past)})", colors)
+    attention = _of_symbol(explanation.attention, symbol, "attention")[0]
+    mean = attention[attention["lag"] >= 0].groupby("lag")["weight"].mean()
+    uniform = np.mean(1 / (len(mean) + attention["step"].unique()))
+    right.plot(-mean.index, 100 * mean, color=colors.first, linewidth=1.5)
+    right.axhline(100 * uniform, color=colors.second, linestyle="--", linewidth=1)
+    right.set(xlabel="bars from the origin", ylabel="attention, %", ylim=0)
+    style.axis_title(right, "TFT: bars", colors)
+    heaviest = past.loc[past["weight"].idxmax(), "input"]
+    return f"TFT weighs {heaviest} most and looks most at the bar {int(mean.idxmax())} back", name

@@ -1,82 +1,52 @@
-"""Figures of forecasts and of training; with those of viz.market and viz.explain_plots the whole gallery.
+"""Figures of forecasts and of training: fan chart, learning curve, leaderboard, comparison.
 
-Every function returns the figure and never shows it. Titles state what the data say; `theme` is "light" or "dark".
+In all of them `theme` is "light" or "dark"; an unknown one raises ConfigError.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ..errors import DataError
 from ..forecast.result import Forecast
-from .bars import (
-    bar_axis,
-    of_symbol,
-    plain_axis,
-    plot_candles,
-    plot_repairs,
-    plot_returns,
-    plot_volatility_clustering,
-    plotly_bars,
-)
-from .explanations import (
-    plot_attention,
-    plot_decomposition,
-    plot_explanation,
-    plot_selection,
-    plot_selection_over_time,
-)
-from .importance import plot_importance
-from .style import (
-    MARKERS,
-    canvas,
-    count,
-    fan_color,
-    headline,
-    legend,
-    plotly_figure,
-    price,
-    price_pattern,
-    short,
-    shorten,
-    signed,
-    unit_of,
-)
-
-__all__ = [
-    "plot_attention",
-    "plot_candles",
-    "plot_decomposition",
-    "plot_explanation",
-    "plot_forecast",
-    "plot_importance",
-    "plot_leaderboard",
-    "plot_learning_curve",
-    "plot_links",
-    "plot_repairs",
-    "plot_returns",
-    "plot_selection",
-    "plot_selection_over_time",
-    "plot_volatility_clustering",
-]
+from . import style
+from .bars import bar_axis, of_symbol, plotly_bars
 
 TINT = 0.13  # opacity of one band of the fan; the inner ones lie on the outer ones
-ONE_OUTCOME = "One outcome, inside or outside, says nothing about the intervals: the share in the legend counts a year of them."
+ONE_OUTCOME = (
+    "One outcome, inside or outside, says nothing about the intervals: the share in the legend "
+    "counts a year of them."
+)
 TWO_LOSSES = (
-    "Training: with dropout and hidden inputs, of weights that still move. Validation: of averaged weights, with all "
-    "on. So the gap between the two lines is no measure of overfitting."
+    "Training: with dropout and hidden inputs, of weights that still move. Validation: of averaged "
+    "weights, with all on. So the gap between the two lines is no measure of overfitting."
 )
 MEANS = (
-    "Lower is better, and lower than another's is no profit. Means of one sample: a small difference may be chance. "
-    "The axis does not start at 0."
+    "Lower is better, and lower than another's is no profit. Means of one sample: a small "
+    "difference may be chance. The axis does not start at 0."
 )
+
+
+@dataclass(frozen=True)
+class Fan:
+    """What a fan chart draws of one symbol and origin: n past bars, H steps."""
+
+    x: np.ndarray  # [n + H] dates or bar numbers
+    close: np.ndarray  # [n], the origin's last
+    path: pd.DataFrame  # H + 1 rows, the origin's close first: median, lower, upper
+    bands: list[tuple[str, pd.Series, pd.Series]]  # name, lower, upper; widest first
+    interval: str  # name of the band that is the forecast's interval
+    outcome: np.ndarray  # [at most H + 1] closes from the origin on, as far as they are known
+    label: str  # of the x axis
 
 
 def plot_forecast(
@@ -88,181 +58,146 @@ def plot_forecast(
     actual: pd.DataFrame | None = None,
     origin: Any = None,
 ) -> Any:
-    """Fan chart: recent closes, the median and nested quantile bands, and the outcome where it is known.
+    """Fan chart: recent closes, the median, nested quantile bands, and the outcome if it is known.
 
-    `origin` is one of the forecast's (None: the last). `actual` are bars that go on after it; without them the
-    forecast's own bars are searched. One outcome inside or outside a band says nothing about its calibration:
-    that is `coverage`, measured on a year of origins.
-    Raises DataError on an unknown symbol or origin, ConfigError unless `history` is a whole number from 1.
+    One outcome inside or outside a band says nothing about its calibration: that is the coverage
+    in the legend, measured on a year of origins.
+
+    Parameters
+    ----------
+    symbol : one of the forecast's (None: the first); DataError on an unknown one.
+    history : how many bars before the origin; ConfigError unless a whole number from 1.
+    interactive : a plotly figure instead of matplotlib's.
+    actual : bars that go on after the origin (None: the forecast's own bars are searched).
+    origin : one of the forecast's (None: the last); DataError on an unknown one.
     """
-    history = count(history, "history")
-    names = fc.frame["symbol"].unique()
-    symbol = str(names[0]) if symbol is None else symbol
-    part = of_symbol(fc.frame, symbol)
-    origin = part["origin"].iloc[-1] if origin is None else origin
-    part = part[part["origin"] == origin]
-    if part.empty:
+    history = style.count(history, "history")
+    path = of_symbol(fc.frame, symbol)
+    symbol = str(path["symbol"].iloc[0])
+    origin = path["origin"].iloc[-1] if origin is None else origin
+    path = path[path["origin"] == origin]
+    if path.empty:
         raise DataError(
             f"{symbol} has no forecast from {origin!r}; choose one of the frame's origins."
         )
-    past, path, after = _series(fc, symbol, origin, part, actual, history)
-    move = part["median"].iloc[-1] / past["close"].iloc[-1] - 1
-    unit = unit_of(of_symbol(fc.bars, symbol)["date"])
-    title = (
-        f"{short(symbol)}: median {signed(100 * move, 1)}% in {len(part)} {unit}{'s' * (len(part) > 1)}, "
-        f"{100 * fc.level:.6g}% between {price(part['lower'].iloc[-1])} and {price(part['upper'].iloc[-1])}"
-    )
-    if len(after):
-        last = after["close"].iloc[-1]
-        inside = part["lower"].iloc[len(after) - 1] <= last <= part["upper"].iloc[len(after) - 1]
-        when = f"after {len(after)} " if len(after) < len(part) else ""
-        title += f"; {when}it came to {price(last)}, {'inside' if inside else 'outside'}"
-    draw = _plotly_fan if interactive else _fan
-    return draw(fc, part, past, path, after, title, theme)
+    fan = _fan(fc, path, of_symbol(fc.bars if actual is None else actual, symbol), history)
+    title = _fan_title(fc, fan, symbol)
+    return _draw_plotly(fan, title, theme) if interactive else _draw(fan, title, theme)
 
 
-def _series(
-    fc: Forecast,
-    symbol: str,
-    origin: Any,
-    part: pd.DataFrame,
-    actual: pd.DataFrame | None,
-    history: int,
-) -> tuple[pd.DataFrame, np.ndarray, pd.DataFrame]:
-    """Bars up to the origin (columns x, close), x of the path from the origin on [H+1], and bars after it."""
-    own = of_symbol(fc.bars if actual is None else actual, symbol)
-    if isinstance(origin, pd.Timestamp):
-        x, ahead = own["date"].to_numpy(), part["date"].to_numpy()
-        at = int(np.searchsorted(x, origin.to_datetime64(), side="right")) - 1
+def _fan(fc: Forecast, path: pd.DataFrame, bars: pd.DataFrame, history: int) -> Fan:
+    """One symbol's bars and the path of one origin, side by side."""
+    origin, close = path["origin"].iloc[0], bars["close"].to_numpy()
+    dated = isinstance(origin, pd.Timestamp)
+    if dated:
+        x, ahead = bars["date"].to_numpy(), path["date"].to_numpy()
+        last = int(np.searchsorted(x, origin.to_datetime64(), side="right")) - 1
     else:
-        x, at = np.arange(len(own)), int(origin)
-        ahead = at + part["step"].to_numpy()
-    series = pd.DataFrame({"x": x, "close": own["close"].to_numpy()})
-    past = series.iloc[max(at + 1 - history, 0) : at + 1]
-    after = series.iloc[at + 1 : at + 1 + len(part)]
-    return past, np.r_[past["x"].to_numpy()[-1:], ahead], after
-
-
-def _bands(part: pd.DataFrame, start: float) -> list[tuple[float, np.ndarray, np.ndarray]]:
-    """(nominal level, lower [H+1], upper [H+1]) of each symmetric pair of quantiles, widest first."""
-    columns = [c for c in part.columns if c.replace(".", "", 1).isdigit()]
-    low = sorted((c for c in columns if float(c) < 0.5), key=float)
-    pairs = [(c, f"{1 - float(c):.12g}") for c in low]
-    return [
-        (round(1 - 2 * float(a), 9), np.r_[start, part[a]], np.r_[start, part[b]])
-        for a, b in pairs
-        if b in columns
-    ]
-
-
-def _label(fc: Forecast, part: pd.DataFrame, level: float) -> str:
-    """A band's name; that of the forecast's own interval says how many outcomes such intervals held."""
-    return (
-        fc.caption(str(part["symbol"].iloc[0]))
-        if _same(level, fc.level)
-        else f"{100 * level:.6g}% interval"
+        x, last = np.arange(len(bars)), int(origin)
+        ahead = last + path["step"].to_numpy()
+    past = slice(max(last + 1 - history, 0), last + 1)
+    # quantiles, the origin's close in front
+    levels = [c for c in path.columns if c.replace(".", "", 1).isdigit()]
+    columns = ["median", "lower", "upper", *levels]
+    start = pd.DataFrame({column: [close[last]] for column in columns})
+    whole = pd.concat([start, path[columns]], ignore_index=True)
+    interval = fc.caption(str(path["symbol"].iloc[0]))
+    bands = []
+    for low in sorted(levels, key=float):
+        high, nominal = f"{1 - float(low):.12g}", 1 - 2 * float(low)
+        if nominal > 0 and high in levels:
+            name = f"{100 * nominal:.6g}% interval"
+            name = interval if abs(nominal - fc.level) < 1e-9 else name
+            bands.append((name, whole[low], whole[high]))
+    return Fan(
+        x=np.concatenate([x[past], ahead]),
+        close=close[past],
+        path=whole,
+        bands=bands,
+        interval=interval,
+        outcome=close[last : last + len(whole)],
+        label="date" if dated else "bar number",
     )
 
 
-def _same(one: float, other: float) -> bool:
-    return abs(one - other) < 1e-9
+def _fan_title(fc: Forecast, fan: Fan, symbol: str) -> str:
+    steps, known, end = len(fan.path) - 1, len(fan.outcome) - 1, fan.path.iloc[-1]
+    unit = style.unit_of(of_symbol(fc.bars, symbol)["date"]) + "s" * (steps > 1)
+    move = 100 * (end["median"] / fan.close[-1] - 1)
+    title = (
+        f"{style.shorten(symbol)}: median {style.signed(move, 1)}% in {steps} {unit}, "
+        f"{100 * fc.level:.6g}% between {style.price(end['lower'])} and {style.price(end['upper'])}"
+    )
+    if known:
+        last, bounds = fan.outcome[-1], fan.path.iloc[known]
+        where = "inside" if bounds["lower"] <= last <= bounds["upper"] else "outside"
+        when = f"after {known} " if known < steps else ""
+        title += f"; {when}it came to {style.price(last)}, {where}"
+    return title
 
 
-def _fan(fc, part, past, path, after, title: str, theme: str) -> Figure:
-    figure, ax, look = canvas(theme, caption=ONE_OUTCOME if len(after) else "")
-    close = float(past["close"].iloc[-1])
-    at = bar_axis(ax, np.r_[past["x"].to_numpy(), path[1:]])
-    ahead = at[len(past) - 1 :]
-    bands = _bands(part, close)
-    for i, (level, low, high) in enumerate(bands):
-        ax.fill_between(
-            ahead, low, high, color=look.first, alpha=TINT, linewidth=0, zorder=2 + i * 0.01
-        )
-        if level in (bands[0][0], bands[-1][0]) or _same(level, fc.level):
-            depth = 1 - (1 - TINT) ** (
-                i + 1
-            )  # what lies on top of each other there, for the legend
-            edge = (
-                {"edgecolor": look.first, "linestyle": ":"}
-                if _same(level, fc.level)
-                else {"edgecolor": "none"}
-            )
-            face = to_rgba(look.first, depth)
-            ax.fill_between(
-                [], [], facecolor=face, linewidth=0.8, label=_label(fc, part, level), **edge
-            )
-    for bound in ("lower", "upper"):
-        ax.plot(ahead, np.r_[close, part[bound]], color=look.first, linewidth=0.8, linestyle=":")
-    ax.plot(at[: len(past)], past["close"], color=look.ink, linewidth=1.3, label="close")
-    ax.plot(ahead, np.r_[close, part["median"]], color=look.first, linewidth=1.8, label="median")
-    if len(after):
-        ax.plot(
-            ahead[: len(after) + 1],
-            np.r_[close, after["close"]],
-            color=look.second,
-            linewidth=1.3,
-            linestyle="--",
-            marker="o",
-            markersize=3.5,
-            markevery=slice(1, None),
-            label="what came",
-            zorder=5,
-        )
-    ax.set_xlabel("date" if path.dtype.kind == "M" else "bar number")
-    ax.set_ylabel("price")
+def _draw(fan: Fan, title: str, theme: str) -> Figure:
+    known = len(fan.outcome) > 1
+    figure, ax, colors = style.canvas(theme, caption=ONE_OUTCOME if known else "")
+    places = bar_axis(ax, fan.x)
+    past, ahead = places[: len(fan.close)], places[len(fan.close) - 1 :]
+    _draw_bands(ax, ahead, fan, colors)
+    ax.plot(past, fan.close, color=colors.ink, linewidth=1.3, label="close")
+    ax.plot(ahead, fan.path["median"], color=colors.first, linewidth=1.8, label="median")
+    if known:
+        dots = {"markersize": 3.5, "markevery": slice(1, None), "linewidth": 1.3, "zorder": 5}
+        x = ahead[: len(fan.outcome)]
+        ax.plot(x, fan.outcome, "o--", color=colors.second, label="what came", **dots)
+    ax.set(xlabel=fan.label, ylabel="price")
     ax.margins(x=0.02, y=0.08)
-    plain_axis(ax.yaxis, past["close"])
-    legend(figure, look, loc="outside lower center")
-    headline(figure, title, look)
-    return figure
+    style.plain_axis(ax.yaxis, fan.close)
+    style.legend(figure, colors)
+    return style.headline(figure, title, colors)
 
 
-def _plotly_fan(fc, part, past, path, after, title: str, theme: str) -> Any:
-    figure, look = plotly_figure(title, theme)
-    label, close = "date" if path.dtype.kind == "M" else "bar number", float(past["close"].iloc[-1])
-    x, axis = plotly_bars(np.r_[past["x"].to_numpy(), path[1:]])
-    path = x[len(past) - 1 :]
-    bands, pattern = _bands(part, close), price_pattern(past["close"])
-    for i, (level, low, high) in enumerate(bands):
-        fill = fan_color(look.first, i / max(len(bands) - 1, 1))
-        edge = {"mode": "lines", "line": {"width": 0}, "legendgroup": f"{level}"}
-        figure.add_scatter(x=path, y=high, **edge, showlegend=False, hoverinfo="skip")
+def _draw_bands(ax: Axes, ahead: np.ndarray, fan: Fan, colors: style.Theme) -> None:
+    """Bands on top of each other, the inner ones darker, and a dotted edge around the interval."""
+    named = (fan.bands[0][0], fan.bands[-1][0], fan.interval)
+    dotted = {"color": colors.first, "linewidth": 0.8, "linestyle": ":"}
+    for i, (name, low, high) in enumerate(fan.bands):
+        area = {"color": colors.first, "alpha": TINT, "linewidth": 0, "zorder": 2 + i / 100}
+        ax.fill_between(ahead, low, high, **area)
+        if name in named:  # the legend shows what lies on top of each other there
+            face = to_rgba(colors.first, 1 - (1 - TINT) ** (i + 1))
+            edge = dotted if name == fan.interval else {}
+            ax.fill_between([], [], label=name, **edge, facecolor=face)
+    for bound in ("lower", "upper"):
+        ax.plot(ahead, fan.path[bound], **dotted)
+
+
+def _draw_plotly(fan: Fan, title: str, theme: str) -> Any:
+    figure, colors = style.plotly_figure(title, theme)
+    x, axis = plotly_bars(fan.x)
+    past, ahead = x[: len(fan.close)], x[len(fan.close) - 1 :]
+    pattern = style.price_pattern(fan.close)
+    for i, (name, low, high) in enumerate(fan.bands):
+        group = {"x": ahead, "mode": "lines", "line": {"width": 0}, "legendgroup": str(i)}
+        figure.add_scatter(y=high, showlegend=False, hoverinfo="skip", **group)
         figure.add_scatter(
-            x=path,
             y=low,
-            **edge,
             fill="tonexty",
-            fillcolor=fill,
-            name=_label(fc, part, level),
-            showlegend=_same(level, fc.level) or level == bands[0][0],
+            fillcolor=style.fan_color(colors.first, i / max(len(fan.bands) - 1, 1)),
+            name=name,
+            showlegend=name == fan.interval or i == 0,
             customdata=high,
             hovertemplate=f"%{{y:{pattern}}} to %{{customdata:{pattern}}}",
+            **group,
         )
-    plain = {"mode": "lines", "hovertemplate": f"%{{y:{pattern}}}"}
-    figure.add_scatter(
-        x=x[: len(past)],
-        y=past["close"],
-        name="close",
-        line={"color": look.ink, "width": 1.6},
-        **plain,
-    )
-    median = np.r_[close, part["median"]]
-    figure.add_scatter(
-        x=path, y=median, name="median", line={"color": look.first, "width": 2.2}, **plain
-    )
-    if len(after):
-        figure.add_scatter(
-            x=path[1 : len(after) + 1],
-            y=after["close"],
-            name="what came",
-            mode="lines+markers",
-            line={"color": look.second, "dash": "dash"},
-            hovertemplate=plain["hovertemplate"],
-        )
-    figure.update_layout(
-        xaxis={"title": {"text": label}, **axis},
-        yaxis={"title": {"text": "price"}, "tickformat": pattern},
-    )
+    line = {"mode": "lines", "hovertemplate": f"%{{y:{pattern}}}"}
+    ink, blue = {"color": colors.ink, "width": 1.6}, {"color": colors.first, "width": 2.2}
+    figure.add_scatter(x=past, y=fan.close, name="close", line=ink, **line)
+    figure.add_scatter(x=ahead, y=fan.path["median"], name="median", line=blue, **line)
+    if len(fan.outcome) > 1:
+        line |= {"mode": "lines+markers", "line": {"color": colors.second, "dash": "dash"}}
+        x = ahead[1 : len(fan.outcome)]
+        figure.add_scatter(x=x, y=fan.outcome[1:], name="what came", **line)
+    figure.update_xaxes(title_text=fan.label, **axis)
+    figure.update_yaxes(title_text="price", tickformat=pattern)
     return figure
 
 
@@ -272,49 +207,39 @@ def plot_learning_curve(
     name: str = "network",
     theme: str = "light",
 ) -> Figure:
-    """Training and validation loss by epoch (Fit.history), with the loss of the volatility baseline.
+    """Training and validation loss by epoch; a gap between them is no measure of overfitting.
 
-    The training loss is measured with dropout and hidden inputs on, of weights that still move; the validation
-    loss is of averaged weights with everything on. A gap between the two is therefore no measure of overfitting.
+    Parameters
+    ----------
+    history : Fit.history, a dict an epoch: epoch, train, valid; DataError if there is none.
+    baseline : the validation loss of the volatility baseline; name : the network's.
     """
     table = pd.DataFrame(history)
     if table.empty:
         raise DataError("The learning curve has no epoch; train for at least one.")
-    figure, ax, look = canvas(theme, caption=TWO_LOSSES)
-    dots = {"markersize": 3.5 if len(table) < 40 else 0}
-    ax.plot(table["epoch"], table["train"], "s--", color=look.quiet, label="training", **dots)
-    ax.plot(table["epoch"], table["valid"], "o-", color=look.first, label="validation", **dots)
-    title = f"{short(name)}: no validation loss; the training loss ends at {table['train'].iloc[-1]:.4f}"
-    if table["valid"].notna().any():
-        best = table.loc[table["valid"].idxmin()]
-        title = f"{short(name)}: validation loss is lowest, {best['valid']:.4f}, after epoch {best['epoch']:.0f}"
-        ax.plot(
-            best["epoch"],
-            best["valid"],
-            "o",
-            markersize=10,
-            markerfacecolor="none",
-            color=look.first,
-        )
+    figure, ax, colors = style.canvas(theme, caption=TWO_LOSSES)
+    size = 3.5 if len(table) < 40 else 0
+    epoch, valid = table["epoch"], table["valid"]
+    ax.plot(epoch, table["train"], "s--", color=colors.quiet, label="training", markersize=size)
+    ax.plot(epoch, valid, "o-", color=colors.first, label="validation", markersize=size)
+    title = f"no validation loss; the training loss ends at {table['train'].iloc[-1]:.4f}"
+    if valid.notna().any():
+        best, lowest = epoch[valid.idxmin()], valid.min()
+        ax.plot(best, lowest, "o", markersize=10, markerfacecolor="none", color=colors.first)
+        title = f"validation loss is lowest, {lowest:.4f}, after epoch {best:.0f}"
         if baseline is not None:
-            change = best["valid"] / baseline - 1
-            title += (
-                f": {abs(change):.1%} {'below' if change < 0 else 'above'} its volatility baseline"
-            )
+            change = lowest / baseline - 1
+            side = "below" if change < 0 else "above"
+            title += f": {abs(change):.1%} {side} its volatility baseline"
     if baseline is not None:
-        ax.axhline(
-            baseline, color=look.second, linestyle=":", label="volatility baseline, validation"
-        )
+        dotted = {"color": colors.second, "linestyle": ":"}
+        ax.axhline(baseline, label="volatility baseline, validation", **dotted)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    ax.set(
-        xlabel="epoch",
-        xlim=(0.5, table["epoch"].max() + 0.5),
-        ylabel="mean pinball loss,\nin units of volatility·√step",
-    )
-    plain_axis(ax.yaxis, table[["train", "valid"]])
-    legend(figure, look, loc="outside lower center")
-    headline(figure, title, look)
-    return figure
+    ax.set(xlabel="epoch", xlim=(0.5, epoch.max() + 0.5))
+    ax.set_ylabel("mean pinball loss,\nin units of volatility·√step")
+    style.plain_axis(ax.yaxis, table[["train", "valid"]])
+    style.legend(figure, colors)
+    return style.headline(figure, f"{style.shorten(name)}: {title}", colors)
 
 
 def plot_leaderboard(
@@ -324,78 +249,65 @@ def plot_leaderboard(
     reference: str | None = None,
     theme: str = "light",
 ) -> Figure:
-    """Forecasters by score, lower is better; `frame` has columns forecaster and `score`.
+    """Forecasters by score, lower is better; a difference of means is not yet a significant one.
 
-    `reference` names the row that the best is compared with (None: the worst). The axis does not start at 0, so
-    dots are drawn, not bars. A difference of means is not yet a significant one. Raises DataError without any score.
+    Parameters
+    ----------
+    frame : the columns forecaster and `score`; DataError where no forecaster has a score.
+    unit : that of the score.
+    reference : the forecaster that the best is compared with (None: the worst).
     """
     table = frame.dropna(subset=score).sort_values(score, ascending=False, ignore_index=True)
     if table.empty:
         raise DataError("The leaderboard is empty; give at least one forecaster with a score.")
-    best = table.iloc[-1]
-    other = table.iloc[0]
-    if reference is not None and (table["forecaster"] == reference).any():
-        other = table[table["forecaster"] == reference].iloc[0]
-    title = f"{short(best['forecaster'])} has the lowest loss, {_score(best[score])}"
-    if other["forecaster"] != best["forecaster"]:
-        title += f", {1 - best[score] / other[score]:.1%} below {short(other['forecaster'])}"
-    figure, ax, look = canvas(theme, size=(8, 1.2 + 0.3 * len(table)), caption=MEANS)
-    at = np.arange(len(table))
-    ax.hlines(at, table[score].min(), table[score], color=look.faint, linewidth=1)
-    ax.axvline(float(other[score]), color=look.second, linestyle=":", linewidth=1)
-    ax.plot(table[score], at, "o", color=look.first, markersize=7)
-    for y, value in zip(at, table[score]):  # beside the axes, where no line crosses them
-        where = {"xycoords": ("axes fraction", "data"), "va": "center", "annotation_clip": False}
-        ax.annotate(_score(value), (1.015, y), fontsize=9, color=look.ink, **where)
-    ax.set_yticks(at, [shorten(str(name), 2.5, 9) for name in table["forecaster"]])
-    ax.set_xlabel(
-        f"{unit} (lower is better; dotted: {shorten(str(other['forecaster']), 1.6, 9.5)})"
-    )
+    names, values = table["forecaster"].astype(str), table[score]
+    place = int((names == reference).argmax())  # the first, which is the worst, if there is none
+    other, best = names[place], names.iloc[-1]
+    title = f"{style.shorten(best)} has the lowest loss, {style.price(values.iloc[-1])}"
+    if other != best:
+        title += f", {1 - values.iloc[-1] / values[place]:.1%} below {style.shorten(other)}"
+    figure, ax, colors = style.canvas(theme, size=(8, 1.2 + 0.3 * len(table)), caption=MEANS)
+    ax.hlines(table.index, values.min(), values, color=colors.faint, linewidth=1)
+    ax.axvline(values[place], color=colors.second, linestyle=":", linewidth=1)
+    ax.plot(values, table.index, "o", color=colors.first, markersize=7)
+    beside = {"xycoords": ("axes fraction", "data"), "va": "center", "annotation_clip": False}
+    for row, value in enumerate(values):  # beside the axes, where no line crosses them
+        ax.annotate(style.price(value), (1.015, row), fontsize=9, color=colors.ink, **beside)
+    ax.set_yticks(table.index, [style.shorten(name) for name in names])
+    ax.set_xlabel(f"{unit} (lower is better; dotted: {style.shorten(other, 20)})")
     ax.grid(False)
     ax.margins(x=0.04)
     ax.set_ylim(-0.6, len(table) - 0.4)
-    plain_axis(ax.xaxis, table[score])
-    headline(figure, title, look)
-    return figure
+    style.plain_axis(ax.xaxis, values)
+    return style.headline(figure, title, colors)
 
 
-def _score(value: float) -> str:
-    return f"{value:,.2f}" if 1 <= abs(value) < 1e7 else f"{value:.4g}"
+def plot_comparison(forecasts: Mapping[str, Forecast], symbol: str, theme: str = "light") -> Figure:
+    """Medians and intervals of several forecasts of one symbol's last origin, side by side.
 
-
-def plot_links(forecasts: Mapping[str, Forecast], symbol: str, theme: str = "light") -> Figure:
-    """Medians and intervals of several forecasts of one symbol's last origin side by side, a colour and a marker each.
-
-    `forecasts` maps labels to them, such as the links of the chain. Raises DataError on a symbol they don't have.
+    Parameters
+    ----------
+    forecasts : by their labels, such as the models of the fallback chain.
+    symbol : one that all of them have; else DataError.
     """
-    figure, ax, look = canvas(theme)
-    colors = look.series
-    widths, at = [], 0.0
+    figure, ax, colors = style.canvas(theme)
+    widths = []
     for i, (name, fc) in enumerate(forecasts.items()):
-        own = of_symbol(fc.frame, symbol).groupby("step").last()
+        path = of_symbol(fc.frame, symbol).groupby("step").last()
         close = float(of_symbol(fc.bars, symbol)["close"].iloc[-1])
-        low, middle, high = (100 * (own[c] / close - 1) for c in ("lower", "median", "upper"))
-        at = own.index + 0.8 * ((i + 0.5) / len(forecasts) - 0.5)
-        style = {"color": colors[i % len(colors)], "fmt": MARKERS[i % len(MARKERS)]}
-        ax.errorbar(
-            at,
-            middle,
-            [middle - low, high - middle],
-            label=shorten(str(name), 3.4, 8.5),
-            capsize=2,
-            markersize=4.5,
-            **style,
-        )
-        widths.append(float(high.iloc[-1] - low.iloc[-1]))
+        change = 100 * (path[["lower", "median", "upper"]] / close - 1)
+        low, middle, high = change["lower"], change["median"], change["upper"]
+        x = path.index + 0.8 * ((i + 0.5) / len(forecasts) - 0.5)
+        error, label = [middle - low, high - middle], style.shorten(name, 40)
+        marks = {"color": colors.series[i % 6], "fmt": style.MARKERS[i % 6], "markersize": 4.5}
+        ax.errorbar(x, middle, error, label=label, capsize=2, **marks)
+        widths.append(high.iloc[-1] - low.iloc[-1])
     ax.set(xlabel="steps ahead", ylabel="change from the last close, %")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    legend(figure, look, loc="outside lower center")
-    last, level = int(own.index[-1]), 100 * next(iter(forecasts.values())).level
-    narrow, wide = (f"{w:.1f}%" for w in (min(widths), max(widths)))
-    width = f"{narrow} to {wide}" if narrow != wide else narrow
-    headline(
-        figure,
-        f"{short(symbol)}: whoever answers, the {level:g}% interval of step {last} is {width} of the price wide",
-        look,
+    style.legend(figure, colors)
+    width = " to ".join(dict.fromkeys(f"{w:.1f}%" for w in (min(widths), max(widths))))
+    title = (
+        f"{style.shorten(symbol)}: whoever answers, the {100 * fc.level:g}% interval "
+        f"of step {path.index[-1]} is {width} of the price wide"
     )
-    return figure
+    return style.headline(figure, title, colors)

@@ -12,7 +12,7 @@ c.Voila.tornado_settings = {
     }
 }
 c.VoilaConfiguration.template = "tftnhits"
-# How the package gets installed, and what can be done without the panel, is for those who read the notebook.
+# How the package gets installed, and what can be done without the panel, is for the notebook.
 c.TagRemovePreprocessor.remove_cell_tags = {"setup", "report"}
 # Each open page holds a kernel; one whose page is gone ends after ten minutes.
 c.MappingKernelManager.cull_interval = 60

@@ -1,0 +1,296 @@
+"""The what-if panel and its views: what its controls ask, and what it shows in both backends."""
+
+import re
+from datetime import date
+from html import unescape
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers import made_bars, one_sentence, stocks
+
+import tftnhits as tn
+from tftnhits.whatif import views
+from tftnhits.whatif.shock import Shock, WhatIf
+
+pytest.importorskip("torch")
+panels = pytest.importorskip("tftnhits.whatif.panel", exc_type=ImportError)
+
+ORIGIN = date(2015, 8, 21)
+START = {"symbol": "META", "origin": ORIGIN, "horizon": 5, "level": 93, "weight": 65}
+
+
+@pytest.fixture(scope="module")
+def bars() -> pd.DataFrame:
+    return stocks(("AAPL", "GOOG", "META", "NVDA"), "2014-03-01", "2015-10-30")
+
+
+@pytest.fixture(scope="module")
+def model() -> tn.Predictor:
+    return tn.Predictor.load()
+
+
+@pytest.fixture(scope="module")
+def lab(bars, model) -> WhatIf:
+    """Asked beside the panel, for what it should show."""
+    return WhatIf(bars, model)
+
+
+@pytest.fixture(scope="module")
+def opened(bars, model):
+    """A panel of each backend, made when it is first asked for."""
+    panels_by_backend = {}
+
+    def get(backend):
+        if backend == "plotly":
+            pytest.importorskip("plotly")
+        if backend not in panels_by_backend:
+            panels_by_backend[backend] = tn.what_if(bars, model, backend, "META", ORIGIN)
+        panel = panels_by_backend[backend]
+        panel.tabs.selected_index = 0
+        for name, value in START.items():
+            panel.controls[name].value = value
+        panel.reset()
+        return panel
+
+    return get
+
+
+@pytest.fixture(params=panels.PICTURES)
+def panel(opened, request):
+    return opened(request.param)
+
+
+def text(widget) -> str:
+    """What an HTML widget says."""
+    return unescape(re.sub(r"\s+", " ", re.sub("<[^>]*>", " ", widget.value)).strip())
+
+
+def test_it_opens_with_the_forecast_as_it_is(panel, lab):
+    answer = lab.ask("META", ORIGIN)
+    assert text(panel.title) == answer.title and "error" not in panel.status.value
+    said = "From 2015-08-21 answers ensemble (0.65 TFT + 0.35 N-HITS): 93% interval (held "
+    assert said in text(panel.status)
+    assert f"{answer.before.frame['median'].iloc[-1]:.2f}" in text(panel.table)
+
+
+@pytest.mark.parametrize(
+    "control, value, asked",
+    [
+        ("change", -5.0, {"shock": Shock(-5)}),
+        ("range", 2.5, {"shock": Shock(range=2.5)}),
+        ("volume", 3.0, {"shock": Shock(volume=3)}),
+        ("market", -4.0, {"shock": Shock(market=-4)}),
+        ("bars", 3, {"shock": Shock(bars=3)}),
+        ("horizon", 2, {"horizon": 2}),
+        ("level", 80, {"level": 0.8}),
+        ("weight", 20, {"weights": {"tft": 0.2, "nhits": 0.8}}),
+        ("symbol", "GOOG", {"symbol": "GOOG"}),
+        ("origin", date(2015, 7, 1), {"origin": "2015-07-01"}),
+    ],
+)
+def test_each_control_asks_its_question(panel, lab, control, value, asked):
+    table = panel.table.value
+    panel.controls[control].value = value
+    answer = lab.ask(**{"symbol": "META", "origin": ORIGIN, **asked})
+    assert text(panel.title) == answer.title == panel.comparison.title
+    assert panel.table.value == views.table_html(answer) != table
+    panel.reset()
+    assert panel.comparison.shock == Shock() and panel.controls[control].value is not None
+
+
+def test_earlier_and_later_go_from_bar_to_bar(panel):
+    origin, press = panel.controls["origin"], lambda name: panel.controls[name].click()
+    for start, name, end in (
+        (ORIGIN, "later", date(2015, 8, 24)),  # over a weekend
+        (ORIGIN, "earlier", date(2015, 8, 20)),
+        (date(2015, 10, 30), "later", date(2015, 10, 30)),
+        (date(1999, 1, 1), "later", date(2014, 3, 4)),  # the first has too few before it
+    ):
+        origin.value = start
+        press(name)
+        assert origin.value == end and f"From {end} answers" in text(panel.status)
+
+
+def test_the_other_tab_is_made_when_it_is_open(panel):
+    panel.drivers.value = ""
+    panel.controls["change"].value = -3.0
+    assert not panel.drivers.value
+    panel.tabs.selected_index = 1
+    first = panel.drivers.value
+    assert "past input" in first and "2015-08-21" in first and "not that an input" in first
+    panel.controls["change"].value = -6.0
+    assert panel.drivers.value != first
+    panel.controls["weight"].value = 0
+    assert one_sentence(text(panel.drivers)) and "TFT didn't answer" in text(panel.drivers)
+
+
+def test_what_can_t_be_answered_is_said_and_the_panel_goes_on(panel, monkeypatch):
+    title = panel.title.value
+    for value in (date(1999, 1, 4), date(2014, 3, 3)):
+        panel.controls["origin"].value = value
+        assert f"bars up to {value}" in text(panel.status) and 'role="alert"' in panel.status.value
+        assert text(panel.status).endswith("The picture still shows the last answer.")
+        assert panel.title.value == title
+    panel.controls["origin"].value = ORIGIN
+    with monkeypatch.context() as patched:
+        patched.setattr(panel.picture, "draw", lambda _: 1 / 0)
+        panel.controls["change"].value = -2.0
+        assert "That didn't work (ZeroDivisionError: division by zero)" in text(panel.status)
+    panel.controls["change"].value = -2.5
+    assert "error" not in panel.status.value and "-2.5%" in text(panel.title)
+
+
+@pytest.mark.parametrize(
+    "asked, error, named",
+    [
+        ({"backend": "bokeh"}, tn.ConfigError, "bokeh"),
+        ({"theme": "pink"}, tn.ConfigError, "pink"),
+        ({"symbol": "TSLA"}, tn.DataError, "TSLA"),
+        ({"origin": "soon"}, tn.DataError, "soon"),
+        ({"bars": [[1, 2, 3, -4]] * 70}, tn.DataError, "-4"),
+        ({"bars": pd.DataFrame({"close": []})}, tn.DataError, ""),
+    ],
+)
+def test_what_can_t_be_opened_is_refused_in_a_sentence(bars, model, asked, error, named):
+    with pytest.raises(error) as caught:
+        tn.what_if(**{"bars": bars, "model": model, "backend": "matplotlib", **asked})
+    assert one_sentence(str(caught.value)) and named in str(caught.value)
+
+
+def test_controls_can_be_read_and_reached(panel):
+    sliders = ("horizon", "level", "weight", *panels.SHOCKS)
+    assert {*sliders, *START, "earlier", "later", "reset"} == set(panel.controls)
+    for name, control in panel.controls.items():
+        assert control.description and f"tftnhits-{name}" in control._dom_classes
+    for name in sliders:  # a drag is one question
+        assert not panel.controls[name].continuous_update
+    assert "tftnhits-what-if" in panel.root._dom_classes
+
+
+def lines(panel) -> dict[str, np.ndarray]:
+    shown = [line for line in panel.picture.figure.data if line.name and line.visible]
+    return {line.name: np.asarray(line.y, float) for line in shown}
+
+
+def test_lines_are_moved_in_place(opened):
+    live = opened("plotly")
+    figure, uids = live.picture.figure, [line.uid for line in live.picture.figure.data]
+    assert set(lines(live)) == {"close, low to high", "forecast, 93% interval", "what came"}
+    live.controls["change"].value = -5.0
+    assert live.picture.figure is figure and [line.uid for line in figure.data] == uids
+    fans = live.comparison.fans
+    assert np.array_equal(lines(live)["forecast, 93% interval"], fans["before"]["median"])
+    assert np.array_equal(lines(live)["shocked, 93% interval"], fans["after"]["median"])
+    band = np.r_[fans["after"]["upper"], fans["after"]["lower"][::-1]]
+    assert any(np.array_equal(line.y, band) for line in figure.data)
+    live.controls["level"].value = 80
+    assert "shocked, 80% interval" in lines(live) and "assumed" in lines(live)
+    if "_widget_data" in figure.keys:  # what a page that is loaded again gets, since plotly 6
+        assert any(line.get("name") == "shocked, 80% interval" for line in figure._widget_data)
+    live.reset()
+    assert len(lines(live)) == 3
+
+
+def test_the_axis_follows_the_symbols_bars(model):
+    pytest.importorskip("plotly")
+    days, hours = (made_bars((name,), 210) for name in ("days", "hours"))
+    opening = pd.bdate_range("2015-01-05", periods=30) + pd.Timedelta(hours=9.5)
+    hours["date"] = [day + pd.Timedelta(hours=i) for day in opening for i in range(7)]
+    panel = tn.what_if(pd.concat([days, hours]), model, "plotly", "hours")
+    panel.controls["bars"].value = 3
+    axis, drawn = panel.picture.figure.layout.xaxis, panel.picture.figure.data
+    bars = list(axis.categoryarray)
+    assert axis.type == "category" and bars == sorted(set(bars)) and len(bars) == 30 + 3 + 5
+    assert all(set(line.x) <= set(bars) for line in drawn)
+    panel.controls["symbol"].value = "days"
+    assert "sessions" in text(panel.title) and drawn[0].x[-1] == "2015-02-13"
+    panel.controls["symbol"].value = "hours"
+    assert "5 bars" in text(panel.title) and list(axis.categoryarray) == bars
+    assert panel.controls["origin"].value == str(hours["date"].iloc[-1])
+    panel.controls["origin"].value = "2015-02-02 11:00"
+    assert "From 2015-02-02 10:30:00 answers" in text(panel.status)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_drawn_picture_holds_both_fans_what_is_assumed_and_what_came(lab, theme):
+    answer = lab.ask("META", ORIGIN, Shock(-5))
+    figure = views.plot_what_if(answer, theme)
+    (ax,) = figure.axes
+    assert figure.get_suptitle().replace("\n", " ") == answer.title
+    names = ax.get_legend_handles_labels()[1]
+    fans = ["forecast, 93% interval", "shocked, 93% interval"]
+    assert names == ["close, low to high", *fans, "assumed", "what came"]
+    drawn = [line.get_ydata().tolist() for line in ax.lines]
+    for fan in answer.fans.values():
+        assert all(fan[name].tolist() in drawn for name in ("median", "lower", "upper"))
+    assert [answer.past["close"].iloc[-1], *answer.came["close"]] in drawn
+    assert figure._repr_png_().startswith(b"\x89PNG")
+    alone = views.plot_what_if(lab.ask("META"))
+    assert alone.axes[0].get_legend_handles_labels()[1] == names[:2]
+
+
+def test_html_repeats_the_tables(lab):
+    answer = lab.ask("META", ORIGIN, Shock(-5))
+    cells = re.findall(r"<td>(.*?)</td>", views.table_html(answer))
+    row, (inputs, days) = answer.table.iloc[0], answer.drivers()
+    price, percent = row["before", "median"], row["before", "median %"]
+    assert cells[2] == f"{price:.2f}<br><small>{percent:+.2f}%</small>" and len(cells) == 5 * 12
+    assert cells[11] == f"{row['change', 'width']:+.1f}"
+    drivers = views.drivers_html(answer)
+    assert inputs.index[0] in drivers and f"{inputs['before'].iloc[0]:.1f}" in drivers
+    assert str(days.index[0].date()) in drivers and f"{days['return'].iloc[0]:+.2f}" in drivers
+    for html in (views.table_html, views.drivers_html):
+        assert "shocked" in html(answer) and "shocked, %" not in html(lab.ask("META", ORIGIN))
+
+
+@pytest.mark.parametrize(
+    "module, missing",
+    [("plotly", "version"), ("plotly", "COLAB"), ("anywidget", None), ("plotly", None)],
+)
+def test_matplotlib_stands_in_where_live_figures_can_t_be(
+    monkeypatch, bars, model, module, missing
+):
+    plotly = pytest.importorskip("plotly")
+    monkeypatch.setattr(plotly, "__version__", "5.24.1" if missing == "version" else "7.1.0")
+    if missing == "COLAB":
+        monkeypatch.setenv("COLAB_RELEASE_TAG", "release-colab")
+    if missing is None:
+        monkeypatch.setattr(panels, "find_spec", lambda name: None if name == module else True)
+    panel = tn.what_if(bars, model)
+    assert isinstance(panel.picture, views.DrawnPicture)
+    assert bytes(panel.picture.image.value).startswith(b"\x89PNG")
+    assert panel.controls["origin"].value == date(2015, 10, 30)
+
+
+def test_bars_without_dates_volume_or_market(bars, model):
+    rows = bars[bars["symbol"] == "META"][["open", "high", "low", "close"]].to_numpy().tolist()
+    panel = tn.what_if(rows, model, "matplotlib", origin=300)
+    for name, value in {"change": -3.0, "market": 2.0, "volume": 2.0}.items():
+        panel.controls[name].value = value
+    said = text(panel.status)
+    assert "Too few other symbols" in said and "The volume is not known" in said
+    panel.controls["later"].click()
+    assert panel.controls["origin"].value == "301" and "From 301 answers" in text(panel.status)
+
+
+def test_a_predictor_without_networks_has_no_weights_to_choose(bars):
+    panel = tn.make_panel(bars, tn.PanelConfig(train_end="2014-12-31", valid_end="2015-03-31"))
+    model = tn.Predictor.from_members(
+        {"boosting": tn.Boosting(tn.preset("tiny")[2]).fit(panel)}, panel
+    )
+    panel = tn.what_if(bars, model, "matplotlib", "META", ORIGIN)
+    assert panel.controls["weight"].disabled and "answers gradient boosting" in text(panel.status)
+
+
+@pytest.mark.parametrize("backend", panels.PICTURES)
+def test_a_hostile_symbol_stays_text(bars, model, backend):
+    name = "<img src=x onerror=alert(1)>$x$"
+    hostile = bars[bars["symbol"] == "META"].assign(symbol=name)
+    panel = tn.what_if(hostile, model, backend, name, ORIGIN)
+    panel.tabs.selected_index = 1
+    panel.controls["change"].value = -5.0
+    assert text(panel.title).startswith(name)
+    shown = [panel.title.value, panel.status.value, panel.table.value, panel.drivers.value]
+    panel.controls["origin"].value = date(1999, 1, 1)
+    assert "<img" not in "".join([*shown, panel.status.value])
