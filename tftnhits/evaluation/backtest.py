@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +146,7 @@ def backtest(
         check_fold(fold_bars(bars, fold, config.horizon), fold, config, setup.context)
     # Without networks nothing has replicas
     seeds = config.seeds if {*NETWORKS} & {*members} else config.seeds[:1]
-    runs = [FoldRun(fold, seed, seed == seeds[0]) for fold in folds for seed in seeds]
+    runs = [FoldRun(fold, seed, seed == seeds[0]) for fold, seed in product(folds, seeds)]
     manifest = {
         "key": key,
         "config": config.to_dict(),
