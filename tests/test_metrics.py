@@ -34,17 +34,6 @@ def scores(quantiles, actual, date, levels=QUANTILES, naive=0.01):
     return M.scores(quantiles, levels, actual, date, np.full(len(date), naive))
 
 
-def test_pinball_against_a_loop():
-    rng = np.random.default_rng(0)
-    levels = (0.1, 0.5, 0.9)
-    quantiles, actual = rng.normal(size=(4, 2, 3)), rng.normal(size=(4, 2))
-    found = pinball_loss(quantiles, actual, levels)
-    for i, h in np.ndindex(4, 2):
-        over = actual[i, h] - quantiles[i, h]
-        losses = [v * x if x >= 0 else (v - 1) * x for v, x in zip(levels, over)]
-        assert found[i, h] == pytest.approx(np.mean(losses))
-
-
 def test_pinball_of_the_training_loss_is_the_same():
     torch = pytest.importorskip("torch")
     from tftnhits.models.losses import pinball

@@ -64,14 +64,6 @@ def test_a_is_better_and_b_is_the_mirror():
     assert other == pytest.approx((-one.statistic, 1 - one.p_value, -one.difference, DAYS))
 
 
-def test_copies_of_a_symbol_add_no_evidence():
-    rng = np.random.default_rng(1)
-    a, b, date = rng.normal(size=100), rng.normal(size=100) + 0.2, np.arange(100)
-    one = V.diebold_mariano(a, b, date, 4)
-    many = V.diebold_mariano(np.tile(a, 9), np.tile(b, 9), np.tile(date, 9), 4)
-    assert many == pytest.approx(one)
-
-
 def test_p_values_are_uniform_where_neither_is_better():
     rng = np.random.default_rng(2)
     noise = rng.normal(size=(400, 254))
@@ -124,11 +116,6 @@ def test_the_winner_stays_and_the_loser_leaves(arch):
     np.testing.assert_allclose(found["loss"]["best"], losses["best"].mean())
     again = V.confidence_set(losses, DATE, reps=300, seed=1)
     assert again.equals(found)
-
-
-def test_equal_ones_stay_together(arch):
-    found = V.confidence_set(made_losses(seed=3, a=0.0, b=0.0, c=0.0), DATE, reps=300)
-    assert found["included"].all()
 
 
 def test_twins_share_a_verdict(arch):

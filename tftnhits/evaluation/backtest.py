@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +146,7 @@ def backtest(
         check_fold(fold_bars(bars, fold, config.horizon), fold, config, setup.context)
     # Without networks nothing has replicas
     seeds = config.seeds if {*NETWORKS} & {*members} else config.seeds[:1]
-    runs = [FoldRun(fold, seed, seed == seeds[0]) for fold in folds for seed in seeds]
+    runs = [FoldRun(fold, seed, seed == seeds[0]) for fold, seed in product(folds, seeds)]
     manifest = {
         "key": key,
         "config": config.to_dict(),
@@ -154,6 +155,7 @@ def backtest(
         "folds": [fold.to_dict() for fold in folds],
         "runs": [run.name for run in runs],
     }
+    _check_folder(setup.folder, key)
     todo = [run for run in runs if not _is_done(run, setup)]
     write_json(setup.folder / "manifest.json", manifest)
     done = len(runs) - len(todo)
@@ -208,10 +210,22 @@ def _is_done(run: FoldRun, setup: Setup) -> bool:
     if not (record.exists() and record.with_suffix(".parquet").exists()):
         return False
     if read_json(record).get("key") != setup.key:
-        raise CheckpointError(
-            f"{record} is of another backtest, with other bars or settings; choose another folder."
-        )
+        raise CheckpointError(f"{record} is of another backtest; choose another folder.")
     return True
+
+
+def _check_folder(folder: Path, key: dict[str, Any]) -> None:
+    """Raise CheckpointError if the folder holds a backtest of other bars, settings or models."""
+    path = folder / "manifest.json"
+    if path.exists():
+        old = read_json(path).get("key", {})
+        new = json.loads(json.dumps(key))  # as it was written: tuples are lists
+        changed = [name for name in new if old.get(name) != new[name]]
+        if changed:
+            what = ", ".join(changed)
+            raise CheckpointError(
+                f"{folder} is a backtest of another {what}; choose another folder."
+            )
 
 
 def _members(config: BacktestConfig) -> tuple[str, ...]:

@@ -9,13 +9,14 @@ import pandas as pd
 
 from ..config import QUANTILES, SCORE_LEVELS
 from ..errors import ConfigError
-from .metrics import ENDS, INTERVALS, POINTS, by_group, pinball_loss, terciles
+from .metrics import ENDS, POINTS, by_group, pinball_loss, terciles
 from .verdicts import confidence_set, diebold_mariano
 
 BENCHMARK = "HAR"
 PERIODS = {"month": "M", "quarter": "Q", "year": "Y"}
 GROUPS = ("fold", "tercile", *PERIODS, "symbol")
 COLUMNS = [f"{q:g}" for q in QUANTILES]  # of the frame, at QUANTILES
+OF_INTERVALS = ["coverage_80", "width_80", "coverage_93", "width_93"]
 SCORED = [QUANTILES.index(level) for level in SCORE_LEVELS]
 
 
@@ -155,14 +156,9 @@ def _scores(run: Arrays, group: np.ndarray) -> pd.DataFrame:
     raw = by_group(run.quantiles, run.levels, run.actual, group)
     first = by_group(run.quantiles[:, :1], run.levels, run.actual[:, :1], group)
     calibrated = by_group(run.calibrated, list(ENDS.values()), run.actual, group)
-    intervals = [
-        f"{score}_{100 * level:.0f}"
-        for level in sorted(INTERVALS)
-        for score in ("coverage", "width")
-    ]
-    scores = raw[["pinball", "outcomes", *intervals]]
+    scores = raw[["pinball", "outcomes", *OF_INTERVALS]]
     scores.insert(1, "pinball_1", first["pinball"])
-    return scores.join(calibrated[intervals].add_prefix("calibrated_"))
+    return scores.join(calibrated[OF_INTERVALS].add_prefix("calibrated_"))
 
 
 def _verdicts(losses: dict[str, np.ndarray], run: Arrays, benchmark: str) -> pd.DataFrame:
