@@ -220,6 +220,8 @@ def test_html_repeats_the_tables(lab):
     drivers = views.drivers_html(answer)
     assert inputs.index[0] in drivers and f"{inputs['before'].iloc[0]:.1f}" in drivers
     assert str(days.index[0].date()) in drivers and f"{days['return'].iloc[0]:+.2f}" in drivers
+    path = lab.ask("AAPL", ORIGIN, Shock(-3, range=2, bars=10))
+    assert "<td>–</td>" in views.drivers_html(path)  # bars that the first forecast doesn't see
     for html in (views.table_html, views.drivers_html):
         assert "shocked" in html(answer) and "shocked, %" not in html(lab.ask("META", ORIGIN))
 

@@ -247,11 +247,16 @@ def drivers_html(c: Comparison) -> str:
             table = table[["before"]]
         pixels = 60 / table.max(axis=None)
         for color, which in zip(colors, table):
-            bar = f'<i style="background:{color};width:{{:.0f}}px"></i>{{:.1f}}'.format
-            weights = table[which].fillna(0)
-            columns[f"{FANS[which]}, %"] = [bar(pixels * weight, weight) for weight in weights]
+            cells = [_bar(weight, pixels * weight, color) for weight in table[which]]
+            columns[f"{FANS[which]}, %"] = cells
         html += _html(columns)
     return f"<div>{html}</div><p>{NO_PROOF}</p>"
+
+
+def _bar(value: float, width: float, color: str) -> str:
+    if np.isnan(value):  # this forecast doesn't see the bar
+        return "–"
+    return f'<i style="background:{color};width:{width:.0f}px"></i>{value:.1f}'
 
 
 def _html(columns: dict) -> str:
