@@ -72,6 +72,10 @@ def test_it_opens_with_the_forecast_as_it_is(panel, lab):
     said = "From 2015-08-21 answers ensemble (0.65 TFT + 0.35 N-HITS): 93% interval (held "
     assert said in text(panel.status)
     assert f"{answer.before.frame['median'].iloc[-1]:.2f}" in text(panel.table)
+    assert {*START, *panels.SHOCKS, "reset"} == set(panel.controls)
+    for name, control in panel.controls.items():
+        assert control.description and f"tftnhits-{name}" in control._dom_classes
+        assert not getattr(control, "continuous_update", False)  # a drag is one question
 
 
 @pytest.mark.parametrize(
@@ -97,19 +101,6 @@ def test_each_control_asks_its_question(panel, lab, control, value, asked):
     assert panel.table.value == views.table_html(answer) != table
     panel.reset()
     assert panel.comparison.shock == Shock() and panel.controls[control].value is not None
-
-
-def test_earlier_and_later_go_from_bar_to_bar(panel):
-    origin, press = panel.controls["origin"], lambda name: panel.controls[name].click()
-    for start, name, end in (
-        (ORIGIN, "later", date(2015, 8, 24)),  # over a weekend
-        (ORIGIN, "earlier", date(2015, 8, 20)),
-        (date(2015, 10, 30), "later", date(2015, 10, 30)),
-        (date(1999, 1, 1), "later", date(2014, 3, 4)),  # the first has too few before it
-    ):
-        origin.value = start
-        press(name)
-        assert origin.value == end and f"From {end} answers" in text(panel.status)
 
 
 def test_the_other_tab_is_made_when_it_is_open(panel):
@@ -158,16 +149,6 @@ def test_what_can_t_be_opened_is_refused_in_a_sentence(bars, model, asked, error
     assert one_sentence(str(caught.value)) and named in str(caught.value)
 
 
-def test_controls_can_be_read_and_reached(panel):
-    sliders = ("horizon", "level", "weight", *panels.SHOCKS)
-    assert {*sliders, *START, "earlier", "later", "reset"} == set(panel.controls)
-    for name, control in panel.controls.items():
-        assert control.description and f"tftnhits-{name}" in control._dom_classes
-    for name in sliders:  # a drag is one question
-        assert not panel.controls[name].continuous_update
-    assert "tftnhits-what-if" in panel.root._dom_classes
-
-
 def lines(panel) -> dict[str, np.ndarray]:
     shown = [line for line in panel.picture.figure.data if line.name and line.visible]
     return {line.name: np.asarray(line.y, float) for line in shown}
@@ -212,10 +193,9 @@ def test_the_axis_follows_the_symbols_bars(model):
     assert "From 2015-02-02 10:30:00 answers" in text(panel.status)
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_the_drawn_picture_holds_both_fans_what_is_assumed_and_what_came(lab, theme):
+def test_the_drawn_picture_holds_both_fans_what_is_assumed_and_what_came(lab):
     answer = lab.ask("META", ORIGIN, Shock(-5))
-    figure = views.plot_what_if(answer, theme)
+    figure = views.plot_what_if(answer, "dark")
     (ax,) = figure.axes
     assert figure.get_suptitle().replace("\n", " ") == answer.title
     names = ax.get_legend_handles_labels()[1]
@@ -240,6 +220,8 @@ def test_html_repeats_the_tables(lab):
     drivers = views.drivers_html(answer)
     assert inputs.index[0] in drivers and f"{inputs['before'].iloc[0]:.1f}" in drivers
     assert str(days.index[0].date()) in drivers and f"{days['return'].iloc[0]:+.2f}" in drivers
+    path = lab.ask("AAPL", ORIGIN, Shock(-3, range=2, bars=10))
+    assert "<td>–</td>" in views.drivers_html(path)  # bars that the first forecast doesn't see
     for html in (views.table_html, views.drivers_html):
         assert "shocked" in html(answer) and "shocked, %" not in html(lab.ask("META", ORIGIN))
 
@@ -270,8 +252,8 @@ def test_bars_without_dates_volume_or_market(bars, model):
         panel.controls[name].value = value
     said = text(panel.status)
     assert "Too few other symbols" in said and "The volume is not known" in said
-    panel.controls["later"].click()
-    assert panel.controls["origin"].value == "301" and "From 301 answers" in text(panel.status)
+    panel.controls["origin"].value = "301"
+    assert "From 301 answers" in text(panel.status)
 
 
 def test_a_predictor_without_networks_has_no_weights_to_choose(bars):

@@ -30,7 +30,7 @@ def chromium() -> Iterator[Any]:
 
 @pytest.fixture
 def page(chromium: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
-    """An empty tab, kept as a picture; it must not ask other hosts nor leave JavaScript's errors."""
+    """An empty tab, kept as a picture; it must not ask other hosts nor leave errors of scripts."""
     context = chromium.new_context(viewport={"width": 1400, "height": 1100})
     page, asked, errors = context.new_page(), [], []
     context.on("request", lambda request: asked.append(request.url))
@@ -46,7 +46,7 @@ def page(chromium: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def measure(chromium: Any) -> Iterator[Callable[..., None]]:
-    """measure(name, values, limit, unit): kept in build/browser/measures.json for bench/browser.py."""
+    """measure(name, values, limit, unit) is kept in build/browser/measures.json."""
     measures: dict[str, Any] = {}
 
     def keep(name: str, values: list[float], limit: float, unit: str = "s") -> None:

@@ -1,4 +1,4 @@
-"""The what-if panel as a person sees it: what it shows, its sliders moved by keys, its answer's time."""
+"""The what-if panel as a person sees it: what it shows, its sliders moved by keys, its time."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ PLOT = f"{ROOT} .js-plotly-plot"
 LINES = f"{PLOT} .scatterlayer path"
 # Resolves to the milliseconds from the next key or click to the first picture with other lines.
 CLOCK = """lines => {
-  const shown = () => [...document.querySelectorAll(lines)].map(path => path.getAttribute('d')).join()
+  const shown = () => [...document.querySelectorAll(lines)].map(p => p.getAttribute('d')).join()
   window.answered = new Promise((resolve, reject) => {
     const before = shown()
     let begin = null
     const start = () => { begin ??= performance.now() }
-    for (const event of ['keydown', 'change']) document.addEventListener(event, start, { capture: true })
+    for (const event of ['keydown', 'change'])
+      document.addEventListener(event, start, { capture: true })
     const seen = new MutationObserver(() => {
       if (begin === null || !shown() || shown() === before) return
       seen.disconnect()
       resolve(performance.now() - begin)
     })
-    seen.observe(document.body, { subtree: true, childList: true, attributes: true, attributeFilter: ['d'] })
+    const what = { subtree: true, childList: true, attributes: true, attributeFilter: ['d'] }
+    seen.observe(document.body, what)
     setTimeout(() => reject(Error('the picture stayed as it was')), 30000)
   })
 }"""

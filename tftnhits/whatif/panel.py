@@ -16,7 +16,7 @@ import numpy as np
 
 from ..config import LEVEL
 from ..data.features import MARKET_SYMBOLS
-from ..errors import ConfigError, DataError, MissingDependency, TftnhitsError, one_line, shown
+from ..errors import ConfigError, MissingDependency, TftnhitsError, one_line, shown
 from ..viz.style import price, unit_of
 from .shock import NOTHING, Comparison, Shock, WhatIf, when
 from .views import CSS, DrawnPicture, LivePicture, drivers_html, table_html
@@ -92,51 +92,46 @@ class Panel:
         self.tabs.set_title(0, "What differs")
         self.tabs.set_title(1, "Where TFT looked")
         self.root = self._arranged()
-        self._busy = False  # while several controls are set
         for name, control in self.controls.items():
-            if isinstance(control, ipywidgets.Button):
-                control.on_click(getattr(self, name))
-            else:
+            if name != "reset":
                 control.observe(self.refresh, "value")
+        self.controls["reset"].on_click(self.reset)
         self.tabs.observe(self._explain, "selected_index")
         self.refresh()
 
     def _controls(self, symbol: str, number: int) -> dict[str, Any]:
-        w, model, names = ipywidgets, self.lab.model, list(self.lab.by_symbol)
-        date = w.DatePicker if self.lab.daily else w.Text
+        w, lab, model = ipywidgets, self.lab, self.lab.model
+        names, last = list(lab.by_symbol), lab.by_symbol[symbol].index[number]
+        origin = w.DatePicker(value=last.date()) if lab.daily else w.Text(value=str(last))
+        origin.description, origin.continuous_update = "Origin", False
         controls = {
             "symbol": w.Dropdown(options=names, value=symbol, description="Symbol"),
-            "origin": date(value=self._origin(symbol, number), description="Origin"),
-            "earlier": w.Button(description="Earlier", tooltip="One bar back"),
-            "later": w.Button(description="Later", tooltip="One bar on"),
+            "origin": origin,
             "horizon": _slider(model.horizon, 1, model.horizon, 1, "Horizon"),
             "level": _slider(round(100 * LEVEL), 50, 99, 1, "Interval, %"),
             "weight": _slider(self.own_weight, 0, 100, 1, "TFT's weight, %"),
             **{name: _slider(*numbers) for name, numbers in SHOCKS.items()},
             "reset": w.Button(description="No shock", tooltip="Take the shock back"),
         }
-        controls["origin"].continuous_update = False
         controls["weight"].disabled = not {"tft", "nhits"} <= set(model.members)
         for name, control in controls.items():
             control.add_class(f"tftnhits-{name}")
-            if isinstance(control, w.Button):
-                control.layout.width = "100px" if name == "reset" else "66px"
-            else:
+            if name != "reset":
                 control.style.description_width = "190px"
-                control.layout.width = "320px" if name == "origin" else "450px"
+                control.layout.width = "450px"
         return controls
 
     def _arranged(self) -> Any:
-        c, box = self.controls, ipywidgets.VBox
-        dates = ipywidgets.HBox([c["origin"], c["earlier"], c["later"]])
-        left = [c["symbol"], dates, c["horizon"], c["level"], c["weight"], c["reset"]]
-        columns = [box(left), box([c[name] for name in SHOCKS])]
+        box = ipywidgets.VBox
+        others = [control for name, control in self.controls.items() if name not in SHOCKS]
+        columns = [box(others), box([self.controls[name] for name in SHOCKS])]
         controls = ipywidgets.Box(columns, layout={"flex_flow": "row wrap"})
         picture = ipywidgets.Box(self.picture.widgets, layout={"width": "100%"})
         root = box([ipywidgets.HTML(CSS), controls, self.title, self.status, picture, self.tabs])
-        classes = {"what-if": root, "title": self.title, "status": self.status, "picture": picture}
-        for name, widget in (classes | {"table": self.table, "drivers": self.drivers}).items():
-            widget.add_class(f"tftnhits-{name}")
+        root.add_class("tftnhits-what-if")
+        picture.add_class("tftnhits-picture")
+        for name in ("title", "status", "table", "drivers"):
+            getattr(self, name).add_class(f"tftnhits-{name}")
         return root
 
     def _ipython_display_(self) -> None:
@@ -148,38 +143,11 @@ class Panel:
 
     def reset(self, _: Any = None) -> None:
         """No shock."""
-        self._busy = True
         for name, numbers in SHOCKS.items():
             self.controls[name].value = numbers[0]
-        self._busy = False
-        self.refresh()
-
-    def earlier(self, _: Any = None) -> None:
-        """One bar back."""
-        self._step(-1)
-
-    def later(self, _: Any = None) -> None:
-        """One bar on."""
-        self._step(1)
-
-    def _step(self, by: int) -> None:
-        symbol, origin = self.controls["symbol"].value, self.controls["origin"]
-        try:
-            number = self.lab.bar_at(symbol, origin.value or None) + by
-        except DataError:
-            number = 0
-        first, last = self.lab.model.walk.context - 1, len(self.lab.by_symbol[symbol]) - 1
-        origin.value = self._origin(symbol, min(max(number, first), last))
-
-    def _origin(self, symbol: str, number: int) -> Any:
-        """What the origin's control holds for a bar: its day, or else its time or number as text."""
-        x = self.lab.by_symbol[symbol].index[number]
-        return x.date() if self.lab.daily else str(x)
 
     def refresh(self, _: Any = None) -> None:
         """Ask what the controls say and show the answer, or in one sentence why there is none."""
-        if self._busy:
-            return
         try:
             comparison = self._ask()
             table, status = table_html(comparison), _status(comparison)
@@ -198,14 +166,13 @@ class Panel:
         self._explain()
 
     def _ask(self) -> Comparison:
-        values = {name: getattr(control, "value", None) for name, control in self.controls.items()}
-        shock = Shock(**{name: values[name] for name in SHOCKS})
-        share, weights = values["weight"] / 100, None
-        if values["weight"] != self.own_weight:
-            weights = {"tft": share, "nhits": 1 - share}
-        settings = {"horizon": values["horizon"], "level": values["level"] / 100}
-        origin = values["origin"] or None
-        return self.lab.ask(values["symbol"], origin, shock, weights=weights, **settings)
+        c = self.controls
+        shock = Shock(**{name: c[name].value for name in SHOCKS})
+        settings = {"horizon": c["horizon"].value, "level": c["level"].value / 100}
+        if c["weight"].value != self.own_weight:
+            share = c["weight"].value / 100
+            settings["weights"] = {"tft": share, "nhits": 1 - share}
+        return self.lab.ask(c["symbol"].value, c["origin"].value or None, shock, **settings)
 
     def _explain(self, _: Any = None) -> None:
         """The other tab, once it is open: it costs as much as all the rest."""

@@ -67,17 +67,14 @@ class Shock:
     def __str__(self) -> str:
         """In words: "last bar -5.0%, range ×2"."""
         each = " each" if self.bars > 1 else ""
-        words = []
-        if self.change:
-            words.append(f"{self.change:+.1f}%{each}")
-        if self.range != 1:
-            words.append(f"range ×{self.range:g}")
-        if self.volume != 1:
-            words.append(f"volume ×{self.volume:g}")
-        if self.market:
-            words.append(f"market {self.market:+.1f}%{each}")
+        words = [
+            f"{self.change:+.1f}%{each}" if self.change else "",
+            f"range ×{self.range:g}" if self.range != 1 else "",
+            f"volume ×{self.volume:g}" if self.volume != 1 else "",
+            f"market {self.market:+.1f}%{each}" if self.market else "",
+        ]
         which = f"{self.bars} more bar{'s' * (self.bars > 1)}" if self.bars else "last bar"
-        return f"{which} {', '.join(words) or 'of no change'}"
+        return f"{which} {', '.join(filter(None, words)) or 'of no change'}"
 
 
 NOTHING = Shock()
@@ -184,8 +181,8 @@ class Comparison:
         return fans
 
     @property
-    def _both(self) -> list[tuple[str, Forecast, pd.DataFrame]]:
-        return [("before", self.before, self.past), ("after", self.after, self.assumed)]
+    def _both(self) -> tuple[tuple[str, Forecast, pd.DataFrame], ...]:
+        return ("before", self.before, self.past), ("after", self.after, self.assumed)
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -195,7 +192,7 @@ class Comparison:
         start from ("median %", …), and so the interval's width. "change" is by how many percent
         prices and width differ. On a path the same step lies later in "after".
         """
-        columns: dict[tuple[str, str], Any] = {}
+        columns = {}
         for which, fan in self.fans.items():
             start, ahead = fan["median"].iloc[0], fan.iloc[1:]
             columns[which, "x"] = ahead["x"]
@@ -212,24 +209,22 @@ class Comparison:
     def title(self) -> str:
         """The finding, in one sentence."""
         last, steps = self.table.iloc[-1], len(self.table)
-        text = f"{self.symbol}, {'no shock' if self.shock == NOTHING else self.shock}: "
-        text += f"median {signed(last['after', 'median %'])}% in {steps} "
-        text += f"{unit_of(self.past.index)}{'s' * (steps > 1)}"
-        interval = f"{100 * self.before.level:g}% interval"
+        before, after, change = last["before"], last["after"], last["change"]
+        unit = unit_of(self.past.index) + "s" * (steps > 1)
+        median, interval = signed(after["median %"]), f"{100 * self.before.level:g}% interval"
         if self.shock == NOTHING:
-            lower, upper = last["before", "lower"], last["before", "upper"]
-            text += f", {interval} {price(lower)} to {price(upper)}"
+            text = f"{self.symbol}, no shock: median {median}% in {steps} {unit}, {interval} "
+            text += f"{price(before['lower'])} to {price(before['upper'])}"
             if len(self.came) >= steps:
                 outcome = self.came["close"].iloc[steps - 1]
-                where = "inside" if lower <= outcome <= upper else "outside"
-                text += f"; it came to {price(outcome)}, {where}"
+                inside = before["lower"] <= outcome <= before["upper"]
+                text += f"; it came to {price(outcome)}, {'inside' if inside else 'outside'}"
             return text
-        wider = last["change", "width"]
-        text += f" instead of {signed(last['before', 'median %'])}%"
-        text += f", {interval} {abs(wider):.0f}% {'wider' if wider > 0 else 'narrower'}"
-        before, after = self.models
-        if before != after:
-            text += f"; part of it is a change of model, from {before} to {after}"
+        wider = f"{abs(change['width']):.0f}% {'wider' if change['width'] > 0 else 'narrower'}"
+        text = f"{self.symbol}, {self.shock}: median {median}% in {steps} {unit} "
+        text += f"instead of {signed(before['median %'])}%, {interval} {wider}"
+        if len({*self.models}) > 1:
+            text += "; part of it is a change of model, from {} to {}".format(*self.models)
         return text
 
     def drivers(self) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -182,15 +182,12 @@ class LivePicture:
 
 def _fitters() -> list[Any]:
     """What fits the figure into the page: it is drawn, 700 pixels wide, before it has a place."""
-    try:
-        from anywidget import AnyWidget
-    except ImportError:
+    if find_spec("anywidget") is None:
         return []
+    from anywidget import AnyWidget
+
     script = """export default { render({ el }) {
-        const sizes = new ResizeObserver(() => window.dispatchEvent(new Event("resize")));
-        sizes.observe(el);
-        return () => sizes.disconnect();
-    } }"""
+        new ResizeObserver(() => window.dispatchEvent(new Event("resize"))).observe(el) } }"""
     fitter = type("Fitter", (AnyWidget,), {"_esm": script})()
     fitter.add_class("tftnhits-fitter")
     return [fitter]
@@ -216,14 +213,13 @@ def _traces(layer: Layer, places: pd.Series) -> list[dict[str, Any]]:
     trace["marker"] = {"symbol": "diamond" if layer.marker == "D" else "circle", "size": 6}
     if layer.stick:
         up, down = bars["high"] - bars["close"], bars["close"] - bars["low"]
-        sticks = {"array": up, "arrayminus": down, "color": layer.stick, "width": 0}
-        trace["error_y"] = sticks
+        trace["error_y"] = {"array": up, "arrayminus": down, "color": layer.stick, "width": 0}
     return [*traces, trace]
 
 
 def table_html(c: Comparison) -> str:
     """Comparison.table as HTML; without a shock, of the forecast alone."""
-    columns: dict[tuple[str, str], Any] = {("", "step"): c.table.index}
+    columns = {("", "step"): c.table.index}
     for which, group in FANS.items():
         part = c.table[which]
         if which == "after" and c.shock == NOTHING:
@@ -244,20 +240,25 @@ def drivers_html(c: Comparison) -> str:
     colors, html = style.theme_of("light").series, ""
     for name, table in zip(("past input", f"past {c.axis}"), c.drivers()):
         table = table.head(TOP)
-        columns: dict[str, Any] = {name: [escape(when(x)) for x in table.index]}
+        columns = {name: [escape(when(x)) for x in table.index]}
         if "return" in table:
             columns["return, %"] = table.pop("return").map(signed)
         if c.shock == NOTHING:
             table = table[["before"]]
         pixels = 60 / table.max(axis=None)
         for color, which in zip(colors, table):
-            bar = f'<i style="background:{color};width:{{:.0f}}px"></i>{{:.1f}}'.format
-            weights = table[which].fillna(0)
-            columns[f"{FANS[which]}, %"] = [bar(pixels * weight, weight) for weight in weights]
+            cells = [_bar(weight, pixels * weight, color) for weight in table[which]]
+            columns[f"{FANS[which]}, %"] = cells
         html += _html(columns)
     return f"<div>{html}</div><p>{NO_PROOF}</p>"
 
 
-def _html(columns: Mapping[Any, Any]) -> str:
+def _bar(value: float, width: float, color: str) -> str:
+    if np.isnan(value):  # this forecast doesn't see the bar
+        return "–"
+    return f'<i style="background:{color};width:{width:.0f}px"></i>{value:.1f}'
+
+
+def _html(columns: dict) -> str:
     """A table of cells that are HTML already."""
     return pd.DataFrame(columns).to_html(escape=False, index=False, border=0)
