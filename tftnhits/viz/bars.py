@@ -22,7 +22,6 @@ from . import style
 FAR = 4.0  # standard deviations that count as a far move
 MOST = 31  # rows in a picture of counts
 LABELS = 6  # of a date axis
-plain_axis = style.plain_axis  # until whatif imports it from there
 
 
 def of_symbol(table: pd.DataFrame, symbol: str | None) -> pd.DataFrame:

@@ -23,7 +23,6 @@ from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter
-from PIL import Image
 
 from ..errors import ConfigError, MissingDependency, shown
 
@@ -130,12 +129,10 @@ class Picture(Figure):
         super().savefig(*args, **{"dpi": PRINT_DPI, **kwargs})
 
     def _repr_png_(self) -> bytes:
-        """For a notebook: 256 colours take a third of the bytes, and no eye sees a difference."""
-        content, small = io.BytesIO(), io.BytesIO()
+        """For a notebook, where it is looked at on a screen."""
+        content = io.BytesIO()
         self.savefig(content, format="png", dpi=DPI)
-        image = Image.open(content).convert("RGB")
-        image.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(small, "png")
-        return small.getvalue()
+        return content.getvalue()
 
 
 def canvas(
@@ -339,14 +336,3 @@ def see_through(color: str, alpha: float) -> str:
 def fan_color(color: str, share: float) -> str:
     """`color` for a band of plotly's fan; the inner ones (share near 1) lie on the outer ones."""
     return see_through(color, 0.10 + 0.12 * share)
-
-
-# until whatif has moved on
-def caption_of(figure: Picture) -> str:
-    """The small print below a figure."""
-    return figure.caption
-
-
-def text_width(text: str, size: float) -> float:
-    """About the inches that a line takes in `size` points."""
-    return NAMES * len(text) * size / 72

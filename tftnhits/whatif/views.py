@@ -13,7 +13,7 @@ import pandas as pd
 
 from ..errors import MissingDependency
 from ..viz import style
-from ..viz.bars import bar_axis, plain_axis, plotly_bars
+from ..viz.bars import bar_axis, plotly_bars
 from ..viz.style import Picture, Theme, price, signed
 from .shock import NOTHING, PRICES, Comparison, when
 
@@ -110,7 +110,7 @@ def plot_what_if(comparison: Comparison, theme: str = "light") -> Picture:
         ax.plot(at, bars["close"], marker=layer.marker, markersize=4, label=layer.name, **line)
     ax.set(xlabel=comparison.axis, ylabel="price")
     ax.margins(x=0.02, y=0.08)
-    plain_axis(ax.yaxis, comparison.past["close"].tail(SHOWN))
+    style.plain_axis(ax.yaxis, comparison.past["close"].tail(SHOWN))
     style.legend(figure, colors, loc="outside lower center", ncols=5)
     style.headline(figure, comparison.title, colors)
     return figure
