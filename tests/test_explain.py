@@ -132,7 +132,7 @@ def test_networks_that_failed_and_symbols_without_one_are_left_out(predictor, ba
     found = predictor.predict(short).explain()
     assert found.model_used["GOOG"] == "gradient boosting"
     assert set(found.past["symbol"]) == set(found.parts["symbol"]) == {"AAPL", "META"}
-    with pytest.raises(tn.DataError, match="'GOOG' in this explanation"):
+    with pytest.raises(tn.DataError, match="no symbol 'GOOG'"):
         found.plot("GOOG")
     with pytest.raises(tn.ConfigError, match="No network answered but gradient boosting"):
         predictor.predict(of(short, "GOOG")).explain()
