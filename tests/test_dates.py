@@ -5,7 +5,6 @@ import io
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import made_bars
 from test_read import bars_of, inferred, lines, prices, refuses, same
 
 import tftnhits as tn
@@ -206,17 +205,3 @@ def test_a_frame_its_csv_and_its_utc_twin_give_one_forecast():
         assert other.frame["date"].tolist() == (ahead + pd.Timedelta(shift)).tolist()
         columns = forecast.frame.columns[4:]
         np.testing.assert_array_equal(other.frame[columns], forecast.frame[columns])
-
-
-def test_a_fall_in_new_york_is_no_news_in_tokyo_before_it_happens():
-    predictor = tn.Predictor.load()
-    bars = made_bars(("AAPL", "7203.T"), 300)
-    apple = bars[bars["symbol"] == "AAPL"]
-    bars = pd.concat([bars, *(apple.assign(symbol=name) for name in ("KO", "IBM"))])
-    fallen = bars.copy()
-    last = (fallen["date"] == fallen["date"].max()) & (fallen["symbol"] != "7203.T")
-    fallen.loc[last, ["low", "close"]] *= 0.92
-    before, after = (predictor.predict(table).frame for table in (bars, fallen))
-    tokyo = before["symbol"] == "7203.T"
-    pd.testing.assert_frame_equal(before[tokyo], after[tokyo])
-    assert (before[~tokyo]["lower"].to_numpy() != after[~tokyo]["lower"].to_numpy()).all()
