@@ -67,6 +67,7 @@ def test_the_whole_column_decides_which_number_is_the_month():
         dates = read(early.strftime(form))
         assert (dates.local == early.to_numpy()).all() and first in dates.notes[0][0]
         assert (read(early.strftime(form)[::-1]).local == early.to_numpy()[::-1]).all()
+        assert (read(early[:8].strftime(form)).local == early.to_numpy()[:8]).all()  # no weekends
 
 
 def test_hours_of_few_days_tell_the_month():
