@@ -19,6 +19,19 @@ if (
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "weekly: many more seeds; runs only with -m weekly")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out what is weekly, unless it is asked for."""
+    if "weekly" in config.option.markexpr:
+        return
+    left_out = [item for item in items if item.get_closest_marker("weekly")]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
 @pytest.fixture
 def make_notebook(tmp_path: Path) -> Callable[..., Path]:
     """Writes NN_topic.ipynb into tmp_path/notebooks: intro, parameters cell, then the code cells given."""

@@ -6,7 +6,6 @@ import logging
 import re
 import subprocess
 import sys
-import warnings
 from datetime import datetime
 from pathlib import Path
 
@@ -70,33 +69,6 @@ def test_bundled_sets_are_whole_and_reported(caplog):
     assert repairs(load_bars(bars)).empty and repairs(hourly).empty
     both = concat_bars([bars, hourly])
     assert len(both) == len(bars) + len(hourly) and repairs(both).equals(repairs(bars))
-
-
-def test_dirt_as_it_comes_is_repaired_and_reported():
-    """A day of empty cells for most stocks, odd highs, days without trades."""
-    bars = load_bars("stocks")
-    chosen = bars["symbol"].isin(["AAPL", "GOOG"]) & (bars["date"] >= "2017-01-01")
-    bars = bars[chosen].reset_index(drop=True)
-    dirty, day = bars.copy(), bars["date"] == "2017-07-31"
-    dirty.loc[day, ["open", "high", "low"]] = np.nan
-    apple = dirty.index[dirty["symbol"] == "AAPL"]
-    dirty.loc[apple[3], "high"] = dirty.loc[apple[3], ["open", "close"]].max() * 0.99
-    dirty.loc[apple[5], "low"] = 0.0
-    dirty.loc[apple[[7, 8]], "volume"] = 0.0
-    clean = load_bars(dirty)
-    assert repairs(clean).groupby("repair")["count"].sum().to_dict() == {
-        "missing open filled": 2,
-        "missing high filled": 2,
-        "missing low filled": 3,
-        "zero low taken as missing": 1,
-        "high below open or close raised": 1,
-        "zero volume taken as missing": 2,
-    }
-    first = repairs(clean).query("symbol == 'GOOG' and repair == 'missing open filled'").iloc[0]
-    assert first["count"] == 1 and first["first"] == "2017-07-31"
-    untouched = ~clean.index.isin([*bars.index[day], *apple[[3, 5, 7, 8]]])
-    pd.testing.assert_frame_equal(clean[untouched], bars[untouched], check_like=True)
-    assert repairs(load_bars(clean)).empty
 
 
 def test_readme_of_the_data_gives_the_reported_counts():
@@ -261,17 +233,6 @@ def test_names_that_can_not_be_written():
     for name in ("x" * 5000, "a\nb", "\x1b[2J", "\0"):
         message = refuses(tidy().rename(columns={"close": name}), "Missing column close")
         assert len(message) < 400
-
-
-def test_a_frame_built_column_by_column_is_no_news():
-    wide = tidy().drop(columns="symbol")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of pandas, about this loop
-        for i in range(150):
-            wide[f"c{i}"] = i
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        check(load_bars(wide), ["series"])
 
 
 def yfinance(tickers, order):

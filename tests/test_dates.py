@@ -5,7 +5,6 @@ import io
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import made_bars
 from test_read import bars_of, inferred, lines, prices, refuses, same
 
 import tftnhits as tn
@@ -68,6 +67,7 @@ def test_the_whole_column_decides_which_number_is_the_month():
         dates = read(early.strftime(form))
         assert (dates.local == early.to_numpy()).all() and first in dates.notes[0][0]
         assert (read(early.strftime(form)[::-1]).local == early.to_numpy()[::-1]).all()
+        assert (read(early[:8].strftime(form)).local == early.to_numpy()[:8]).all()  # no weekends
 
 
 def test_hours_of_few_days_tell_the_month():
@@ -206,17 +206,3 @@ def test_a_frame_its_csv_and_its_utc_twin_give_one_forecast():
         assert other.frame["date"].tolist() == (ahead + pd.Timedelta(shift)).tolist()
         columns = forecast.frame.columns[4:]
         np.testing.assert_array_equal(other.frame[columns], forecast.frame[columns])
-
-
-def test_a_fall_in_new_york_is_no_news_in_tokyo_before_it_happens():
-    predictor = tn.Predictor.load()
-    bars = made_bars(("AAPL", "7203.T"), 300)
-    apple = bars[bars["symbol"] == "AAPL"]
-    bars = pd.concat([bars, *(apple.assign(symbol=name) for name in ("KO", "IBM"))])
-    fallen = bars.copy()
-    last = (fallen["date"] == fallen["date"].max()) & (fallen["symbol"] != "7203.T")
-    fallen.loc[last, ["low", "close"]] *= 0.92
-    before, after = (predictor.predict(table).frame for table in (bars, fallen))
-    tokyo = before["symbol"] == "7203.T"
-    pd.testing.assert_frame_equal(before[tokyo], after[tokyo])
-    assert (before[~tokyo]["lower"].to_numpy() != after[~tokyo]["lower"].to_numpy()).all()

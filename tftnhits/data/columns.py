@@ -39,9 +39,9 @@ def name_columns(table: Table, given: Any = None) -> dict[str, int]:
     if not table.labelled:
         return _by_shape(table) | places
     candidates = match_columns(labels)
-    for role, found in candidates.items():
+    for role, positions in candidates.items():
         if role not in ("date", "time", "volume"):
-            places.setdefault(role, found[0])
+            places.setdefault(role, positions[0])
     if missing := [name for name in PRICES if name not in places]:
         raise DataError(
             f"Missing column {', '.join(missing)}; found {listed(labels)}. Rename one, or say "
@@ -143,8 +143,8 @@ def _by_shape(table: Table) -> dict[str, int]:
         if inside.mean() >= ORDERED or fifth[-1] == close[-1]:  # a mean or adjusted price
             roles["volume"] += 1
     if table.text or dates is not None:
-        told = ", ".join(f"{name} {roles[name] + 1}" for name in COLUMNS if name in roles)
-        table.note("columns told by what they hold", 1, told)
+        roles_text = ", ".join(f"{name} {roles[name] + 1}" for name in COLUMNS if name in roles)
+        table.note("columns told by what they hold", 1, roles_text)
     return roles
 
 

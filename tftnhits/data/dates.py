@@ -315,7 +315,14 @@ def _chosen(
     different = [name for name in readings if (readings[name] != readings[best]).any()]
     equal = [name for name in different if uneven[name] < ALIKE * uneven[best]]
     few = len(np.unique(readings[best])) < FEW
-    return (next(iter(readings)) if equal else best), bool(equal) or (few and bool(different))
+    if not equal:
+        return best, few and bool(different)
+    # of readings as even, the one without weekends, if the others have some
+    days = {name: readings[name].astype("datetime64[D]") for name in (best, *equal)}
+    workdays = [name for name, one in days.items() if np.is_busday(one[~np.isnat(one)]).all()]
+    if len(workdays) == 1:
+        return workdays[0], few
+    return next(iter(readings)), True
 
 
 def _unevenness(dates: np.ndarray, code: np.ndarray) -> float:

@@ -79,7 +79,7 @@ def plain_bars(source: Any, name: str, report: Report) -> pd.DataFrame | None:
             return None
         if source.shape[1] not in (4, 5) or not len(source):
             return None
-        values = source
+        values = source.astype(float)
         prices = values[:, :4].T
         ordered = (prices[1] == prices.max(axis=0)) & (prices[2] == prices.min(axis=0))
         if ordered.mean() < 0.5 or (values[:, 0] >= EARLIEST).all():
@@ -96,7 +96,7 @@ def plain_bars(source: Any, name: str, report: Report) -> pd.DataFrame | None:
             report.note("no volume column", len(values))
     report.names = list(names)
     row = np.arange(1, len(values) + 1)
-    columns = dict(zip(COLUMNS[2:], values.T.astype(float), strict=True))
+    columns = dict(zip(COLUMNS[2:], values.T, strict=True))
     return pd.DataFrame({"code": code, "row": row, "date": date, **columns})
 
 

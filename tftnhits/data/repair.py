@@ -369,7 +369,7 @@ def suspect_splits(bars: pd.DataFrame, report: Report) -> None:
         lasts = abs(np.log(np.median(after) / close[i]) - move[i]) < 2 * CALM
         before = slice(max(i - 20, 0), i + 1)
         usual = np.median(volume[before][code[before] == code[i]])
-        news = volume[i + 1] > NEWS * ratio * usual
+        news = volume[i + 1] / (NEWS * ratio) > usual
         if lasts and not news and abs(around).max(initial=0.0) < CALM:
             symbol = report.names[code[i]]
             kind = f"{ratio}:1 split" if move[i] < 0 else f"1:{ratio} reverse split"
