@@ -80,7 +80,7 @@ $(OLD_STAMP): $(STAMP)
 old-setup: $(OLD_STAMP)
 
 old: $(OLD_STAMP) ## Run notebooks and widgets with the pandas, plotly and ipywidgets of hosted sessions
-	@$(OLD_PY) -m pytest tests/test_notebooks.py tests/test_what_if.py tests/test_widgets.py $(PYTEST_ARGS)
+	@$(OLD_PY) -m pytest tests/test_notebooks.py tests/test_shock.py tests/test_panel.py $(PYTEST_ARGS)
 
 $(BROWSER_STAMP): $(STAMP)
 	@$(PY) -m pip install -qq --disable-pip-version-check -c constraints.txt -e ".[all,app,browser,dev]"

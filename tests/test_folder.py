@@ -142,6 +142,15 @@ def test_predictor_json_that_makes_no_sense(folder, change):
     broken(folder)
 
 
+@pytest.mark.parametrize("value", [-1.0, 0.0, None])
+def test_a_spread_that_is_no_scale_is_refused(folder, value):
+    path = folder / "predictor.json"
+    record = json.loads(path.read_text())
+    record["fitted"]["spread"][0] = value
+    path.write_text(json.dumps(record))
+    broken(folder)
+
+
 def test_a_folder_without_room_is_an_output_error(predictor, tmp_path):
     (tmp_path / "file").write_text("")
     for place in (tmp_path / "file", tmp_path / "file" / "model", "/proc/tftnhits-model"):

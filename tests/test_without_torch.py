@@ -82,7 +82,7 @@ def test_a_folder_with_networks_is_answered_by_what_needs_no_torch(tmp_path, nam
     (found,) = answer(LOAD, folder, tmp_path / "bars.csv", error=error)
     assert found["summary"]["model_used"] == answers
     (warning,) = found["summary"]["warnings"]
-    assert f"PyTorch can't be imported, so {answers}" in warning.replace("so the ", "so ")
+    assert "PyTorch can't be imported" in warning and answers in warning
     if name == "all":
         rows = panel.last_origins()
         move = np.median(predictor.members["boosting"].quantiles(panel, rows)[0], -1)
