@@ -1,7 +1,7 @@
 """Search for settings of both networks on the DJIA's validation years; the test years are not
 looked at.
 
-    python bench/tune.py --data FOLDER [--preset quick] [--trials 40] [--out data/results/tuning.json]
+    python bench/tune.py --data FOLDER [--preset quick] [--trials 40] [--out FILE]
 
 FOLDER holds the bars, which are not bundled (protocol.py says which). Train to 2013, score
 2014-2015 by mean pinball loss × 10⁴. A second call goes on with a search that was interrupted, or
