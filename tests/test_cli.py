@@ -18,7 +18,7 @@ from helpers import ROOT, environment, made_bars, one_sentence, python, stocks
 from hub_server import hub_server
 
 import tftnhits as tn
-from tftnhits.apps import cli, commands
+from tftnhits.apps import cli, commands, text
 from tftnhits.config import PRESETS
 from tftnhits.evaluation import leaderboard
 
@@ -465,6 +465,12 @@ def test_backtest_prints_the_leaderboard(typed, tmp_path):
     # resumed: nothing was made again
     assert parts == {path: path.stat().st_mtime_ns for path in parts}
     refused(typed(*command, "--months", 12), "walk", "settings")
+
+
+def test_a_small_p_value_is_not_printed_as_zero():
+    board = pd.DataFrame({"pinball_sd": 0.0, "dm_p": [0.0004, 0.02, None]}, list("abc"))
+    rows = text.leaderboard_text(board).splitlines()[1:4]
+    assert [row.split(maxsplit=1)[1] for row in rows] == ["< .001", "0.020", "-"]
 
 
 def test_publish_prints_what_went_up_and_the_id_predicts(

@@ -117,13 +117,10 @@ def run_notebooks(
         config.preset(given["preset"])
     values = assign(paths, given)
     started = datetime.now(timezone.utc)
-    runs = [_planned(path, values[path]) for path in paths]
     target = paths[0].parent / "runs" / f"{datetime.now():%Y%m%d-%H%M%S}"
     target = target if out is None else Path(out).absolute()
     atomic_write(target / ".writable", "").unlink()  # raises OutputError where nothing can be
-    for run in runs:
-        if "run_dir" in run.parameters:
-            run.parameters["run_dir"] = values[run.source]["run_dir"] = str(target)
+    runs = [_planned(path, values[path], target) for path in paths]
     result = RunResult(target, runs, started.isoformat(timespec="seconds"))
     try:
         for number, run in enumerate(runs, 1):
@@ -141,10 +138,13 @@ def run_notebooks(
     return result
 
 
-def _planned(path: Path, values: dict[str, Any]) -> NotebookRun:
+def _planned(path: Path, values: dict[str, Any], target: Path) -> NotebookRun:
+    """A notebook with what it is to run with; `run_dir` joins the `values` if it has one."""
     import nbformat
 
     defaults = {name: parameter.default for name, parameter in known_parameters(path).items()}
+    if "run_dir" in defaults:
+        values["run_dir"] = str(target)
     title, question = report.title_and_question(nbformat.read(path, as_version=4))
     return NotebookRun(path, defaults | values, title, question)
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from ..errors import CheckpointError, HubError, quoted
 from ..files import atomic_write, read_json, write_json
-from ..models.hub import Hub, check_id, connect, is_predictor_file
+from ..models.hub import Hub, connect, is_predictor_file
 
 # modelscope asks for the first three, and by the fourth runs ms_wrapper.py for those who trust it;
 # a key "model" would make it look for a model of its own
@@ -70,7 +70,6 @@ def publish(folder: str | Path, model_id: str, private: bool = False) -> list[st
     ConfigError (id, token, limit), CheckpointError (the folder isn't whole), HubError (out of
     reach, refuses, too slow), MissingDependency (modelscope)
     """
-    check_id(model_id)
     hub = connect(model_id)
     with tempfile.TemporaryDirectory(prefix="tftnhits-") as work:
         stage = Path(work) / "model"
@@ -85,7 +84,9 @@ def _copy_predictor(folder: Path, stage: Path) -> None:
     from ..forecast.predictor import Predictor
 
     if not folder.is_dir():
-        raise CheckpointError(f"There is no model folder {quoted(folder)} to publish; name one.")
+        raise CheckpointError(
+            f"There is no model folder {quoted(str(folder), 100)} to publish; name one."
+        )
     stage.mkdir()
     left_out = []
     for path in sorted(folder.iterdir()):

@@ -71,9 +71,10 @@ def assign(paths: list[Path], given: dict[str, Any]) -> dict[Path, dict[str, Any
 
     Raises ConfigError on a name that no notebook has and on a value of a wrong type.
     """
+    known = {path: known_parameters(path) for path in paths}
     values: dict[Path, dict[str, Any]] = {path: {} for path in paths}
     for name, value in given.items():
-        for path, parameter in _holders(paths, name).items():
+        for path, parameter in _holders(known, name).items():
             try:  # as JSON gives it back: a tuple as a list, a path as text
                 text = json.dumps(value, ensure_ascii=False, default=os.fspath)
                 text.encode()  # half a character can't be written
@@ -93,12 +94,13 @@ def parse(paths: list[Path], pairs: list[str]) -> dict[str, Any]:
 
     Raises ConfigError on a text without '=', an unknown name, and a value that can't be read.
     """
+    known = {path: known_parameters(path) for path in paths}
     values = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not (equals and name):
             raise ConfigError(f"Parameter {quoted(pair)} is not of the form name=value.")
-        path, parameter = next(iter(_holders(paths, name).items()))
+        path, parameter = next(iter(_holders(known, name).items()))
         try:
             values[name] = parameter.read(text)
         except (ValueError, KeyError) as error:
@@ -106,15 +108,12 @@ def parse(paths: list[Path], pairs: list[str]) -> dict[str, Any]:
     return values
 
 
-def _holders(paths: list[Path], name: str) -> dict[Path, Parameter]:
+def _holders(known: dict[Path, dict[str, Parameter]], name: str) -> dict[Path, Parameter]:
     """The notebooks that have a parameter of that name; raises ConfigError if none has."""
-    known = {path: known_parameters(path) for path in paths}
     holders = {path: names[name] for path, names in known.items() if name in names}
     if not holders:
-        names = sorted({name for names in known.values() for name in names})
-        raise ConfigError(
-            f"No chosen notebook has a parameter {quoted(name)}; there are {', '.join(names)}."
-        )
+        choice = ", ".join(sorted(set().union(*known.values())))
+        raise ConfigError(f"No chosen notebook has a parameter {quoted(name)}; there are {choice}.")
     return holders
 
 

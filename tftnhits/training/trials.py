@@ -226,16 +226,16 @@ def tune(
     # 2. its trials, one after the other
     path = Path(folder) / f"{network}-{preset_name}.sqlite"
     with locked(path, wait=0):
-        kept = _open_study(path, search)
-        done = _resume(kept, search)
+        database = _open_study(path, search)
+        done = _resume(database, search)
         bar = {"total": trials, "initial": min(done, trials), "desc": f"tuning {network}"}
         for number in tqdm(range(done, trials), **bar, disable=not progress):
             # a seed a trial, so that a resumed search draws nothing twice
-            kept.sampler = _sampler((seed * 1_000_003 + number) % 2**32)
-            trial = kept.ask(space)
+            database.sampler = _sampler((seed * 1_000_003 + number) % 2**32)
+            trial = database.ask(space)
             loss = _score(search, trial)
-            kept.tell(trial, loss, optuna.trial.TrialState.PRUNED if loss is None else None)
-        return _result(kept, search)
+            database.tell(trial, loss, optuna.trial.TrialState.PRUNED if loss is None else None)
+        return _result(database, search)
 
 
 def spaces(config: Config, train: TrainConfig, panel: Panel) -> dict[str, Any]:
