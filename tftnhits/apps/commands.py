@@ -323,7 +323,9 @@ def info():
     yield "presets"
     for name, (tft, nhits, boosting, training) in config.PRESETS.items():
         sizes = f"TFT hidden {tft.hidden}, N-HITS hidden {nhits.hidden}, {boosting.trees} trees"
-        yield f"  {name:<12}  {sizes}, up to {training.epochs} epochs"
+        kind = "enhanced" if tft.extra_gate else "classic"
+        seeds = config.SEEDS.get(name, 1)
+        yield f"  {name:<12}  {kind}, {sizes}, up to {training.epochs} epochs, seeds: {seeds}"
     try:  # last, since it takes a second
         import torch
 
