@@ -1,8 +1,7 @@
 """Search for settings of both networks on the DJIA's validation years; the test years are not
 looked at.
 
-    python bench/tune.py --data FOLDER [--preset quick] [--trials 40] [--jobs 2] [--out
-    data/results/tuning.json]
+    python bench/tune.py --data FOLDER [--preset quick] [--trials 40] [--out FILE]
 
 FOLDER holds the bars, which are not bundled (protocol.py says which). Train to 2013, score
 2014-2015 by mean pinball loss × 10⁴. A second call goes on with a search that was interrupted, or
@@ -39,7 +38,7 @@ def record(found: Tuned) -> dict:
         "preset": float(start.iloc[0]) if len(start) else None,
         "top": json.loads(frame[frame["state"] == "complete"].head(TOP).to_json(orient="records")),
         "trials": frame["state"].value_counts().to_dict(),
-        "seconds": float(frame["seconds"].sum()),  # of all trials, whatever ran beside them
+        "seconds": float(frame["seconds"].sum()),
     }
 
 
@@ -52,7 +51,6 @@ def main() -> None:
         "--trials", type=int, default=40, help="of each network, earlier calls' included"
     )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument(
         "--symbols", help="some of the DJIA's symbols, such as AAPL,IBM, for a first look"
     )
@@ -65,7 +63,7 @@ def main() -> None:
     searches = {}
     for network in options.networks.split(","):
         given = (network, panel, options.preset, options.trials, Path(options.folder))
-        found = tune(*given, seed=options.seed, jobs=options.jobs, log=options.log, study=study)
+        found = tune(*given, seed=options.seed, log=options.log, study=study)
         searches[network] = record(found)
         print(found.frame.head(TOP).to_string(index=False))
     out = {

@@ -93,7 +93,7 @@ def executed(tmp_path_factory) -> batch.RunResult:
 def test_every_code_cell_completes(executed, path):
     run = next(run for run in executed.notebooks if run.source == path)
     cells = [c for c in code(run.executed) if c.source.strip()]
-    assert run.cells == len(cells) == 1 + len([c for c in code(path) if c.source.strip()])
+    assert len(cells) == 1 + len([c for c in code(path) if c.source.strip()])
     # saving the state of one live figure would take 5 MB
     assert run.executed.stat().st_size < 2_000_000
     assert all(c.execution_count is not None for c in cells)

@@ -249,13 +249,6 @@ def test_a_search_killed_in_a_trial_makes_the_same_trials(whole, panel, tmp_path
     assert count_trials(tmp_path / "trials.jsonl") == 4
 
 
-@pytest.mark.slow
-def test_two_jobs_reach_the_total(panel, tmp_path):
-    tuned = tune("nhits", panel, "tiny", 2, tmp_path, jobs=2, progress=False, study="two at once")
-    assert sorted(tuned.frame["trial"]) == [0, 1] and tuned.frame["preset"].sum() == 1
-    assert set(read_trials(tmp_path / "trials.jsonl")["study"]) == {"two at once"}
-
-
 def longer(monkeypatch, **changes):
     """Gives the tiny preset other training settings."""
     *models, train = PRESETS["tiny"]

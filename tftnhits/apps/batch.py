@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import config
-from ..errors import ConfigError, NotebookError, OutputError, one_line
+from ..errors import ConfigError, NotebookError, OutputError, printable
 from ..files import atomic_write
 from . import report
 from .parameters import assign, known_parameters
@@ -29,7 +29,6 @@ class NotebookRun:
     question: str = ""
     status: str = "not run"
     seconds: float = 0.0
-    cells: int = 0  # code cells completed
     executed: Path | None = None  # the executed copy, partial if the notebook failed
     html: Path | None = None
     error: str | None = None
@@ -44,7 +43,6 @@ class NotebookRun:
 class RunResult:
     """A run of notebooks: the folder that it filled and what is there."""
 
-    source: Path
     folder: Path
     notebooks: list[NotebookRun]
     started: str  # ISO 8601, UTC
@@ -56,11 +54,6 @@ class RunResult:
     def index(self) -> Path:
         """The page that links everything."""
         return self.folder / "index.html"
-
-    @property
-    def manifest(self) -> Path:
-        """Versions, seed, parameters and times as JSON."""
-        return self.folder / "manifest.json"
 
 
 def find_notebooks(folder: str | Path, names: Iterable[str] | None = None) -> list[Path]:
@@ -124,14 +117,11 @@ def run_notebooks(
         config.preset(given["preset"])
     values = assign(paths, given)
     started = datetime.now(timezone.utc)
-    runs = [_planned(path, values[path]) for path in paths]
-    target = Path(out).absolute() if out is not None else _dated(paths[0].parent / "runs")
+    target = paths[0].parent / "runs" / f"{datetime.now():%Y%m%d-%H%M%S}"
+    target = target if out is None else Path(out).absolute()
     atomic_write(target / ".writable", "").unlink()  # raises OutputError where nothing can be
-    for run in runs:
-        if "run_dir" in run.parameters:
-            run.parameters["run_dir"] = values[run.source]["run_dir"] = str(target)
-    result = RunResult(paths[0].parent, target, runs, started.isoformat(timespec="seconds"))
-    clock = time.perf_counter()
+    runs = [_planned(path, values[path], target) for path in paths]
+    result = RunResult(target, runs, started.isoformat(timespec="seconds"))
     try:
         for number, run in enumerate(runs, 1):
             print(f"[{number}/{len(runs)}] {run.name} ... ", end="", file=sys.stderr, flush=True)
@@ -139,20 +129,22 @@ def run_notebooks(
                 _execute(run, target, values[run.source], timeout)
             finally:
                 print(f"{run.status}, {run.seconds:.1f} s", file=sys.stderr, flush=True)
-    finally:
-        status = next((run.status for run in runs if run.status != "completed"), "completed")
-        result.seconds = time.perf_counter() - clock
+    finally:  # whatever happened, what is there is on the page
+        result.seconds = sum(run.seconds for run in runs)
         result.figures = _made_since(target, "*.png", started)
         result.forecasts = _made_since(target, "forecasts*.parquet", started)
-        report.write_manifest(result, status, given)
+        report.write_manifest(result, given)
         report.write_index(result)
     return result
 
 
-def _planned(path: Path, values: dict[str, Any]) -> NotebookRun:
+def _planned(path: Path, values: dict[str, Any], target: Path) -> NotebookRun:
+    """A notebook with what it is to run with; `run_dir` joins the `values` if it has one."""
     import nbformat
 
     defaults = {name: parameter.default for name, parameter in known_parameters(path).items()}
+    if "run_dir" in defaults:
+        values["run_dir"] = str(target)
     title, question = report.title_and_question(nbformat.read(path, as_version=4))
     return NotebookRun(path, defaults | values, title, question)
 
@@ -173,23 +165,17 @@ def _execute(run: NotebookRun, target: Path, values: dict[str, Any], timeout: in
     finally:
         run.seconds = time.perf_counter() - clock
         run.executed = copy if copy.exists() else None
+    run.status = "failed" if run.error else "completed"
     begun = 0
     if run.executed:
         notebook = nbformat.read(copy, as_version=4)
         # the state of one live figure is 5 MB, and where part of it is stored, Output widgets fail
         if notebook.metadata.pop("widgets", None):
             atomic_write(copy, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
-        # papermill marks the cell that killed its kernel, and all after it, as completed: only a
-        # start time and an execution count prove that a cell ran
+        run.html = report.to_html(notebook, copy.with_suffix(".html"))
+        # cells after one that killed its kernel count as completed, but have no start
         cells = [c for c in notebook.cells if c.cell_type == "code" and c.source.strip()]
         begun = sum(bool(c.metadata.get("papermill", {}).get("start_time")) for c in cells)
-        run.cells = sum(c.execution_count is not None for c in cells)
-        if run.error:
-            run.cells = max(begun - 1, 0)
-        elif run.cells < len(cells):
-            run.error = f"only {run.cells} of {len(cells)} code cells completed"
-        run.html = report.to_html(notebook, copy.with_suffix(".html"))
-    run.status = "failed" if run.error else "completed"
     if run.error:
         where = f"at code cell {begun}" if begun else "before its first cell"
         raise NotebookError(
@@ -219,21 +205,14 @@ def _papermill(source: Path, copy: Path, values: dict[str, Any], timeout: int | 
             resources={"metadata": {"path": str(source.parent)}},
         )
     except PapermillExecutionError as error:
-        return one_line(re.sub(r"\x1b\[[0-9;]*m", "", f"{error.ename}: {error.evalue}"), 300)
+        return printable(re.sub(r"\x1b\[[0-9;]*m", "", f"{error.ename}: {error.evalue}"), 300)
     except CellTimeoutError:
         return f"it took longer than {timeout} s (raise --timeout)"
     except DeadKernelError:
         return "its kernel died (out of memory, or the process was ended)"
     except (NoSuchKernel, RuntimeError) as error:
-        return one_line(f"its kernel did not start: {error}", 300)
+        return printable(f"its kernel did not start: {error}", 300)
     return None
-
-
-def _dated(runs: Path) -> Path:
-    """A folder named by the time that isn't there yet."""
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    candidates = [runs / stamp, *(runs / f"{stamp}-{number}" for number in range(2, 100))]
-    return next(path for path in candidates if not path.exists())
 
 
 def _made_since(folder: Path, pattern: str, since: datetime) -> list[Path]:

@@ -11,7 +11,7 @@ from contextlib import redirect_stdout, suppress
 
 import click
 
-from ..errors import OutputError, TftnhitsError, one_line
+from ..errors import OutputError, TftnhitsError, printable
 from .commands import DEBUG, cli
 
 RESUMED = ("train", "backtest")  # commands that go on where they stopped
@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     except Exception as error:
         if debug:
             traceback.print_exc()
-        message = one_line(f"{type(error).__name__}: {error}", 300).rstrip(" .:")
+        message = printable(f"{type(error).__name__}: {error}", 300).rstrip(" .:")
         advice = f"this should not happen: please report it with what {DEBUG}=1 shows"
         return _end(f"error: {message}; {advice}.", 1)
     return 0

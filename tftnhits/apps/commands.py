@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .. import __version__, config
-from ..errors import CheckpointError, OutputError, one_line
+from ..errors import CheckpointError, OutputError, printable
 from ..files import atomic_write, read_json, safe_name, versions
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(","))
 
 
-def _wholes(text: str) -> tuple[int, ...]:
+def _seeds(text: str) -> tuple[int, ...]:
     return tuple(int(number) for number in text.split(","))
 
 
@@ -218,13 +218,6 @@ def train(sources, out, preset, horizon, seed, train_end, valid_end, **options):
     if not has_torch():
         _say("warning: PyTorch can't be imported, so gradient boosting alone is trained")
     predictor = train_predictor(make_panel(bars, settings), preset, training, folder)
-    for path in sorted(folder.glob("*.state")):
-        from ..models.store import load_state  # needs torch, as what left the state did
-
-        record = load_state(path)[1]
-        if record.get("best_loss") is not None:
-            loss, epochs = record["best_loss"], record["epoch"]
-            _say(f"{path.stem}: best validation loss {loss:.4f}, {epochs} epochs trained")
     for name, calibration in predictor.calibration.items():
         coverage = calibration.realised(config.LEVEL)
         if coverage is not None:
@@ -242,7 +235,7 @@ def train(sources, out, preset, horizon, seed, train_end, valid_end, **options):
 @_day_option("--start", "first day tested; default: the last 40% of days")
 @_day_option("--end", "last day tested; default: all known outcomes")
 @click.option("--months", type=COUNT, default=12, show_default=True, help="from refit to refit")
-@click.option("--seeds", default="0", type=_wholes, show_default=True, help="networks each")
+@click.option("--seeds", default="0", type=_seeds, show_default=True, help="networks each")
 @click.option("--members", type=_names, metavar="A,B", help="forecasters; default: all here")
 @click.option("--jobs", type=COUNT, default=1, show_default=True, help="processes side by side")
 @forms
@@ -314,25 +307,23 @@ def run(preset, only, out, pairs, notebooks, timeout):
 @_command("  tftnhits info")
 def info():
     """Show versions, the shipped model, presets, and whether torch works."""
-    found = versions("tftnhits", *PACKAGES)
-    yield f"tftnhits {found['tftnhits']}, Python {found['python']}"
-    for name in PACKAGES:
-        yield f"  {name:<12}  {found[name]}"
+    installed = versions("tftnhits", *PACKAGES)
+    yield f"tftnhits {installed.pop('tftnhits')}, Python {installed.pop('python')}"
+    for name, version in installed.items():
+        yield f"  {name:<12}  {version}"
     folder = CHECKOUT / "data" / "pretrained"
     try:
         record = read_json(folder / "predictor.json")
-        size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
-        horizon = record["panel"]["horizon"]
-        yield f"shipped model: {folder}, {size:.1f} MB, up to {horizon} bars ahead"
+        yield f"shipped model: {folder}, up to {record['panel']['horizon']} bars ahead"
         for name in record["members"]:
             context = read_json(folder / f"{name}.json")["config"]["context"]
             yield f"  {name:<12}  from {context} bars on"
-    except (CheckpointError, OSError, LookupError, TypeError) as error:
+    except (CheckpointError, LookupError, TypeError) as error:
         yield f"shipped model: none that can be read in {folder} ({error})"
     yield "presets"
     for name, (tft, nhits, boosting, training) in config.PRESETS.items():
-        kind = "enhanced" if tft.extra_gate else "classic"
         sizes = f"TFT hidden {tft.hidden}, N-HITS hidden {nhits.hidden}, {boosting.trees} trees"
+        kind = "enhanced" if tft.extra_gate else "classic"
         seeds = config.SEEDS.get(name, 1)
         yield f"  {name:<12}  {kind}, {sizes}, up to {training.epochs} epochs, seeds: {seeds}"
     try:  # last, since it takes a second
@@ -366,4 +357,4 @@ def _folder(name: str) -> Path:
 
 def _say(line: str) -> None:
     with suppress(OSError):
-        print(one_line(line, 500), file=sys.stderr, flush=True)
+        print(printable(line, 500), file=sys.stderr, flush=True)

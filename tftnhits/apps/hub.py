@@ -16,9 +16,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ..errors import CheckpointError, HubError
+from ..errors import CheckpointError, HubError, quoted
 from ..files import atomic_write, read_json, write_json
-from ..models.hub import Hub, check_id, connect, is_predictor_file
+from ..models.hub import Hub, connect, is_predictor_file
 
 # modelscope asks for the first three, and by the fourth runs ms_wrapper.py for those who trust it;
 # a key "model" would make it look for a model of its own
@@ -70,7 +70,6 @@ def publish(folder: str | Path, model_id: str, private: bool = False) -> list[st
     ConfigError (id, token, limit), CheckpointError (the folder isn't whole), HubError (out of
     reach, refuses, too slow), MissingDependency (modelscope)
     """
-    check_id(model_id)
     hub = connect(model_id)
     with tempfile.TemporaryDirectory(prefix="tftnhits-") as work:
         stage = Path(work) / "model"
@@ -86,28 +85,25 @@ def _copy_predictor(folder: Path, stage: Path) -> None:
 
     if not folder.is_dir():
         raise CheckpointError(
-            f"There is no model folder {str(folder)[:80]!r} to publish; name one."
+            f"There is no model folder {quoted(str(folder), 100)} to publish; name one."
         )
     stage.mkdir()
-    left = []
+    left_out = []
     for path in sorted(folder.iterdir()):
         # a link could lead anywhere
         if is_predictor_file(path.name) and path.is_file() and not path.is_symlink():
             shutil.copyfile(path, stage / path.name)
         elif path.name != WRAPPER:
-            left.append(path.name)
+            left_out.append(path.name)
     try:
-        loaded = Predictor.load(stage).members
-        named = read_json(stage / "predictor.json")["members"]
+        members = read_json(stage / "predictor.json")["members"]
+        lost = set(members) - set(Predictor.load(stage).members)
     except CheckpointError as error:
         raise CheckpointError(str(error).replace(str(stage), str(folder))) from error
-    lost = [name for name in named if name not in loaded]
     if lost:
-        raise CheckpointError(
-            f"{folder} is not whole: its {lost[0]} can't be loaded; save it again."
-        )
-    if left:
-        log.warning("Not published, since no part of a predictor: %s", ", ".join(left))
+        raise CheckpointError(f"{folder} is not whole: {min(lost)} can't be loaded; save it again.")
+    if left_out:
+        log.warning("Not published, since no part of a predictor: %s", ", ".join(left_out))
 
 
 def _upload(hub: Hub, stage: Path, private: bool) -> None:

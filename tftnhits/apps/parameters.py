@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigError, MissingDependency, shown
+from ..errors import ConfigError, MissingDependency, quoted
 
 KINDS = {kind.__name__: kind for kind in (str, bool, int, float, list, dict)}
 TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
@@ -29,14 +29,11 @@ class Parameter:
         return type(value) is self.kind or (self.kind is float and type(value) is int)
 
     def read(self, text: str) -> Any:
-        """`text` as a value of the kind; raises ValueError."""
+        """`text` as a value of the kind; raises ValueError or KeyError."""
         if self.kind is bool:
-            if text.lower() not in TRUTH:
-                raise ValueError(text)
             return TRUTH[text.lower()]
         if self.kind is list and not text.startswith("["):
-            item = Parameter(None, type(self.default[0]) if self.default else str)
-            return [item.read(part.strip()) for part in text.split(",")]
+            return [item.strip() for item in text.split(",")]
         if self.kind in (list, dict):
             return json.loads(text)
         return text if self.kind is None else self.kind(text)
@@ -54,7 +51,7 @@ def known_parameters(path: Path) -> dict[str, Parameter]:
         # papermill fills {name} in paths
         inspected = papermill.inspect_notebook(str(path).replace("{", "{{").replace("}", "}}"))
     except Exception as error:  # nbformat's, json's, jsonschema's and the system's errors
-        reason = shown(str(error).partition("\n")[0], 200)
+        reason = quoted(str(error).partition("\n")[0], 200)
         raise ConfigError(f"{path} can't be read as a notebook: {reason}.") from error
     known = {}
     for name, parameter in inspected.items():
@@ -74,10 +71,18 @@ def assign(paths: list[Path], given: dict[str, Any]) -> dict[Path, dict[str, Any
 
     Raises ConfigError on a name that no notebook has and on a value of a wrong type.
     """
+    known = {path: known_parameters(path) for path in paths}
     values: dict[Path, dict[str, Any]] = {path: {} for path in paths}
     for name, value in given.items():
-        for path, parameter in _holders(paths, name).items():
-            plain = _plain(path, name, value)
+        for path, parameter in _holders(known, name).items():
+            try:  # as JSON gives it back: a tuple as a list, a path as text
+                text = json.dumps(value, ensure_ascii=False, default=os.fspath)
+                text.encode()  # half a character can't be written
+            except (TypeError, ValueError) as error:
+                raise ConfigError(
+                    f"{path.name}: parameter {name!r} takes plain values, not {quoted(value)}."
+                ) from error
+            plain = json.loads(text)
             if not parameter.takes(plain):
                 raise _wrong(path, name, value, parameter)
             values[path][name] = plain
@@ -89,46 +94,32 @@ def parse(paths: list[Path], pairs: list[str]) -> dict[str, Any]:
 
     Raises ConfigError on a text without '=', an unknown name, and a value that can't be read.
     """
+    known = {path: known_parameters(path) for path in paths}
     values = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not (equals and name):
-            raise ConfigError(f"Parameter {shown(pair)} is not of the form name=value.")
-        path, parameter = next(iter(_holders(paths, name).items()))
+            raise ConfigError(f"Parameter {quoted(pair)} is not of the form name=value.")
+        path, parameter = next(iter(_holders(known, name).items()))
         try:
             values[name] = parameter.read(text)
-        except ValueError as error:
+        except (ValueError, KeyError) as error:
             raise _wrong(path, name, text, parameter) from error
     return values
 
 
-def _holders(paths: list[Path], name: str) -> dict[Path, Parameter]:
+def _holders(known: dict[Path, dict[str, Parameter]], name: str) -> dict[Path, Parameter]:
     """The notebooks that have a parameter of that name; raises ConfigError if none has."""
-    known = {path: known_parameters(path) for path in paths}
     holders = {path: names[name] for path, names in known.items() if name in names}
     if not holders:
-        names = sorted({name for names in known.values() for name in names})
-        raise ConfigError(
-            f"No chosen notebook has a parameter {shown(name)}; there are {', '.join(names)}."
-        )
+        choice = ", ".join(sorted(set().union(*known.values())))
+        raise ConfigError(f"No chosen notebook has a parameter {quoted(name)}; there are {choice}.")
     return holders
-
-
-def _plain(path: Path, name: str, value: Any) -> Any:
-    """`value` as JSON gives it back, a tuple as a list, a path as text; raises ConfigError."""
-    try:
-        text = json.dumps(value, ensure_ascii=False, default=os.fspath)
-        text.encode()  # half a character can't be written
-        return json.loads(text)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(
-            f"{path.name}: parameter {name!r} takes plain values only, not {shown(value)}."
-        ) from error
 
 
 def _wrong(path: Path, name: str, value: Any, parameter: Parameter) -> ConfigError:
     kind = parameter.kind.__name__ if parameter.kind else "plain value"
     return ConfigError(
-        f"{path.name}: parameter {name!r} takes {kind} (default {shown(parameter.default)}), "
-        f"not {shown(value)}."
+        f"{path.name}: parameter {name!r} takes {kind} (default {quoted(parameter.default)}), "
+        f"not {quoted(value)}."
     )

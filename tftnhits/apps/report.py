@@ -59,20 +59,17 @@ def to_html(notebook: Any, path: Path) -> Path:
     return atomic_write(path, text.replace('<script src=""></script>', ""))
 
 
-def write_manifest(run: RunResult, status: str, given: dict[str, Any]) -> None:
+def write_manifest(run: RunResult, given: dict[str, Any]) -> None:
     """manifest.json: versions, seed, parameters, times and files, enough to run the same again."""
-    notebooks = []
-    for notebook in run.notebooks:
-        entry = {"name": notebook.name, "status": notebook.status, "error": notebook.error}
-        entry |= {"seconds": round(notebook.seconds, 2), "code_cells": notebook.cells}
-        notebooks.append(entry | {"parameters": notebook.parameters})
-    seeds = {n.parameters["seed"] for n in run.notebooks if "seed" in n.parameters}
+    fields = ("name", "status", "error", "seconds", "parameters")
+    notebooks = [{field: getattr(n, field) for field in fields} for n in run.notebooks]
+    statuses = [n.status for n in run.notebooks]
     values = {
-        "status": status,
+        "status": next((status for status in statuses if status != "completed"), "completed"),
         "started": run.started,
-        "seconds": round(run.seconds, 2),
+        "seconds": run.seconds,
         "given": given,
-        "seed": seeds.pop() if len(seeds) == 1 else sorted(seeds),
+        "seeds": sorted({n.parameters["seed"] for n in run.notebooks if "seed" in n.parameters}),
         "platform": platform.platform(),
         "cores": os.cpu_count(),
         "packages": versions(*PACKAGES),
@@ -81,7 +78,7 @@ def write_manifest(run: RunResult, status: str, given: dict[str, Any]) -> None:
         "forecasts": [path.relative_to(run.folder).as_posix() for path in run.forecasts],
     }
     text = json.dumps(values, indent=2, ensure_ascii=False, default=str)
-    atomic_write(run.manifest, f"{text}\n")
+    atomic_write(run.folder / "manifest.json", f"{text}\n")
 
 
 def write_index(run: RunResult) -> None:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from ..data.bars import BUNDLED, HOURLY, bundled_path, concat_bars, load_bars, repairs
 from ..data.yahoo import download_bars, is_symbol
-from ..errors import DataError, DownloadError, MissingDependency, TftnhitsError, shown
+from ..errors import DataError, DownloadError, MissingDependency, TftnhitsError, quoted
 
 STDIN = "-"
 # no exchange is called that
@@ -39,32 +39,23 @@ def read_sources(names: Sequence[str], **options: Any) -> tuple[pd.DataFrame, li
     """
     for name in names:
         if list(names).count(name) > 1:
-            raise DataError(f"{shown(name, 100)} is named twice; name it once.")
+            raise DataError(f"{quoted(name, 100)} is named twice; name it once.")
     bundled = _bundled_symbols()
     symbols = [name for name in names if _is_live(name, bundled)]
     # files before anything is downloaded
-    files = [name for name in names if name not in symbols]
-    sources = {name: _read(name, bundled, options) for name in files}
-    failures = {}
+    sources = {name: _read(name, bundled, options) for name in names if name not in symbols}
+    reasons = dict.fromkeys(set(sources) & set(BUNDLED), "")  # why bars are not live
     for name, bars in _download(symbols).items():
         if isinstance(bars, TftnhitsError):
             if name.upper() not in bundled:
                 raise _unknown(name, bundled, bars) from bars
-            failures[name] = f"; {_reason(bars)}"
+            reasons[name] = f"; {_reason(bars)}"
             bars = load_bars("stocks", symbol=name.upper())
         sources[name] = bars
+    _check_apart(sources)
     notes = []
     for name in names:
-        bars = sources[name]
-        if name in failures or name in BUNDLED:
-            # the bundled bars' repairs are known: their number will do
-            count, last = repairs(bars)["count"].sum(), bars["date"].max()
-            note = f"{name}: bundled bars, which end on {last:%Y-%m-%d} ({count} of them repaired)"
-            notes.append(note + failures.get(name, ""))
-        else:
-            notes += _repairs(name, bars)
-        notes += bars.attrs.get("warnings", [])
-    _check_apart(sources)
+        notes += _notes(name, sources[name], reasons.get(name))
     frames = [sources[name] for name in names]
     return frames[0] if len(frames) == 1 else concat_bars(frames), list(dict.fromkeys(notes))
 
@@ -86,7 +77,7 @@ def _read(name: str, bundled: Sequence[str], options: dict[str, Any]) -> pd.Data
     if name in BUNDLED:
         return load_bars(name)
     if os.path.isdir(name):
-        raise DataError(f"{shown(name, 100)} is a folder; name a file of bars.")
+        raise DataError(f"{quoted(name, 100)} is a folder; name a file of bars.")
     if not os.path.exists(name):  # a pipe is no regular file
         raise _unknown(name, bundled)
     return load_bars(name, **options)
@@ -111,8 +102,8 @@ def _download(symbols: list[str]) -> dict[str, pd.DataFrame | TftnhitsError]:
     live = {}
     for name in symbols:
         frame = bars[bars["symbol"] == name.upper()].reset_index(drop=True)
-        own = (name.upper(), "all")
-        frame.attrs["repairs"] = [r for r in bars.attrs["repairs"] if r["symbol"] in own]
+        of_symbol = (name.upper(), "all")
+        frame.attrs["repairs"] = [r for r in bars.attrs["repairs"] if r["symbol"] in of_symbol]
         live[name] = frame
     return live
 
@@ -137,7 +128,7 @@ def _unknown(
     if bundled:
         offer += f", 'stocks', 'eurusd', or one of the bundled symbols: {', '.join(bundled)}"
     kind = type(error) if error else DataError
-    return kind(f"{shown(name, 100)} is neither a file nor a bundled symbol{reason}; {offer}.")
+    return kind(f"{quoted(name, 100)} is neither a file nor a bundled symbol{reason}; {offer}.")
 
 
 def _reason(error: TftnhitsError) -> str:
@@ -145,31 +136,35 @@ def _reason(error: TftnhitsError) -> str:
     return str(error).split(";")[0].split(", and ")[0].rstrip(".")
 
 
-def _repairs(name: str, bars: pd.DataFrame) -> list[str]:
+def _notes(name: str, bars: pd.DataFrame, bundled: str | None) -> list[str]:
+    """What to know of a source's bars; `bundled` is why bundled ones stand in, None if none do."""
+    repaired = repairs(bars)
+    warned = bars.attrs.get("warnings", [])
+    if bundled is not None:  # the bundled bars' repairs are known: their number will do
+        last, count = bars["date"].max(), repaired["count"].sum()
+        note = f"{name}: bundled bars, which end on {last:%Y-%m-%d} ({count} of them repaired)"
+        return [note + bundled, *warned]
     notes = []
-    for row in repairs(bars).itertuples(index=False):
-        where = "standard input" if name == STDIN else name
-        if row.symbol not in ("all", name.upper()):
-            where += f", {row.symbol}"
+    for row in repaired.itertuples(index=False):
+        symbol = "" if row.symbol in ("all", name.upper()) else f", {row.symbol}"
         first = f", first {row.first}" if row.first else ""
-        notes.append(f"{where}: {row.repair} ({row.count} x{first})")
-    return notes
+        notes.append(f"{name}{symbol}: {row.repair} ({row.count} x{first})")
+    return notes + warned
 
 
 def _check_apart(sources: dict[str, pd.DataFrame]) -> None:
     """Raises DataError if a symbol comes from two sources, or if only some sources have dates."""
-    owner: dict[str, str] = {}
+    source_of: dict[str, str] = {}
     for name, bars in sources.items():
         for symbol in bars["symbol"].unique():
-            if symbol in owner:
+            other = source_of.setdefault(symbol, name)
+            if other != name:
                 raise DataError(
-                    f"The symbol {symbol!r} is in {shown(owner[symbol], 100)} and in "
-                    f"{shown(name, 100)}; leave one out, or tell them apart by a column 'symbol' "
-                    "(without one, the file's name is the symbol)."
+                    f"The symbol {symbol!r} is in {quoted(other, 100)} and in {quoted(name, 100)}; "
+                    "leave one out, or tell them apart by a column 'symbol'."
                 )
-            owner[symbol] = name
     bare = [name for name, bars in sources.items() if bars["date"].isna().all()]
     if bare and len(bare) < len(sources):
         raise DataError(
-            f"{shown(bare[0], 100)} has no dates and other sources have; forecast it alone."
+            f"{quoted(bare[0], 100)} has no dates and other sources have; forecast it alone."
         )

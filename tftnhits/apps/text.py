@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from ..errors import one_line
+from ..errors import printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -13,12 +13,18 @@ if TYPE_CHECKING:
     from ..forecast.result import Forecast
 
 MAX_NAMED = 6  # symbols that a line names before it counts the rest
+
+
+def _p_value(p: float) -> str:
+    return "< .001" if p < 0.001 else f"{p:.3f}"
+
+
 LEADERBOARD = {  # column of evaluation.leaderboard.summary: head, form
     "pinball": ("loss", "{:.2f}".format),
     "pinball_sd": ("+/-", "{:.2f}".format),
     "pinball_1": ("step 1", "{:.2f}".format),
-    "dm_p": ("p: beats HAR", "{:.3f}".format),
-    "in_mcs": ("90% set", lambda inside: "in" if inside else "out"),
+    "dm_p": ("p: beats HAR", _p_value),
+    "in_mcs": ("90% set", {True: "in", False: "out"}.get),
     "calibrated_coverage_93": ("93%: inside", "{:.1%}".format),
     "calibrated_coverage_80": ("80%: inside", "{:.1%}".format),
 }
@@ -33,16 +39,15 @@ NOTES = {
 
 def forecast_text(forecast: Forecast) -> str:
     """A table of steps for each symbol; below them who answered, the coverage, and the warnings."""
-    models = {name: report.model_used for name, report in forecast.reports.items()}
-    answered = [symbol for symbol, model in models.items() if model]
-    blocks = [_steps(forecast, symbol) for symbol in answered]
-    if forecast.skipped:
-        blocks.append("\n".join(f"{one_line(name, 100)}: left out" for name in forecast.skipped))
     # symbols that were answered alike share their lines
-    alike: dict[str, list[str]] = {}
-    for symbol in answered:
-        answer = f"model used: {models[symbol]}\n{forecast.caption(symbol)}"
-        alike.setdefault(answer, []).append(one_line(symbol, 100))
+    blocks, alike = [], {}
+    for symbol, report in forecast.reports.items():
+        if report.model_used:
+            blocks.append(_steps(forecast, symbol))
+            answer = f"model used: {report.model_used}\n{forecast.caption(symbol)}"
+            alike.setdefault(answer, []).append(printable(symbol, 100))
+    if forecast.skipped:
+        blocks.append("\n".join(f"{printable(name, 100)}: left out" for name in forecast.skipped))
     for answer, symbols in alike.items():
         more = len(symbols) - MAX_NAMED
         named = ", ".join(symbols[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
@@ -55,7 +60,7 @@ def forecast_text(forecast: Forecast) -> str:
 def warnings_of(forecast: Forecast) -> list[str]:
     """The warnings of all symbols, each text once."""
     texts = [text for report in forecast.reports.values() for text in report.warnings]
-    return [one_line(text, 500) for text in dict.fromkeys(texts)]
+    return [printable(text, 500) for text in dict.fromkeys(texts)]
 
 
 def _steps(forecast: Forecast, symbol: str) -> str:
@@ -73,7 +78,7 @@ def _steps(forecast: Forecast, symbol: str) -> str:
         origin = f"on {_day(bars['date'].iloc[-1])}"
         table.insert(1, "date", steps["date"].map(_day))
     forms = dict.fromkeys(["median", "lower", "upper"], price) | {"change": "{:+.2%}".format}
-    head = f"{one_line(symbol, 100)}: close {price(close)} {origin}"
+    head = f"{printable(symbol, 100)}: close {price(close)} {origin}"
     return f"{head}\n{table.to_string(index=False, formatters=forms)}"
 
 
@@ -86,7 +91,7 @@ def leaderboard_text(board: pd.DataFrame) -> str:
     columns = [name for name in LEADERBOARD if name in board]
     if not board["pinball_sd"].any():
         columns.remove("pinball_sd")
-    table = board[columns].rename(columns={name: LEADERBOARD[name][0] for name in columns})
     forms = dict(LEADERBOARD[name] for name in columns)
-    rows = table.rename_axis(None).to_string(formatters=forms, na_rep="-")
+    table = board[columns].set_axis([*forms], axis=1).rename_axis(None)
+    rows = table.to_string(formatters=forms, na_rep="-")
     return "\n".join([rows, "", *(NOTES[name] for name in columns if name in NOTES)])

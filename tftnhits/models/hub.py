@@ -18,7 +18,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from ..config import ENSEMBLE_WEIGHTS
-from ..errors import CheckpointError, ConfigError, HubError, MissingDependency, shown
+from ..errors import CheckpointError, ConfigError, HubError, MissingDependency, quoted
 from ..files import atomic_write, read_json, sha256, write_json
 
 if TYPE_CHECKING:
@@ -79,14 +79,6 @@ def is_id(text: Any) -> bool:
     return isinstance(text, str) and _ID.fullmatch(text) is not None
 
 
-def check_id(model_id: Any) -> None:
-    """Raises ConfigError unless `is_id`."""
-    if not is_id(model_id):
-        raise ConfigError(
-            f"{shown(model_id)} is no model id; write 'owner/name' in plain letters and digits."
-        )
-
-
 def is_predictor_file(name: str) -> bool:
     """Whether a predictor's folder may hold `name`: nothing else is downloaded or published."""
     return _FILE.fullmatch(name) is not None
@@ -104,7 +96,7 @@ def model_folder(source: str | Path | None) -> Path | None:
         return Path(source)
     if not is_id(source):
         raise CheckpointError(
-            f"There is no model folder {shown(source, 100)}; name one, or an id as 'owner/name'."
+            f"There is no model folder {quoted(source, 100)}; name one, or an id as 'owner/name'."
         )
     return fetch(source)
 
@@ -126,7 +118,6 @@ def fetch(model_id: str, refresh: bool = False) -> Path:
     ConfigError (id, token, limit), HubError (out of reach, refuses, too slow), CheckpointError
     (no predictor), OutputError (the cache), MissingDependency (modelscope)
     """
-    check_id(model_id)
     hub = connect(model_id)
     home = hub.cache / model_id
     known = _recorded(home)
@@ -136,7 +127,11 @@ def fetch(model_id: str, refresh: bool = False) -> Path:
 
 
 def connect(model_id: str) -> Hub:
-    """The hub that modelscope's settings name; raises MissingDependency, ConfigError."""
+    """The hub that modelscope's settings name; raises ConfigError, MissingDependency."""
+    if not is_id(model_id):
+        raise ConfigError(
+            f"{quoted(model_id)} is no model id; write 'owner/name' in plain letters and digits."
+        )
     try:
         import requests  # noqa: F401
         from modelscope_hub import HubConfig
@@ -159,7 +154,7 @@ def connect(model_id: str) -> Hub:
     limit = os.environ.get("TFTNHITS_HUB_SECONDS") or SECONDS
     if not re.fullmatch(r"\d{1,6}|\d{0,6}\.\d+", limit) or float(limit) == 0:
         raise ConfigError(
-            f"TFTNHITS_HUB_SECONDS is {shown(limit)}; write seconds above 0, such as 300."
+            f"TFTNHITS_HUB_SECONDS is {quoted(limit)}; write seconds above 0, such as 300."
         )
     cache = settings.cache_dir / "tftnhits"
     return Hub(settings.endpoint, address["host"], cache, model_id, float(limit), token or None)
@@ -296,12 +291,10 @@ def _version(files: Listing) -> str:
 
 
 def _differing(folder: Path, files: Listing) -> list[str]:
-    """Names whose file isn't there with that size and hash."""
-    return [name for name, (_, digest) in files.items() if _hash(folder / name) != digest]
-
-
-def _hash(path: Path) -> str | None:
-    try:
-        return sha256(path.read_bytes())
-    except OSError:
-        return None
+    """Names whose file isn't there with that hash."""
+    differing = []
+    for name, (_, digest) in files.items():
+        path = folder / name
+        if not path.is_file() or sha256(path.read_bytes()) != digest:
+            differing.append(name)
+    return differing

@@ -161,6 +161,7 @@ class _Run:
         self.model = model
         self.average = copy.deepcopy(model)
         self.best = copy.deepcopy(model)
+        self.networks = {"model": self.model, "average": self.average, "best": self.best}
         self.pairs = list(self.average.parameters()), list(model.parameters())
         self.train = train
         self.teachers = teachers
@@ -213,12 +214,10 @@ class _Run:
     def save(self, path: Path, key: dict[str, Any]) -> None:
         """Write the state after an epoch."""
         tensors = {}
-        for name in ("model", "average", "best"):
-            for k, v in getattr(self, name).state_dict().items():
-                tensors[f"{name}.{k}"] = v
+        for name, network in self.networks.items():
+            tensors |= {f"{name}.{k}": v for k, v in network.state_dict().items()}
         for i, values in self.optimizer.state_dict()["state"].items():
-            for k, v in values.items():
-                tensors[f"adam.{i}.{k}"] = v
+            tensors |= {f"adam.{i}.{k}": v for k, v in values.items()}
         best = None if math.isnan(self.best_loss) else self.best_loss
         record = {"key": key, "epoch": self.epoch, "best_loss": best, "bad": self.bad}
         save_state(path, tensors, {**record, "history": self.history})
@@ -233,13 +232,12 @@ class _Run:
             raise CheckpointError(
                 f"{path} was made with another {changed}; delete it, or choose another folder."
             )
-        for name in ("model", "average", "best"):
-            getattr(self, name).load_state_dict(_below(tensors, name))
-        state: dict[int, dict[str, Tensor]] = {}
-        for k, v in _below(tensors, "adam").items():
-            i, name = k.split(".")
-            state.setdefault(int(i), {})[name] = v
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
+        for name, network in self.networks.items():
+            network.load_state_dict(_below(tensors, name))
+        adam = self.optimizer.state_dict()
+        for i in range(len(self.pairs[0])):
+            adam["state"][i] = _below(tensors, f"adam.{i}")
+        self.optimizer.load_state_dict(adam)
         self.epoch, self.bad, self.history = record["epoch"], record["bad"], record["history"]
         self.best_loss = math.nan if record["best_loss"] is None else record["best_loss"]
 

@@ -17,14 +17,20 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import joblib
 import pandas as pd
 from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
 from ..config import NHITSConfig, TFTConfig, TrainConfig, preset, with_horizon
 from ..data.windows import Panel, training_starts
-from ..errors import CheckpointError, ConfigError, DataError, MissingDependency, OutputError
+from ..errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    MissingDependency,
+    OutputError,
+    TftnhitsError,
+)
 from ..files import sha256
 
 if TYPE_CHECKING:
@@ -49,19 +55,17 @@ Config = TFTConfig | NHITSConfig
 @contextmanager
 def locked(path: str | Path, wait: float = -1) -> Iterator[None]:
     """Keep others from `path` by a file beside it; OutputError after `wait` seconds (−1: never)."""
-    lock = FileLock(f"{path}.lock", timeout=wait)
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
+        with FileLock(f"{path}.lock", timeout=wait):
+            yield
+    except TftnhitsError:
+        raise
     except Timeout as error:
         raise OutputError(f"Another process holds {path}; wait for it.") from error
     except OSError as error:
         reason = error.strerror or error
         raise OutputError(f"Can't write {path}: {reason}; choose another folder.") from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def log_trial(
@@ -83,20 +87,15 @@ def log_trial(
     """
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     record = {"time": now, "study": study, "model": model, "config": config, "train": train}
-    record |= {"valid": None, "unit": UNIT, "seed": seed, **more}
-    if valid is not None and math.isfinite(valid):
-        record["valid"] = float(valid)
+    scored = valid is not None and math.isfinite(valid)
+    record |= {"valid": float(valid) if scored else None, "unit": UNIT, "seed": seed, **more}
     line = json.dumps(record, default=_to_json, allow_nan=False).encode() + b"\n"
-    with locked(path):
-        try:
-            with open(path, "a+b") as file:
-                if file.tell():
-                    file.seek(-1, os.SEEK_END)
-                    if file.read(1) != b"\n":  # the last line was cut off: it spoils no other
-                        line = b"\n" + line
-                file.write(line)
-        except OSError as error:
-            raise OutputError(f"Can't write {path}: {error.strerror}; make room for it.") from error
+    with locked(path), open(path, "a+b") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":  # the last line was cut off: it spoils no other
+                line = b"\n" + line
+        file.write(line)
 
 
 def _to_json(value: Any) -> Any:
@@ -173,15 +172,14 @@ class Tuned:
 
 @dataclass(frozen=True)
 class _Search:
-    """All that a worker needs to make a trial."""
+    """What a search starts from, and where its trials are logged."""
 
     panel: Panel
     config: Config  # the preset's
     train: TrainConfig
     space: dict[str, Any]  # field -> distribution
-    path: Path  # of Optuna's database
     log: Path
-    study: str  # its name in the log
+    name: str  # in the log
 
 
 def tune(
@@ -191,7 +189,6 @@ def tune(
     trials: int,
     folder: str | Path,
     seed: int = 0,
-    jobs: int = 1,
     progress: bool = True,
     log: str | Path | None = None,
     study: str = "tuning",
@@ -200,20 +197,20 @@ def tune(
 
     The first trial is the preset itself; bad ones are pruned by the median. Optuna's database in
     `folder` keeps the search, so that a second call with the same panel and preset goes on to the
-    total asked for: with one job it makes the very trials that an uninterrupted call makes.
+    total asked for.
 
     Parameters
     ----------
     network, panel, preset_name : "tft" or "nhits", what it trains on, where the search starts
     trials : how many finish or are pruned, those of earlier calls included
     folder, seed : where the search is kept; of the search and of the training runs
-    jobs : processes, of one thread each; every one must see `folder`
     log, study : the trial log (None: trials.jsonl in `folder`), and the search's name there
 
     Raises ConfigError, HistoryTooShort, MissingDependency, CheckpointError (a broken database),
     OutputError (it can't be written, or another process is using it).
     """
-    _import_optuna()
+    optuna = _import_optuna()
+    # 1. where it starts: a preset that this panel can train and score
     if network not in NETWORKS:
         raise ConfigError(f"There is no network {network!r}; choose one of {', '.join(NETWORKS)}.")
     configs = preset(preset_name)
@@ -222,20 +219,23 @@ def tune(
     training_starts(panel, config.context, train.origins, 0)  # raises HistoryTooShort
     if not len(panel.origins("valid", config.context)):
         raise ConfigError("The panel has no validation origin; move PanelConfig.train_end.")
-    path = Path(folder) / f"{network}-{preset_name}.sqlite"
+    space = spaces(config, train, panel)
     log = Path(log or Path(folder) / "trials.jsonl")
-    search = _Search(panel, config, train, spaces(config, train, panel), path, log, study)
+    search = _Search(panel, config, train, space, log, study)
+
+    # 2. its trials, one after the other
+    path = Path(folder) / f"{network}-{preset_name}.sqlite"
     with locked(path, wait=0):
-        done = _resume(search)
-        # arrays are copied (max_nbytes), since torch warns of those that joblib shares read-only
-        parallel = joblib.Parallel(
-            jobs, return_as="generator_unordered", pre_dispatch="n_jobs", max_nbytes=None
-        )
-        tasks = (joblib.delayed(_make_trial)(search, i, jobs > 1) for i in range(done, trials))
+        database = _open_study(path, search)
+        done = _resume(database, search)
         bar = {"total": trials, "initial": min(done, trials), "desc": f"tuning {network}"}
-        for _ in tqdm(parallel(tasks), **bar, disable=not progress):
-            pass
-        return _result(search)
+        for number in tqdm(range(done, trials), **bar, disable=not progress):
+            # a seed a trial, so that a resumed search draws nothing twice
+            database.sampler = _sampler((seed * 1_000_003 + number) % 2**32)
+            trial = database.ask(space)
+            loss = _score(search, trial)
+            database.tell(trial, loss, optuna.trial.TrialState.PRUNED if loss is None else None)
+        return _result(database, search)
 
 
 def spaces(config: Config, train: TrainConfig, panel: Panel) -> dict[str, Any]:
@@ -278,38 +278,34 @@ def _import_optuna():
     return optuna
 
 
-def _open_study(search: _Search, seed: int = 0) -> optuna.Study:
-    """The search as kept on disk, with a sampler for one trial."""
+def _sampler(seed: int) -> optuna.samplers.BaseSampler:
     optuna = _import_optuna()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True)
+        return optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True)
+
+
+def _open_study(path: Path, search: _Search) -> optuna.Study:
+    """The search as kept on disk; one with other settings or data goes by another name there."""
+    optuna = _import_optuna()
+    panel = search.panel
+    key = [search.config, search.train, search.space, panel.config, panel.digest()]
     try:
-        wait = {"connect_args": {"timeout": 60}}  # seconds, while another process writes
         return optuna.create_study(
-            storage=optuna.storages.RDBStorage(f"sqlite:///{search.path}", engine_kwargs=wait),
-            sampler=sampler,
+            storage=f"sqlite:///{path}",
             pruner=optuna.pruners.MedianPruner(UNPRUNED, n_warmup_steps=FIRST_PRUNED),
-            study_name=_name(search),
+            study_name=sha256(repr(key).encode())[:16],
             load_if_exists=True,
         )
     except Exception as error:  # Optuna's, SQLAlchemy's or the database's, by what is broken
         reason = str(error).splitlines()[0].rstrip(".")
         raise CheckpointError(
-            f"{search.path} holds no search that can be read ({reason}); delete it."
+            f"{path} holds no search that can be read ({reason}); delete it."
         ) from error
 
 
-def _name(search: _Search) -> str:
-    """Of the search in its database: a search with other settings or data is another one."""
-    panel = search.panel
-    key = [search.config, search.train, search.space, panel.config, panel.digest()]
-    return sha256(repr(key).encode())[:16]
-
-
-def _resume(search: _Search) -> int:
+def _resume(study: optuna.Study, search: _Search) -> int:
     """Enqueue the preset, or again what a kill cut short; returns how many trials are done."""
-    study = _open_study(search)
     for trial in study.trials:
         if trial.state.name == "RUNNING":  # its process is dead, since we hold the lock
             study.tell(trial.number, state=type(trial.state).FAIL)
@@ -333,19 +329,11 @@ def _settings(search: _Search, params: dict[str, Any]) -> tuple[Config, TrainCon
     return replace(search.config, **of_network), replace(search.train, **of_training)
 
 
-def _make_trial(search: _Search, index: int, alone: bool) -> None:
-    """Train and score one trial. `alone` keeps to one thread."""
-    import torch
-
+def _score(search: _Search, trial: optuna.Trial) -> float | None:
+    """Train a trial and log it; returns its validation loss, None if it was pruned or diverged."""
     from .loop import fit, valid_loss
 
     optuna = _import_optuna()
-    if alone:
-        torch.set_num_threads(1)
-    # a seed a trial, so that a resumed search draws what an uninterrupted one would
-    study = _open_study(search, (search.train.seed * 1_000_003 + index) % 2**32)
-    with locked(f"{search.path}.ask"):  # else two processes may take the same enqueued trial
-        trial = study.ask(search.space)
     config, train = _settings(search, trial.params)
     curve: list[float | None] = []
 
@@ -366,32 +354,24 @@ def _make_trial(search: _Search, index: int, alone: bool) -> None:
     trial.set_user_attr("state", state)
     # logged first: a kill in between logs it again, and the same configuration counts once
     kind = type(config).__name__.removesuffix("Config")
-    more = {
-        "panel": search.panel.config,
-        "state": state,
-        "epochs": len(curve),
-        "learning_curve": curve,
-    }
-    log_trial(search.log, search.study, kind, config, train, loss, train.seed, **more)
-    study.tell(trial, loss, None if state == "complete" else optuna.trial.TrialState.PRUNED)
+    more = {"panel": search.panel.config, "state": state, "learning_curve": curve}
+    log_trial(search.log, search.name, kind, config, train, loss, train.seed, **more)
+    return loss
 
 
-def _result(search: _Search) -> Tuned:
+def _result(study: optuna.Study, search: _Search) -> Tuned:
     """All finished and pruned trials, best first."""
-    rows = []
-    trials = [t for t in _open_study(search).trials if t.state.name in ("COMPLETE", "PRUNED")]
-    for trial in trials:
-        complete = trial.state.name == "COMPLETE"
-        score = {
-            "trial": trial.number,
-            "preset": "preset" in trial.user_attrs,
-            "state": trial.user_attrs["state"],
-            "valid": trial.value if complete else math.nan,
-            "epochs": len(trial.intermediate_values),
-            "seconds": trial.duration.total_seconds(),
-        }
-        rows.append({**score, **trial.params})
+    rows, settings = [], {}
+    for trial in study.trials:
+        if trial.state.name not in ("COMPLETE", "PRUNED"):
+            continue
+        state = trial.user_attrs["state"]
+        row = {"trial": trial.number, "preset": "preset" in trial.user_attrs, "state": state}
+        row["valid"] = trial.value if state == "complete" else math.nan
+        row["epochs"] = len(trial.intermediate_values)
+        row["seconds"] = trial.duration.total_seconds()
+        rows.append(row | trial.params)
+        settings[trial.number] = _settings(search, trial.params)
     frame = pd.DataFrame(rows).sort_values(["valid", "trial"], ignore_index=True)
-    params = {trial.number: trial.params for trial in trials}
     best = frame.loc[frame["state"] == "complete", "trial"]
-    return Tuned(frame, [_settings(search, params[number]) for number in best])
+    return Tuned(frame, [settings[number] for number in best])
