@@ -175,7 +175,9 @@ def pipe() -> Any:
     pytest.importorskip("torch", reason="modelscope's pipelines import torch")
     logging.getLogger("modelscope").setLevel(logging.ERROR)
     return modelscope.pipeline(
-        task="time-series-forecasting", model=str(ROOT / "data" / "pretrained")
+        task="time-series-forecasting",
+        model=str(ROOT / "data" / "pretrained"),
+        trust_remote_code=True,
     )
 
 

@@ -116,4 +116,4 @@ def test_a_run_leaves_report_and_forecasts(executed):
 def test_the_backtest_and_the_ablation_leave_their_figures(executed):
     figures = executed.folder / "figures"
     assert {"06_coverage.png", "06_skill.png", "07_live.png"} <= {f.name for f in figures.iterdir()}
-    assert len(list(executed.folder.glob("backtest/*/parts/*.parquet"))) == 2  # two yearly folds
+    assert len(list(executed.folder.glob("backtest/*/runs/*.parquet"))) == 2  # two yearly folds

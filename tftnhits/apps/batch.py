@@ -165,7 +165,6 @@ def _execute(run: NotebookRun, target: Path, values: dict[str, Any], timeout: in
     finally:
         run.seconds = time.perf_counter() - clock
         run.executed = copy if copy.exists() else None
-    run.status = "failed" if run.error else "completed"
     begun = 0
     if run.executed:
         notebook = nbformat.read(copy, as_version=4)
@@ -176,6 +175,10 @@ def _execute(run: NotebookRun, target: Path, values: dict[str, Any], timeout: in
         # cells after one that killed its kernel count as completed, but have no start
         cells = [c for c in notebook.cells if c.cell_type == "code" and c.source.strip()]
         begun = sum(bool(c.metadata.get("papermill", {}).get("start_time")) for c in cells)
+        idle = sum(c.execution_count is None for c in cells)
+        if idle and not run.error:
+            run.error = f"{idle} of {len(cells)} code cells did not run"
+    run.status = "failed" if run.error else "completed"
     if run.error:
         where = f"at code cell {begun}" if begun else "before its first cell"
         raise NotebookError(
