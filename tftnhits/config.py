@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import date
 from typing import Any
 
@@ -15,45 +16,40 @@ QUANTILES = (0.025, 0.035, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.965, 0.975)
 SCORE_LEVELS = (0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975)
 LEVEL = 0.93  # nominal level of the interval returned unless told otherwise
 ENSEMBLE_WEIGHTS = {"tft": 0.65, "nhits": 0.35}
-KNOWN = ("weekday_sin", "weekday_cos", "gap", "hour_sin", "hour_cos", "has_calendar")
-# fields that are whole numbers of at least 1
-COUNTS = ("context", "horizon", "hidden", "heads", "lstm_layers", "trees", "min_leaf", "rows")
-COUNTS += ("epochs", "patience", "batch", "origins", "months", "valid_months")
 
 
-def _check(name: str, value: Any) -> tuple[bool, str]:
-    """Whether `value` is one for the field `name` of any settings, and what to give instead."""
-    items = value if isinstance(value, tuple) else ()
-    match name:
-        case "seed" | "embargo":
-            return _is_whole(value, 0), "give a whole number of at least 0"
-        case "leaves":
-            return _is_whole(value, 2), "give a whole number of at least 2"
-        case "train_years":
-            return value is None or _is_whole(value), "give whole years, or None"
-        case "learning_rate" | "clip":
-            return _is_number(value) and value > 0, "give a number above 0"
-        case "dropout" | "averaging" | "mask":
-            return _is_number(value) and 0 <= value < 1, "give a number from 0 up to below 1"
-        case "quantiles":
-            return _are_quantiles(value), "give ascending levels, symmetric around 0.5"
-        case "pools":
-            valid = all(map(_is_whole, items)) and len(items) > 0
-            return valid, "give at least one whole number above 0"
-        case "seeds":
-            valid = all(_is_whole(seed, 0) for seed in items) and 0 < len(items) == len(set(items))
-            return valid, "give at least one whole number, each once"
-        case "members":
-            named = all(isinstance(name, str) for name in items) and 0 < len(items) == len(
-                set(items)
-            )
-            return value is None or named, "name at least one, each once, or give None"
-        case "start" | "end":
-            return value is None or _is_date(value), "write a date as 2012-01-31"
-    return name not in COUNTS or _is_whole(value), "give a whole number of at least 1"
+# --- fields that check themselves: a default, which values are valid, and what to give instead
 
 
-def _is_whole(value: Any, least: int = 1) -> bool:
+def _checked(default: Any, advice: str, valid: Callable[[Any], bool]) -> Any:
+    return field(default=default, metadata={"valid": valid, "advice": advice})
+
+
+def _whole(default: int | None, least: int = 1) -> Any:
+    """A whole number; None, too, where that is the default."""
+    advice = f"give a whole number of at least {least}" + (", or None" if default is None else "")
+    return _checked(default, advice, lambda v: v is default or _is_whole(v, least))
+
+
+def _positive(default: float) -> Any:
+    return _checked(default, "give a number above 0", lambda v: _is_number(v) and v > 0)
+
+
+def _share(default: float) -> Any:
+    advice = "give a number from 0 up to below 1"
+    return _checked(default, advice, lambda v: _is_number(v) and 0 <= v < 1)
+
+
+def _levels() -> Any:
+    advice = "give ascending levels, symmetric around 0.5"
+    return _checked(QUANTILES, advice, _are_quantiles)
+
+
+def _date() -> Any:
+    return _checked(None, "write a date as 2012-01-31", lambda v: v is None or _is_date(v))
+
+
+def _is_whole(value: Any, least: int = 0) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
@@ -69,6 +65,22 @@ def _are_quantiles(levels: Any) -> bool:
     return symmetric and ascending and len(levels) > 1 and 0.5 in levels and levels[0] > 0
 
 
+def _are_pools(kernels: Any) -> bool:
+    return isinstance(kernels, tuple) and kernels and all(_is_whole(k, 1) for k in kernels)
+
+
+def _are_seeds(seeds: Any) -> bool:
+    return _are_distinct(seeds) and all(map(_is_whole, seeds))
+
+
+def _are_names(names: Any) -> bool:
+    return names is None or (_are_distinct(names) and all(isinstance(n, str) for n in names))
+
+
+def _are_distinct(items: Any) -> bool:
+    return isinstance(items, tuple) and 0 < len(items) == len(set(items))
+
+
 def _is_date(text: Any) -> bool:
     try:  # newer Pythons read more than 2012-01-31
         return date.fromisoformat(text).isoformat() == text
@@ -82,10 +94,9 @@ class _Config:
     def __post_init__(self) -> None:
         for setting in fields(self):
             value = getattr(self, setting.name)
-            valid, advice = _check(setting.name, value)
-            if not valid:
+            if "valid" in setting.metadata and not setting.metadata["valid"](value):
                 name = f"{type(self).__name__}.{setting.name}"
-                raise ConfigError(f"{name} is {quoted(value)}; {advice}.")
+                raise ConfigError(f"{name} is {quoted(value)}; {setting.metadata['advice']}.")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; tuples become lists there."""
@@ -117,25 +128,28 @@ class PanelConfig(_Config):
     left out by default: networks learn dates by heart (validation loss 39.68, without 39.46).
     """
 
-    horizon: int = 5
+    horizon: int = _whole(5)
     train_end: str | None = None
     valid_end: str | None = None
     observed: tuple[str, ...] | None = None
-    known: tuple[str, ...] | None = KNOWN
-    embargo: int = 0
+    known: tuple[str, ...] | None = (
+        *("weekday_sin", "weekday_cos", "gap"),
+        *("hour_sin", "hour_cos", "has_calendar"),
+    )
+    embargo: int = _whole(0, 0)
 
 
 @dataclass(frozen=True)
 class TFTConfig(_Config):
     """Temporal Fusion Transformer (Lim et al. 2021); the last three fields are v2.1's additions."""
 
-    context: int = 60
-    horizon: int = 5
-    hidden: int = 16
-    heads: int = 4
-    dropout: float = 0.3
-    quantiles: tuple[float, ...] = QUANTILES
-    lstm_layers: int = 2  # classic: 1
+    context: int = _whole(60)
+    horizon: int = _whole(5)
+    hidden: int = _whole(16)
+    heads: int = _whole(4)
+    dropout: float = _share(0.3)
+    quantiles: tuple[float, ...] = _levels()
+    lstm_layers: int = _whole(2)  # classic: 1
     deep_selection: bool = True  # three-layer variable selection; classic: the paper's GRN
     extra_gate: bool = True  # a second gated layer in each GRN; classic: one
 
@@ -160,12 +174,14 @@ class NHITSConfig(_Config):
     context/k points and forecasts horizon/k knots (both rounded up).
     """
 
-    context: int = 60
-    horizon: int = 5
-    hidden: int = 64
-    pools: tuple[int, ...] = (8, 4, 1)
-    dropout: float = 0.4
-    quantiles: tuple[float, ...] = QUANTILES
+    context: int = _whole(60)
+    horizon: int = _whole(5)
+    hidden: int = _whole(64)
+    pools: tuple[int, ...] = _checked(
+        (8, 4, 1), "give at least one whole number above 0", _are_pools
+    )
+    dropout: float = _share(0.4)
+    quantiles: tuple[float, ...] = _levels()
     learned_pooling: bool = True  # classic: max pooling
     neural_interpolation: bool = True  # classic: linear
     scale_attention: bool = True  # classic: stacks are summed
@@ -174,39 +190,44 @@ class NHITSConfig(_Config):
     @classmethod
     def classic(cls, **changes: Any) -> NHITSConfig:
         """The paper's network."""
-        additions = [setting.name for setting in fields(cls)][-4:]
-        return cls(**{**dict.fromkeys(additions, False), **changes})
+        off = dict.fromkeys(
+            ("learned_pooling", "neural_interpolation", "scale_attention", "learned_residual"),
+            False,
+        )
+        return cls(**{**off, **changes})
 
 
 @dataclass(frozen=True)
 class BoostingConfig(_Config):
     """scikit-learn's histogram gradient boosting with the quantile loss, a model a level."""
 
-    context: int = 2  # bars up to the first origin: it takes missing features as they are
-    horizon: int = 5
-    quantiles: tuple[float, ...] = QUANTILES
-    trees: int = 60
-    learning_rate: float = 0.06
-    leaves: int = 12
-    min_leaf: int = 400
-    rows: int = 60_000  # (origin, step) pairs drawn for training
-    seed: int = 0
+    context: int = _whole(2)  # bars up to the first origin: it takes missing features as they are
+    horizon: int = _whole(5)
+    quantiles: tuple[float, ...] = _levels()
+    trees: int = _whole(60)
+    learning_rate: float = _positive(0.06)
+    leaves: int = _whole(12, 2)
+    min_leaf: int = _whole(400)
+    rows: int = _whole(60_000)  # (origin, step) pairs drawn for training
+    seed: int = _whole(0, 0)
 
 
 @dataclass(frozen=True)
 class TrainConfig(_Config):
     """One training run: AdamW, cosine annealing, early stopping on the validation loss."""
 
-    epochs: int = 8
-    patience: int = 4
-    batch: int = 8  # chunks a step
-    origins: int = 64  # forecast origins a chunk
-    learning_rate: float = 5e-3
-    weight_decay: float = 0.01
-    clip: float = 1.0  # largest norm of the gradients
-    averaging: float = 0.98  # decay of the moving average of the weights, a step
-    mask: float = 0.1  # chance that a chunk trains without one of its groups of inputs
-    seed: int = 0
+    epochs: int = _whole(8)
+    patience: int = _whole(4)
+    batch: int = _whole(8)  # chunks a step
+    origins: int = _whole(64)  # forecast origins a chunk
+    learning_rate: float = _positive(5e-3)
+    weight_decay: float = _checked(
+        0.01, "give a number of at least 0", lambda v: _is_number(v) and v >= 0
+    )
+    clip: float = _positive(1.0)  # largest norm of the gradients
+    averaging: float = _share(0.98)  # decay of the moving average of the weights, a step
+    mask: float = _share(0.1)  # chance that a chunk trains without one of its groups of inputs
+    seed: int = _whole(0, 0)
 
 
 @dataclass(frozen=True)
@@ -221,16 +242,18 @@ class BacktestConfig(_Config):
     run here); each of `seeds` trains networks of its own.
     """
 
-    start: str | None = None
-    end: str | None = None
-    months: int = 12
-    train_years: int | None = None
-    valid_months: int = 12
-    embargo: int = 5
+    start: str | None = _date()
+    end: str | None = _date()
+    months: int = _whole(12)
+    train_years: int | None = _whole(None)
+    valid_months: int = _whole(12)
+    embargo: int = _whole(5, 0)
     preset: str = "quick"
-    seeds: tuple[int, ...] = (0,)
-    members: tuple[str, ...] | None = None
-    horizon: int = 5
+    seeds: tuple[int, ...] = _checked((0,), "give at least one whole number, each once", _are_seeds)
+    members: tuple[str, ...] | None = _checked(
+        None, "name at least one, each once, or give None", _are_names
+    )
+    horizon: int = _whole(5)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -94,7 +94,9 @@ class Baseline:
         """Volatility a √step, [R] where it is the same for all steps, else [R, H]."""
         if self.name == GARCH:
             return garch_volatility(panel, self.garch, self.horizon)
-        return VOLATILITIES.get(self.name, _har)(panel)
+        if self.name == SIMULATION:
+            return _har(panel)
+        return VOLATILITIES[self.name](panel)
 
     def quantiles(self, panel: Panel, rows: np.ndarray) -> np.ndarray:
         """Quantiles [K, H, Q] of the cumulative log return from the origins `rows` [K]."""
