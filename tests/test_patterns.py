@@ -55,10 +55,8 @@ def test_days_and_few_bars_go_on_by_the_plainest_pattern(dates, ahead):
 
 EVERY_DAY = periods("D", "2015-01-01")
 MONTHS = periods("MS")
-LONGER_BARS = {
-    freq: periods(freq)
-    for freq in ["SMS", "SME", "MS", "ME", "BMS", "BME", "QS", "QE-JAN", "BQE", "28D"]
-}
+FREQS = "SMS SME MS ME BMS BME QS QE-JAN BQE 28D"
+LONGER_BARS = {freq: periods(freq) for freq in FREQS.split()}
 LONGER_BARS |= {
     "years": periods("YE", "1960-01-01"),
     "the 20th": MONTHS + pd.Timedelta(days=19),
