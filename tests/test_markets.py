@@ -125,12 +125,6 @@ def test_the_market_is_the_mean_of_the_latest_sessions(world, symbol, date, seen
     np.testing.assert_allclose(value, returns[rows].mean(), rtol=1e-4, atol=1e-6)
 
 
-def test_markets_add_up_to_the_symbols_that_make_one():
-    new_york, tokyo = walk(sessions("XNYS"), "N0"), walk(sessions("XTKS"), "T0.T")
-    assert not market(panel(new_york, tokyo))[:, FLAG].any()
-    assert market(panel(new_york, tokyo, walk(sessions("24/7"), "C-USD")))[:, FLAG].any()
-
-
 def test_one_market_is_joined_by_its_stamps_zone_or_none():
     frames = [walk(sessions("XNYS"), f"N{i}") for i in range(4)]
     some = np.random.default_rng(0).random(len(frames[3])) > 0.15  # too few for a calendar

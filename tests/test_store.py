@@ -72,13 +72,10 @@ def test_several_networks_of_a_kind_under_their_own_names(tmp_path):
         assert len(list(tmp_path.iterdir())) == 2 and load_network(tmp_path / "nhits-1.json")
 
 
-@pytest.mark.parametrize("damage", [0, 9, -1, "cut"])
+@pytest.mark.parametrize("damage", [0, 9, -1])
 def test_damaged_weights_are_found_by_their_hash(saved, damage):
     data = bytearray(weights_of(saved).read_bytes())
-    if damage == "cut":
-        del data[-7:]
-    else:
-        data[damage] ^= 1
+    data[damage] ^= 1
     weights_of(saved).write_bytes(data)
     assert "corrupt" in refused(saved)
 
@@ -121,11 +118,11 @@ def test_what_does_not_fit_is_named(saved):
         refused(saved)
 
 
-@pytest.mark.parametrize("header", [2**40, 3])
-def test_a_header_that_lies_about_its_size(saved, header):
-    data = struct.pack("<Q", header) + b"{}"
-    weights_of(saved).write_bytes(data)
-    refused(change(saved, sha256=sha256(data)))
+def test_a_header_that_lies_about_its_size(saved):
+    for header in (2**40, 3):
+        data = struct.pack("<Q", header) + b"{}"
+        weights_of(saved).write_bytes(data)
+        refused(change(saved, sha256=sha256(data)))
 
 
 def test_a_state_without_a_record_is_refused(tmp_path):
