@@ -161,7 +161,7 @@ def test_weeks_and_months_are_made_of_days(market, interval, period):
     same(bars, whole[2 : len(whole) - len(tn.repairs(bars))])  # the last one may go on
 
 
-# --- bars that are not finished
+# --- bars that are not finished, of a symbol of their own: yfinance keeps the zone of each
 
 
 SESSIONS = [("2h", "0s", False), ("-1h", "0s", True), ("-10min", "15min", False)]
@@ -171,27 +171,27 @@ SESSIONS = [("2h", "0s", False), ("-1h", "0s", True), ("-10min", "15min", False)
 def test_a_session_that_goes_on_is_left_out(market, until, delay, finished):
     zone = noon_zone()
     listing = Listing(walk(today=zone), zone=zone, until=pd.Timedelta(until), delay=delay)
-    market.listings["AAPL"] = listing
-    bars, today = tn.download_bars("AAPL"), listing.closes.index[-1]
-    same(bars, expected(listing, "AAPL")[: None if finished else -1])
+    market.listings["NOON"] = listing
+    bars, today = tn.download_bars("NOON"), listing.closes.index[-1]
+    same(bars, expected(listing, "NOON")[: None if finished else -1])
     assert tn.repairs(bars)["first"].tolist() == ([] if finished else [str(today.date())])
     listing.until, listing.delay = pd.Timedelta("-2h"), "0s"
-    bars = tn.download_bars("AAPL")
-    same(bars, expected(listing, "AAPL"))  # the cache has no half bars
+    bars = tn.download_bars("NOON")
+    same(bars, expected(listing, "NOON"))  # the cache has no half bars
     assert not len(tn.repairs(bars))
 
 
 def test_bars_within_a_day_end_before_now(market):
     zone = noon_zone()
     listing = Listing(walk(today=zone), zone=zone, until=pd.Timedelta("2h"))
-    market.listings["AAPL"] = listing
-    bars = tn.download_bars("AAPL", interval="5m")
+    market.listings["NOON"] = listing
+    bars = tn.download_bars("NOON", interval="5m")
     now = pd.Timestamp.now(zone).tz_localize(None)
     assert now - pd.Timedelta("12min") < bars["date"].iloc[-1] <= now - pd.Timedelta("5min")
     (cut,) = tn.repairs(bars).to_dict("records")
     assert pd.Timestamp(cut["first"]) == bars["date"].iloc[-1] + pd.Timedelta("5min")
     days = listing.closes.index[[-5, -1]]
-    tn.download_bars("AAPL", *days, interval="5m")
+    tn.download_bars("NOON", *days, interval="5m")
     assert len(market.charts()) == 2  # a day that is not over is never whole in the cache
 
 
