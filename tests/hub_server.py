@@ -159,10 +159,10 @@ class Handler(BaseHTTPRequestHandler):
         fault = self.server.fault if self.server.where in self.path and status == 200 else None
         if fault == "altered":
             data = data[:-1] + bytes([data[-1] ^ 1])
-        size, data = (len(data), data[: len(data) // 2]) if fault == "short" else (len(data), data)
-        if fault == "shrunk":
-            data = data[: len(data) // 2]
-            size = len(data)
+        size = len(data)
+        if fault in ("short", "shrunk"):
+            data = data[: size // 2]
+            size = size if fault == "short" else len(data)
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(size))

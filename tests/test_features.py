@@ -61,15 +61,6 @@ def test_the_past_is_unchanged_to_the_bit_whatever_comes_after(bars, panel, t, s
     assert not same_bits(panel.observed, other.observed)  # the change itself was seen
 
 
-@pytest.mark.parametrize("t", [1, 60, 300, 480])
-def test_the_past_of_real_bars_is_the_same_if_the_future_is_not_there(t):
-    bars = stocks(("AAPL", "GOOG", "META"), "2014-01-01", "2015-12-31")
-    panel = make_panel(bars)
-    short = make_panel(bars[bars.groupby("symbol").cumcount() <= t], panel.config, panel.fitted)
-    for name in ("observed", "scale", "known"):
-        assert same_bits(getattr(panel, name)[past(panel, t)], getattr(short, name)[past(short, t)])
-
-
 @pytest.mark.parametrize("price, volume", [(1e-6, 12.0), (7.3, 1e-3), (1e6, 1e6)])
 def test_scale_free(bars, panel, price, volume):
     factor = bars["symbol"].map({"A": 1.0, "B": price, "C": 1 / price, "D": price}).to_numpy()
@@ -126,26 +117,13 @@ series = st.lists(st.one_of(st.floats(-5, 5), st.just(float("nan"))), min_size=1
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
-@given(x=series, first=st.integers(0, 8), width=st.integers(1, 9))
-def test_trailing_max_against_a_loop(x, first, width):
-    x, last = np.array([x, x[::-1]]), first + width - 1
-    peak = F.trailing_max(x, first, last)
-    for s, t in np.ndindex(*x.shape):
-        window = x[s, max(0, t - last) : max(0, t - first + 1)]
-        window = window[np.isfinite(window)]
-        np.testing.assert_equal(peak[s, t], window.max() if len(window) else np.nan)
-
-
-@settings(max_examples=60, deadline=None, derandomize=True)
-@given(x=series, alpha=st.floats(0.01, 0.9))
-def test_ewma_against_a_loop(x, alpha):
-    x = np.array([x])
-    average = F.ewma(x, alpha)
-    for t in range(x.shape[1]):
-        seen = np.flatnonzero(np.isfinite(x[0, : t + 1]))
-        weights = (1 - alpha) ** (t - seen)
-        expected = (weights * x[0, seen]).sum() / weights.sum() if len(seen) else np.nan
-        np.testing.assert_allclose(average[0, t], expected, rtol=1e-9, atol=1e-9)
+@given(x=series, first=st.integers(0, 8), width=st.integers(1, 9), alpha=st.floats(0.01, 0.9))
+def test_windows_are_those_of_pandas(x, first, width, alpha):
+    plain = pd.Series(x, dtype=float)
+    peak = plain.shift(first).rolling(width, min_periods=1).max()
+    np.testing.assert_array_equal(F.trailing_max(np.array([x]), first, first + width - 1)[0], peak)
+    mean = plain.ewm(alpha=alpha).mean()
+    np.testing.assert_allclose(F.ewma(np.array([x]), alpha)[0], mean, rtol=1e-9, atol=1e-9)
 
 
 def test_variance_of_a_bar_by_hand():
@@ -223,23 +201,19 @@ def test_known_features_by_hand():
 
 
 FLAT = dict.fromkeys(PRICES, 10.0)
+ONE = ("A",)
+KINDS = {  # bars, and whether volume, a market and dates are known
+    "full": (made_bars(bars=120), True, True, True),
+    "no volume": (made_bars(bars=300, volume=False), False, True, True),
+    "bare": (made_bars(ONE, 120, freq=None, volume=False), False, False, False),
+    "one bar": (made_bars(("A", "B"), 1), False, False, True),
+    "two bars": (made_bars(ONE, 2, freq=None), True, False, False),
+    "minutes": (made_bars(ONE, 400, freq="min"), True, False, True),
+    "flat": (made_bars(("A", "B", "C"), 120).assign(**FLAT, volume=5.0), True, True, True),
+}
 
 
-@pytest.mark.parametrize(
-    "bars, volume, market, dates",
-    [
-        (made_bars(bars=120), True, True, True),
-        (made_bars(bars=300, volume=False), False, True, True),
-        (made_bars(bars=120, freq=None), True, False, False),
-        (made_bars(("A",), 120), True, False, True),
-        (made_bars(("A",), 120, freq=None, volume=False), False, False, False),
-        (made_bars(("A", "B"), 1), False, False, True),
-        (made_bars(("A",), 2, freq=None), True, False, False),
-        (made_bars(("A",), 400, freq="min"), True, False, True),
-        (made_bars(("A", "B", "C"), 120).assign(**FLAT, volume=5.0), True, True, True),
-    ],
-    ids=["full", "no volume", "undated", "one", "bare", "one bar", "two bars", "minutes", "flat"],
-)
+@pytest.mark.parametrize("bars, volume, market, dates", KINDS.values(), ids=KINDS)
 def test_what_is_unknown_is_masked_and_all_is_finite(bars, volume, market, dates):
     panel = make_panel(bars)
     assert feature(panel, "has_volume").any() == volume

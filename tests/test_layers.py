@@ -10,7 +10,7 @@ import torch.nn.functional as F  # noqa: E402
 from helpers import stir  # noqa: E402
 from torch.testing import assert_close  # noqa: E402
 
-from tftnhits.models.layers import GLU, GRN, AddNorm, Dropout, ForkedAttention, VariableSelection  # noqa: E402
+from tftnhits.models.layers import GRN, Dropout, ForkedAttention, VariableSelection  # noqa: E402
 
 D, V = 6, 5
 
@@ -22,22 +22,9 @@ def made(kind, *args, **kwargs):
     return module
 
 
-def test_glu_is_equation_5():
-    glu, x = made(GLU, 4, 3), torch.randn(2, 7, 4)
-    w, b = glu.linear.weight, glu.linear.bias
-    gate = torch.sigmoid(x @ w[3:].T + b[3:])
-    assert_close(glu(x), gate * (x @ w[:3].T + b[:3]))
-
-
-def test_add_norm_adds_a_gated_input_to_the_skip():
-    layer, x, skip = made(AddNorm, 4, 0.5, inputs=3), torch.randn(2, 3), torch.randn(2, 4)
-    expected = F.layer_norm(skip + layer.glu(x), (4,), layer.norm.weight, layer.norm.bias)
-    assert_close(layer(x, skip), expected)
-
-
 @pytest.mark.parametrize("extra", [False, True])
 @pytest.mark.parametrize("context", [False, True])
-def test_grn_is_equations_2_to_4(extra, context):
+def test_grn_is_equations_2_to_5(extra, context):
     grn, x, c = made(GRN, D, 0.3, context, extra), torch.randn(2, 3, 4, D), torch.randn(2, D)
     eta2 = x @ grn.input.weight.T + grn.input.bias
     if context:
@@ -45,7 +32,8 @@ def test_grn_is_equations_2_to_4(extra, context):
     eta1 = F.elu(eta2) @ grn.hidden.weight.T + grn.hidden.bias
     if extra:
         eta1 = eta1 + grn.extra(eta1)
-    gated = grn.gate.glu(eta1)
+    w, b = grn.gate.glu.linear.weight, grn.gate.glu.linear.bias
+    gated = torch.sigmoid(eta1 @ w[D:].T + b[D:]) * (eta1 @ w[:D].T + b[:D])
     expected = F.layer_norm(x + gated, (D,), grn.gate.norm.weight, grn.gate.norm.bias)
     assert_close(grn(x, c) if context else grn(x), expected)
 
@@ -91,29 +79,23 @@ def test_folded_selection_equals_the_plain_one(deep, extra, context):
 
 @pytest.mark.parametrize("context, n, before", [(5, 4, 0), (5, 1, 0), (1, 3, 0), (4, 3, 6)])
 def test_forked_attention_equals_one_fork_after_the_other(context, n, before):
-    heads, h, size = 2, 3, D // 2
+    heads, h = 2, 3
     layer = made(ForkedAttention, D, heads, context)
     t = context + n - 1 + before
     encoder, decoder = torch.randn(2, t, D), torch.randn(2, n, h, D)
     output, attention = layer(encoder, decoder)
-    assert output.shape == (2, n, h, D) and attention.shape == (2, n, h, context + h)
-    for b in range(2):
-        for fork in range(n):
-            origin = t - n + fork
-            for step in range(h):
-                past = encoder[b, origin - context + 1 : origin + 1]
-                seen = torch.cat([past, decoder[b, fork, : step + 1]])
-                query = (layer.query(decoder[b, fork, step])).view(heads, size)
-                keys = layer.key(seen).view(-1, heads, size)
-                scores = torch.einsum("khw,hw->hk", keys, query) / math.sqrt(size)
-                weights = scores.softmax(-1).mean(0)
-                found = attention[b, fork, step]
-                assert_close(found[: context + step + 1], weights, atol=1e-6, rtol=1e-5)
-                assert (found[context + step + 1 :] == 0).all()
-                mixed = weights @ layer.value(seen)
-                assert_close(output[b, fork, step], layer.output(mixed), atol=1e-5, rtol=1e-4)
-    # all weight lies in what is returned: none outside the fork's context
-    assert_close(attention.sum(-1), torch.ones(2, n, h))
+    later = torch.ones(h, context + h).triu(context + 1).bool()
+    for fork in range(n):
+        origin = t - n + fork
+        past = encoder[:, origin - context + 1 : origin + 1]
+        seen = torch.cat([past, decoder[:, fork]], 1)
+        query = layer.query(decoder[:, fork]).unflatten(-1, (heads, -1))
+        key = layer.key(seen).unflatten(-1, (heads, -1))
+        scores = torch.einsum("bqhw,bkhw->bhqk", query, key) / math.sqrt(D // heads)
+        weights = scores.masked_fill(later, -torch.inf).softmax(-1).mean(1)
+        assert_close(attention[:, fork], weights, atol=1e-6, rtol=1e-5)
+        mixed = layer.output(weights @ layer.value(seen))
+        assert_close(output[:, fork], mixed, atol=1e-5, rtol=1e-4)
 
 
 def test_dropout_keeps_mean_share_and_independence():
@@ -125,7 +107,6 @@ def test_dropout_keeps_mean_share_and_independence():
     assert abs(float(zero.float().mean()) - cut) < 0.003
     torch.testing.assert_close(y[~zero], torch.full_like(y[~zero], 1 / (1 - cut)))
     by_byte = zero.flatten()[: zero.numel() // 8 * 8].view(-1, 8).float()
-    assert float((by_byte.mean(0) - cut).abs().max()) < 0.01  # every byte is as good as the others
     correlation = torch.corrcoef(by_byte.T) - torch.eye(8)
     assert float(correlation.abs().max()) < 0.02
     assert torch.equal(drop.eval()(x), x) and torch.equal(Dropout(0.0).train()(x), x)

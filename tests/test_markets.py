@@ -83,7 +83,7 @@ def world():
     return bars, np.concatenate([close.to_numpy("datetime64[ns]") for close in closes])
 
 
-@pytest.mark.parametrize("day", ["2022-03-10", "2022-07-05", "2022-11-24"])
+@pytest.mark.parametrize("day", ["2022-03-10", "2022-11-24"])
 @pytest.mark.parametrize("letter", NAMES)
 def test_what_closes_after_an_origin_is_not_seen_from_it(world, letter, day):
     bars, closes = world
@@ -100,32 +100,15 @@ def test_what_closes_after_an_origin_is_not_seen_from_it(world, letter, day):
         assert changed[mine & (closes <= np.sort(np.unique(closes[mine]))[4])].any()
 
 
-@pytest.mark.parametrize(
-    "symbol, days, seen",
-    [
-        ("T0.T", ["2022-05-18", "2022-05-19"], [False, True]),  # closes fifteen hours before
-        ("L0.L", ["2022-05-18", "2022-05-19"], [False, True]),
-        ("C0-USD", ["2022-05-17", "2022-05-18"], [False, True]),  # its day ends at midnight in UTC
-        ("N1", ["2022-05-17", "2022-05-18"], [False, True]),
-    ],
-)
-def test_tokyo_sees_new_yorks_fall_on_its_next_day(world, symbol, days, seen):
-    bars, _ = world
-    fall = bars["symbol"].str.startswith("N") & (bars["date"] == "2022-05-18")
-    assert seen_at(symbol, days, bars, fall) == seen
+LATEST = [
+    ("T0.T", "05-23", {"T": "05-23", "N": "05-20", "L": "05-20", "C": "05-22"}),  # a Monday
+    ("T0.T", "05-31", {"T": "05-31", "L": "05-30", "C": "05-30"}),  # Memorial Day in New York
+    ("N0", "06-03", {"N": "06-03", "T": "06-03", "C": "06-02"}),  # London has a jubilee
+    ("C0-USD", "05-21", {"C": "05-21"}),  # a Saturday
+]
 
 
-@pytest.mark.parametrize(
-    "symbol, date, seen",
-    [
-        ("T0.T", "05-23", {"T": "05-23", "N": "05-20", "L": "05-20", "C": "05-22"}),  # a Monday
-        ("T0.T", "05-31", {"T": "05-31", "L": "05-30", "C": "05-30"}),  # Memorial Day in New York
-        ("T0.T", "05-06", {"T": "05-06", "N": "05-05", "L": "05-05", "C": "05-05"}),  # holidays
-        ("N0", "06-03", {"N": "06-03", "T": "06-03", "C": "06-02"}),  # London has a jubilee
-        ("C0-USD", "05-20", {"C": "05-20", "N": "05-20", "L": "05-20", "T": "05-20"}),
-        ("C0-USD", "05-21", {"C": "05-21"}),  # a Saturday
-    ],
-)
+@pytest.mark.parametrize("symbol, date, seen", LATEST)
 def test_the_market_is_the_mean_of_the_latest_sessions(world, symbol, date, seen):
     made = panel(world[0])
     i = made.inputs["observed"].index("market_return")
@@ -140,12 +123,6 @@ def test_the_market_is_the_mean_of_the_latest_sessions(world, symbol, date, seen
     value += made.fitted["center"][i]
     rows = [row(s, seen[s[0]]) for s in SYMBOLS if s[0] in seen]
     np.testing.assert_allclose(value, returns[rows].mean(), rtol=1e-4, atol=1e-6)
-
-
-def test_markets_add_up_to_the_symbols_that_make_one():
-    new_york, tokyo = walk(sessions("XNYS"), "N0"), walk(sessions("XTKS"), "T0.T")
-    assert not market(panel(new_york, tokyo))[:, FLAG].any()
-    assert market(panel(new_york, tokyo, walk(sessions("24/7"), "C-USD")))[:, FLAG].any()
 
 
 def test_one_market_is_joined_by_its_stamps_zone_or_none():
@@ -186,50 +163,32 @@ def test_days_and_hours_of_one_exchange_are_two_markets():
 
 def test_hours_in_any_zone_are_the_same_bars():
     starts = {"N": hours("XNYS"), "T.T": hours("XTKS"), "C-USD": COINS}
-    panels = []
-    instants = []
-    for choice in (
-        ("America/New_York", "Asia/Tokyo", "UTC"),
-        ("UTC", "UTC", "America/New_York"),
-        ("UTC-05:00", "UTC+09:00", "UTC+05:30"),
-    ):
-        zones = dict(zip(starts, choice, strict=True))
+    panels, ahead = [], []
+    for choice in ("America/New_York Asia/Tokyo UTC", "UTC UTC America/New_York"):
+        zones = dict(zip(starts, choice.split(), strict=True))
         frames = [walk(at.tz_convert(zones[name]), name) for name, at in starts.items()]
-        made = panel(*frames, zones=zones)
-        panels.append(made)
-        parts = np.split(made.date, made.start[1:])
-        local = zip(parts, choice, strict=True)
-        instants.append([pd.DatetimeIndex(x).tz_localize(z).tz_convert("UTC") for x, z in local])
-    for made, times in zip(panels[1:], instants[1:], strict=True):
-        for name in ("observed", "known", "static", "scale"):
-            np.testing.assert_array_equal(getattr(panels[0], name), getattr(made, name), name)
-        assert all(a.equals(b) for a, b in zip(instants[0], times, strict=True))
-    ahead = instants[0][0][-5:].tz_convert("America/New_York")
-    assert ahead[0] == pd.Timestamp("2022-04-29 09:30", tz="America/New_York")
+        panels.append(panel(*frames, zones=zones))
+        first = pd.Timestamp(panels[-1].date[panels[-1].length[0]])
+        ahead.append(first.tz_localize(zones["N"]))
+    for name in ("observed", "known", "static", "scale"):
+        np.testing.assert_array_equal(getattr(panels[0], name), getattr(panels[1], name), name)
+    assert ahead[0] == ahead[1] == pd.Timestamp("2022-04-29 09:30", tz="America/New_York")
 
 
 def test_days_in_utc_are_the_same_bars_and_labels_stay():
     days = sessions("XNYS", "2021-01-04", "2022-03-10")
-    local = days.tz_localize("America/New_York")
-    names = ("N0", "N1", "N2")
-    panels = []
-    for at, zone in (
-        (local, "America/New_York"),
-        (local.tz_convert("UTC"), "UTC"),
-        (local.tz_convert("UTC-05:00"), "UTC-05:00"),
-        (days.tz_localize("UTC"), "UTC"),  # labels: midnights in UTC
-    ):
+    local, names = days.tz_localize("America/New_York"), ("N0", "N1", "N2")
+    forms = {
+        "America/New_York": (local, "2022-03-11T00:00"),
+        "UTC": (local.tz_convert("UTC"), "2022-03-11T05:00"),
+        "Etc/UTC": (days.tz_localize("UTC"), "2022-03-11T00:00"),  # labels: midnights in UTC
+    }
+    base = panel(*[walk(local, name) for name in names])
+    for zone, (at, ahead) in forms.items():
         made = panel(*[walk(at, name) for name in names], zones=dict.fromkeys(names, zone))
-        panels.append(made)
-        np.testing.assert_array_equal(panels[0].observed, made.observed)
-        np.testing.assert_array_equal(panels[0].known, made.known)
-    ahead = [str(made.date[made.length[0]]) for made in panels]
-    assert [text[:16] for text in ahead] == [
-        "2022-03-11T00:00",
-        "2022-03-11T05:00",
-        "2022-03-11T00:00",
-        "2022-03-11T00:00",
-    ]
+        np.testing.assert_array_equal(base.observed, made.observed)
+        np.testing.assert_array_equal(base.known, made.known)
+        assert str(made.date[made.length[0]]).startswith(ahead)
 
 
 def test_hours_of_two_markets_are_joined_by_the_instant():
@@ -289,7 +248,7 @@ def test_weeks_and_months_of_two_zones_are_seen_when_over(freq):
     assert not any(seen[: middle + 2]) and any(seen)
 
 
-@pytest.mark.parametrize("zone", ["UTC", "Australia/Brisbane", "UTC-05:00"])
+@pytest.mark.parametrize("zone", ["UTC", "UTC-05:00"])
 def test_round_the_clock_bars_go_on_over_a_clock_change(zone):
     instants = pd.date_range("2023-10-01", "2023-11-06 12:00", freq="h", tz="UTC")
     made = panel(walk(instants.tz_convert(zone), "C0-USD"), zones={"C0-USD": zone})

