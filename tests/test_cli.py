@@ -423,7 +423,7 @@ def test_backtest_prints_the_leaderboard(typed, tmp_path):
     assert [row["dm_p"] for row in rows if row["forecaster"] == "HAR"] == [None]
     # resumed: nothing was made again
     assert runs == {path: path.stat().st_mtime_ns for path in runs}
-    refused(typed(*command, "--months", 12), "walk", "settings")
+    refused(typed(*command, "--months", 12), "walk", "months")
 
 
 def test_a_small_p_value_is_not_printed_as_zero():
