@@ -203,7 +203,7 @@ def test_order_of_the_links(names, weights, expected):
 
 
 def test_no_link_at_all_is_one_sentence(panel):
-    with pytest.raises(DataError, match="No link") as caught:
+    with pytest.raises(DataError, match="No member") as caught:
         answer(panel, panel.last_origins(), {}, {"boosting": "gone"}, [{"boosting": 1.0}])
     assert one_sentence(str(caught.value))
 

@@ -185,12 +185,17 @@ def explain_rows(model: Any, panel: Panel, rows: np.ndarray) -> Explanation:
     every, names = np.array([EVERY], object), _input_names(panel)
     stats = _statistics(member, panel, rows, np.zeros(len(rows), int), place)
     tables = _overall_tables(stats, every, member, panel)
-    for kind in KINDS if "attention" in tables else ():
-        axes = {"past": {"lag": [0]}, "future": {"step": [1]}, "static": {}}[kind]
-        date = next_days if kind == "future" else days
-        tables[kind] = _table(stats[kind], symbol=every, date=date, **axes, input=names[kind])
-    seeds = {"tft" if "attention" in tables else "nhits": len(member.models)}
-    return Explanation(**tables, origins=len(rows), seeds=seeds)
+    if "parts" in tables:
+        return Explanation(**tables, origins=len(rows), seeds={"nhits": len(member.models)})
+    past, future, static = (stats[kind] for kind in KINDS)
+    return Explanation(
+        **tables,
+        past=_table(past, symbol=every, date=days, lag=[0], input=names["past"]),
+        future=_table(future, symbol=every, date=next_days, step=[1], input=names["future"]),
+        static=_table(static, symbol=every, date=days, input=names["static"]),
+        origins=len(rows),
+        seeds={"tft": len(member.models)},
+    )
 
 
 def _traces(
