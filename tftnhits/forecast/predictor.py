@@ -96,10 +96,9 @@ class Predictor:
         count = len(inputs["observed"])
         sizes = {"har": (F.HAR_INPUTS,), "center": (count,), "spread": (count,)}
         fits = {name: np.shape(values) for name, values in self.fitted.items()} == sizes
-        if not fits or not np.isfinite(np.concatenate([*self.fitted.values()])).all():
-            raise ConfigError("The fitted scale is not for the panel's inputs; train again.")
-        if (self.fitted["spread"] <= 0).any():
-            raise ConfigError("A fitted spread is not above zero; train again.")
+        finite = fits and np.isfinite(np.concatenate([*self.fitted.values()])).all()
+        if not finite or (self.fitted["spread"] <= 0).any():
+            raise ConfigError("The fitted scale is none of the panel's inputs; train again.")
         if any(len(c.state.score) != self.horizon for c in self.calibration.values()):
             raise ConfigError("A calibration is for another horizon; train again.")
 
