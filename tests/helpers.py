@@ -73,6 +73,16 @@ def made_panel(bars=300, horizon=5, **changes):
     return make_panel(made_bars(bars=bars), PanelConfig(horizon=horizon, **changes))
 
 
+def tiny_members(panel) -> dict:
+    """A TFT, an N-HITS and a boosting, each trained in a second."""
+    from tftnhits import fit
+    from tftnhits.models.boosting import Boosting
+
+    networks = {"tft": TFT_TINY, "nhits": NHITS_TINY}
+    fits = {k: fit(c, panel, TRAIN_TINY, progress=False).model for k, c in networks.items()}
+    return {"boosting": Boosting(BOOSTING_TINY).fit(panel), **fits}
+
+
 def random_inputs(observed=5, known=3, static=3) -> dict[str, tuple[str, ...]]:
     """Names of inputs, "return" among them."""
     return {

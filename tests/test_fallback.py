@@ -1,4 +1,4 @@
-"""Each link of the chain broken in turn: who answers, why, and with whose interval."""
+"""Each member of the chain broken in turn: who answers, why, and with whose interval."""
 
 import copy
 import json
@@ -11,16 +11,15 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
 
-from helpers import BOOSTING_TINY, NHITS_TINY, TFT_TINY, TRAIN_TINY, one_sentence, stocks  # noqa: E402
+from helpers import one_sentence, stocks, tiny_members  # noqa: E402
 
 import tftnhits as tn  # noqa: E402
 from tftnhits.errors import CheckpointError, DataError, HistoryTooShort  # noqa: E402
 from tftnhits.forecast.ensemble import NAMES, Network  # noqa: E402
 from tftnhits.forecast.fallback import answer, chain  # noqa: E402
-from tftnhits.models.boosting import Boosting  # noqa: E402
 
 ENSEMBLE = "ensemble (0.65 TFT + 0.35 N-HITS)"
-# Members broken, and the link that answers then
+# Members broken, and who answers then
 FAULTS = {
     ("tft",): "nhits",
     ("nhits",): "tft",
@@ -43,10 +42,7 @@ def panel(bars):
 
 @pytest.fixture(scope="module")
 def predictor(panel):
-    networks = {"tft": TFT_TINY, "nhits": NHITS_TINY}
-    fits = {k: tn.fit(c, panel, TRAIN_TINY, progress=False).model for k, c in networks.items()}
-    boosting = Boosting(BOOSTING_TINY).fit(panel)
-    return tn.Predictor.from_members({**fits, "boosting": boosting}, panel)
+    return tn.Predictor.from_members(tiny_members(panel), panel)
 
 
 @pytest.fixture
@@ -65,21 +61,21 @@ def used(forecast):
     return {name: report.model_used for name, report in forecast.reports.items()}
 
 
-def check(forecast, predictor, panel, link, words):
-    """The link answers for all, with its own calibration; one of `words` is in each warning."""
-    label = NAMES.get(link, ENSEMBLE)
+def check(forecast, predictor, panel, name, words):
+    """`name` answers for all, with its own calibration; one of `words` is in each warning."""
+    label = NAMES.get(name, ENSEMBLE)
     assert set(used(forecast).values()) == {label}
-    member = {**predictor.members, "walk": predictor.walk}.get(link)
+    member = {**predictor.members, "walk": predictor.walk}.get(name)
     for report in forecast.reports.values():
-        assert report.coverage == predictor.calibration[link].realised(0.93)
-        assert bool(report.warnings) == (link != "ensemble")
+        assert report.coverage == predictor.calibration[name].realised(0.93)
+        assert bool(report.warnings) == (name != "ensemble")
         for text in report.warnings:
             assert one_sentence(text) and any(word in text for word in words), text
             assert text.split("so ")[-1].startswith((label, f"the {label}")), text
     if member is None:
         return
     raw = member.quantiles(panel, panel.last_origins())
-    returns = predictor.calibration[link].state.calibrate(raw, predictor.levels)
+    returns = predictor.calibration[name].state.calibrate(raw, predictor.levels)
     expected = panel.close[panel.last_origins(), None, None] * np.exp(returns)
     found = forecast.frame[[f"{q:.12g}" for q in predictor.levels]].to_numpy()
     np.testing.assert_allclose(found.reshape(expected.shape), expected, rtol=1e-6)
@@ -87,12 +83,7 @@ def check(forecast, predictor, panel, link, words):
 
 @pytest.mark.parametrize(
     "fault, word",
-    [
-        ("corrupt", "corrupt"),
-        ("missing", "can't be read"),
-        ("torn", "JSON"),
-        ("newer", "upgrade"),
-    ],
+    [("corrupt", "corrupt"), ("missing", "can't be read"), ("torn", "JSON"), ("newer", "upgrade")],
 )
 @pytest.mark.parametrize("broken", FAULTS, ids="+".join)
 def test_weights_that_can_not_be_used(predictor, panel, bars, folder, broken, fault, word):
@@ -198,12 +189,12 @@ def test_the_one_who_was_asked_for_comes_first(predictor, bars, folder):
         (["boosting", "walk"], {}, ["boosting", "walk"]),
     ],
 )
-def test_order_of_the_links(names, weights, expected):
-    assert ["+".join(link) for link in chain(dict.fromkeys(names), weights)] == expected
+def test_order_of_the_candidates(names, weights, expected):
+    assert ["+".join(one) for one in chain(dict.fromkeys(names), weights)] == expected
 
 
-def test_no_link_at_all_is_one_sentence(panel):
-    with pytest.raises(DataError, match="No link") as caught:
+def test_no_member_at_all_is_one_sentence(panel):
+    with pytest.raises(DataError, match="No member") as caught:
         answer(panel, panel.last_origins(), {}, {"boosting": "gone"}, [{"boosting": 1.0}])
     assert one_sentence(str(caught.value))
 

@@ -12,12 +12,12 @@ torch = pytest.importorskip("torch")
 
 from helpers import (  # noqa: E402
     BOOSTING_TINY,
-    NHITS_TINY,
     TFT_TINY,
     TRAIN_TINY,
     made_bars,
     one_sentence,
     stocks,
+    tiny_members,
 )
 
 import tftnhits as tn  # noqa: E402
@@ -48,9 +48,7 @@ def panel(bars):
 
 @pytest.fixture(scope="module")
 def members(panel):
-    networks = {"tft": TFT_TINY, "nhits": NHITS_TINY}
-    fits = {k: tn.fit(c, panel, TRAIN_TINY, progress=False).model for k, c in networks.items()}
-    return {"boosting": Boosting(BOOSTING_TINY).fit(panel), **fits}
+    return tiny_members(panel)
 
 
 @pytest.fixture(scope="module")
@@ -179,18 +177,18 @@ def test_all_kinds_of_bars_give_finite_forecasts(predictor, kind):
 # -- how sure it is
 
 
-@pytest.mark.parametrize("link", ["ensemble", "tft", "nhits", "boosting"])
-def test_states_and_coverage_come_from_a_walk_through_validation_and_test(predictor, panel, link):
+@pytest.mark.parametrize("name", ["ensemble", "tft", "nhits", "boosting"])
+def test_states_and_coverage_come_from_a_walk_through_validation_and_test(predictor, panel, name):
     rows = np.concatenate([panel.origins(split, CONTEXT) for split in ("valid", "test")])
     ahead = rows[:, None] + np.arange(1, 6)
     raw = {k: m.quantiles(panel, rows) for k, m in predictor.members.items()}
-    quantiles = combine(raw, predictor.weights) if link == "ensemble" else raw[link]
+    quantiles = combine(raw, predictor.weights) if name == "ensemble" else raw[name]
     actual, date = np.log(panel.close[ahead] / panel.close[rows, None]), panel.date[rows]
     wanted = [0.035, 0.1, 0.9, 0.965]
     out, state = Conformal.start(5).run(
         quantiles, predictor.levels, actual, date, wanted, panel.date[ahead]
     )
-    found = predictor.calibration[link]
+    found = predictor.calibration[name]
     np.testing.assert_allclose(found.state.score, state.score, atol=0.01)  # float32 at an edge
     dates = np.unique(date)
     assert found.dates == min(len(dates), YEAR) and len(found.coverage) == len(MEASURED)
@@ -204,7 +202,7 @@ def test_coverage_is_of_who_answers_as_it_was_measured(predictor, members, bars,
     def coverage(bars=bars, model=predictor, **settings):
         return {r.coverage for r in model.predict(bars, **settings).reports.values()}
 
-    ensemble, tft = (predictor.calibration[link] for link in ("ensemble", "tft"))
+    ensemble, tft = (predictor.calibration[name] for name in ("ensemble", "tft"))
     assert coverage(level=0.8) == {ensemble.realised(0.8)}
     assert coverage(level=0.8, weights={"tft": 1}) == {tft.realised(0.8)}
     assert coverage(level=0.8, weights={"tft": 0.2, "nhits": 0.8}) == {None}
@@ -269,9 +267,9 @@ def test_calibration_goes_on_with_new_bars_and_takes_each_origin_once(members, b
     assert later.members is early.members and early.calibration is before  # a copy
     pd.testing.assert_frame_equal(early.predict(bars).frame, frame, check_exact=True)
     assert set(later.seen.values()) == {"2017-12-21T00:00:00"}  # its fifth step is the last bar
-    for link, calibration in later.calibration.items():
-        assert (calibration.state.score != before[link].state.score).any()
-        assert before[link].dates < calibration.dates <= YEAR
+    for name, calibration in later.calibration.items():
+        assert (calibration.state.score != before[name].state.score).any()
+        assert before[name].dates < calibration.dates <= YEAR
     assert not np.allclose(values(later.predict(bars).frame), values(frame), rtol=1e-9)
     assert later.calibrated(bars).calibration == later.calibration
     # All bars of another symbol are new

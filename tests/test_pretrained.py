@@ -37,14 +37,12 @@ def test_it_forecasts_the_bundled_bars_with_no_network(shipped, monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", refuse)
     bars = tn.load_bars("stocks")
     found = tn.Predictor.load().predict(bars[bars["symbol"].isin(["META", "GOOG"])])
-    assert all(
-        r.model_used.startswith("ensemble (0.65 TFT + 0.35 N-HITS") for r in found.reports.values()
-    )
+    used = {report.model_used for report in found.reports.values()}
+    assert used == {"ensemble (0.65 TFT + 0.35 N-HITS)"}
     for summary in found.summary():
         assert not summary["warnings"] and summary["confidence"] == 0.93
-        assert (
-            abs(summary["interval"]["coverage"] - 0.93) < 0.04
-        )  # measured over the last year of origins
+        coverage = summary["interval"]["coverage"]  # over the last year of origins
+        assert abs(coverage - 0.93) < 0.04
 
 
 def test_it_answers_for_symbols_and_scales_that_it_never_saw(shipped):
@@ -66,11 +64,7 @@ def test_members_are_distilled_from_several_seeds(shipped):
     record = json.loads((ROOT / "data" / "results" / "pretrained.json").read_text())
     for name in ("tft", "nhits"):
         students = [run for run in record["students"] if run["network"] == name]
-        assert (
-            len(record["seeds"]) > 1
-            and len(shipped.members[name].models) == 1
-            and len(students) > 1
-        )
-        assert (
-            students[0]["valid"] < record["averaged"][name] + 0.02
-        )  # the shipped one is as good as the average
+        assert len(record["seeds"]) > 1 and len(students) > 1
+        assert len(shipped.members[name].models) == 1
+        # The shipped one is as good as the average
+        assert students[0]["valid"] < record["averaged"][name] + 0.02

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -11,7 +12,7 @@ import numpy as np
 
 from ..config import ENSEMBLE_WEIGHTS, SEEDS, TrainConfig, preset, with_horizon
 from ..data.windows import Panel
-from ..errors import ConfigError, DataError, shown
+from ..errors import ConfigError, DataError, quoted
 from ..models.boosting import Boosting
 
 if TYPE_CHECKING:
@@ -140,23 +141,19 @@ def check_weights(
     weights: dict[str, float], names: Sequence[str] = tuple(ENSEMBLE_WEIGHTS)
 ) -> dict[str, float]:
     """Weights of the networks `names`, scaled to sum 1; raises ConfigError on what is no weight."""
-    if not isinstance(weights, dict) or any(name not in ENSEMBLE_WEIGHTS for name in weights):
-        raise ConfigError(
-            f"The ensemble weights are {shown(weights)}; give numbers by network, such as "
-            f"{ENSEMBLE_WEIGHTS}."
-        )
-    if not names:
+    known = isinstance(weights, dict) and all(name in ENSEMBLE_WEIGHTS for name in weights)
+    if known and not names:
         return {}
-    try:
-        values = np.array([weights.get(name, 0.0) for name in names], float)
-    except (TypeError, ValueError, OverflowError):
-        values = np.array([np.nan])
+    values = np.array([np.nan])
+    if known:
+        with suppress(TypeError, ValueError, OverflowError):
+            values = np.array([weights.get(name, 0.0) for name in names], float)
     with np.errstate(over="ignore"):
         total = values.sum()
     if values.ndim != 1 or (values < 0).any() or not 0 < total < np.inf:
         raise ConfigError(
-            f"The ensemble weights {shown(weights)} can't be used; "
-            "give numbers of at least 0, not all 0."
+            f"The ensemble weights {quoted(weights)} can't be used; give numbers of at least 0 by "
+            f"network, not all 0, such as {ENSEMBLE_WEIGHTS}."
         )
     return dict(zip(names, (values / total).tolist(), strict=True))
 

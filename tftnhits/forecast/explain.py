@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -35,28 +35,6 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "last year's shocks": F.HISTORY,
     "calendar": F.KNOWN,
 }
-
-
-class TFTTrace(NamedTuple):
-    """What a TFT shows for k origins; of past and steps ahead all bars, or the nearest alone."""
-
-    attention: np.ndarray  # [k, H, C+H]
-    past: np.ndarray  # selection weights, [k, C, F_o+F_k] or [k, F_o+F_k]
-    future: np.ndarray  # [k, H, F_k] or [k, F_k]
-    static: np.ndarray  # [k, F_s]
-
-
-class NHITSTrace(NamedTuple):
-    """What an N-HITS shows for k origins."""
-
-    parts: np.ndarray  # [k, H, S+1, 2] of baseline and stacks: median and interval's width
-
-
-class Stats(NamedTuple):
-    """Means and standard deviations, arrays of one shape."""
-
-    mean: np.ndarray
-    sd: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -108,16 +86,15 @@ class Explanation:
     def _summary(self, symbol: str, top: int) -> dict[str, Any]:
         used = self.model_used.get(symbol)
         summary: dict[str, Any] = {"symbol": symbol, "model_used": used, "origins": self.origins}
-        tables = (self.attention, self.selection, self.past, self.parts)
-        attention, selection, past, parts = (
-            table[table["symbol"] == symbol] if len(table) else table for table in tables
-        )
+        attention, parts = _of(self.attention, symbol), _of(self.parts, symbol)
         if len(attention):
+            selection = _of(self.selection, symbol)
             inputs = selection[selection["kind"] == "past"].set_index("input")["weight"]
             by_lag = attention[attention["lag"] >= 0].groupby("lag")["weight"].mean()
-            # A lag of a mean over origins has no date
-            date = past.drop_duplicates("lag").set_index("lag")["date"].dropna().astype(str)
-            date = {} if self.origins > 1 else date
+            date: Any = {}
+            if self.origins == 1:  # a lag of a mean over origins has no date
+                past = _of(self.past, symbol).drop_duplicates("lag").set_index("lag")
+                date = past["date"].dropna().astype(str)
             summary["inputs"] = inputs.nlargest(top).to_dict()
             summary["bars"] = [
                 {"date": date.get(lag), "lag": lag, "weight": weight}
@@ -146,15 +123,16 @@ def explain_forecast(fc: Forecast) -> Explanation:
     predictor, panel, rows = fc.source
     symbol = panel.symbol_of(rows)
     last = np.r_[symbol[1:] != symbol[:-1], True]
-    rows, horizon = rows[last], int(fc.frame["step"].max())
+    rows, symbol = rows[last], symbol[last]
+    horizon = int(fc.frame["step"].max())
     used = {name: r.model_used for name, r in fc.reports.items() if r.model_used}
     tables: dict[str, pd.DataFrame] = {}
     seeds: dict[str, int] = {}
     for name in ENSEMBLE_WEIGHTS:
         member = predictor.members.get(name)
-        took_part = np.array([NAMES[name] in used[panel.symbols[s]] for s in symbol[last]])
-        if isinstance(member, Network) and took_part.any():
-            tables |= _forecast_tables(member, panel, rows[took_part], horizon)
+        took_part = [NAMES[name] in used[panel.symbols[s]] for s in symbol]
+        if isinstance(member, Network) and any(took_part):
+            tables |= _last_origins(member, panel, rows[took_part], horizon)
             seeds[name] = len(member.models)
     if not tables:
         raise ConfigError(
@@ -162,6 +140,29 @@ def explain_forecast(fc: Forecast) -> Explanation:
             "attention or stacks; permutation_importance tells which inputs matter to any member."
         )
     return Explanation(**tables, seeds=seeds, model_used=used)
+
+
+def _last_origins(
+    member: Network, panel: Panel, rows: np.ndarray, horizon: int
+) -> dict[str, pd.DataFrame]:
+    """Tables of a member with a symbol for each of `rows` [K], up to step `horizon`."""
+    symbols = np.asarray(panel.symbols, object)[panel.symbol_of(rows)]
+    every = np.arange(len(rows))
+    stats = _statistics(member, panel, rows, every, every, horizon)
+    tables = _overall_tables(stats, symbols, member, panel)
+    if "parts" in tables:
+        return tables
+    names = _input_names(panel)
+    lag, steps = np.arange(member.context)[::-1], np.arange(1, horizon + 1)
+    by_bar = {
+        "past": _table(stats["past"], symbol=symbols, lag=lag, input=names["past"]),
+        "future": _table(stats["future"], symbol=symbols, step=steps, input=names["future"]),
+        "static": _table(stats["static"], symbol=symbols, input=names["static"]),
+    }
+    bars = {"past": rows[:, None] - lag, "future": rows[:, None] + steps, "static": rows}
+    for kind, table in by_bar.items():
+        table.insert(1, "date", np.repeat(panel.date[bars[kind]].ravel(), len(names[kind])))
+    return tables | by_bar
 
 
 def explain_rows(model: Any, panel: Panel, rows: np.ndarray) -> Explanation:
@@ -174,59 +175,33 @@ def explain_rows(model: Any, panel: Panel, rows: np.ndarray) -> Explanation:
     member = model if isinstance(model, Network) else Network(model)
     if not len(rows):
         raise ConfigError("There are no origins to explain; give at least one row of the panel.")
+    # Days are numbers of bars where there are no dates
     dated = not np.isnat(panel.date[rows]).any()
-    keys = panel.date[rows] if dated else rows - panel.start[panel.symbol_of(rows)]
-    dates, place = np.unique(keys, return_inverse=True)
-    group = dict.fromkeys(("attention", "parts"), np.zeros(len(rows), int))
-    group |= dict.fromkeys(KINDS, place)
-    sums = [_sums(_traces(model, panel, rows), group) for model in member.models]
-    every, count, names = np.array([EVERY], object), len(rows), _input_names(panel)
-    if "parts" in sums[0]:
-        parts = _parts_table(_stats([s["parts"] for s in sums], count), every, member)
-        return Explanation(parts=parts, origins=count, seeds={"nhits": len(sums)})
-    overall = {k: _stats([s[k].sum(1, keepdims=True) for s in sums], count) for k in KINDS}
-    attention = _stats([s["attention"] for s in sums], count)
-    tables = _overall_tables(attention, overall, every, names)
-    ahead = np.empty(len(dates), keys.dtype)
-    ahead[place] = panel.date[rows + 1] if dated else keys + 1
-    for kind in KINDS:
-        mean, sd = _stats([s[kind] for s in sums], np.bincount(place)[:, None])  # [D, F]
-        days = ahead if kind == "future" else dates
-        tables[kind] = _long(
-            Stats(mean[None], sd[None]), symbol=every, date=days, input=names[kind]
-        )
-    tables["past"].insert(2, "lag", 0)
-    tables["future"].insert(2, "step", 1)
-    return Explanation(**tables, origins=count, seeds={"tft": len(sums)})
-
-
-def _forecast_tables(
-    member: Network, panel: Panel, rows: np.ndarray, horizon: int
-) -> dict[str, pd.DataFrame]:
-    """Tables of a member with a symbol for each of `rows` [K], up to step `horizon`."""
-    symbols, names = np.asarray(panel.symbols, object)[panel.symbol_of(rows)], _input_names(panel)
-    group = dict.fromkeys((*TFTTrace._fields, *NHITSTrace._fields), np.arange(len(rows)))
-    sums = [_sums(_traces(model, panel, rows, horizon), group) for model in member.models]
-    stats = {name: _stats([s[name] for s in sums], 1) for name in sums[0]}
-    if "parts" in stats:
-        return {"parts": _parts_table(stats["parts"], symbols, member)}
-    overall = {kind: _stats([s[kind].mean(2) for s in sums], 1) for kind in ("past", "future")}
-    overall["static"] = stats["static"]
-    lag, steps = np.arange(member.context)[::-1], np.arange(1, horizon + 1)
-    tables = _overall_tables(stats["attention"], overall, symbols, names)
-    tables["past"] = _long(stats["past"], symbol=symbols, lag=lag, input=names["past"])
-    tables["future"] = _long(stats["future"], symbol=symbols, step=steps, input=names["future"])
-    tables["static"] = _long(stats["static"], symbol=symbols, input=names["static"])
-    bars = {"past": rows[:, None] - lag, "future": rows[:, None] + steps, "static": rows}
-    for kind in KINDS:
-        tables[kind].insert(1, "date", np.repeat(panel.date[bars[kind]].ravel(), len(names[kind])))
-    return tables
+    day = panel.date[rows] if dated else rows - panel.start[panel.symbol_of(rows)]
+    days, place = np.unique(day, return_inverse=True)
+    next_days = np.empty(len(days), day.dtype)
+    next_days[place] = panel.date[rows + 1] if dated else day + 1
+    # Selection by day, the rest over all origins
+    every, names = np.array([EVERY], object), _input_names(panel)
+    stats = _statistics(member, panel, rows, np.zeros(len(rows), int), place)
+    tables = _overall_tables(stats, every, member, panel)
+    if "parts" in tables:
+        return Explanation(**tables, origins=len(rows), seeds={"nhits": len(member.models)})
+    past, future, static = (stats[kind] for kind in KINDS)
+    return Explanation(
+        **tables,
+        past=_table(past, symbol=every, date=days, lag=[0], input=names["past"]),
+        future=_table(future, symbol=every, date=next_days, step=[1], input=names["future"]),
+        static=_table(static, symbol=every, date=days, input=names["static"]),
+        origins=len(rows),
+        seeds={"tft": len(member.models)},
+    )
 
 
 def _traces(
-    model: Any, panel: Panel, rows: np.ndarray, steps: int | None = None
-) -> Iterator[tuple[np.ndarray, TFTTrace | NHITSTrace]]:
-    """Index in `rows` [k] and what the network shows for these origins, batch after batch.
+    model: Any, panel: Panel, rows: np.ndarray, steps: int | None
+) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+    """Index in `rows` [k] and what the network tells of these origins, batch after batch.
 
     With `steps`, the whole context and so many steps ahead; without, the nearest bar of each.
     """
@@ -234,79 +209,117 @@ def _traces(
 
     context, horizon = model.config.context, steps or model.config.horizon
     for output, _, index, (chunk, fork) in outputs(model, panel, rows):
-        b, n = np.asarray(chunk), np.asarray(fork)
-        if hasattr(output, "attention"):
-            attention = output.attention[b, n, :horizon, : context + horizon].cpu().numpy()
-            past, future = output.past_weights.cpu().numpy(), output.future_weights.cpu().numpy()
-            if steps:
-                past = past[b[:, None], n[:, None] + np.arange(context)]
-                future = future[b[:, None], n[:, None] + np.arange(horizon)]
-            else:
-                past, future = past[b, n + context - 1], future[b, n]
-            yield index, TFTTrace(attention, past, future, output.static_weights[b].cpu().numpy())
+        b, n = np.asarray(chunk)[:, None], np.asarray(fork)[:, None]
+        if not hasattr(output, "attention"):
+            parts = _parts(model, output.parts[b[:, 0], n[:, 0]].cpu().numpy())[:, :horizon]
+            unit = np.asarray(panel.scale)[rows[index], None] * np.sqrt(np.arange(1, horizon + 1))
+            yield index, {"parts": parts * unit[..., None, None]}
             continue
-        parts = output.parts[b, n].cpu().numpy()  # [k, H, S, Q]
-        base = np.broadcast_to(model.base.cpu().numpy()[:, None], parts[:, :, :1].shape)
-        parts = np.concatenate([base, parts], axis=2)[:, :horizon]  # [k, H, S+1, Q]
-        levels = np.asarray(model.config.quantiles)
-        tails = (0.5, (1 - LEVEL) / 2, (1 + LEVEL) / 2)
-        middle, low, high = (np.abs(levels - q).argmin() for q in tails)
-        both = np.stack([parts[..., middle], parts[..., high] - parts[..., low]], axis=-1)
-        unit = np.asarray(panel.scale)[rows[index], None] * np.sqrt(np.arange(1, horizon + 1))
-        yield index, NHITSTrace(both * unit[..., None, None])
+        bars, ahead = np.arange(context) if steps else [context - 1], np.arange(steps or 1)
+        trace = {
+            "attention": output.attention[b[:, 0], n[:, 0], :horizon, : context + horizon],
+            "past": output.past_weights[b, n + bars],  # [k, C or 1, F_o+F_k]
+            "future": output.future_weights[b, n + ahead],  # [k, H or 1, F_k]
+            "static": output.static_weights[b],  # [k, 1, F_s]
+        }
+        trace = {name: values.cpu().numpy() for name, values in trace.items()}
+        trace["selection"] = np.concatenate([trace[kind].mean(1) for kind in KINDS], axis=-1)
+        yield index, trace
 
 
-def _sums(traces: Any, group: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """By field of the traces, sums of its values and of their squares, [2, G, …]; group: [K]."""
+def _parts(model: Any, stacks: np.ndarray) -> np.ndarray:
+    """Quantiles of stacks [k, H, S, Q] → median and width [k, H, S+1, 2], the baseline first."""
+    base = np.broadcast_to(model.base.cpu().numpy()[:, None], stacks[:, :, :1].shape)
+    quantiles = np.concatenate([base, stacks], axis=2)
+    levels = np.asarray(model.config.quantiles)
+    wanted = (0.5, (1 - LEVEL) / 2, (1 + LEVEL) / 2)
+    middle, low, high = (np.abs(levels - q).argmin() for q in wanted)
+    return np.stack([quantiles[..., middle], quantiles[..., high] - quantiles[..., low]], axis=-1)
+
+
+def _statistics(
+    member: Network,
+    panel: Panel,
+    rows: np.ndarray,
+    group: np.ndarray,
+    bar_group: np.ndarray,
+    steps: int | None = None,
+) -> dict[str, np.ndarray]:
+    """By name of the traces, means and deviations [2, G, …] over groups of origins.
+
+    `group` [K] of each origin holds for all but the selection by bar, which goes by `bar_group`.
+    The deviation is that of the networks' means; of a single network that of its values, or NaN.
+    """
+    groups = dict.fromkeys(("attention", "selection", "parts"), group)
+    groups |= dict.fromkeys(KINDS, bar_group)
+    moments = [_moments(_traces(model, panel, rows, steps), groups) for model in member.models]
+    stats = {}
+    for name, (mean, square) in moments[0].items():
+        sd = np.sqrt(np.maximum(square - mean**2, 0))
+        sd[np.bincount(groups[name]) < 2] = np.nan
+        if len(moments) > 1:
+            means = [each[name][0] for each in moments]
+            mean, sd = np.mean(means, 0), np.std(means, 0, ddof=1)
+        stats[name] = np.stack([mean, sd])
+    return stats
+
+
+def _moments(traces: Any, groups: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """By name of the traces, means of values and of their squares, [2, G, …]."""
     sums: dict[str, np.ndarray] = {}
     for index, trace in traces:
-        for name, values in zip(trace._fields, trace, strict=True):
-            at, values = group[name][index], values.astype(float)
+        for name, values in trace.items():
+            group, values = groups[name][index], values.astype(float)
             if name not in sums:
-                sums[name] = np.zeros((2, group[name].max() + 1, *values.shape[1:]))
-            np.add.at(sums[name][0], at, values)
-            np.add.at(sums[name][1], at, values**2)
+                sums[name] = np.zeros((2, groups[name].max() + 1, *values.shape[1:]))
+            np.add.at(sums[name][0], group, values)
+            np.add.at(sums[name][1], group, values**2)
+    for name, total in sums.items():
+        total /= np.bincount(groups[name]).reshape(-1, *[1] * (total.ndim - 2))
     return sums
 
 
-def _stats(sums: list[np.ndarray], count: Any) -> Stats:
-    """From each network's sums [2, G, …] of `count` values: means, and deviations over networks.
-
-    Of a single network the deviation is that of its values, NaN of one value.
-    """
-    means = [total / count for total, _ in sums]
-    if len(sums) > 1:
-        return Stats(np.mean(means, 0), np.std(means, 0, ddof=1))
-    variance = np.maximum(sums[0][1] / count - means[0] ** 2, 0)
-    return Stats(means[0], np.where(np.asarray(count) > 1, np.sqrt(variance), np.nan))
-
-
 def _overall_tables(
-    attention: Stats, selection: Mapping[str, Stats], symbols: np.ndarray, names: Mapping[str, Any]
+    stats: Mapping[str, np.ndarray], symbols: np.ndarray, member: Network, panel: Panel
 ) -> dict[str, pd.DataFrame]:
-    """Attention from [S, H, C+H], selection from [S, F] of each kind."""
-    _, horizon, keys = attention.mean.shape
+    """Of a TFT attention [2, S, H, C+H] and selection [2, S, F]; of an N-HITS its parts."""
+    if "parts" in stats:
+        return {"parts": _parts_table(stats["parts"], symbols, member)}
+    _, _, horizon, keys = stats["attention"].shape
     steps = np.arange(1, horizon + 1)
     lags = np.r_[np.arange(keys - horizon)[::-1], -steps]
-    table = _long(attention, symbol=symbols, step=steps, lag=lags)
-    table = table[-table["lag"] <= table["step"]]  # a step sees the steps before it and itself
-    kinds = []
-    for kind in KINDS:
-        kinds.append(_long(selection[kind], symbol=symbols, input=names[kind]))
-        kinds[-1].insert(1, "kind", kind)
-    chosen = pd.concat(kinds).sort_values("symbol", kind="stable", ignore_index=True)
-    return {"attention": table.reset_index(drop=True), "selection": chosen}
+    attention = _table(stats["attention"], symbol=symbols, step=steps, lag=lags)
+    seen = -attention["lag"] <= attention["step"]  # a step sees those before it and itself
+    names = _input_names(panel)
+    inputs = np.concatenate([names[kind] for kind in KINDS]).astype(object)
+    kinds = np.repeat(np.array(KINDS, object), [len(names[kind]) for kind in KINDS])
+    selection = _table(stats["selection"], symbol=symbols, input=inputs)
+    selection.insert(1, "kind", np.tile(kinds, len(symbols)))
+    return {"attention": attention[seen].reset_index(drop=True), "selection": selection}
 
 
-def _parts_table(stats: Stats, symbols: np.ndarray, member: Network) -> pd.DataFrame:
-    """From [S, H, S+1, 2]."""
-    pools, steps = member.model.config.pools, np.arange(1, stats.mean.shape[1] + 1)
+def _parts_table(stats: np.ndarray, symbols: np.ndarray, member: Network) -> pd.DataFrame:
+    """From [2, S, H, S+1, 2]."""
+    pools, steps = member.model.config.pools, np.arange(1, stats.shape[2] + 1)
     stacks = [f"stack {i}: {k} bar{'s' if k > 1 else ''}" for i, k in enumerate(pools, 1)]
-    by = {"symbol": symbols, "step": steps, "stack": [BASELINE, *stacks]}
-    median, width = (_long(Stats(stats.mean[..., i], stats.sd[..., i]), **by) for i in (0, 1))
-    table = median.rename(columns={"weight": "median", "sd": "median_sd"})
+    columns = ("median", "median_sd", "width", "width_sd")
+    axes = {"symbol": symbols, "step": steps, "stack": [BASELINE, *stacks]}
+    table = _table(np.moveaxis(stats, -1, 0), columns, **axes)
     table.insert(3, "scale", np.tile([0, *pools], len(table) // (len(pools) + 1)))
-    return table.assign(width=width["weight"], width_sd=width["sd"])
+    return table
+
+
+def _table(
+    values: np.ndarray, columns: tuple[str, ...] = ("weight", "sd"), **axes: Any
+) -> pd.DataFrame:
+    """A long table of `values`: their first axes are `columns`, then one for each of `axes`."""
+    index = pd.MultiIndex.from_product(axes.values(), names=axes)
+    return pd.DataFrame(values.reshape(len(columns), -1).T, index, columns).reset_index()
+
+
+def _of(table: pd.DataFrame, symbol: str) -> pd.DataFrame:
+    """The rows of a symbol; tables of networks that took no part have no columns."""
+    return table[table["symbol"] == symbol] if len(table) else table
 
 
 def _input_names(panel: Panel) -> dict[str, tuple[str, ...]]:
@@ -314,13 +327,6 @@ def _input_names(panel: Panel) -> dict[str, tuple[str, ...]]:
     names = panel.inputs
     past = (*names["observed"], *names["known"])
     return {"past": past, "future": names["known"], "static": names["static"]}
-
-
-def _long(stats: Stats, **by: Any) -> pd.DataFrame:
-    """Arrays with an axis for each of `by` as a tidy frame with the columns weight and sd."""
-    index = pd.MultiIndex.from_product(by.values(), names=by)
-    columns = {"weight": stats.mean.ravel(), "sd": stats.sd.ravel()}
-    return pd.DataFrame(columns, index).reset_index()
 
 
 def permutation_importance(

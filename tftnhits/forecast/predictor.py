@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from ..data import features as F
 from ..data.bars import load_bars
 from ..data.names import listed
 from ..data.windows import Panel, input_names, panel_of
-from ..errors import CheckpointError, ConfigError, DataError, HistoryTooShort, shown
+from ..errors import CheckpointError, ConfigError, DataError, HistoryTooShort, quoted
 from ..files import versions
 from ..models.baselines import Walk
 from ..models.hub import model_folder
@@ -49,7 +49,7 @@ class Predictor:
     walk : the random walk, which always answers
     panel_config, fitted : how inputs are made of bars, as of the panel of the training
     weights : of the networks, scaled to sum 1
-    calibration : by link of the chain: "ensemble", a member's name or "walk"
+    calibration : by who answers: "ensemble", a member's name or "walk"
     seen : by symbol, the last origin date that the calibration has taken in
     depth : bars that each origin of the calibration had at least
     bar_days : how long the calibration's bars are; None where that is not known
@@ -69,19 +69,42 @@ class Predictor:
     manifest: dict[str, Any]
     horizon: int = field(init=False)  # steps ahead that the members were trained for
     levels: tuple[float, ...] = field(init=False)  # of the quantiles, ascending
-    context: int = field(init=False)  # bars that the first link needs, the origin's included
+    context: int = field(init=False)  # bars that all need, the origin's included
 
     def __post_init__(self) -> None:
         self.horizon, self.levels = self.panel_config.horizon, tuple(self.walk.levels)
         self.context = max(m.context for m in (*self.members.values(), self.walk))
-        self._check()
+        self._check_parts()
         self.weights = check_weights(self.weights or ENSEMBLE_WEIGHTS, self._networks())
-        links = [*self.members, WALK]
+        # Those that can't answer on this machine stay, to be saved again
+        answering = [*self.members, WALK]
         if all(name in self.members for name in ENSEMBLE_WEIGHTS):
-            links.append("ensemble")
-        # Links that can't answer on this machine stay, to be saved again
+            answering.append("ensemble")
         identity = Calibration(Conformal.start(self.horizon))
-        self.calibration = dict.fromkeys(links, identity) | self.calibration
+        self.calibration = dict.fromkeys(answering, identity) | self.calibration
+
+    def _check_parts(self) -> None:
+        """Raises ConfigError if the parts don't fit each other."""
+        inputs = input_names(self.panel_config)
+        for name, member in {**self.members, WALK: self.walk}.items():
+            fits = (member.horizon, tuple(member.levels)) == (self.horizon, self.levels)
+            if not fits or (isinstance(member, Network) and member.model.inputs != inputs):
+                raise ConfigError(
+                    f"{NAMES[name]} has another horizon, other quantile levels or other inputs "
+                    "than the rest of the predictor; train it again."
+                )
+        count = len(inputs["observed"])
+        sizes = {"har": (F.HAR_INPUTS,), "center": (count,), "spread": (count,)}
+        fits = {name: np.shape(values) for name, values in self.fitted.items()} == sizes
+        finite = fits and np.isfinite(np.concatenate([*self.fitted.values()])).all()
+        if not finite or (self.fitted["spread"] <= 0).any():
+            raise ConfigError("The fitted scale is none of the panel's inputs; train again.")
+        if any(len(c.state.score) != self.horizon for c in self.calibration.values()):
+            raise ConfigError("A calibration is for another horizon; train again.")
+
+    def _networks(self) -> list[str]:
+        """Networks that there should be."""
+        return [k for k in ENSEMBLE_WEIGHTS if k in self.members or k in self.missing]
 
     @classmethod
     def from_members(
@@ -99,24 +122,24 @@ class Predictor:
             raise ConfigError(f"{what}; the members are {', '.join(MEMBERS)}.")
         wrapped = {k: m if hasattr(m, "quantiles") else Network(m) for k, m in members.items()}
         absent = [] if has_torch() else [k for k in ENSEMBLE_WEIGHTS if k not in members]
-        packages = ("tftnhits", "torch", "numpy", "pandas", "scikit-learn")
+        manifest = {
+            "versions": versions("tftnhits", "torch", "numpy", "pandas", "scikit-learn"),
+            "data": panel.digest(),
+            "symbols": len(panel.symbols),
+            "bars": int(panel.length.sum()),
+        }
         predictor = cls(
             members=wrapped,
             missing=dict.fromkeys(absent, NO_TORCH),
             walk=Walk.fit(panel, next(iter(wrapped.values())).levels),
             panel_config=panel.config,
             fitted=panel.fitted,
-            weights=weights or ENSEMBLE_WEIGHTS,
+            weights=weights or {},
             calibration={},
             seen={},
             depth=max(m.context for m in wrapped.values()),
             bar_days=None,
-            manifest={
-                "versions": versions(*packages),
-                "data": panel.digest(),
-                "symbols": len(panel.symbols),
-                "bars": int(panel.length.sum()),
-            },
+            manifest=manifest,
         )
         splits = [panel.origins(split, predictor.context) for split in ("valid", "test")]
         return predictor._updated(panel, np.concatenate(splits))
@@ -134,7 +157,7 @@ class Predictor:
     ) -> Forecast:
         """Forecast from the last bar of every symbol, or from every bar with origins="all".
 
-        For each symbol the first link answers that can: the ensemble, the TFT alone, N-HITS alone,
+        For each symbol the first answers that can: the ensemble, the TFT alone, N-HITS alone,
         gradient boosting, a random walk. Its report names it, and says why no earlier one does.
         Quantiles are calibrated as of now, those of past origins too.
 
@@ -151,41 +174,38 @@ class Predictor:
 
         Raises
         ------
-        DataError
-            On bad bars; HistoryTooShort where no link has enough of them.
-        ConfigError
-            On a horizon, level, weights, calendar or symbol that there is not.
-        MissingDependency
-            On a calendar's name without exchange_calendars.
+        DataError : bad bars; HistoryTooShort where no member has enough of them
+        ConfigError : a horizon, level, weights, calendar or symbol that there is not
+        MissingDependency : a calendar's name without exchange_calendars
         """
         horizon, level, levels = self._check_request(horizon, level, origins)
         shares = self.weights
         if weights is not None and not (isinstance(weights, dict) and not weights):
             shares = check_weights(weights, self._networks())
         members = {**self.members, WALK: self.walk}
-        links = chain({**members, **self.missing}, shares)
+        candidates = chain({**members, **self.missing}, shares)
         # Bars, the origins in them, and what must be said of each symbol
         least = min(member.context for member in members.values())
         bars, reports = review(load_bars(bars, strict=strict), least, strict)
         panel = panel_of(bars, self.panel_config, self.fitted, calendar)
-        rows = chain_origins(panel, members, links, origins == "all")
+        rows = chain_origins(panel, members, candidates, origins == "all")
         if symbols is not None:
             reports = _chosen(reports, symbols, panel)
             numbers = [s for s, name in enumerate(panel.symbols) if name in reports]
             rows = rows[np.isin(panel.symbol_of(rows), numbers)]
-        # Quantiles of the first link that answers for a symbol, calibrated as its own
+        # Quantiles of who answers for a symbol, calibrated by its own record
         quantiles = np.empty((len(rows), horizon, len(levels)))
-        for one in answer(panel, rows, members, self.missing, links):
-            calibration = self.calibration[one.link]
-            quantiles[one.place] = calibration.state.calibrate(
-                one.quantiles[:, :horizon], self.levels, levels
-            )
-            as_measured = one.link != "ensemble" or shares == self.weights
+        for one in answer(panel, rows, members, self.missing, candidates):
+            calibration = self.calibration[one.key]
+            raw = one.quantiles[:, :horizon]
+            quantiles[one.index] = calibration.state.calibrate(raw, self.levels, levels)
+            as_measured = one.key != "ensemble" or shares == self.weights
             coverage = calibration.realised(level) if as_measured else None
             for s, why in one.warnings.items():
                 report = reports[panel.symbols[s]]
                 remark(report, panel, s, horizon, self.bar_days, self.depth)
-                report.model_used, report.warnings = one.name, [*why, *report.warnings]
+                report.model_used = one.name
+                report.warnings = [*why, *report.warnings]
                 report.coverage = coverage if report.measurable else None
         frame = tidy(panel, rows, quantiles, levels, level)
         return Forecast(frame, bars, level, reports, self.measured(), (self, panel, rows))
@@ -197,12 +217,8 @@ class Predictor:
 
         `bars` and `calendar` are as in `predict`. Origins up to `seen` are left out, so that bars
         may hold the whole history; without dates they can't be told apart and count each time. Bars
-        of another length than before begin a new record of coverage.
-
-        Raises
-        ------
-        DataError
-            On bad bars; HistoryTooShort if no origin has the context before and the horizon after.
+        of another length than before begin a new record of coverage. Raises as `predict`, and
+        HistoryTooShort if no origin has the context before and the horizon after.
         """
         panel = panel_of(load_bars(bars), self.panel_config, self.fitted, calendar)
         first = panel.start + self.context - 1
@@ -215,7 +231,7 @@ class Predictor:
             )
         before = self
         if any(other_length(days, self.bar_days) for days in bar_days(panel)):
-            states = {link: Calibration(c.state) for link, c in self.calibration.items()}
+            states = {key: Calibration(c.state) for key, c in self.calibration.items()}
             before = replace(self, calibration=states, seen={})
         seen = [before.seen.get(symbol, "NaT") for symbol in panel.symbols]
         old = panel.date[rows] <= np.array(seen, "datetime64[ns]")[panel.symbol_of(rows)]
@@ -234,25 +250,22 @@ class Predictor:
 
         Raises
         ------
-        OutputError
-            If the folder can't be written.
-        CheckpointError
-            If a member that it was loaded from is missing: it would be lost.
+        OutputError : the folder can't be written
+        CheckpointError : a member that it was loaded with is missing, and would be lost
         """
         if lost := [name for name in self.missing if name in self.calibration]:
             raise CheckpointError(
                 f"{NAMES[lost[0]]} of this predictor is missing and would be lost; "
                 "load the whole folder, then save it."
             )
-        write_folder(Path(folder), {f.name: getattr(self, f.name) for f in fields(self)})
-        return Path(folder)
+        return write_folder(Path(folder), self)
 
     @classmethod
     def load(cls, folder: str | Path | None = None) -> Predictor:
         """Read a predictor's folder; None takes the shipped one.
 
-        A member that is missing, corrupt or can't run here (networks without torch) is left out:
-        later links of the chain answer, and each forecast says so.
+        A member that is missing, corrupt or can't run (networks without torch) is left out: the
+        next of the chain answers, and each forecast says so.
 
         Parameters
         ----------
@@ -260,60 +273,28 @@ class Predictor:
 
         Raises
         ------
-        CheckpointError
-            If the folder is no predictor's, of another format, or of parts that don't fit.
+        CheckpointError : no predictor's folder, of another format, or of parts that don't fit
         """
-        folder = model_folder(folder)
-        values = read_folder(folder)
-        try:
-            return cls(**values)
-        except ConfigError as error:
-            raise CheckpointError(
-                f"{folder or 'The shipped model'} can't be used: {error}"
-            ) from error
-
-    def _check(self) -> None:
-        """Raises ConfigError if the parts don't fit each other."""
-        inputs = input_names(self.panel_config)
-        for name, member in {**self.members, WALK: self.walk}.items():
-            fits = (member.horizon, tuple(member.levels)) == (self.horizon, self.levels)
-            if not fits or (isinstance(member, Network) and member.model.inputs != inputs):
-                raise ConfigError(
-                    f"{NAMES[name]} has another horizon, other quantile levels or other inputs "
-                    "than the rest of the predictor; train it again."
-                )
-        count = len(inputs["observed"])
-        sizes = {"har": (F.HAR_INPUTS,), "center": (count,), "spread": (count,)}
-        fits = {name: np.shape(values) for name, values in self.fitted.items()} == sizes
-        if not fits or not np.isfinite(np.concatenate([*self.fitted.values()])).all():
-            raise ConfigError("The fitted scale is not for the panel's inputs; train again.")
-        if (self.fitted["spread"] <= 0).any():
-            raise ConfigError("A fitted spread is not above zero; train again.")
-        if any(len(c.state.score) != self.horizon for c in self.calibration.values()):
-            raise ConfigError("A calibration is for another horizon; train again.")
-
-    def _networks(self) -> list[str]:
-        """Networks that there should be."""
-        return [k for k in ENSEMBLE_WEIGHTS if k in self.members or k in self.missing]
+        return read_folder(model_folder(folder), cls)
 
     def _check_request(
         self, horizon: Any, level: Any, origins: Any
     ) -> tuple[int, float, tuple[float, ...]]:
         """Steps, the interval's level, and the levels of the quantiles; raises ConfigError."""
         if not isinstance(origins, str) or origins not in ("last", "all"):
-            raise ConfigError(f"origins is {shown(origins)}; choose 'last' or 'all'.")
+            raise ConfigError(f"origins is {quoted(origins)}; choose 'last' or 'all'.")
         horizon = self.horizon if horizon is None else horizon
         whole = isinstance(horizon, int | np.integer) and not isinstance(horizon, bool)
         if not whole or not 1 <= horizon <= self.horizon:
             raise ConfigError(
-                f"The horizon {shown(horizon)} is outside what this model was trained for, 1 to "
+                f"The horizon {quoted(horizon)} is outside what this model was trained for, 1 to "
                 f"{self.horizon} bars ahead; choose one of these or train with a longer one."
             )
         inside = isinstance(level, int | float | np.floating) and 0 < level < 1
         tail = (1 - float(level)) / 2 if inside else 0.0
         if not round(tail, 12):  # quantiles are told apart by as many digits
             raise ConfigError(
-                f"The interval's level is {shown(level)}; give a number between 0 and 1, "
+                f"The interval's level is {quoted(level)}; give a number between 0 and 1, "
                 f"such as {LEVEL}."
             )
         levels = {round(float(q), 12) for q in (*self.levels, 0.5, tail, 1 - tail)}
@@ -324,6 +305,7 @@ class Predictor:
         rows = rows[np.isfinite(np.asarray(panel.target)[rows]).all(1)]
         if not len(rows):
             return self
+        # When each origin is, and when its outcomes are known
         symbol = panel.symbol_of(rows)
         ahead = rows[:, None] + np.arange(1, self.horizon + 1)
         date, due, seen = panel.date[rows], panel.date[ahead], self.seen
@@ -332,23 +314,19 @@ class Predictor:
         else:
             last = pd.Series(date).groupby(symbol).max()
             seen = seen | {panel.symbols[s]: day.isoformat() for s, day in last.items()}
+        # What all that can answer would have forecast, against the outcomes
         quantiles = {k: m.quantiles(panel, rows) for k, m in self.members.items()}
         if all(name in quantiles for name in ENSEMBLE_WEIGHTS):
             quantiles["ensemble"] = combine(quantiles, self.weights)
         quantiles[WALK] = self.walk.quantiles(panel, rows)
         actual = panel.outcomes(rows)
-        calibration = {
-            link: self.calibration[link].update(values, self.levels, actual, date, due)
-            for link, values in quantiles.items()
-        }
-        days = bar_days(panel)
-        days = days[np.isfinite(days)]
-        return replace(
-            self,
-            calibration=self.calibration | calibration,
-            seen=seen,
-            bar_days=float(np.median(days)) if len(days) else None,
-        )
+        calibration = dict(self.calibration)
+        for key, values in quantiles.items():
+            calibration[key] = calibration[key].update(values, self.levels, actual, date, due)
+        lengths = bar_days(panel)
+        lengths = lengths[np.isfinite(lengths)]
+        days = float(np.median(lengths)) if len(lengths) else None
+        return replace(self, calibration=calibration, seen=seen, bar_days=days)
 
 
 def train_predictor(
@@ -383,7 +361,7 @@ def _chosen(
 ) -> dict[str, SymbolReport]:
     """The reports of the symbols to forecast; raises ConfigError and DataError."""
     names = [str(name) for name in np.ravel(symbols)]
-    unknown = [shown(name) for name in names if name not in reports]
+    unknown = [quoted(name) for name in names if name not in reports]
     if unknown or not names:
         raise ConfigError(
             f"There is no symbol {listed(unknown)} to forecast; the bars have "
