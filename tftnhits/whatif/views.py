@@ -131,6 +131,9 @@ class DrawnPicture:
         """Show another comparison."""
         buffer = io.BytesIO()
         figure = plot_what_if(comparison, self.theme)
+        # fixed margins: to lay out every text anew would take longer than to draw
+        figure.set_layout_engine(None)
+        figure.body.subplots_adjust(left=0.09, right=0.98, top=0.87, bottom=0.22)
         figure.canvas.print_png(buffer, pil_kwargs={"compress_level": 1})
         self.image.value = buffer.getvalue()
 
