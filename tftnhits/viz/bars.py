@@ -35,11 +35,11 @@ def of_symbol(table: pd.DataFrame, symbol: str | None) -> pd.DataFrame:
     return table[table["symbol"] == symbol]
 
 
-def axis_of(part: pd.DataFrame) -> tuple[np.ndarray, str]:
+def axis_of(bars: pd.DataFrame) -> tuple[np.ndarray, str]:
     """What a symbol's bars stand on: their dates, or their numbers where there are none."""
-    if part["date"].isna().any():
-        return np.arange(len(part)), "bar number"
-    return part["date"].to_numpy(), "date"
+    if bars["date"].isna().any():
+        return np.arange(len(bars)), "bar number"
+    return bars["date"].to_numpy(), "date"
 
 
 def bar_ticks(x: np.ndarray) -> tuple[np.ndarray, list[str]]:
