@@ -251,9 +251,7 @@ def plot_weights(result: Backtest, theme: str = "light") -> Figure:
         for name, shares in record["weights"].items()
     ]
     if not records:
-        raise DataError(
-            f"The backtest in {result.folder} has no ensemble; run it with both networks."
-        )
+        raise DataError(f"{result.folder} has no ensemble; run the backtest with both networks.")
     mean = 100 * pd.DataFrame(records).groupby(["ensemble", "fold"]).mean().fillna(0)
     rows = {"given": mean.loc["ensemble"].iloc[0]}
     for name in ("learned weights", "learned weights + HAR"):
@@ -318,9 +316,7 @@ def plot_ablation(
     """
     table = pd.DataFrame([row for row in rows if row.get("verdict")])
     if table.empty:
-        raise DataError(
-            "No row has a verdict; compare at least one variant with the enhanced network."
-        )
+        raise DataError("No row has a verdict; compare at least one variant with the enhanced.")
     networks, most = table["network"].unique(), table.groupby("network").size().max()
     grid = {"caption": ABLATION, "sharex": True, "squeeze": False}
     figure, axes, colors = style.canvas(theme, 1, len(networks), (9.5, 1.7 + 0.34 * most), **grid)
@@ -336,7 +332,7 @@ def plot_ablation(
             if variant in differences:
                 x = differences[variant]
                 ax.plot(x, np.full(len(x), y + 0.24), "|", color=colors.second, markersize=6)
-        ax.set_yticks(range(len(variants)), [variant_name(v) for v in variants["variant"]])
+        ax.set_yticks(range(len(variants)), [_variant_name(v) for v in variants["variant"]])
         ax.margins(x=0.1)
         ax.xaxis.set_major_locator(MaxNLocator(5))
         style.axis_title(ax, network, colors)
@@ -355,7 +351,7 @@ def _by_seed(runs: Sequence[Mapping[str, Any]], network: str) -> pd.DataFrame:
     return valid.sub(valid[ENHANCED], axis=0)
 
 
-def variant_name(variant: str) -> str:
+def _variant_name(variant: str) -> str:
     """A variant's name for readers: "without extra_gate" is "without extra gate"."""
     if variant == CLASSIC:
         return "without all of them (classic)"
@@ -365,7 +361,7 @@ def variant_name(variant: str) -> str:
 
 def _ablation_title(table: pd.DataFrame) -> str:
     """What the verdicts say, in one sentence."""
-    names = table["network"] + " " + table["variant"].map(variant_name)
+    names = table["network"] + " " + table["variant"].map(_variant_name)
     named = names + table["difference"].map(" (loss {:+.3f})".format)
     measured = named[table["verdict"].isin(["helps", "hurts"])]
     if table["verdict"].str.startswith("one seed").all():

@@ -94,9 +94,8 @@ def plotly_bars(x: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
         }
     closed = pd.date_range(dates[0], dates[-1]).difference(dates)
     daily = (np.diff(x) == np.timedelta64(1, "D")).any()  # between weekly bars no market is closed
-    if not daily or closed.empty:
-        return x, {}
-    return x, {"rangebreaks": [{"values": [str(day.date()) for day in closed]}]}
+    breaks = {"values": closed.strftime("%Y-%m-%d").tolist()}
+    return x, {"rangebreaks": [breaks]} if daily and len(closed) else {}
 
 
 def plot_candles(
@@ -197,9 +196,7 @@ def plot_returns(bars: pd.DataFrame, symbol: str | None = None, theme: str = "li
     returns = log_returns(bars, symbol)
     moving = [(r - r.mean()) / r.std() for r in returns.values() if len(r) > 2 and r.std() > 0]
     if not moving:
-        raise DataError(
-            "No symbol has more than three bars with closes that differ; give more bars."
-        )
+        raise DataError("No symbol has four bars with closes that differ; give more bars.")
     z = np.concatenate(moving)
     far, expected = int((np.abs(z) > FAR).sum()), 2 * norm.sf(FAR) * len(z)
     name = next(iter(returns)) if len(returns) == 1 else f"{len(returns)} symbols"

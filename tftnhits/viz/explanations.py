@@ -38,8 +38,8 @@ PARTS = (
     "is not a component of the market. Before the quantiles are calibrated."
 )
 IMPORTANCE = (
-    "It holds for this trained network on these origins. Inputs that say the same hide each other, "
-    "so a rise near 0 does not prove that an input is useless, nor a large one that it is a cause."
+    "Of this network on these origins. Inputs that say the same hide each other: a rise near 0 "
+    "does not prove that an input is useless, nor a large one that it is a cause."
 )
 SUMMARY = "Weights and parts say how the networks worked; neither proves what made the forecast."
 KIND_NAMES = {"past": "past inputs", "future": "known future", "static": "symbol"}
@@ -320,7 +320,12 @@ def _draw_parts(ax: Axes, table: pd.DataFrame, column: str, colors: style.Theme)
     mean = table[f"{column}_sd"].notna().any()
     width = 0.8 / len(stacks) if mean else 0.7
     up, down = np.zeros(len(steps)), np.zeros(len(steps))
-    for i, (stack, marks) in enumerate(_part_styles(stacks, colors).items()):
+    drawn = 0  # stacks without the baseline, whose styles don't depend on whether it is there
+    for i, stack in enumerate(stacks):
+        marks = {"color": colors.faint, "hatch": "", "edgecolor": colors.paper, "linewidth": 0.5}
+        if stack != BASELINE:
+            marks |= {"color": colors.series[drawn % 6], "hatch": style.HATCHES[drawn % 6]}
+            drawn += 1
         part = table[table["stack"] == stack].sort_values("step")
         values = 100 * part[column].to_numpy()
         if mean:
@@ -336,16 +341,6 @@ def _draw_parts(ax: Axes, table: pd.DataFrame, column: str, colors: style.Theme)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlim(steps[0] - 0.7, steps[-1] + 0.7)
     ax.set(xlabel="steps ahead, bars", ylabel="log return, %")
-
-
-def _part_styles(stacks: Any, colors: style.Theme) -> dict[str, dict[str, Any]]:
-    """Colour and hatch of each stack's bars, the same with and without the baseline."""
-    edge = {"edgecolor": colors.paper, "linewidth": 0.5}
-    styles = {BASELINE: {"color": colors.faint, "hatch": "", **edge}}
-    for i, stack in enumerate(stack for stack in stacks if stack != BASELINE):
-        color, hatch = colors.series[i % 6], style.HATCHES[i % 6]
-        styles[stack] = {"color": color, "hatch": hatch, **edge}
-    return {stack: styles[stack] for stack in stacks}
 
 
 def plot_explanation(

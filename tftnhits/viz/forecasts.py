@@ -73,9 +73,7 @@ def plot_forecast(
     origin = path["origin"].iloc[-1] if origin is None else origin
     path = path[path["origin"] == origin]
     if path.empty:
-        raise DataError(
-            f"{symbol} has no forecast from {origin!r}; choose one of the frame's origins."
-        )
+        raise DataError(f"{symbol} has no forecast from {origin!r}; choose one of the frame's.")
     fan = _fan(fc, path, of_symbol(fc.bars if actual is None else actual, symbol), history)
     title = _fan_title(fc, fan, symbol)
     return _draw_plotly(fan, title, theme) if interactive else _draw(fan, title, theme)

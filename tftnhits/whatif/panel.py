@@ -49,7 +49,7 @@ def what_if(
 ) -> Panel:
     """A panel to shock the last bar, or a path of next ones, and to see what the model makes of it.
 
-    What can't be answered later on is said in the panel. Raises ConfigError on an unknown backend
+    What can't be answered later on stands in the panel. Raises ConfigError on an unknown backend
     or theme, DataError on bad bars, MissingDependency without what the backend needs.
 
     Parameters
