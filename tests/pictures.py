@@ -13,7 +13,6 @@ from functools import cache
 import numpy as np
 import pandas as pd
 from helpers import stocks
-from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
@@ -111,56 +110,33 @@ def difference(one, other, sight: str) -> float:
     return float(np.linalg.norm(_lab(one, SIGHTS[sight]) - _lab(other, SIGHTS[sight])))
 
 
+RGB_TO_XYZ = [
+    [0.4124564, 0.3575761, 0.1804375],
+    [0.2126729, 0.7151522, 0.072175],
+    [0.0193339, 0.119192, 0.9503041],
+]
+
+
 def _lab(color, sight) -> np.ndarray:
     rgb = np.clip(np.asarray(sight) @ _linear(to_rgba(color)[:3]), 0, 1)
-    xyz = (
-        np.array(
-            [
-                [0.4124564, 0.3575761, 0.1804375],
-                [0.2126729, 0.7151522, 0.072175],
-                [0.0193339, 0.119192, 0.9503041],
-            ]
-        )
-        @ rgb
-        / (0.95047, 1, 1.08883)
-    )
+    xyz = np.asarray(RGB_TO_XYZ) @ rgb / (0.95047, 1, 1.08883)
     f = np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116)
     return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
 
 
 def texts(figure: Figure) -> list[Text]:
     """Every text that is seen, tick labels within their axis' limits among them."""
-    ticks = {id(t): t for ax in figure.axes for t in _tick_labels(ax)}
-    hidden = {
-        id(t) for ax in figure.axes for axis in (ax.xaxis, ax.yaxis) for t in axis.findobj(Text)
-    } - set(ticks)
-    hidden -= {
-        id(t)
-        for ax in figure.axes
-        for axis in (ax.xaxis, ax.yaxis)
-        for t in (axis.label, axis.offsetText)
-    }
-    every = [
-        t
-        for t in figure.findobj(Text)
-        if t.get_visible() and t.get_text().strip() and id(t) not in hidden
-    ]
-    return list({id(t): t for t in every}.values())
-
-
-def _tick_labels(ax: Axes) -> list[Text]:
-    if not ax.axison:
-        return []
-    out = []
-    for axis, (low, high) in ((ax.xaxis, sorted(ax.get_xlim())), (ax.yaxis, sorted(ax.get_ylim()))):
+    seen = {id(text): text for text in figure.findobj(Text)}
+    for axis in (axis for ax in figure.axes for axis in (ax.xaxis, ax.yaxis)):
+        low, high = sorted(axis.get_view_interval())
         slack = 1e-9 * (high - low)
-        if axis.get_visible():
-            out += [
-                t.label1
-                for t in axis.get_major_ticks()
-                if low - slack <= t.get_loc() <= high + slack
-            ]
-    return [t for t in out if t.get_visible()]
+        shows = axis.axes.axison and axis.get_visible()
+        for tick in axis.get_major_ticks() + axis.get_minor_ticks():
+            inside = low - slack <= tick.get_loc() <= high + slack
+            outside = [tick.label2] if shows and inside else [tick.label1, tick.label2]
+            for label in outside:
+                seen.pop(id(label), None)
+    return [text for text in seen.values() if text.get_visible() and text.get_text().strip()]
 
 
 def faults(figure: Figure) -> list[str]:
@@ -168,68 +144,46 @@ def faults(figure: Figure) -> list[str]:
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # a layout that found no room, a glyph that is missing
         figure.canvas.draw()
-    return [
-        *_cut_off(figure),
-        *_overlaps(figure),
-        *_hidden_data(figure),
-        *_faint_text(figure),
-        *_faint_data(figure),
-    ]
+    checks = (_cut_off, _overlaps, _hidden_data, _faint_text, _faint_data)
+    return [fault for check in checks for fault in check(figure)]
 
 
-def _box(text: Text) -> Bbox:
-    return text.get_window_extent().padded(-1)
+def _boxes(figure: Figure) -> list[tuple[str, Bbox]]:
+    return [(text.get_text(), text.get_window_extent().padded(-1)) for text in texts(figure)]
 
 
 def _cut_off(figure: Figure) -> list[str]:
     width, height = figure.canvas.get_width_height()
-    boxes = {t.get_text(): _box(t) for t in texts(figure)}
     return [
-        f"cut off: {n!r}"
-        for n, b in boxes.items()
-        if b.x0 < 0 or b.y0 < 0 or b.x1 > width or b.y1 > height
+        f"cut off: {name!r}"
+        for name, box in _boxes(figure)
+        if min(box.x0, box.y0) < 0 or box.x1 > width or box.y1 > height
     ]
 
 
 def _overlaps(figure: Figure) -> list[str]:
-    found = [(t.get_text(), _box(t)) for t in texts(figure)]
-    return [
-        f"{a!r} on {b!r}"
-        for (a, one), (b, two) in itertools.combinations(found, 2)
-        if one.overlaps(two)
-    ]
+    pairs = itertools.combinations(_boxes(figure), 2)
+    return [f"{a!r} on {b!r}" for (a, one), (b, two) in pairs if one.overlaps(two)]
 
 
 def _hidden_data(figure: Figure) -> list[str]:
     """Legends that lie on lines or bars of their axes; reference lines are no data."""
     out = []
-    for ax in figure.axes:
-        if (legend := ax.get_legend()) is None:
-            continue
-        box = legend.get_window_extent()
+    for ax in (ax for ax in figure.axes if ax.get_legend() is not None):
+        box = ax.get_legend().get_window_extent()
         for line in ax.lines:
-            if line.get_transform() == ax.transData and len(line.get_xdata()):
-                x, y = np.asarray(ax.transData.transform(line.get_path().vertices)).T
-                x, y = (
-                    np.interp(np.linspace(0, 1, 2000), np.linspace(0, 1, len(v)), v) for v in (x, y)
-                )
-                if ((x > box.x0) & (x < box.x1) & (y > box.y0) & (y < box.y1)).any():
-                    out.append(f"the legend hides line {line.get_label()!r}")
-        out += [
-            f"the legend hides bar {b.get_label()!r}"
-            for b in ax.patches
-            if b.get_window_extent().overlaps(box)
-        ]
+            data = line.get_transform() == ax.transData and len(line.get_xdata())
+            if data and line.get_path().transformed(ax.transData).intersects_bbox(box, False):
+                out.append(f"the legend hides line {line.get_label()!r}")
+        bars = [bar for bar in ax.patches if bar.get_window_extent().overlaps(box)]
+        out += [f"the legend hides bar {bar.get_label()!r}" for bar in bars]
     return out
 
 
 def _faint_text(figure: Figure) -> list[str]:
     paper = figure.get_facecolor()
-    return [
-        f"faint text: {t.get_text()!r}"
-        for t in texts(figure)
-        if contrast(t.get_color(), paper) < TEXT
-    ]
+    faint = [text for text in texts(figure) if contrast(text.get_color(), paper) < TEXT]
+    return [f"faint text: {text.get_text()!r}" for text in faint]
 
 
 def _faint_data(figure: Figure) -> list[str]:
@@ -237,17 +191,14 @@ def _faint_data(figure: Figure) -> list[str]:
     paper, out = figure.get_facecolor(), []
     for ax in figure.axes:
         colors = [(line.get_color(), f"line {line.get_label()!r}") for line in ax.lines]
-        for patch in ax.patches:
-            if (patch.get_alpha() or 1) > 0.5:
-                edge = patch.get_edgecolor() if patch.get_linewidth() else paper
-                both = (patch.get_facecolor(), edge)
-                colors.append(
-                    (max(both, key=lambda c: contrast(c, paper)), f"bar {patch.get_label()!r}")
-                )
-        for found in ax.collections:
-            drawn = isinstance(found, LineCollection | PathCollection) and len(found.get_paths())
-            if drawn and (found.get_alpha() or 1) > 0.5:
-                edges = found.get_edgecolor()
-                colors += [(c, f"{type(found).__name__}") for c in np.unique(edges, axis=0)]
+        for patch in (p for p in ax.patches if (p.get_alpha() or 1) > 0.5):
+            edge = patch.get_edgecolor() if patch.get_linewidth() else paper
+            strongest = max(patch.get_facecolor(), edge, key=lambda c: contrast(c, paper))
+            colors.append((strongest, f"bar {patch.get_label()!r}"))
+        for drawn in ax.collections:
+            kind = isinstance(drawn, LineCollection | PathCollection) and len(drawn.get_paths())
+            if kind and (drawn.get_alpha() or 1) > 0.5:
+                edges = np.unique(drawn.get_edgecolor(), axis=0)
+                colors += [(color, type(drawn).__name__) for color in edges]
         out += [f"faint {what}" for color, what in colors if contrast(color, paper) < GRAPHICS]
     return out

@@ -69,8 +69,8 @@ def text(widget) -> str:
 def test_it_opens_with_the_forecast_as_it_is(panel, lab):
     answer = lab.ask("META", ORIGIN)
     assert text(panel.title) == answer.title and "error" not in panel.status.value
-    said = "From 2015-08-21 answers ensemble (0.65 TFT + 0.35 N-HITS): 93% interval (held "
-    assert said in text(panel.status)
+    words = "From 2015-08-21 answers ensemble (0.65 TFT + 0.35 N-HITS): 93% interval (held "
+    assert words in text(panel.status)
     assert f"{answer.before.frame['median'].iloc[-1]:.2f}" in text(panel.table)
     assert {*START, *panels.SHOCKS, "reset"} == set(panel.controls)
     for name, control in panel.controls.items():
@@ -150,8 +150,8 @@ def test_what_can_t_be_opened_is_refused_in_a_sentence(bars, model, asked, error
 
 
 def lines(panel) -> dict[str, np.ndarray]:
-    shown = [line for line in panel.picture.figure.data if line.name and line.visible]
-    return {line.name: np.asarray(line.y, float) for line in shown}
+    seen = [line for line in panel.picture.figure.data if line.name and line.visible]
+    return {line.name: np.asarray(line.y, float) for line in seen}
 
 
 def test_lines_are_moved_in_place(opened):
@@ -250,8 +250,8 @@ def test_bars_without_dates_volume_or_market(bars, model):
     panel = tn.what_if(rows, model, "matplotlib", origin=300)
     for name, value in {"change": -3.0, "market": 2.0, "volume": 2.0}.items():
         panel.controls[name].value = value
-    said = text(panel.status)
-    assert "Too few other symbols" in said and "The volume is not known" in said
+    words = text(panel.status)
+    assert "Too few other symbols" in words and "The volume is not known" in words
     panel.controls["origin"].value = "301"
     assert "From 301 answers" in text(panel.status)
 
@@ -273,6 +273,6 @@ def test_a_hostile_symbol_stays_text(bars, model, backend):
     panel.tabs.selected_index = 1
     panel.controls["change"].value = -5.0
     assert text(panel.title).startswith(name)
-    shown = [panel.title.value, panel.status.value, panel.table.value, panel.drivers.value]
+    parts = [panel.title.value, panel.status.value, panel.table.value, panel.drivers.value]
     panel.controls["origin"].value = date(1999, 1, 1)
-    assert "<img" not in "".join([*shown, panel.status.value])
+    assert "<img" not in "".join([*parts, panel.status.value])

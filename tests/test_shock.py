@@ -35,7 +35,7 @@ def cut(bars, origin=ORIGIN) -> pd.DataFrame:
     return bars[bars["date"] <= origin].groupby("symbol").tail(CONTEXT).reset_index(drop=True)
 
 
-def own(frame, symbol="META") -> pd.DataFrame:
+def rows_of(frame, symbol="META") -> pd.DataFrame:
     return frame[frame["symbol"] == symbol].reset_index(drop=True)
 
 
@@ -53,7 +53,7 @@ def test_a_shocked_last_bar_is_exact_and_valid(change, stretch, volume, market):
     assert valid(after)
     for symbol in "ABCD":
         move, wide, heavy = (change, stretch, volume) if symbol == "B" else (market, 1, 1)
-        was, now = own(bars, symbol).iloc[-1], own(after, symbol).iloc[-1]
+        was, now = rows_of(bars, symbol).iloc[-1], rows_of(after, symbol).iloc[-1]
         assert now["close"] == pytest.approx(was["close"] * (1 + move / 100), rel=1e-14)
         assert now["open"] == was["open"] and now["volume"] == pytest.approx(was["volume"] * heavy)
         high, low = max(was["high"], now["close"]), min(was["low"], now["close"])
@@ -74,8 +74,8 @@ def test_a_path_is_exact_and_valid(change, stretch, volume, market, count):
     after = shocked(bars, "B", Shock(change, stretch, volume, market, count))
     assert valid(after)
     for symbol, step, wide, heavy in (("B", change, stretch, volume), ("C", market, 1, 1)):
-        past, more = own(bars, symbol), own(after, symbol).iloc[30:]
-        assert own(after, symbol).iloc[:30].equals(past) and len(more) == count
+        past, more = rows_of(bars, symbol), rows_of(after, symbol).iloc[30:]
+        assert rows_of(after, symbol).iloc[:30].equals(past) and len(more) == count
         assert (more["date"] > past["date"].iloc[-1]).all() and more["date"].is_monotonic_increasing
         recent = past.tail(USUAL)
         assert more["open"].tolist() == [past["close"].iloc[-1], *more["close"].iloc[:-1]]
@@ -94,11 +94,13 @@ def test_no_shock_changes_no_bit_and_no_forecast(bars, lab):
 
 
 @pytest.mark.parametrize("shock", [Shock(-5, 2, 3, -4), Shock(1, market=-2, bars=3)])
-def test_both_forecasts_are_the_predictors_own(bars, lab, model, shock):
+def test_both_forecasts_are_the_predictors_rows_of(bars, lab, model, shock):
     asked = {"horizon": 3, "level": 0.8, "weights": {"tft": 1, "nhits": 3}}
     answer = lab.ask("META", ORIGIN, shock, **asked)
     for fc, seen in ((answer.before, cut(bars)), (answer.after, shocked(cut(bars), "META", shock))):
-        pd.testing.assert_frame_equal(fc.frame, own(model.predict(seen, **asked).frame), rtol=1e-6)
+        pd.testing.assert_frame_equal(
+            fc.frame, rows_of(model.predict(seen, **asked).frame), rtol=1e-6
+        )
     assert answer.models == ("ensemble (0.25 TFT + 0.75 N-HITS)",) * 2
     assert not np.allclose(answer.after.frame["upper"], answer.before.frame["upper"], rtol=1e-4)
     path = answer.changed.index[1:]
@@ -135,7 +137,7 @@ def test_bars_after_the_origin_are_never_seen(bars, lab, model, shock):
 
 def test_the_markets_move_needs_a_market(bars, lab, model):
     assert abs(lab.ask("META", ORIGIN, Shock(market=-8)).table["change", "width"].iloc[-1]) > 0.1
-    alone = WhatIf(own(bars), model).ask("META", ORIGIN, Shock(market=-8))
+    alone = WhatIf(rows_of(bars), model).ask("META", ORIGIN, Shock(market=-8))
     assert (alone.table["change"].abs() < 1e-10).all(axis=None)
     late = bars[(bars["symbol"] == "META") | (bars["date"] < ORIGIN)]  # others end before
     assert shocked(cut(late), "META", Shock(market=-8)).equals(cut(late))
@@ -176,7 +178,7 @@ def test_titles_state_the_numbers(lab, model):
 
 
 def test_a_change_of_model_is_no_effect_of_the_shock(bars, model):
-    lab = WhatIf(own(bars[bars["date"] <= ORIGIN]).tail(58), model)
+    lab = WhatIf(rows_of(bars[bars["date"] <= ORIGIN]).tail(58), model)
     answer = lab.ask("META", None, Shock(bars=5))
     assert answer.models == ("gradient boosting", "ensemble (0.65 TFT + 0.35 N-HITS)")
     assert f"change of model, from {answer.models[0]} to {answer.models[1]}" in answer.title
@@ -198,7 +200,7 @@ def test_drivers_are_tfts_weights_before_and_after(lab):
 
 
 def test_an_origin_is_a_day_a_time_a_number_or_the_last(lab, bars, model):
-    dates = own(bars)["date"]
+    dates = rows_of(bars)["date"]
     assert lab.bar_at("META") == lab.bar_at("META", "2031-01-01") == len(dates) - 1
     friday = lab.bar_at("META", ORIGIN)
     assert dates[friday] == pd.Timestamp(ORIGIN) and lab.bar_at("META", dates[friday]) == friday
@@ -218,7 +220,7 @@ def test_an_origin_is_a_day_a_time_a_number_or_the_last(lab, bars, model):
     + [({"shock": Shock(-99.9, bars=20)}, "META")],
 )
 def test_what_can_t_be_asked_is_said_in_a_sentence(bars, model, dates, asked, named):
-    bars = own(bars) if dates else own(bars).assign(date=pd.NaT)
+    bars = rows_of(bars) if dates else rows_of(bars).assign(date=pd.NaT)
     with pytest.raises(tn.TftnhitsError) as caught:
         WhatIf(bars, model).ask(**{"symbol": "META", **asked})
     assert one_sentence(str(caught.value)) and named in str(caught.value)
@@ -230,7 +232,7 @@ def test_too_few_bars_are_counted_and_the_others_go_on(bars, lab, model):
     early = lab.ask("META", "2013-06-20", Shock(-5))
     assert early.models == ("gradient boosting",) * 2
     assert "14 bars" in early.before.reports["META"].warnings[0]
-    new = own(bars, "GOOG").assign(symbol="NEW")
+    new = rows_of(bars, "GOOG").assign(symbol="NEW")
     new = new[new["date"] == ORIGIN]  # a single bar, too few for any member
     answer = WhatIf(pd.concat([bars, new]), model).ask("META", ORIGIN, Shock(-5))
     assert answer.fans["after"].equals(lab.ask("META", ORIGIN, Shock(-5)).fans["after"])
@@ -249,7 +251,7 @@ def test_a_shock_that_makes_no_bar_is_refused(name, wrong):
 
 
 def test_bars_without_dates_stand_on_their_numbers(bars, model):
-    lab = WhatIf(own(bars)[CELLS].to_numpy().tolist(), model)
+    lab = WhatIf(rows_of(bars)[CELLS].to_numpy().tolist(), model)
     (symbol,) = lab.by_symbol
     answer = lab.ask(symbol, 500, Shock(-2, bars=2))
     assert answer.axis == "bar number" and answer.past.index[-1] == 500

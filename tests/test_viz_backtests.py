@@ -74,18 +74,14 @@ def test_coverage_is_the_share_inside(result):
     lines = {line.get_label(): line for line in figure.axes[0].lines}
     months = list(lines["calibrated online"].get_xdata())
     place = months.index(np.datetime64("2015-05-01"))
-    for label, low, high in (
-        ("calibrated online", "lower_93", "upper_93"),
-        ("as forecast", "0.035", "0.965"),
-    ):
+    bounds = {"calibrated online": ("lower_93", "upper_93"), "as forecast": ("0.035", "0.965")}
+    for label, (low, high) in bounds.items():
         share = 100 * may["actual"].between(may[low], may[high]).mean()
         assert lines[label].get_ydata()[place] == pytest.approx(share)
     held = rows["actual"].between(rows["lower_80"], rows["upper_80"]).mean()
     stated = re.search(r"80% intervals held (\S+)% \(", title(figure))
     assert float(stated[1]) == pytest.approx(100 * held, abs=0.051)
-    for by, points in (("month", 12), ("quarter", 4), ("year", 1)):
-        figure = plots.plot_coverage(result.frame, RIVAL, by=by)
-        assert len(figure.axes[1].lines[1].get_xdata()) == points
+    assert len(months) == 12
 
 
 def test_skill_is_relative_to_har(result):
@@ -94,23 +90,12 @@ def test_skill_is_relative_to_har(result):
     rival = table[table["forecaster"] == RIVAL].set_index("group")
     halves = ["2015-01 to 2015-06", "2015-07 to 2015-12"]
     assert rival.index.tolist() == ["calm", "middle", "wild", *halves]
-    har, own = (leaderboard.arrays(result.frame, name) for name in ("HAR", RIVAL))
+    har, rival_arrays = (leaderboard.arrays(result.frame, name) for name in ("HAR", RIVAL))
     third = terciles(har.scale)
     for group, name in enumerate(rival.index[:3]):
-        loss = [np.nanmean(leaderboard.loss_of(a)[third == group]) for a in (har, own)]
+        loss = [np.nanmean(leaderboard.loss_of(a)[third == group]) for a in (har, rival_arrays)]
         assert rival["skill"][name] == pytest.approx(100 * (1 - loss[1] / loss[0]), rel=1e-3)
     assert (rival["error"] > 0).all()
-
-
-@pytest.mark.parametrize(
-    "begin, end, name",
-    [
-        ("2015-01-02", "2015-12-23", "2015"),
-        ("2015-12-23", "2016-02-01", "2015-12 to 2016-02"),
-    ],
-)
-def test_a_fold_of_a_year_is_named_by_it(begin, end, name):
-    assert plots._span(pd.Timestamp(begin), pd.Timestamp(end)) == name
 
 
 def test_the_error_of_a_mean_treats_dates_as_clusters():
@@ -215,26 +200,14 @@ def test_dots_intervals_and_seeds_are_where_they_belong():
     assert [t.get_text() for t in left.get_yticklabels()][1] == "without extra gate"
 
 
-def test_without_runs_there_are_dots_alone():
-    for ax in plots.plot_ablation(ROWS).axes:
-        segments = ax.collections[0].get_segments()
-        assert not any(len(segment) == 2 and np.isfinite(segment).all() for segment in segments)
-
-
 @pytest.mark.parametrize(
     "draw, error, words",
     [
         (lambda r: plots.plot_coverage(r.frame, "nobody"), tn.ConfigError, "'nobody'"),
-        (lambda r: plots.plot_coverage(r.frame, "HAR", by="fold"), tn.ConfigError, "quarter, year"),
         (lambda r: plots.skill(r.frame, ["nobody"]), tn.ConfigError, "'nobody'"),
         (lambda r: plots.plot_weights(r), tn.DataError, "no ensemble"),
         (lambda r: plots.plot_skill(plots.skill(r.frame, [])), tn.DataError, "one forecaster"),
         (lambda r: plots.skill(r.frame.assign(actual=np.nan), [RIVAL]), tn.DataError, "No outcome"),
-        (
-            lambda r: plots.plot_coverage(r.frame.assign(actual=np.nan), RIVAL),
-            tn.DataError,
-            "No outcome",
-        ),
         (lambda r: plots.plot_ablation(ROWS[:1]), tn.DataError, "at least one variant"),
     ],
 )

@@ -143,8 +143,8 @@ def test_bars_without_dates_stand_on_their_numbers():
     ],
 )
 def test_dates_are_labelled_once(dates, labels):
-    places, found = plots.bar_ticks(pd.DatetimeIndex(dates).to_numpy())
-    assert found == labels and places.tolist() == list(range(len(dates)))
+    places, ticks = plots.bar_ticks(pd.DatetimeIndex(dates).to_numpy())
+    assert ticks == labels and places.tolist() == list(range(len(dates)))
     many = pd.bdate_range("2014-01-01", periods=500).to_numpy()
     assert np.ptp(np.diff(plots.bar_ticks(many)[0])) <= 1, "evenly spaced"
 

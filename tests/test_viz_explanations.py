@@ -132,16 +132,8 @@ def test_one_network_is_explained_too(member, panels):
         (lambda last, mean: plots.plot_decomposition(mean["tft"]), tn.DataError, "stack parts"),
         (lambda last, mean: plots.plot_attention(last, "XOM"), tn.DataError, "'XOM'"),
         (lambda last, mean: plots.plot_explanation(last, "XOM"), tn.DataError, "'XOM'"),
-        (
-            lambda last, mean: plots.plot_selection_over_time(last, smooth=0),
-            tn.ConfigError,
-            "smooth is 0",
-        ),
-        (
-            lambda last, mean: plots.plot_importance(pd.DataFrame({"rise": []})),
-            tn.DataError,
-            "at least one input",
-        ),
+        (lambda last, _: plots.plot_selection_over_time(last, smooth=0), tn.ConfigError, "is 0"),
+        (lambda *_: plots.plot_importance(pd.DataFrame({"rise": []})), tn.DataError, "one input"),
     ],
 )
 def test_what_cant_be_drawn_is_named(draw, error, words):

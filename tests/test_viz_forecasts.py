@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from pictures import bars, boosted, faults, forecast, title
-from test_viz_bars import HOSTILE
+from test_viz_bars import HOSTILE, of
 
 import tftnhits as tn
 from tftnhits.viz import forecasts as plots
@@ -15,10 +15,6 @@ from tftnhits.viz.style import THEMES
 
 HISTORY = [{"epoch": i, "train": 1 / i, "valid": 0.2 + 1 / i} for i in range(1, 9)]
 BOARD = pd.DataFrame({"forecaster": ["ensemble", "HAR", "random walk"], "loss": [38.5, 39.0, 42.1]})
-
-
-def of(symbol: str) -> pd.DataFrame:
-    return bars()[bars()["symbol"] == symbol]
 
 
 def lines(figure) -> dict:
@@ -64,16 +60,16 @@ def test_the_fan_nests_and_starts_at_the_last_close():
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("date", "price")
 
 
-@pytest.mark.parametrize("level, shown", [(0.93, "93%"), (0.985, "98.5%"), (0.5, "50%")])
-def test_the_intervals_name_says_how_many_outcomes_it_held(level, shown):
+@pytest.mark.parametrize("level, name", [(0.93, "93%"), (0.985, "98.5%"), (0.5, "50%")])
+def test_the_intervals_name_says_how_many_outcomes_it_held(level, name):
     fc = boosted().predict(bars(), level=level)
     caption = fc.caption("META")
-    assert caption.startswith(f"{shown} interval (held ")
+    assert caption.startswith(f"{name} interval (held ")
     figure = plots.plot_forecast(fc, "META")
-    assert f", {shown} between" in title(figure)
+    assert f", {name} between" in title(figure)
     outer = [] if level > 0.95 else ["95% interval"]  # the widest band has a name, too
     assert names(figure)[: len(outer) + 1] == [*outer, caption]
-    assert any(name.startswith("50% interval") for name in names(figure))
+    assert any(text.startswith("50% interval") for text in names(figure))
     pytest.importorskip("plotly")
     figure = plots.plot_forecast(fc, "META", interactive=True)
     assert [t.name for t in figure.data if t.fill and t.showlegend] == [*outer, caption]
@@ -173,7 +169,7 @@ def test_many_and_long_names_make_whole_figures_too():
         (lambda fc: plots.plot_forecast(fc, theme="sepia"), tn.ConfigError, "'sepia'"),
         (lambda fc: plots.plot_forecast(fc, history=1.5), tn.ConfigError, "history is 1.5"),
         (lambda fc: plots.plot_learning_curve([]), tn.DataError, "no epoch"),
-        (lambda fc: plots.plot_leaderboard(BOARD.head(0)), tn.DataError, "with a score"),
+        (lambda fc: plots.plot_leaderboard(BOARD.head(0)), tn.DataError, "with a loss"),
     ],
 )
 def test_what_cant_be_drawn_is_named(draw, error, words):

@@ -32,15 +32,9 @@ def test_the_checks_find_what_is_wrong():
     ax.text(1.2, 0.5, "outside", transform=ax.transAxes).set_in_layout(False)
     ax.plot([0, 1], [0.5, 0.5001], color="#EEEEEE", label="pale")
     ax.legend(loc="center")
-    found = " ".join(faults(figure))
-    for words in (
-        "faint text: 'over'",
-        "'over' on 'under'",
-        "cut off: 'outside'",
-        "faint line 'pale'",
-        "legend hides",
-    ):
-        assert words in found, words
+    words = ["faint text: 'over'", "'over' on 'under'", "cut off: 'outside'", "faint line 'pale'"]
+    for fault in (*words, "legend hides"):
+        assert fault in " ".join(faults(figure)), fault
 
 
 @pytest.mark.parametrize("theme", style.THEMES)
@@ -59,10 +53,8 @@ def test_a_figure_of_long_texts_is_whole(theme):
 def test_a_file_is_finer_than_the_screen(tmp_path):
     figure = style.canvas("light", size=(8, 4))[0]
     figure.savefig(tmp_path / "a.png")
-    for png, dpi in (
-        ((tmp_path / "a.png").read_bytes(), style.PRINT_DPI),
-        (figure._repr_png_(), style.DPI),
-    ):
+    pngs = (tmp_path / "a.png").read_bytes(), figure._repr_png_()
+    for png, dpi in zip(pngs, (style.PRINT_DPI, style.DPI)):
         assert int.from_bytes(png[16:20], "big") == 8 * dpi
 
 

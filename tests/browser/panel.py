@@ -45,7 +45,7 @@ class WhatIf:
     def title(self) -> str:
         return self.page.inner_text(f"{ROOT} .tftnhits-title")
 
-    def shown(self) -> tuple[str, str, str]:
+    def content(self) -> tuple[str, str, str]:
         """Lines, title and table."""
         lines = "paths => paths.map(path => path.getAttribute('d')).join()"
         table = self.page.inner_text(f"{ROOT} .tftnhits-table")
@@ -97,5 +97,5 @@ class WhatIf:
         last, same = None, 0
         while same < 3:
             self.page.wait_for_timeout(100)
-            now = self.shown()
+            now = self.content()
             last, same = now, same + 1 if now == last else 0

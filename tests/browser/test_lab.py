@@ -58,9 +58,9 @@ def test_the_panel_answers_and_random_actions_leave_no_error_and_no_memory(lab, 
     panel.wait()
     opened, took = time.monotonic() - begin, []
     for control in ("change", "range", "market"):
-        before = panel.shown()
+        before = panel.content()
         took.append(panel.seconds(lambda name=control: panel.press(name, "ArrowRight")))
-        assert all(a != b for a, b in zip(before, panel.shown())), control
+        assert all(a != b for a, b in zip(before, panel.content())), control
     (kernel,) = lab.kernels()
     first = kernel.memory_info().rss
     for _ in range(20):

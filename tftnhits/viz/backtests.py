@@ -18,7 +18,7 @@ from scipy import stats
 
 from ..errors import ConfigError, DataError
 from ..evaluation.backtest import Backtest
-from ..evaluation.leaderboard import BENCHMARK, PERIODS, arrays, loss_of
+from ..evaluation.leaderboard import BENCHMARK, arrays, loss_of
 from ..evaluation.metrics import hac_variance, terciles
 from ..evaluation.trading import summary as trade_summary
 from ..evaluation.verdicts import CLASSIC, ENHANCED
@@ -27,22 +27,20 @@ from . import style
 REGIMES = {-1: "volatility unknown", 0: "calm", 1: "middle", 2: "wild"}
 RIVALS = ("TFT", "N-HITS", "gradient boosting", "GARCH-t")  # worth a panel beside the ensemble
 COVERAGE = (
-    "Outcomes overlap and symbols move together, so a month's swing of several points is chance, a "
-    "lasting drift is not. Coverage that is right on average can still be too wide in calm times "
-    "and too narrow in wild ones."
+    "Outcomes overlap and symbols move together: a month's swing of several points is chance, a "
+    "lasting drift is not. Right on average can be too wide in calm and too narrow in wild times."
 )
 SKILL = (
     "Dots: means; lines: 95% intervals (HAC over dates); hollow: can't be told from zero. Of many "
     "intervals some leave zero out by luck, and a lower loss is no profit."
 )
 RULE = (
-    "One path of one rule on one set of stocks: another start, order or cost gives another. Stocks "
-    "that are known because they did well flatter buying and holding."
+    "One path of one rule: another start, order or cost gives another. Stocks that are known "
+    "because they did well flatter buying and holding."
 )
 ABLATION = (
     "Dots: means over the seeds; lines: 95% intervals (Student's t); filled: measurable, over the "
-    "dates too. Nothing was tuned anew without an enhancement, and what buys nothing here may buy "
-    "something with other data."
+    "dates too. Nothing was tuned anew, and what buys nothing here may with other data."
 )
 # field of TFTConfig or NHITSConfig -> its name, and what it is
 ENHANCEMENTS = {
@@ -62,7 +60,6 @@ def plot_folds(result: Backtest, sessions: np.ndarray, theme: str = "light") -> 
     Purged are origins whose outcomes would reach over the border. `sessions` are the bars' days.
     """
     folds, config = result.manifest["folds"], result.manifest["config"]
-    horizon, embargo = config["horizon"], config["embargo"]
     size = (9.5, 1.9 + 0.34 * len(folds))
     figure, (spans, border), colors = style.canvas(theme, 1, 2, size, width_ratios=(3, 2))
     fills = {
@@ -82,41 +79,45 @@ def plot_folds(result: Backtest, sessions: np.ndarray, theme: str = "light") -> 
     spans.grid(False)
     style.date_axis(spans)
     style.axis_title(spans, "all spans", colors)
-    # the sessions around the first origin of the first test
-    days = np.unique(np.asarray(sessions, "datetime64[D]"))
-    before = int(np.searchsorted(days, np.datetime64(folds[0]["test_begin"])))
-    x = np.arange(-min(2 * (horizon + embargo) + 2, before), max(horizon, 5))
-    conditions = [x >= 0, x >= -embargo, x >= -embargo - horizon]
-    split = np.select(conditions, ["test", "embargo", "purged"], "validation")
-    edge = {"edgecolor": colors.faint, "linewidth": 0.6}
-    border.bar(x, 1, 0.86, color=[fills[s] for s in split], **edge)
-    border.set(yticks=[], ylim=(-0.6, 1.6), xlabel="sessions from the first origin of the test")
-    border.spines["left"].set_visible(False)
-    border.grid(False)
-    style.axis_title(border, "the border before the first test, session by session", colors)
+    _draw_border(border, result, sessions, fills, colors)
     handles = [Patch(facecolor=c, edgecolor=colors.faint, label=s) for s, c in fills.items()]
     style.legend(figure, colors, handles)
     several = "folds test" if len(folds) > 1 else "fold tests"
     title = (
         f"{len(folds)} {several} {folds[0]['test_begin']} to {folds[-1]['test_end']}, after "
-        f"training on earlier bars alone; at each border {horizon} sessions are purged and "
-        f"{embargo} embargoed"
+        f"training on earlier bars alone; at each border {config['horizon']} sessions are purged "
+        f"and {config['embargo']} embargoed"
     )
     return style.headline(figure, title, colors)
 
 
-def plot_coverage(
-    frame: pd.DataFrame, forecaster: str, by: str = "month", theme: str = "light"
-) -> Figure:
-    """Share of outcomes inside the 93% and 80% intervals over time, calibrated and as forecast.
+def _draw_border(
+    ax: Axes, result: Backtest, sessions: Any, fills: dict[str, str], colors: style.Theme
+) -> None:
+    """The sessions around the first origin of the first test, a bar each."""
+    config, begin = result.manifest["config"], result.manifest["folds"][0]["test_begin"]
+    horizon, embargo = config["horizon"], config["embargo"]
+    days = np.unique(np.asarray(sessions, "datetime64[D]"))
+    before = int(np.searchsorted(days, np.datetime64(begin)))
+    x = np.arange(-min(2 * (horizon + embargo) + 2, before), max(horizon, 5))
+    conditions = [x >= 0, x >= -embargo, x >= -embargo - horizon]
+    split = np.select(conditions, ["test", "embargo", "purged"], "validation")
+    edge = {"edgecolor": colors.faint, "linewidth": 0.6}
+    ax.bar(x, 1, 0.86, color=[fills[s] for s in split], **edge)
+    ax.set(yticks=[], ylim=(-0.6, 1.6), xlabel="sessions from the first origin of the test")
+    ax.spines["left"].set_visible(False)
+    ax.grid(False)
+    style.axis_title(ax, "the border before the first test, session by session", colors)
+
+
+def plot_coverage(frame: pd.DataFrame, forecaster: str, theme: str = "light") -> Figure:
+    """Share of outcomes inside the 93% and 80% intervals by month, calibrated and as forecast.
 
     Parameters
     ----------
     frame : Backtest.frame; DataError where no outcome is known.
-    forecaster : one of the frame's, by : "month", "quarter" or "year"; else ConfigError.
+    forecaster : one of the frame's; else ConfigError.
     """
-    if by not in PERIODS:
-        raise ConfigError(f"Coverage over time goes by one of {', '.join(PERIODS)}, not by {by!r}.")
     known = frame["forecaster"].unique()
     if forecaster not in known:
         raise ConfigError(f"There is no forecaster {forecaster!r}; choose from {', '.join(known)}.")
@@ -124,7 +125,7 @@ def plot_coverage(
     if rows.empty:
         raise DataError(f"No outcome of {forecaster}'s forecasts is known; give some that are.")
     figure, axes, colors = style.canvas(theme, 2, 1, (8, 5.0), COVERAGE, sharex=True)
-    period = rows["origin"].dt.to_period(PERIODS[by]).dt.to_timestamp()
+    period = rows["origin"].dt.to_period("M").dt.to_timestamp()
     findings = []
     for ax, level in zip(axes, (93, 80)):
         low, high = (f"{(50 + side * level / 2) / 100:g}" for side in (-1, 1))
@@ -137,7 +138,7 @@ def plot_coverage(
         share = 100 * calibrated.groupby(period).mean()
         ax.plot(share, "o-", color=colors.first, label="calibrated online", **line)
         ax.set_ylabel("inside, %")
-        style.axis_title(ax, f"{level}% interval, by {by}", colors)
+        style.axis_title(ax, f"{level}% interval, by month", colors)
         held = f"{calibrated.mean():.1%} ({raw.mean():.1%} uncalibrated)"
         findings.append(f"the {level}% intervals held {held}")
     style.date_axis(axes[1])
@@ -167,7 +168,8 @@ def skill(
     lags = 2 * loss.shape[1] - 1
     regime = pd.Series(terciles(base.scale)).map(REGIMES).to_numpy()
     dates = pd.Series(base.date)
-    spans = dates.groupby(base.fold).agg(["min", "max"]).apply(lambda s: _span(*s), axis=1)
+    ends = dates.dt.strftime("%Y-%m").groupby(base.fold).agg(["min", "max"])
+    spans = ends["min"] + " to " + ends["max"]
     fold = pd.Series(base.fold).map(spans).to_numpy()
     rows = []
     for name in forecasters:
@@ -180,12 +182,6 @@ def skill(
                     error = _error_of_mean(gain[chosen], base.date[chosen], lags)
                     rows.append((name, group, unit * np.nanmean(gain[chosen]), unit * error))
     return pd.DataFrame(rows, columns=["forecaster", "group", "skill", "error"])
-
-
-def _span(begin: pd.Timestamp, end: pd.Timestamp) -> str:
-    """Two dates as "2015" if they are in the first and the last month of it, else by month."""
-    whole = begin.year == end.year and (begin.month, end.month) == (1, 12)
-    return str(begin.year) if whole else f"{begin:%Y-%m} to {end:%Y-%m}"
 
 
 def _error_of_mean(x: np.ndarray, date: np.ndarray, lags: int) -> float:
@@ -255,9 +251,7 @@ def plot_weights(result: Backtest, theme: str = "light") -> Figure:
         for name, shares in record["weights"].items()
     ]
     if not records:
-        raise DataError(
-            f"The backtest in {result.folder} has no ensemble; run it with both networks."
-        )
+        raise DataError(f"{result.folder} has no ensemble; run the backtest with both networks.")
     mean = 100 * pd.DataFrame(records).groupby(["ensemble", "fold"]).mean().fillna(0)
     rows = {"given": mean.loc["ensemble"].iloc[0]}
     for name in ("learned weights", "learned weights + HAR"):
@@ -322,9 +316,7 @@ def plot_ablation(
     """
     table = pd.DataFrame([row for row in rows if row.get("verdict")])
     if table.empty:
-        raise DataError(
-            "No row has a verdict; compare at least one variant with the enhanced network."
-        )
+        raise DataError("No row has a verdict; compare at least one variant with the enhanced.")
     networks, most = table["network"].unique(), table.groupby("network").size().max()
     grid = {"caption": ABLATION, "sharex": True, "squeeze": False}
     figure, axes, colors = style.canvas(theme, 1, len(networks), (9.5, 1.7 + 0.34 * most), **grid)
@@ -340,7 +332,7 @@ def plot_ablation(
             if variant in differences:
                 x = differences[variant]
                 ax.plot(x, np.full(len(x), y + 0.24), "|", color=colors.second, markersize=6)
-        ax.set_yticks(range(len(variants)), [variant_name(v) for v in variants["variant"]])
+        ax.set_yticks(range(len(variants)), [_variant_name(v) for v in variants["variant"]])
         ax.margins(x=0.1)
         ax.xaxis.set_major_locator(MaxNLocator(5))
         style.axis_title(ax, network, colors)
@@ -359,7 +351,7 @@ def _by_seed(runs: Sequence[Mapping[str, Any]], network: str) -> pd.DataFrame:
     return valid.sub(valid[ENHANCED], axis=0)
 
 
-def variant_name(variant: str) -> str:
+def _variant_name(variant: str) -> str:
     """A variant's name for readers: "without extra_gate" is "without extra gate"."""
     if variant == CLASSIC:
         return "without all of them (classic)"
@@ -369,7 +361,7 @@ def variant_name(variant: str) -> str:
 
 def _ablation_title(table: pd.DataFrame) -> str:
     """What the verdicts say, in one sentence."""
-    names = table["network"] + " " + table["variant"].map(variant_name)
+    names = table["network"] + " " + table["variant"].map(_variant_name)
     named = names + table["difference"].map(" (loss {:+.3f})".format)
     measured = named[table["verdict"].isin(["helps", "hurts"])]
     if table["verdict"].str.startswith("one seed").all():

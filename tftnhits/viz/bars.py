@@ -35,11 +35,11 @@ def of_symbol(table: pd.DataFrame, symbol: str | None) -> pd.DataFrame:
     return table[table["symbol"] == symbol]
 
 
-def axis_of(part: pd.DataFrame) -> tuple[np.ndarray, str]:
+def axis_of(bars: pd.DataFrame) -> tuple[np.ndarray, str]:
     """What a symbol's bars stand on: their dates, or their numbers where there are none."""
-    if part["date"].isna().any():
-        return np.arange(len(part)), "bar number"
-    return part["date"].to_numpy(), "date"
+    if bars["date"].isna().any():
+        return np.arange(len(bars)), "bar number"
+    return bars["date"].to_numpy(), "date"
 
 
 def bar_ticks(x: np.ndarray) -> tuple[np.ndarray, list[str]]:
@@ -94,9 +94,8 @@ def plotly_bars(x: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
         }
     closed = pd.date_range(dates[0], dates[-1]).difference(dates)
     daily = (np.diff(x) == np.timedelta64(1, "D")).any()  # between weekly bars no market is closed
-    if not daily or closed.empty:
-        return x, {}
-    return x, {"rangebreaks": [{"values": [str(day.date()) for day in closed]}]}
+    breaks = {"values": closed.strftime("%Y-%m-%d").tolist()}
+    return x, {"rangebreaks": [breaks]} if daily and len(closed) else {}
 
 
 def plot_candles(
@@ -197,9 +196,7 @@ def plot_returns(bars: pd.DataFrame, symbol: str | None = None, theme: str = "li
     returns = log_returns(bars, symbol)
     moving = [(r - r.mean()) / r.std() for r in returns.values() if len(r) > 2 and r.std() > 0]
     if not moving:
-        raise DataError(
-            "No symbol has more than three bars with closes that differ; give more bars."
-        )
+        raise DataError("No symbol has four bars with closes that differ; give more bars.")
     z = np.concatenate(moving)
     far, expected = int((np.abs(z) > FAR).sum()), 2 * norm.sf(FAR) * len(z)
     name = next(iter(returns)) if len(returns) == 1 else f"{len(returns)} symbols"

@@ -23,11 +23,11 @@ from .bars import bar_axis, of_symbol
 
 ATTENTION = (
     "Attention says where the network looked, not what made the forecast: other weights can lead "
-    "to the same output (Jain & Wallace 2019), and an LSTM's state holds news of all bars before."
+    "to the same output (Jain & Wallace 2019)."
 )
 SELECTION = (
-    "A small weight on a large value can count more than a large weight on a small one, and inputs "
-    "that say the same share their weight by chance: no proof that the forecast needs the input."
+    "Inputs that say the same share their weight by chance, and a small weight on a large value "
+    "can count more: no proof that the forecast needs the input."
 )
 OVER_TIME = (
     "A weight that moves shows that the network's mix depends on the bar, not that the mix is "
@@ -38,11 +38,13 @@ PARTS = (
     "is not a component of the market. Before the quantiles are calibrated."
 )
 IMPORTANCE = (
-    "It holds for this trained network on these origins. Inputs that say the same hide each other, "
-    "so a rise near 0 does not prove that an input is useless, nor a large one that it is a cause."
+    "Of this network on these origins. Inputs that say the same hide each other: a rise near 0 "
+    "does not prove that an input is useless, nor a large one that it is a cause."
 )
 SUMMARY = "Weights and parts say how the networks worked; neither proves what made the forecast."
 KIND_NAMES = {"past": "past inputs", "future": "known future", "static": "symbol"}
+TOP = 8  # inputs in a panel
+LINES = 5  # inputs over time
 MOVES = 1e-3  # a weight that changes by less over time counts as constant
 
 
@@ -125,9 +127,9 @@ def _draw_attention_map(ax: Axes, table: pd.DataFrame, context: int, colors: sty
 
 
 def plot_selection(
-    explanation: Explanation, symbol: str | None = None, top: int = 8, theme: str = "light"
+    explanation: Explanation, symbol: str | None = None, theme: str = "light"
 ) -> Figure:
-    """The `top` inputs that TFT's variable selection weighs most, a panel a kind of input."""
+    """The inputs that TFT's variable selection weighs most, a panel a kind of input."""
     table, name = _of_symbol(explanation.selection, symbol, "selection weights")
     past = table[table["kind"] == "past"].sort_values("weight")
     title = (
@@ -139,8 +141,8 @@ def plot_selection(
     figure, axes, colors = style.canvas(theme, 1, 3, size=(9, 3.7), caption=caption)
     for ax, kind in zip(axes, KINDS):
         weights = table[table["kind"] == kind]
-        _draw_weights(ax, weights, top, colors)
-        rest = f" (top {top} of {len(weights)})" if len(weights) > top else ""
+        _draw_weights(ax, weights, TOP, colors)
+        rest = f" (top {TOP} of {len(weights)})" if len(weights) > TOP else ""
         style.axis_title(ax, KIND_NAMES[kind] + rest, colors)
     return style.headline(figure, title, colors)
 
@@ -160,22 +162,18 @@ def _draw_weights(ax: Axes, weights: pd.DataFrame, top: int, colors: style.Theme
 
 
 def plot_selection_over_time(
-    explanation: Explanation,
-    symbol: str | None = None,
-    top: int = 5,
-    smooth: int = 1,
-    theme: str = "light",
+    explanation: Explanation, symbol: str | None = None, smooth: int = 1, theme: str = "light"
 ) -> Figure:
-    """Selection weights of the `top` past inputs bar by bar, `smooth` dates averaged.
+    """Selection weights of the heaviest past inputs bar by bar, `smooth` dates averaged.
 
     Below them those of the known future, by its next session, and of the symbol, where they move.
-    ConfigError unless `top` and `smooth` are whole numbers from 1.
+    ConfigError unless `smooth` is a whole number from 1.
     """
-    top, smooth = style.count(top, "top"), style.count(smooth, "smooth")
+    smooth = style.count(smooth, "smooth")
     panels = {}
     for kind in KINDS:
         rows, name = _of_symbol(getattr(explanation, kind), symbol, "selection weights")
-        panel = _over_time(rows, top, smooth)
+        panel = _over_time(rows, smooth)
         moves = explanation.origins > 1 and np.ptp(panel["weight"], axis=0).max() > MOVES
         if kind == "past" or moves:
             panels[kind] = panel
@@ -201,14 +199,14 @@ def plot_selection_over_time(
     return style.headline(figure, title, colors)
 
 
-def _over_time(rows: pd.DataFrame, top: int, smooth: int) -> pd.DataFrame:
+def _over_time(rows: pd.DataFrame, smooth: int) -> pd.DataFrame:
     """The heaviest inputs' weight and sd, a row a date (or bars from the origin)."""
     by = "date"
     if rows["date"].isna().any() and "lag" in rows:
         rows, by = rows.assign(lag=-rows["lag"]), "lag"
     wide = rows.pivot_table(index=by, columns="input", values=["weight", "sd"], dropna=False)
     weight = wide["weight"]
-    heaviest = weight.mean().sort_values(ascending=False).index[:top]
+    heaviest = weight.mean().sort_values(ascending=False).index[:LINES]
     weight = weight[heaviest].rolling(smooth, min_periods=min(smooth, len(weight))).mean()
     return pd.concat({"weight": weight, "sd": wide["sd"][heaviest]}, axis=1)
 
@@ -322,7 +320,12 @@ def _draw_parts(ax: Axes, table: pd.DataFrame, column: str, colors: style.Theme)
     mean = table[f"{column}_sd"].notna().any()
     width = 0.8 / len(stacks) if mean else 0.7
     up, down = np.zeros(len(steps)), np.zeros(len(steps))
-    for i, (stack, marks) in enumerate(_part_styles(stacks, colors).items()):
+    drawn = 0  # stacks without the baseline, whose styles don't depend on whether it is there
+    for i, stack in enumerate(stacks):
+        marks = {"color": colors.faint, "hatch": "", "edgecolor": colors.paper, "linewidth": 0.5}
+        if stack != BASELINE:
+            marks |= {"color": colors.series[drawn % 6], "hatch": style.HATCHES[drawn % 6]}
+            drawn += 1
         part = table[table["stack"] == stack].sort_values("step")
         values = 100 * part[column].to_numpy()
         if mean:
@@ -338,16 +341,6 @@ def _draw_parts(ax: Axes, table: pd.DataFrame, column: str, colors: style.Theme)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlim(steps[0] - 0.7, steps[-1] + 0.7)
     ax.set(xlabel="steps ahead, bars", ylabel="log return, %")
-
-
-def _part_styles(stacks: Any, colors: style.Theme) -> dict[str, dict[str, Any]]:
-    """Colour and hatch of each stack's bars, the same with and without the baseline."""
-    edge = {"edgecolor": colors.paper, "linewidth": 0.5}
-    styles = {BASELINE: {"color": colors.faint, "hatch": "", **edge}}
-    for i, stack in enumerate(stack for stack in stacks if stack != BASELINE):
-        color, hatch = colors.series[i % 6], style.HATCHES[i % 6]
-        styles[stack] = {"color": color, "hatch": hatch, **edge}
-    return {stack: styles[stack] for stack in stacks}
 
 
 def plot_explanation(
@@ -385,7 +378,7 @@ def _draw_tft(
     left, right = axes
     table, name = _of_symbol(explanation.selection, symbol, "selection weights")
     past = table[table["kind"] == "past"]
-    top = min(8, len(past))
+    top = min(TOP, len(past))
     _draw_weights(left, past, top, colors)
     style.axis_title(left, f"TFT: inputs (top {top} of {len(past)})", colors)
     attention = _of_symbol(explanation.attention, symbol, "attention")[0]

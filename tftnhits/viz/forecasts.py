@@ -23,17 +23,13 @@ from .bars import bar_axis, of_symbol, plotly_bars
 
 TINT = 0.13  # opacity of one band of the fan; the inner ones lie on the outer ones
 ONE_OUTCOME = (
-    "One outcome, inside or outside, says nothing about the intervals: the share in the legend "
-    "counts a year of them."
+    "One outcome says nothing about the intervals: the legend's share counts a year of them."
 )
 TWO_LOSSES = (
-    "Training: with dropout and hidden inputs, of weights that still move. Validation: of averaged "
-    "weights, with all on. So the gap between the two lines is no measure of overfitting."
+    "Training has dropout and weights that still move, validation averaged ones: the gap between "
+    "the two lines is no measure of overfitting."
 )
-MEANS = (
-    "Lower is better, and lower than another's is no profit. Means of one sample: a small "
-    "difference may be chance. The axis does not start at 0."
-)
+MEANS = "Means of one sample: a small difference may be chance. The axis does not start at 0."
 
 
 @dataclass(frozen=True)
@@ -77,9 +73,7 @@ def plot_forecast(
     origin = path["origin"].iloc[-1] if origin is None else origin
     path = path[path["origin"] == origin]
     if path.empty:
-        raise DataError(
-            f"{symbol} has no forecast from {origin!r}; choose one of the frame's origins."
-        )
+        raise DataError(f"{symbol} has no forecast from {origin!r}; choose one of the frame's.")
     fan = _fan(fc, path, of_symbol(fc.bars if actual is None else actual, symbol), history)
     title = _fan_title(fc, fan, symbol)
     return _draw_plotly(fan, title, theme) if interactive else _draw(fan, title, theme)
@@ -243,24 +237,19 @@ def plot_learning_curve(
 
 
 def plot_leaderboard(
-    frame: pd.DataFrame,
-    score: str = "loss",
-    unit: str = "mean pinball loss × 10⁴",
-    reference: str | None = None,
-    theme: str = "light",
+    frame: pd.DataFrame, reference: str | None = None, theme: str = "light"
 ) -> Figure:
-    """Forecasters by score, lower is better; a difference of means is not yet a significant one.
+    """Forecasters by loss, lower is better; a difference of means is not yet a significant one.
 
     Parameters
     ----------
-    frame : the columns forecaster and `score`; DataError where no forecaster has a score.
-    unit : that of the score.
+    frame : the columns forecaster and loss (× 10⁴); DataError where no forecaster has a loss.
     reference : the forecaster that the best is compared with (None: the worst).
     """
-    table = frame.dropna(subset=score).sort_values(score, ascending=False, ignore_index=True)
+    table = frame.dropna(subset="loss").sort_values("loss", ascending=False, ignore_index=True)
     if table.empty:
-        raise DataError("The leaderboard is empty; give at least one forecaster with a score.")
-    names, values = table["forecaster"].astype(str), table[score]
+        raise DataError("The leaderboard is empty; give at least one forecaster with a loss.")
+    names, values = table["forecaster"].astype(str), table["loss"]
     place = int((names == reference).argmax())  # the first, which is the worst, if there is none
     other, best = names[place], names.iloc[-1]
     title = f"{style.shorten(best)} has the lowest loss, {style.price(values.iloc[-1])}"
@@ -274,7 +263,8 @@ def plot_leaderboard(
     for row, value in enumerate(values):  # beside the axes, where no line crosses them
         ax.annotate(style.price(value), (1.015, row), fontsize=9, color=colors.ink, **beside)
     ax.set_yticks(table.index, [style.shorten(name) for name in names])
-    ax.set_xlabel(f"{unit} (lower is better; dotted: {style.shorten(other, 20)})")
+    label = f"mean pinball loss × 10⁴ (lower is better; dotted: {style.shorten(other, 20)})"
+    ax.set_xlabel(label)
     ax.grid(False)
     ax.margins(x=0.04)
     ax.set_ylim(-0.6, len(table) - 0.4)

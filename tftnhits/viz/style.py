@@ -24,7 +24,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter
 
-from ..errors import ConfigError, MissingDependency, shown
+from ..errors import ConfigError, MissingDependency, quoted
 
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))
 MARKERS = "osD^vP"
@@ -185,7 +185,10 @@ def legend(of: Axes | Picture, theme: Theme, handles: Any = None, **where: Any) 
     if isinstance(of, Axes):
         of.legend(**plain, **where)
         return
-    handles = _labelled(of) if handles is None else handles
+    if handles is None:  # what the axes label, each label once
+        named = [ax.get_legend_handles_labels() for ax in of.axes]
+        by_label = {label: handle for pair in named for handle, label in zip(*pair)}
+        handles = list(by_label.values())
     widths = [MEDIUM * (PROSE * len(handle.get_label()) + 5) for handle in handles]
     rows, room = 1, 72 * (of.get_figwidth() - 0.3)
     while rows < len(handles):
@@ -195,15 +198,6 @@ def legend(of: Axes | Picture, theme: Theme, handles: Any = None, **where: Any) 
         rows += 1
     where = {"loc": "outside lower center", **where, "ncols": math.ceil(len(handles) / rows)}
     of.body.legend(handles=handles, **plain, **where)
-
-
-def _labelled(figure: Figure) -> list[Any]:
-    """What the axes label, each label once."""
-    by_label: dict[str, Any] = {}
-    for ax in figure.axes:
-        for handle, label in zip(*ax.get_legend_handles_labels()):
-            by_label.setdefault(label, handle)
-    return list(by_label.values())
 
 
 def axis_title(ax: Axes, text: str, theme: Theme, most: int = 60) -> None:
@@ -238,7 +232,7 @@ def _largest(values: Any) -> float:
 def count(value: Any, name: str) -> int:
     """A whole number from 1; raises ConfigError on all else."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise ConfigError(f"{name} is {shown(value)}; give a whole number from 1.")
+        raise ConfigError(f"{name} is {quoted(value)}; give a whole number from 1.")
     return int(value)
 
 
@@ -306,11 +300,8 @@ def plotly_figure(title: str, theme: str, **layout: Any) -> tuple[Any, Theme]:
 
 def _plotly_layout(theme: Theme) -> dict[str, Any]:
     """The theme as a plotly template's layout."""
-    axis = {
-        "gridcolor": see_through(theme.faint, 0.25),
-        "linecolor": theme.faint,
-        "zeroline": False,
-    }
+    grid = see_through(theme.faint, 0.25)
+    axis = {"gridcolor": grid, "linecolor": theme.faint, "zeroline": False}
     corner = {"x": 0.01, "y": 1, "xanchor": "left", "yanchor": "top"}
     return {
         "title": {**corner, "font": {"size": 15}},

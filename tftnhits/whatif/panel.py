@@ -16,7 +16,7 @@ import numpy as np
 
 from ..config import LEVEL
 from ..data.features import MARKET_SYMBOLS
-from ..errors import ConfigError, MissingDependency, TftnhitsError, one_line, shown
+from ..errors import ConfigError, MissingDependency, TftnhitsError, printable, quoted
 from ..viz.style import price, unit_of
 from .shock import NOTHING, Comparison, Shock, WhatIf, when
 from .views import CSS, DrawnPicture, LivePicture, drivers_html, table_html
@@ -49,7 +49,7 @@ def what_if(
 ) -> Panel:
     """A panel to shock the last bar, or a path of next ones, and to see what the model makes of it.
 
-    What can't be answered later on is said in the panel. Raises ConfigError on an unknown backend
+    What can't be answered later on stands in the panel. Raises ConfigError on an unknown backend
     or theme, DataError on bad bars, MissingDependency without what the backend needs.
 
     Parameters
@@ -61,7 +61,7 @@ def what_if(
     """
     backend = backend or ("plotly" if _can_be_live() else "matplotlib")
     if backend not in PICTURES:
-        raise ConfigError(f"There is no backend {shown(backend)}; choose {' or '.join(PICTURES)}.")
+        raise ConfigError(f"There is no backend {quoted(backend)}; choose {' or '.join(PICTURES)}.")
     return Panel(PICTURES[backend](theme), WhatIf(bars, model), symbol, origin)
 
 
@@ -83,7 +83,7 @@ class Panel:
 
     def __init__(self, picture: Any, lab: WhatIf, symbol: str | None, origin: Any):
         self.picture, self.lab = picture, lab
-        self.own_weight = round(100 * lab.model.weights.get("tft", 0))  # percent
+        self.default_weight = round(100 * lab.model.weights.get("tft", 0))  # percent
         self.comparison: Comparison | None = None  # the last that could be answered
         symbol = next(iter(lab.by_symbol)) if symbol is None else symbol
         self.controls = self._controls(symbol, lab.bar_at(symbol, origin))
@@ -109,7 +109,7 @@ class Panel:
             "origin": origin,
             "horizon": _slider(model.horizon, 1, model.horizon, 1, "Horizon"),
             "level": _slider(round(100 * LEVEL), 50, 99, 1, "Interval, %"),
-            "weight": _slider(self.own_weight, 0, 100, 1, "TFT's weight, %"),
+            "weight": _slider(self.default_weight, 0, 100, 1, "TFT's weight, %"),
             **{name: _slider(*numbers) for name, numbers in SHOCKS.items()},
             "reset": w.Button(description="No shock", tooltip="Take the shock back"),
         }
@@ -169,7 +169,7 @@ class Panel:
         c = self.controls
         shock = Shock(**{name: c[name].value for name in SHOCKS})
         settings = {"horizon": c["horizon"].value, "level": c["level"].value / 100}
-        if c["weight"].value != self.own_weight:
+        if c["weight"].value != self.default_weight:
             share = c["weight"].value / 100
             settings["weights"] = {"tft": share, "nhits": 1 - share}
         return self.lab.ask(c["symbol"].value, c["origin"].value or None, shock, **settings)
@@ -187,7 +187,7 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, TftnhitsError):
         return str(error)
     log.debug("The what-if panel failed", exc_info=True)
-    text = f"{type(error).__name__}: {one_line(str(error), 120)}"
+    text = f"{type(error).__name__}: {printable(str(error), 120)}"
     return f"That didn't work ({text}); try another setting."
 
 

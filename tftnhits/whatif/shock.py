@@ -16,7 +16,7 @@ import pandas as pd
 
 from ..data.bars import load_bars
 from ..data.calendars import market_of, next_sessions
-from ..errors import ConfigError, DataError, HistoryTooShort, one_line, shown
+from ..errors import ConfigError, DataError, HistoryTooShort, printable, quoted
 from ..forecast.predictor import Predictor
 from ..forecast.result import Forecast
 from ..viz.style import price, signed, unit_of
@@ -57,11 +57,11 @@ class Shock:
             is_number = isinstance(value, Real) and not isinstance(value, bool)
             if not (is_number and least < value < np.inf):
                 raise ConfigError(
-                    f"The shock's {name} is {shown(value)}; give a number above {least}."
+                    f"The shock's {name} is {quoted(value)}; give a number above {least}."
                 )
         if not (isinstance(self.bars, Integral) and 0 <= self.bars <= MAX_BARS):
             raise ConfigError(
-                f"The shock has {shown(self.bars)} bars; give a whole number from 0 to {MAX_BARS}."
+                f"The shock has {quoted(self.bars)} bars; give a whole number from 0 to {MAX_BARS}."
             )
 
     def __str__(self) -> str:
@@ -259,7 +259,7 @@ class WhatIf:
         days = self.bars.assign(date=self.bars["date"].dt.normalize())
         self.daily = self.dated and not days.duplicated(["symbol", "date"]).any()
         self.by_symbol = {
-            str(name): self._on_axis(own) for name, own in self.bars.groupby("symbol", sort=False)
+            str(name): self._on_axis(rows) for name, rows in self.bars.groupby("symbol", sort=False)
         }
         self._last: tuple[Any, Any] = (None, None)  # a question without a shock, and its answer
 
@@ -276,18 +276,18 @@ class WhatIf:
         """
         if symbol not in self.by_symbol:
             some = ", ".join(list(self.by_symbol)[:10])
-            raise DataError(f"There is no symbol {shown(symbol)}; there are {some}.")
-        own = self.by_symbol[symbol]
+            raise DataError(f"There is no symbol {quoted(symbol)}; there are {some}.")
+        bars = self.by_symbol[symbol]
         try:
-            stop = own.index[-1] if origin is None else origin
-            count = len(own.loc[: str(stop) if self.dated else int(stop)])
+            stop = bars.index[-1] if origin is None else origin
+            count = len(bars.loc[: str(stop) if self.dated else int(stop)])
         except (ValueError, TypeError, OverflowError) as error:
             kind = "date, such as 2015-08-21" if self.dated else "bar's number"
-            raise DataError(f"The origin {shown(origin)} is no {kind}.") from error
+            raise DataError(f"The origin {quoted(origin)} is no {kind}.") from error
         if count < self.model.walk.context:
             raise HistoryTooShort(
-                f"{symbol} has {count} bars up to {one_line(str(origin))}, too few to forecast; "
-                f"its bars are from {when(own.index[0])} to {when(own.index[-1])}."
+                f"{symbol} has {count} bars up to {printable(str(origin))}, too few to forecast; "
+                f"its bars are from {when(bars.index[0])} to {when(bars.index[-1])}."
             )
         return count - 1
 
@@ -308,10 +308,11 @@ class WhatIf:
         before = after = self._last[1]
         if shock != NOTHING:
             after = self.model.predict(shocked(before.bars, symbol, shock), **settings)
-        own, first = self.by_symbol[symbol], max(0, number + 1 - CONTEXT)
+        bars, first = self.by_symbol[symbol], max(0, number + 1 - CONTEXT)
         assumed = self._on_axis(after.bars[after.bars["symbol"] == symbol], first)
-        came = own.iloc[number + 1 :].head(shock.bars + len(after.frame))
-        return Comparison(symbol, shock, before, after, own.iloc[first : number + 1], assumed, came)
+        came = bars.iloc[number + 1 :].head(shock.bars + len(after.frame))
+        past = bars.iloc[first : number + 1]
+        return Comparison(symbol, shock, before, after, past, assumed, came)
 
     def _context(self, symbol: str, number: int) -> pd.DataFrame:
         """The last bars of every symbol up to the origin; without dates of this one."""

@@ -17,7 +17,7 @@ from ..viz.bars import bar_axis, plotly_bars
 from ..viz.style import Picture, Theme, price, signed
 from .shock import NOTHING, PRICES, Comparison, when
 
-SHOWN = 30  # bars in a picture
+RECENT = 30  # bars in a picture
 TOP = 10  # inputs, and bars, in a table
 FANS = {"before": "forecast", "after": "shocked"}
 LIMITS = (
@@ -65,7 +65,7 @@ class Layer:
 
 def _layers(c: Comparison, theme: Theme) -> list[Layer]:
     """From back to front; one that isn't there has no bars, so that each keeps its number."""
-    past, made = c.past.tail(SHOWN).reset_index(names="x"), c.changed.reset_index(names="x")
+    past, made = c.past.tail(RECENT).reset_index(names="x"), c.changed.reset_index(names="x")
     made.loc[:0, ["low", "high"]] = np.nan  # this one is real
     came = pd.concat([c.past.tail(1), c.came] if len(c.came) else [c.came]).reset_index(names="x")
     before, after = (fan.rename(columns={"median": "close"}) for fan in c.fans.values())
@@ -97,20 +97,20 @@ def plot_what_if(comparison: Comparison, theme: str = "light") -> Picture:
     x = _places(layers)
     places = pd.Series(bar_axis(ax, x), x)
     for layer in layers:
-        bars, at = layer.bars, places[layer.bars["x"]]
+        bars, x = layer.bars, places[layer.bars["x"]]
         line = {"color": layer.color, "linestyle": layer.dash}
         if not len(bars):
             continue
         if layer.stick:
-            ax.vlines(at, bars["low"], bars["high"], color=layer.stick, linewidth=1.2)
+            ax.vlines(x, bars["low"], bars["high"], color=layer.stick, linewidth=1.2)
         elif "lower" in bars:
             for lower, upper in _bands(bars):
-                ax.fill_between(at, bars[lower], bars[upper], color=layer.color, alpha=0.18, lw=0)
-            ax.plot(at, bars[["lower", "upper"]], linewidth=0.9, **line)
-        ax.plot(at, bars["close"], marker=layer.marker, markersize=4, label=layer.name, **line)
+                ax.fill_between(x, bars[lower], bars[upper], color=layer.color, alpha=0.18, lw=0)
+            ax.plot(x, bars[["lower", "upper"]], linewidth=0.9, **line)
+        ax.plot(x, bars["close"], marker=layer.marker, markersize=4, label=layer.name, **line)
     ax.set(xlabel=comparison.axis, ylabel="price")
     ax.margins(x=0.02, y=0.08)
-    style.plain_axis(ax.yaxis, comparison.past["close"].tail(SHOWN))
+    style.plain_axis(ax.yaxis, comparison.past["close"].tail(RECENT))
     style.legend(figure, colors, loc="outside lower center", ncols=5)
     style.headline(figure, comparison.title, colors)
     return figure
@@ -131,6 +131,9 @@ class DrawnPicture:
         """Show another comparison."""
         buffer = io.BytesIO()
         figure = plot_what_if(comparison, self.theme)
+        # fixed margins: to lay out every text anew would take longer than to draw
+        figure.set_layout_engine(None)
+        figure.body.subplots_adjust(left=0.09, right=0.98, top=0.87, bottom=0.22)
         figure.canvas.print_png(buffer, pil_kwargs={"compress_level": 1})
         self.image.value = buffer.getvalue()
 
@@ -173,7 +176,7 @@ class LivePicture:
             for old, line in zip(figure.data, lines):
                 old.update(line)
             figure.update_xaxes(**axis, title_text=c.axis)
-            figure.update_yaxes(tickformat=style.price_pattern(c.past["close"].tail(SHOWN)))
+            figure.update_yaxes(tickformat=style.price_pattern(c.past["close"].tail(RECENT)))
             if another:
                 figure.update_layout(xaxis_autorange=True, yaxis_autorange=True)
         self.symbol = c.symbol
@@ -196,18 +199,18 @@ def _fitters() -> list[Any]:
 def _traces(layer: Layer, places: pd.Series) -> list[dict[str, Any]]:
     """A layer for plotly: its bands, if it is a fan, and its line."""
     bars, traces = layer.bars, []
-    at = places[bars["x"]].to_numpy()
+    x = places[bars["x"]].to_numpy()
     text = bars["close"].map(price).tolist()
     line = {"color": layer.color, "dash": {"-": "solid", "--": "dash", ":": "dot"}[layer.dash]}
     if "lower" in bars:
         bounds = zip(text, bars["lower"], bars["upper"])
         text = [f"{median} ({price(low)} to {price(high)})" for median, low, high in bounds]
         for (lower, upper), width in zip(_bands(bars), (1, 0)):
-            band = {"x": np.r_[at, at[::-1]], "y": np.r_[bars[upper], bars[lower][::-1]]}
+            band = {"x": np.r_[x, x[::-1]], "y": np.r_[bars[upper], bars[lower][::-1]]}
             fill = {"fill": "toself", "fillcolor": style.fan_color(layer.color, 0.8 - width / 2)}
             quiet = {"mode": "lines", "hoverinfo": "skip", "showlegend": False}
             traces.append({**band, **fill, **quiet, "line": {**line, "width": width}})
-    trace = {"name": layer.name, "x": at, "y": bars["close"].to_numpy(), "visible": len(bars) > 0}
+    trace = {"name": layer.name, "x": x, "y": bars["close"].to_numpy(), "visible": len(bars) > 0}
     trace |= {"text": text, "hovertemplate": "%{text}", "line": {**line, "width": 2}}
     trace["mode"] = "lines+markers" if layer.marker else "lines"
     trace["marker"] = {"symbol": "diamond" if layer.marker == "D" else "circle", "size": 6}
