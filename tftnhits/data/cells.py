@@ -107,8 +107,8 @@ def parse_numbers(
             texts[name] = series.astype(object).to_numpy()
 
     # the decimal mark, from the distinct texts of all columns
-    commas = (isinstance(c, str) and "," in c for cells in texts.values() for c in cells)
-    if decimal is None and any(commas):
+    written = [cell for cells in texts.values() for cell in cells if isinstance(cell, str)]
+    if decimal is None and "," in "".join(written):
         out.decimal, out.doubt = _decimal_mark(texts, comma)
 
     # the cells, each distinct text read once
@@ -136,7 +136,8 @@ def parse_numbers(
 def _floats(cells: np.ndarray, mark: str) -> np.ndarray:
     """Texts as Python reads numbers, but for the decimal mark; raises ValueError on any other."""
     other = "," if mark == "." else "."
-    if any("_" in cell or other in cell for cell in cells):  # Python takes 1_000 for a number
+    every = "".join(cells)
+    if "_" in every or other in every:  # Python takes 1_000 for a number
         raise ValueError
     plain = ["nan" if cell in NO_VALUE else cell.replace(mark, ".") for cell in cells]
     return np.array(plain, dtype=object).astype(np.float64)
