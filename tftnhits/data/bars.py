@@ -72,14 +72,14 @@ def load_bars(
     DataError
         One sentence on what can't be read or repaired; rows count from 1 without the header.
     """
-    options = Options(symbol, columns, dayfirst, decimal, adjusted)
     report = Report(strict)
     if isinstance(source, str) and source in BUNDLED:
         source = bundled_bars(source)
     bars = None
-    if options == Options():
+    if adjusted is True and all(one is None for one in (symbol, columns, dayfirst, decimal)):
         bars = plain_bars(source, "series", report)
     if bars is None:
+        options = Options(symbol, columns, dayfirst, decimal, adjusted)
         name = "The open file" if hasattr(source, "read") else ""
         if isinstance(source, str | os.PathLike):
             name = shown(os.fspath(source), 200)

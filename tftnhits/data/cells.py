@@ -107,9 +107,9 @@ def parse_numbers(
             texts[name] = series.astype(object).to_numpy()
 
     # the decimal mark, from the distinct texts of all columns
-    commas = (isinstance(c, str) and "," in c for cells in texts.values() for c in cells)
-    if decimal is None and any(commas):
-        out.decimal, out.doubt = _decimal_mark(texts, comma)
+    written = [cell for cells in texts.values() for cell in cells if isinstance(cell, str)]
+    if decimal is None and "," in "".join(written):
+        out.decimal, out.doubt = _decimal_mark(texts, {*written}, comma)
 
     # the cells, each distinct text read once
     usual = {*"0123456789+-eE", out.decimal}  # in a text no oddity
@@ -136,7 +136,8 @@ def parse_numbers(
 def _floats(cells: np.ndarray, mark: str) -> np.ndarray:
     """Texts as Python reads numbers, but for the decimal mark; raises ValueError on any other."""
     other = "," if mark == "." else "."
-    if any("_" in cell or other in cell for cell in cells):  # Python takes 1_000 for a number
+    every = "".join(cells)
+    if "_" in every or other in every:  # Python takes 1_000 for a number
         raise ValueError
     plain = ["nan" if cell in NO_VALUE else cell.replace(mark, ".") for cell in cells]
     return np.array(plain, dtype=object).astype(np.float64)
@@ -166,14 +167,13 @@ def _value(cell: str, mark: str, price: bool = False) -> float | None:
     return float(parts["minus"] + digits + (parts["power"] or "")) * SCALES.get(unit, 1.0)
 
 
-def _decimal_mark(texts: dict[str, np.ndarray], comma: bool) -> tuple[str, str]:
-    """The decimal mark of a file, and a sentence where its numbers don't tell it."""
-    every = [cell for cells in texts.values() for cell in cells]
-    floats = any(isinstance(cell, float) and cell == cell for cell in every)
-    votes = {".": int(floats), ",": 0}
+def _decimal_mark(texts: dict[str, np.ndarray], written: set[str], comma: bool) -> tuple[str, str]:
+    """The decimal mark of a file, and a sentence where its numbers, as `written`, don't tell it."""
+    floats = [c for cells in texts.values() for c in cells if isinstance(c, float) and c == c]
+    votes = {".": min(len(floats), 1), ",": 0}
     digits = {}
-    for cell in {cell for cell in every if isinstance(cell, str) and len(cell) < 100}:
-        if match := _PARTS.fullmatch(_SPACED.sub("", cell.strip())):
+    for cell in written:
+        if len(cell) < 100 and (match := _PARTS.fullmatch(_SPACED.sub("", cell.strip()))):
             digits[cell] = match["digits"]
             for mark, proof in _PROOF.items():
                 votes[mark] += proof.fullmatch(match["digits"]) is not None

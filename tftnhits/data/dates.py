@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-import warnings
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
@@ -63,6 +62,9 @@ _WHOLE = [
     re.compile(rf"(?:[^\W\d]{{2,10}}\.?,?\s+)?{day}(?:(?:[T ]|, ?)\s*{_CLOCK}{_ZONE})?")
     for day in NOTATIONS
 ]
+_ISO = re.compile(  # what pandas reads at once, but for offsets that change
+    r"(?P<local>\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?)?)(?P<offset>Z|[+-]\d\d:\d\d|)"
+)
 _DIGITS = re.compile(r"[+-]?\d+(\.\d*)?([eE]\+?\d+)?")
 
 
@@ -178,12 +180,12 @@ def of_texts(texts: list[str]) -> tuple[dict[str, np.ndarray], np.ndarray | None
     """Readings [U] of distinct texts, and their offsets from UTC [U] or the zone of all, if any."""
     if not texts:
         return {"": np.array([], "datetime64[ns]")}, None, ""
-    if not texts[0].isdigit() and min(map(len, texts)) >= 8:
-        with warnings.catch_warnings(), suppress(ValueError, TypeError, OverflowError):
-            warnings.simplefilter("ignore")  # of pandas, about mixed zones
-            iso = pd.to_datetime(pd.Series(texts, dtype=object), format="ISO8601")
-            if isinstance(iso.dtype, np.dtype) and iso.dtype.kind == "M":
-                return {"": nanoseconds(iso.to_numpy())}, None, ""
+    matches = [_ISO.fullmatch(text) for text in texts]
+    if all(matches):
+        with suppress(ValueError, OverflowError):
+            plain = pd.Series([match["local"] for match in matches], dtype=object)
+            local = pd.to_datetime(plain, format="ISO8601").to_numpy()
+            return {"": nanoseconds(local)}, _shifts([match["offset"] for match in matches]), ""
     texts = list(map(plain_text, texts))
     if all(map(_DIGITS.fullmatch, texts)):
         exact = all(text.isdigit() and len(text) < 19 for text in texts)
@@ -237,9 +239,7 @@ def read_texts(texts: list[str]) -> tuple[dict[str, np.ndarray], np.ndarray | No
     if zones or (zone and not is_zone(zone)):
         named = np.array([one.get("zone", "") != "" for one in best_parts])
         return {name: np.where(named, NAT, values) for name, values in best.items()}, None, ""
-    offsets = [one.get("offset", "") for one in best_parts]
-    shift = np.array([_shift_of(text) for text in offsets], "timedelta64[s]")
-    return best, shift if any(offsets) else None, zone
+    return best, _shifts([one.get("offset", "") for one in best_parts]), zone
 
 
 def _assembled(parts: list[dict[str, str]], order: str) -> np.ndarray:
@@ -270,13 +270,17 @@ def _month(name: str) -> str:
     return "0"
 
 
-def _shift_of(offset: str) -> int:
-    """Seconds east of UTC of "+02:00", "-0530", "GMT+8" or "Z"."""
-    match = re.search(r"([+-])(\d\d?):?(\d\d)?$", offset)
-    if not match:
-        return 0
-    seconds = int(match[2]) * 3600 + int(match[3] or 0) * 60
-    return -seconds if match[1] == "-" else seconds
+def _shifts(offsets: list[str]) -> np.ndarray | None:
+    """Seconds [U] east of UTC of "+02:00", "-0530", "GMT+8", "Z"; None where no text has any."""
+    seconds = {}
+    for offset in {*offsets}:
+        match = re.search(r"([+-])(\d\d?):?(\d\d)?$", offset)
+        hours, minutes = (int(match[2]), int(match[3] or 0)) if match else (0, 0)
+        east = -1 if match and match[1] == "-" else 1
+        seconds[offset] = east * (3600 * hours + 60 * minutes)
+    if not any(seconds):
+        return None
+    return np.array([seconds[offset] for offset in offsets], "timedelta64[s]")
 
 
 def nanoseconds(values: np.ndarray) -> np.ndarray:

@@ -323,11 +323,9 @@ def fit_ranges(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
     if not any(mask.any() for _, mask, *_ in kinds):
         return bars
     for kind, mask, name, old, new in kinds:
-
-        def example(i: int, name: str = name, old: np.ndarray = old, new: np.ndarray = new) -> str:
-            return f"{name} {old[i]:.6g} -> {new[i]:.6g}"
-
-        report.mark(bars, mask, kind, example)
+        report.mark(
+            bars, mask, kind, lambda i, n=name, a=old, b=new: f"{n} {a[i]:.6g} -> {b[i]:.6g}"
+        )
     volume = np.where(absurd | zero, np.nan, volume)
     return bars.assign(high=np.fmax(upper, top), low=np.fmin(lower, bottom), volume=volume)
 
