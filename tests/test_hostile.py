@@ -35,7 +35,7 @@ from hostile import (
 )
 
 import tftnhits as tn
-from tftnhits.errors import shown
+from tftnhits.errors import quoted
 from tftnhits.forecast.result import tidy
 
 CHUNK = 50  # seeds of one test: 200 daily, 1,000 weekly (pytest -m weekly runs the other 800)
@@ -219,7 +219,7 @@ def test_options_of_any_type_are_taken_or_refused_in_a_sentence(predictor, name,
         try:
             outcomes[check(call, bars)] += 1
         except Exception as error:
-            raise AssertionError(f"{shown(value)}: {type(error).__name__}: {error}") from error
+            raise AssertionError(f"{quoted(value)}: {type(error).__name__}: {error}") from error
     assert {*outcomes} <= {"answered", "ConfigError", "MissingDependency"}, outcomes
     assert outcomes["answered"] >= 2 and outcomes["answered"] < 0.6 * len(values), outcomes
 

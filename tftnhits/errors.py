@@ -27,9 +27,6 @@ def quoted(value: object, limit: int = 60) -> str:
     return printable(text, limit)
 
 
-one_line, shown = printable, quoted  # their former names
-
-
 class TftnhitsError(Exception):
     """Base of all errors that the kit raises on purpose; the command line exits with `code`."""
 

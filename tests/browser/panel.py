@@ -13,13 +13,13 @@ LINES = f"{PLOT} .scatterlayer path"
 CLOCK = """lines => {
   const shown = () => [...document.querySelectorAll(lines)].map(p => p.getAttribute('d')).join()
   window.answered = new Promise((resolve, reject) => {
-    const before = shown()
+    const before = quoted()
     let begin = null
     const start = () => { begin ??= performance.now() }
     for (const event of ['keydown', 'change'])
       document.addEventListener(event, start, { capture: true })
     const seen = new MutationObserver(() => {
-      if (begin === null || !shown() || shown() === before) return
+      if (begin === null || !quoted() || quoted() === before) return
       seen.disconnect()
       resolve(performance.now() - begin)
     })

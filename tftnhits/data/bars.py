@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..errors import DataError, one_line, shown
+from ..errors import DataError, printable, quoted
 from .cells import MAX_SYMBOL
 from .names import COLUMNS, PRICES, listed, text_of
 from .parse import Options, parse_table, plain_bars
@@ -82,7 +82,7 @@ def load_bars(
         options = Options(symbol, columns, dayfirst, decimal, adjusted)
         name = "The open file" if hasattr(source, "read") else ""
         if isinstance(source, str | os.PathLike):
-            name = shown(os.fspath(source), 200)
+            name = quoted(os.fspath(source), 200)
         try:
             with readable("The bars can't be read"):
                 tables = read_tables(source, symbol or _default_symbol(source))
@@ -175,7 +175,7 @@ def _default_symbol(source: Any) -> str:
     if not isinstance(source, str | os.PathLike):
         return "series"
     name = Path(os.fsdecode(source)).name
-    return one_line(text_of(ENDINGS.sub("", name)), MAX_SYMBOL) or "series"
+    return printable(text_of(ENDINGS.sub("", name)), MAX_SYMBOL) or "series"
 
 
 def _parsed(tables: list[tuple[str, Table]], options: Options, report: Report) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from ..errors import ConfigError, shown
+from ..errors import ConfigError, quoted
 from .dates import is_zone
 from .patterns import (
     DAY,
@@ -126,11 +126,11 @@ def market_of(
     """
     if not isinstance(calendar, str | Mapping | None):
         raise ConfigError(
-            f"The calendar is {shown(calendar)}; give a name such as XNYS, or a dict of symbols."
+            f"The calendar is {quoted(calendar)}; give a name such as XNYS, or a dict of symbols."
         )
     if zone is not None and not is_zone(zone):
         raise ConfigError(
-            f"There is no time zone {shown(zone)}; give one such as America/New_York or UTC+08:00."
+            f"There is no time zone {quoted(zone)}; give one such as America/New_York or UTC+08:00."
         )
     given = calendar.get(symbol) if isinstance(calendar, Mapping) else calendar
     if given is not None:

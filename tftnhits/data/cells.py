@@ -12,7 +12,7 @@ from numbers import Real
 import numpy as np
 import pandas as pd
 
-from ..errors import DataError, shown
+from ..errors import DataError, quoted
 from .names import PRICES, text_of
 from .read import readable
 
@@ -68,7 +68,7 @@ def parse_symbols(series: pd.Series, rows: np.ndarray) -> tuple[list[str], np.nd
     for i, name in enumerate(cleaned):
         if len(name) > MAX_SYMBOL or _UNPRINTABLE.search(name):
             raise DataError(
-                f"Row {rows[np.argmax(code == i)]} has the symbol {shown(name)}; give one of at "
+                f"Row {rows[np.argmax(code == i)]} has the symbol {quoted(name)}; give one of at "
                 f"most {MAX_SYMBOL} characters, without control characters."
             )
     names = sorted(set(cleaned))
@@ -193,6 +193,6 @@ def _decimal_mark(texts: dict[str, np.ndarray], written: set[str], comma: bool) 
         return ("." if abs(apart) < abs(apart + np.log(1000)) else ","), ""
     mark, other = (",", ".") if comma else (".", ",")
     return mark, (
-        f"Numbers such as {shown(unsure[0])} are read as {_value(unsure[0], mark):g}, since "
+        f"Numbers such as {quoted(unsure[0])} are read as {_value(unsure[0], mark):g}, since "
         f"nothing tells a decimal comma from thousands; say decimal={other!r} if that is wrong."
     )

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..errors import DataError, shown
+from ..errors import DataError, quoted
 from .cells import parse_numbers
 from .dates import clock_times, parse_dates
 from .names import COLUMNS, PRICES, chosen_columns, listed, match_columns, text_of
@@ -80,7 +80,7 @@ def _date_column(frame: pd.DataFrame, candidates: dict, taken: dict) -> dict[str
         if not number and _dates(series, MOSTLY) is not None:
             fits.append(place)
     if len(fits) > 1:
-        names = " and ".join(shown(frame.columns[place]) for place in fits[:2])
+        names = " and ".join(quoted(frame.columns[place]) for place in fits[:2])
         raise DataError(f"Columns {names} could both be the date; say columns={{'date': …}}.")
     return {"date": fits[0]} if fits else {}
 

@@ -182,9 +182,8 @@ def known_features(
 
     session [R]: the log of each session's length relative to a full one; None if it is unknown.
     """
-    out = np.zeros((len(date), len(KNOWN)))
     if np.isnat(date).any():
-        return out
+        return np.zeros((len(date), len(KNOWN)))
     day = date.astype("datetime64[D]")
     month = date.astype("datetime64[M]").astype("datetime64[D]")
     weekday = (day.astype(np.int64) + 3) % 7
@@ -193,11 +192,14 @@ def known_features(
     hour_share = (date - day).astype("timedelta64[s]").astype(np.int64) / 86_400
     gap = np.diff(date, prepend=date[:1]).astype("timedelta64[s]").astype(float) / 60
     gap[0] = minutes
-    for i, share in ((0, weekday / 7), (2, year_share), (6, hour_share)):
-        out[:, i], out[:, i + 1] = np.sin(2 * np.pi * share), np.cos(2 * np.pi * share)
-    out[:, 4] = (day - month).astype(np.int64) / 31 - 0.5
-    out[:, 5] = np.clip(np.log(np.maximum(gap, 1e-3) / max(minutes, 1e-3)), -CLIP, CLIP)
-    out[:, 8] = 1.0
-    if session is not None:
-        out[:, 9] = np.maximum(session, -CLIP)
-    return out
+    log_gap = np.log(np.maximum(gap, 1e-3) / max(minutes, 1e-3))
+    known = {
+        "month_day": (day - month).astype(np.int64) / 31 - 0.5,
+        "gap": np.clip(log_gap, -CLIP, CLIP),
+        "has_calendar": np.ones(len(date)),
+        "session": np.zeros(len(date)) if session is None else np.maximum(session, -CLIP),
+    }
+    for name, share in (("weekday", weekday / 7), ("year", year_share), ("hour", hour_share)):
+        known[f"{name}_sin"] = np.sin(2 * np.pi * share)
+        known[f"{name}_cos"] = np.cos(2 * np.pi * share)
+    return np.stack([known[name] for name in KNOWN], axis=-1)

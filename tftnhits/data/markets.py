@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ..errors import shown
+from ..errors import quoted
 from .calendars import Market, exchange_of, market_of, moved, sessions_ahead
 from .patterns import DAY, INTRADAY, LONGER, midnight, recent, step_of
 from .sessions import ALWAYS, NO_TIME, Sessions, sessions_of
@@ -78,7 +78,7 @@ def timelines(
     for symbol, dates in zip(symbols, np.split(stamps, np.cumsum(length)[:-1]), strict=True):
         given = calendar.get(symbol) if isinstance(calendar, Mapping) else None
         exchange = exchange_of(symbol)
-        key = dates.tobytes(), zones.get(symbol), exchange, shown(given)
+        key = dates.tobytes(), zones.get(symbol), exchange, quoted(given)
         keys.append(key)
         if key not in lines:
             market = market_of(dates, symbol, calendar, zones.get(symbol))

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..errors import DataError, one_line, shown
+from ..errors import DataError, printable, quoted
 
 PRICES = ("open", "high", "low", "close")
 COLUMNS = ("symbol", "date", *PRICES, "volume")
@@ -39,7 +39,7 @@ def text_of(cell: object) -> str:
     try:
         text = str(cell)
     except (ValueError, RecursionError):  # an integer of 5,000 digits
-        text = shown(cell)
+        text = quoted(cell)
     return text.strip().encode("utf-8", "replace").decode()
 
 
@@ -98,26 +98,26 @@ def _without_shared_word(labels: list[Any], matches: list[tuple[str, int]]) -> l
 def chosen_columns(given: Any, labels: pd.Index) -> dict[str, int]:
     """The positions of the columns that a user names by role; raises DataError on others."""
     if not isinstance(given, dict | None):
-        raise DataError(f"columns is {shown(given)}; give a dict such as {{'date': 'trade_date'}}.")
+        raise DataError(f"columns is {quoted(given)}; give a dict as {{'date': 'trade_date'}}.")
     places = {}
     for role, label in (given or {}).items():
         if role not in SYNONYMS:
             raise DataError(
-                f"There is no role {shown(role)}; name columns for {', '.join(COLUMNS)}."
+                f"There is no role {quoted(role)}; name columns for {', '.join(COLUMNS)}."
             )
         exact = [i for i, name in enumerate(labels) if text_of(name) == text_of(label)]
         alike = exact or [i for i, name in enumerate(labels) if normal(name) == normal(label)]
         if len(alike) != 1:
             many = "more than one" if alike else "no"
-            raise DataError(f"There is {many} column {shown(label)}; found {listed(labels)}.")
+            raise DataError(f"There is {many} column {quoted(label)}; found {listed(labels)}.")
         places[role] = alike[0]
     if len({*places.values()}) < len(places):
         raise DataError(
-            f"columns={shown(given, 100)} names one column for two roles; name another."
+            f"columns={quoted(given, 100)} names one column for two roles; name another."
         )
     return places
 
 
 def listed(labels: Iterable[Any]) -> str:
     """The first column names, for a message."""
-    return one_line(", ".join(text_of(label) for label in list(labels)[:12]), 160) or "none"
+    return printable(", ".join(text_of(label) for label in list(labels)[:12]), 160) or "none"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..errors import DataError, one_line, shown
+from ..errors import DataError, printable, quoted
 from .cells import Numbers, parse_numbers, parse_symbols
 from .columns import EARLIEST, name_columns
 from .dates import NAT, Dates, parse_dates, settle_zones
@@ -42,12 +42,12 @@ class Options:
         named = isinstance(self.symbol, str) and self.symbol.strip()
         if self.symbol is not None and not named:
             raise DataError(
-                f"symbol is {shown(self.symbol)}; give a name such as 'AAPL', or leave it out."
+                f"symbol is {quoted(self.symbol)}; give a name such as 'AAPL', or leave it out."
             )
         if not isinstance(self.dayfirst, bool | None):
-            raise DataError(f"dayfirst is {shown(self.dayfirst)}; give True, False or None.")
+            raise DataError(f"dayfirst is {quoted(self.dayfirst)}; give True, False or None.")
         if self.decimal not in (None, ".", ","):
-            raise DataError(f"decimal is {shown(self.decimal)}; give '.' or ',', or None.")
+            raise DataError(f"decimal is {quoted(self.decimal)}; give '.' or ',', or None.")
 
 
 def plain_bars(source: Any, name: str, report: Report) -> pd.DataFrame | None:
@@ -127,9 +127,9 @@ def parse_table(table: Table, name: str, options: Options, report: Report) -> pd
     report.names = names
     if options.symbol is not None and "symbol" in columns:
         if text_of(options.symbol) not in names:
-            have = one_line(", ".join(names[:10]), 160)
+            have = printable(", ".join(names[:10]), 160)
             raise DataError(
-                f"There is no symbol {shown(options.symbol)} in this source; it has {have}."
+                f"There is no symbol {quoted(options.symbol)} in this source; it has {have}."
             )
         bars = bars[code == names.index(text_of(options.symbol))]
 
@@ -138,7 +138,7 @@ def parse_table(table: Table, name: str, options: Options, report: Report) -> pd
     for role in (role for role in COLUMNS if role in wrong):
 
         def sentence(i: int, role: str = role) -> str:
-            cell = shown(columns[role].iloc[bars.index[i]])  # noqa: B023
+            cell = quoted(columns[role].iloc[bars.index[i]])  # noqa: B023
             return f", column {role}: {cell} {BAD_DATE if role == 'date' else BAD_NUMBER}."
 
         bars = report.fault(bars, wrong[role][bars.index], sentence)
@@ -206,7 +206,8 @@ def _note(
 
         def example(i: int, role: str = role) -> str:
             place = bars.index[i]
-            return f"{role} {shown(columns[role].iloc[place])} -> {numbers.values[role][place]:.6g}"
+            text = quoted(columns[role].iloc[place])
+            return f"{role} {text} -> {numbers.values[role][place]:.6g}"
 
         report.mark(bars, numbers.text[role][bars.index], "number written as text", example)
 

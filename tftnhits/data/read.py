@@ -19,7 +19,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..errors import DataError, MissingDependency, one_line, shown
+from ..errors import DataError, MissingDependency, printable, quoted
 from .names import PRICES, role_of
 
 KINDS = "CSV, Parquet, Feather or JSON file"
@@ -46,7 +46,7 @@ class Table:
 
     def note(self, repair: str, count: int = 1, example: str = "") -> None:
         """Takes down what was done to read it."""
-        self.notes.append((repair, count, one_line(example, 100)))
+        self.notes.append((repair, count, printable(example, 100)))
 
 
 @contextmanager
@@ -61,13 +61,13 @@ def readable(what: str) -> Iterator[None]:
             "Parquet and Feather files need a pyarrow that fits this numpy: pip install -U pyarrow."
         ) from error
     except Exception as error:
-        why = getattr(error, "strerror", None) or one_line(str(error), 120).rstrip(".")
+        why = getattr(error, "strerror", None) or printable(str(error), 120).rstrip(".")
         raise DataError(f"{what}: {why}; write it again as a plain CSV or Parquet file.") from error
 
 
 def file_bytes(path: str | os.PathLike) -> bytes:
     """The content of a regular file or a pipe; raises DataError."""
-    name = shown(os.fspath(path), 200)
+    name = quoted(os.fspath(path), 200)
     with readable(f"{name} can't be read"):
         try:
             mode = os.stat(path).st_mode
@@ -218,7 +218,7 @@ def _rows_of(text: str, table: Table, name: str) -> list[list[str]]:
     widest = max(map(len, rows), default=0)
     if not 1 < widest <= WIDEST:
         raise DataError(
-            f"{name} has {widest} columns and begins with {shown(text.strip())}, so it is not a "
+            f"{name} has {widest} columns and begins with {quoted(text.strip())}, so it is not a "
             "table of bars; give date, open, high, low, close, volume."
         )
     return rows

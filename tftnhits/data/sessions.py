@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ..errors import ConfigError, MissingDependency, shown
+from ..errors import ConfigError, MissingDependency, quoted
 from .patterns import RECENT_WEEKS, WEEK, midnight
 
 ALWAYS = "24/7"  # its sessions need no schedule, nor the package
@@ -71,12 +71,12 @@ def canonical_name(name: str) -> str:
         import exchange_calendars
     except Exception as error:  # an old one fails with a new pandas in ways of its own
         raise MissingDependency(
-            f"The calendar {shown(name)} needs exchange_calendars; pip install "
+            f"The calendar {quoted(name)} needs exchange_calendars; pip install "
             "'tftnhits[live-data]', or leave it out."
         ) from error
     if name not in exchange_calendars.get_calendar_names():
         raise ConfigError(
-            f"There is no calendar {shown(name)}; give one of exchange_calendars, such as XNYS, "
+            f"There is no calendar {quoted(name)}; give one of exchange_calendars, such as XNYS, "
             "XLON, XETR, XTKS, XHKG or 24/7, or None to infer it from the bars."
         )
     return exchange_calendars.resolve_alias(name)

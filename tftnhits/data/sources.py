@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..errors import DataError, shown
+from ..errors import DataError, quoted
 from .names import PRICES, listed, match_columns, role_of, text_of
 from .read import Table, file_bytes, parse_bytes, stream_bytes
 
@@ -26,7 +26,7 @@ WRAPPERS = {
 def read_tables(source: Any, symbol: str) -> list[tuple[str, Table]]:
     """The raw tables of a source, and what each one's bars are called if no column says it."""
     if isinstance(source, str | os.PathLike):
-        source = parse_bytes(file_bytes(source), shown(os.fspath(source), 200))
+        source = parse_bytes(file_bytes(source), quoted(os.fspath(source), 200))
     elif hasattr(source, "read"):
         source = parse_bytes(stream_bytes(source), "The open file")
     elif hasattr(source, "to_pandas") and not isinstance(source, pd.DataFrame):  # polars, pyarrow
@@ -41,7 +41,7 @@ def read_tables(source: Any, symbol: str) -> list[tuple[str, Table]]:
         if tables := list(_inside(source, symbol, {}, 0)):
             return tables
         raise DataError(
-            f"There is no table of bars in {shown(source, 120)}; give columns, or a table a symbol."
+            f"There is no table of bars in {quoted(source, 120)}; give columns, or one a symbol."
         )
     raise DataError(
         f"Bars can't be read from a {type(source).__name__}; give a file name, an open file, a "

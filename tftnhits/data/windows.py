@@ -150,7 +150,19 @@ def panel_of(
 ) -> Panel:
     """`make_panel` of validated bars (load_bars): to do it twice takes as long as the features."""
     names = input_names(config)
-    grid = _Grid(bars, config.horizon)
+    symbol = bars["symbol"].to_numpy()
+    first = np.r_[0, np.flatnonzero(symbol[1:] != symbol[:-1]) + 1]
+    length = np.diff(np.r_[first, len(symbol)])  # [S]
+    start = first + config.horizon * np.arange(len(first))  # [S]
+    grid = _Grid(
+        symbols=tuple(symbol[first].tolist()),
+        start=start,
+        length=length,
+        horizon=config.horizon,
+        cells=np.arange(length.max()) < length[:, None],
+        rows=np.arange(len(symbol)) + np.repeat(start - first, length),
+        size=len(symbol) + config.horizon * len(first),
+    )
     times = _times(bars, grid, names["known"], calendar)
     market_time = grid.wide(times.market, np.datetime64("NaT"))
     split = splits_of(market_time, grid.length, config)
@@ -173,8 +185,9 @@ def panel_of(
         others = (grid.wide(other, -1) for other in times.joined.others)
         trend = features["volatility_0.15"] - features["volatility_0.015"]
         features |= F.market_features(features["return"], trend, session, others)
-    unknown = np.full_like(sigma, np.nan)
-    observed = np.stack([features.get(name, unknown) for name in names["observed"]], axis=-1)
+    else:
+        features |= dict.fromkeys(F.MARKET, np.full_like(sigma, np.nan))
+    observed = np.stack([features[name] for name in names["observed"]], axis=-1)
     if fitted is None:
         fitted = {"har": har, **_standard(observed[split == 0], names["observed"])}
     observed = (observed - fitted["center"]) / fitted["spread"]
@@ -205,19 +218,17 @@ def panel_of(
     )
 
 
+@dataclass
 class _Grid:
     """Bars as cells [S, T] (symbol, bar number), and as rows [R] with H spare ones a symbol."""
 
-    def __init__(self, bars: pd.DataFrame, horizon: int):
-        symbol = bars["symbol"].to_numpy()
-        first = np.r_[0, np.flatnonzero(symbol[1:] != symbol[:-1]) + 1]
-        self.horizon = horizon
-        self.symbols = tuple(symbol[first].tolist())
-        self.length = np.diff(np.r_[first, len(symbol)])  # [S]
-        self.start = np.r_[0, np.cumsum(self.length + horizon)[:-1]]  # [S]
-        self.cells = np.arange(self.length.max()) < self.length[:, None]  # [S, T]
-        self.rows = np.arange(len(symbol)) + np.repeat(self.start - first, self.length)  # [N]
-        self.size = len(symbol) + horizon * len(first)
+    symbols: tuple[str, ...]
+    start: np.ndarray  # [S] first row
+    length: np.ndarray  # [S] bars
+    horizon: int
+    cells: np.ndarray  # [S, T] which are bars
+    rows: np.ndarray  # [N] of the bars
+    size: int  # rows in all, R
 
     def wide(self, column: np.ndarray, fill: Any = np.nan) -> np.ndarray:
         """A column of bars [N] as [S, T]."""

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from platformdirs import user_cache_path
 
-from ..errors import DataError, DownloadError, OutputError, shown
+from ..errors import DataError, DownloadError, OutputError, quoted
 from ..files import atomic_write, safe_name
 from .bars import load_bars
 from .yahoo_client import CELLS, Ask, Failed, History, asking
@@ -66,7 +66,7 @@ def download_bars(
     first, last = _days(start, end, interval)
     seconds = 60.0 + len(names) if seconds is None else seconds
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < 1e6:
-        raise DataError(f"seconds is {shown(seconds)}; give a number above 0, such as 60.")
+        raise DataError(f"seconds is {quoted(seconds)}; give a number above 0, such as 60.")
     basis = {"60m": "1h", "1wk": "1d", "1mo": "1d"}.get(interval, interval)
     folder = str(cache_folder() / "yfinance")
     notes: dict[str, list[str]] = {}
@@ -101,11 +101,11 @@ def is_symbol(name: Any) -> bool:
 def _symbols(symbols: Any) -> list[str]:
     given = symbols.replace(",", " ").split() if isinstance(symbols, str) else symbols
     if not isinstance(given, Iterable) or isinstance(given, bytes):
-        raise DataError(f"symbols are {shown(symbols)}; give one such as 'AAPL', or a list.")
+        raise DataError(f"symbols are {quoted(symbols)}; give one such as 'AAPL', or a list.")
     names = [name.strip().upper() if isinstance(name, str) else name for name in given]
     for name in names:
         if not is_symbol(name):
-            raise DataError(f"{shown(name)} is no symbol of Yahoo; give one as 'AAPL' or '7203.T'.")
+            raise DataError(f"{quoted(name)} is no symbol of Yahoo; give 'AAPL' or '7203.T'.")
     names = list(dict.fromkeys(names))
     if not 0 < len(names) <= 500:
         raise DataError(f"There are {len(names) or 'no'} symbols to download; give 1 to 500.")
@@ -116,7 +116,7 @@ def _days(start: Any, end: Any, interval: Any) -> tuple[date, date]:
     """The first and the last day to ask for; of weeks and months, whole ones."""
     if not isinstance(interval, str) or interval not in DAYS:
         choice = ", ".join(DAYS)
-        raise DataError(f"There is no interval {shown(interval)}; choose one of {choice}.")
+        raise DataError(f"There is no interval {quoted(interval)}; choose one of {choice}.")
     today = pd.Timestamp.now("UTC").date()
     ahead = today + timedelta(days=1)  # it is tomorrow in the east
     last = min(_day(end, "end", ahead), ahead)
@@ -137,7 +137,7 @@ def _day(value: Any, argument: str, default: date) -> date:
             value = date.fromisoformat(value.strip())
         if isinstance(value, date | np.datetime64) and pd.Timestamp(value).date().year >= 1900:
             return pd.Timestamp(value).date()
-    raise DataError(f"{argument} is {shown(value)}; write a date from 1900 on as 2012-01-31.")
+    raise DataError(f"{argument} is {quoted(value)}; write a date from 1900 on as 2012-01-31.")
 
 
 def _refuse(failures: dict[str, Failed]) -> None:

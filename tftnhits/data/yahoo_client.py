@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..errors import MissingDependency, one_line
+from ..errors import MissingDependency, printable
 from .names import PRICES
 
 ANSWER = 10.0  # seconds for one answer
@@ -158,7 +158,7 @@ def _failure(error: Exception, ticker: Any, wanted: str) -> Failed:
         return Failed(f"knows no symbol {ticker.ticker!r}", missing=True)
     if isinstance(error, exceptions.YFPricesMissingError):
         reason = getattr(error, "yahoo_reason", None)  # older yfinance tells none
-        why = f" ({one_line(reason, 120).rstrip('.')})" if reason else ""
+        why = f" ({printable(reason, 120).rstrip('.')})" if reason else ""
         if why or ticker.history_metadata.get("symbol"):  # else it was no chart: HTTP 500, say
             return Failed(f"has no {wanted}{why}", missing=True)
     elif isinstance(error, OSError) and not isinstance(error, ValueError) and not status:
