@@ -5,6 +5,7 @@ PORT ?= 8888
 RUN_ARGS ?=
 PYTEST_ARGS ?=
 # Two processes, a test file each at a time, with one thread each: on two cores twice as fast as one with two threads.
+# The notebooks take longest, so they begin.
 PYTEST_JOBS ?= 2
 LAB_ARGS ?=
 APP_ARGS ?=
@@ -54,7 +55,7 @@ run: $(STAMP) ## Execute all notebooks: forecasts, figures and a report in noteb
 test: $(STAMP) ## Run all tests
 	@mkdir -p build
 	@echo "Running the tests ..."
-	@OMP_NUM_THREADS=1 $(PY) -m pytest -n $(PYTEST_JOBS) --dist loadfile --junitxml=build/test-results.xml $(PYTEST_ARGS) || { echo "Tests failed; results: $(CURDIR)/build/test-results.xml"; exit 1; }
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -n $(PYTEST_JOBS) --dist loadfile --no-loadscope-reorder --junitxml=build/test-results.xml $(PYTEST_ARGS) tests/test_notebooks.py tests || { echo "Tests failed; results: $(CURDIR)/build/test-results.xml"; exit 1; }
 	@echo "Results: $(CURDIR)/build/test-results.xml"
 
 $(PEERS_STAMP): $(STAMP)
