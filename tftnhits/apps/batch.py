@@ -109,6 +109,7 @@ def run_notebooks(
     """
     if timeout is not None and (not isinstance(timeout, int) or timeout < 1):
         raise ConfigError(f"The time-out of a cell is {timeout!r}; give whole seconds above 0.")
+    # everything that can be wrong is checked before anything runs
     paths = find_notebooks(folder, names)
     given = dict(parameters or {})
     if "run_dir" in given:
@@ -120,6 +121,7 @@ def run_notebooks(
     target = paths[0].parent / "runs" / f"{datetime.now():%Y%m%d-%H%M%S}"
     target = target if out is None else Path(out).absolute()
     atomic_write(target / ".writable", "").unlink()  # raises OutputError where nothing can be
+    # one notebook after the other, each in a kernel of its own
     runs = [_planned(path, values[path], target) for path in paths]
     result = RunResult(target, runs, started.isoformat(timespec="seconds"))
     try:

@@ -23,6 +23,7 @@ def main(argv: list[str] | None = None) -> int:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     if not sys.stderr.isatty():  # there a progress bar is a line every few seconds
         os.environ.setdefault("TQDM_MININTERVAL", "10")
+    # each way to end has its exit code; only what should not happen may show a traceback
     debug = os.environ.get(DEBUG, "0") not in ("", "0")
     command = ""
     try:

@@ -115,6 +115,7 @@ def parse_dates(
 
 def _read(series: pd.Series, code: np.ndarray, dayfirst: bool | None) -> Dates:
     """Dates of numbers or texts, each distinct one read once."""
+    # the distinct cells in each reading that fits all of them
     place, unique = pd.factorize(series)  # -1 stands for missing ones
     offset = None  # [U] from UTC
     zone = ""
@@ -126,6 +127,7 @@ def _read(series: pd.Series, code: np.ndarray, dayfirst: bool | None) -> Dates:
         place = np.append(np.where(given, np.cumsum(given) - 1, -1), -1)[place]
         readings, offset, zone = of_texts(texts[given].tolist())
     readings = {name: np.append(values, NAT)[place] for name, values in readings.items()}
+    # one reading for the whole column, and UTC where zone or offset is told
     chosen, doubtful = _chosen(readings, dayfirst, code)
     local = readings[chosen]
     out = Dates(local, np.isnat(local) & (place >= 0), zone=zone)
@@ -134,6 +136,7 @@ def _read(series: pd.Series, code: np.ndarray, dayfirst: bool | None) -> Dates:
         out.utc = nanoseconds(index.tz_convert("UTC").tz_localize(None).to_numpy())
     elif offset is not None:
         out.utc = local - np.append(offset, np.timedelta64(0, "s"))[place]
+    # what a reader must know where another reading fits as well
     if len(readings) > 1 and (place >= 0).any():
         i = int(np.argmax(place >= 0))
         example, day = text_of(series.iloc[i])[:40], str(local[i])[:10]

@@ -57,6 +57,7 @@ def plain_bars(source: Any, name: str, report: Report) -> pd.DataFrame | None:
     """
     names = [name]
     if isinstance(source, pd.DataFrame):
+        # a frame of our own columns and types
         kinds = ("datetime64[ns]", *["float64"] * 5)
         index = source.index
         if (*source.columns,) != COLUMNS or (*map(str, source.dtypes[1:]),) != kinds:
@@ -70,6 +71,7 @@ def plain_bars(source: Any, name: str, report: Report) -> pd.DataFrame | None:
             return None
         date, values = source["date"].to_numpy(), source[[*COLUMNS[2:]]].to_numpy()
     else:
+        # rows of numbers, of one width, in the usual order of prices
         if isinstance(source, list) and source:
             widths = {len(row) if isinstance(row, list | tuple) else 0 for row in source}
             if len(widths) > 1 or 0 in widths or {type(c) for row in source for c in row} - NUMBERS:
@@ -89,6 +91,7 @@ def plain_bars(source: Any, name: str, report: Report) -> pd.DataFrame | None:
             values = np.column_stack([values, np.full(len(values), np.nan)])
     if not all(isinstance(one, str) and PLAIN.fullmatch(one) for one in names):
         return None
+    # rows tell neither dates nor, if four wide, the volume
     if not isinstance(source, pd.DataFrame):
         report.note(NO_DATES, len(values))
         report.doubt(UNDATED)

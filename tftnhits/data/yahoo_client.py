@@ -93,6 +93,7 @@ def asking(interval: str, seconds: float, folder: str) -> Iterator[Ask]:
             down.append(failure)
         raise failure
 
+    # yfinance raises, rather than logs, why there are no bars, while this lasts
     pool = ThreadPool(1, lambda: setattr(threading.current_thread(), "name", WORKER))
     debug = yfinance.config.debug
     hidden = debug.hide_exceptions

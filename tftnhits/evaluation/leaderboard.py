@@ -43,6 +43,7 @@ def arrays(frame: pd.DataFrame, forecaster: str, seed: int | None = None) -> Arr
     forecaster : by name
     seed : of the networks; None takes the average of all seeds' quantiles
     """
+    # the rows of the forecaster, and whether they are whole origins
     rows = frame[frame["forecaster"] == forecaster]
     if rows.empty:
         known = ", ".join(map(str, frame["forecaster"].unique()))
@@ -57,6 +58,7 @@ def arrays(frame: pd.DataFrame, forecaster: str, seed: int | None = None) -> Arr
     steps = int(rows["step"].max())
     if not np.array_equal(rows["step"], np.resize(np.arange(1, steps + 1), len(rows))):
         raise ConfigError(f"An origin of {forecaster} lacks a step or has one twice.")
+    # from prices back to log returns
     seeds = rows["seed"].nunique()
     close = rows["close"].to_numpy(float)[:, None]
 

@@ -63,6 +63,7 @@ def read_folder(folder: Path | None, make: type[Predictor]) -> Predictor:
             f"No trained model is at {SHIPPED}; install the clone by pip install -e, or name a "
             "model's folder: `make run` leaves one in notebooks/runs/<time>/model."
         )
+    # the record first: what it doesn't name isn't read
     folder = folder or SHIPPED
     record = read_json(folder / "predictor.json")
     number = record.get("format")

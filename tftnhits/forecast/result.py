@@ -183,6 +183,7 @@ def review(
     names, last = symbol[first], bars["date"].to_numpy()[stop - 1]
     close, high, low = (bars[name].to_numpy() for name in ("close", "high", "low"))
     doubts = bars.attrs.get("doubts", {})
+    # each symbol by itself: what was guessed of it, and whether it can be forecast
     reports: dict[str, SymbolReport] = {}
     unfit: dict[str, DataError] = {}
     for name, a, b, day in zip(names, first, stop, last, strict=True):
@@ -205,6 +206,7 @@ def review(
     if len(unfit) == len(names):
         unfit = {}  # the chain's errors say what all of them lack
     stay = np.array([name not in unfit for name in names])
+    # beside the others: a last bar that is much older than theirs
     old, newest = behind(last[stay]), last[stay].max()
     for name, day in zip(names[stay][old], last[stay][old], strict=True):
         reports[name].warnings.append(

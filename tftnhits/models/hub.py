@@ -140,6 +140,7 @@ def connect(model_id: str) -> Hub:
             f"The model {model_id!r} needs modelscope; pip install 'tftnhits[modelscope]', "
             "or name a local folder."
         ) from error
+    # modelscope's settings, each checked before it goes into a request
     token = os.environ.get("MODELSCOPE_API_TOKEN", "").strip()
     if token and not _TOKEN.fullmatch(token):  # requests would show it in its error
         raise ConfigError(

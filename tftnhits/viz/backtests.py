@@ -252,6 +252,7 @@ def plot_weights(result: Backtest, theme: str = "light") -> Figure:
     ]
     if not records:
         raise DataError(f"{result.folder} has no ensemble; run the backtest with both networks.")
+    # a row for the given weights, and one for each fold's learnt ones
     mean = 100 * pd.DataFrame(records).groupby(["ensemble", "fold"]).mean().fillna(0)
     rows = {"given": mean.loc["ensemble"].iloc[0]}
     for name in ("learned weights", "learned weights + HAR"):
@@ -260,6 +261,7 @@ def plot_weights(result: Backtest, theme: str = "light") -> Figure:
                 rows[f"{name.replace(' weights', '')}, fold {fold}"] = shares
     table = pd.DataFrame(rows).T
     figure, ax, colors = style.canvas(theme, size=(8, 1.6 + 0.32 * len(table)))
+    # stacked bars, hatched for eyes that don't tell the colours apart
     left = np.zeros(len(table))
     members = {"TFT": colors.first, "N-HITS": colors.series[2], BENCHMARK: colors.faint}
     for hatch, (member, color) in zip(style.HATCHES, members.items()):

@@ -81,6 +81,7 @@ def plot_attention(
     grid = {"sharex": True, "height_ratios": (5, 4)}
     figure, (top, low), colors = style.canvas(theme, 2, size=(8, 4.6), caption=caption, **grid)
     context = int(table["lag"].max()) + 1
+    # above: the first and the last step's attention by lag
     steps = dict.fromkeys((table["step"].min(), table["step"].max()))
     for step, color, dash in zip(steps, (colors.first, colors.second), style.DASHES):
         rows = table[(table["step"] == step) & (table["lag"] >= 0)].sort_values("lag")
@@ -93,11 +94,13 @@ def plot_attention(
         top.axhline(100 / (context + step), label=f"uniform, step {step}", **dotted)
     top.margins(x=0.01)
     top.set(ylabel="attention, %", ylim=(0, 1.08 * top.dataLim.y1))
+    # below: all steps in multiples of uniform attention
     _draw_attention_map(low, table, context, colors)
     for ax in (top, low):
         ax.axvline(0.5, color=colors.quiet, linewidth=0.8)
     low.set_xlabel("bars from the origin (0: the last bar known; above: steps ahead)")
     style.legend(figure, colors)
+    # the finding: how recent is the half of it, and how much goes to the steps ahead
     past = table[table["lag"] >= 0]
     share = past.groupby("lag")["weight"].mean().sort_index().cumsum().to_numpy()
     half = int(np.searchsorted(share, share[-1] / 2)) + 1
