@@ -11,15 +11,15 @@ PLOT = f"{ROOT} .js-plotly-plot"
 LINES = f"{PLOT} .scatterlayer path"
 # Resolves to the milliseconds from the next key or click to the first picture with other lines.
 CLOCK = """lines => {
-  const shown = () => [...document.querySelectorAll(lines)].map(p => p.getAttribute('d')).join()
+  const drawn = () => [...document.querySelectorAll(lines)].map(p => p.getAttribute('d')).join()
   window.answered = new Promise((resolve, reject) => {
-    const before = quoted()
+    const before = drawn()
     let begin = null
     const start = () => { begin ??= performance.now() }
     for (const event of ['keydown', 'change'])
       document.addEventListener(event, start, { capture: true })
     const seen = new MutationObserver(() => {
-      if (begin === null || !quoted() || quoted() === before) return
+      if (begin === null || !drawn() || drawn() === before) return
       seen.disconnect()
       resolve(performance.now() - begin)
     })
