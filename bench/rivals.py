@@ -31,6 +31,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import peers
 import torch
 from neuralforecast import NeuralForecast
 from neuralforecast.losses.pytorch import MQLoss
@@ -46,15 +47,7 @@ from tftnhits.training.trials import log_trial
 CONTEXT, HORIZON = 60, 5
 # the frame's column of HAR volatility: no input of the networks, only their windows' scale
 SCALE = "scale"
-TRAINER = {
-    "accelerator": "cpu",
-    "devices": 1,
-    "logger": False,
-    "enable_checkpointing": False,
-    "enable_progress_bar": False,
-    "enable_model_summary": False,
-    "num_sanity_val_steps": 0,
-}
+TRAINER = {**peers.TRAINER, "num_sanity_val_steps": 0}
 COMMON = {
     "valid_batch_size": 8,
     "inference_windows_batch_size": 256,  # small ones are faster

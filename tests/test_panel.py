@@ -69,7 +69,7 @@ def text(widget) -> str:
 def test_it_opens_with_the_forecast_as_it_is(panel, lab):
     answer = lab.ask("META", ORIGIN)
     assert text(panel.title) == answer.title and "error" not in panel.status.value
-    words = "From 2015-08-21 answers ensemble (0.65 TFT + 0.35 N-HITS): 93% interval (held "
+    words = "Ensemble (0.65 TFT + 0.35 N-HITS) answers from 2015-08-21: 93% interval (held "
     assert words in text(panel.status)
     assert f"{answer.before.frame['median'].iloc[-1]:.2f}" in text(panel.table)
     assert {*START, *panels.SHOCKS, "reset"} == set(panel.controls)
@@ -190,7 +190,7 @@ def test_the_axis_follows_the_symbols_bars(model):
     assert "5 bars" in text(panel.title) and list(axis.categoryarray) == bars
     assert panel.controls["origin"].value == str(hours["date"].iloc[-1])
     panel.controls["origin"].value = "2015-02-02 11:00"
-    assert "From 2015-02-02 10:30:00 answers" in text(panel.status)
+    assert "answers from 2015-02-02 10:30:00" in text(panel.status)
 
 
 def test_the_drawn_picture_holds_both_fans_what_is_assumed_and_what_came(lab):
@@ -253,7 +253,7 @@ def test_bars_without_dates_volume_or_market(bars, model):
     words = text(panel.status)
     assert "Too few other symbols" in words and "The volume is not known" in words
     panel.controls["origin"].value = "301"
-    assert "From 301 answers" in text(panel.status)
+    assert "answers from 301" in text(panel.status)
 
 
 def test_a_predictor_without_networks_has_no_weights_to_choose(bars):
@@ -262,7 +262,7 @@ def test_a_predictor_without_networks_has_no_weights_to_choose(bars):
         {"boosting": tn.Boosting(tn.preset("tiny")[2]).fit(panel)}, panel
     )
     panel = tn.what_if(bars, model, "matplotlib", "META", ORIGIN)
-    assert panel.controls["weight"].disabled and "answers gradient boosting" in text(panel.status)
+    assert panel.controls["weight"].disabled and "Gradient boosting answers" in text(panel.status)
 
 
 @pytest.mark.parametrize("backend", panels.PICTURES)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
@@ -122,6 +123,21 @@ def test_splits_and_dividends_are_in_the_prices(market):
     assert np.abs(np.diff(np.log(bars["close"]))).max() < 0.06  # nothing jumps
     listing.closes, listing.dividends = closes, listing.dividends | {days[-1]: 1.0}
     same(tn.download_bars("AAPL"), expected(listing, "AAPL"))
+
+
+def test_parts_of_a_day_that_yahoo_keeps_no_more_stay_in_the_cache(market, monkeypatch):
+    before = tn.download_bars("AAPL", days_ago(30), days_ago(4), interval="1h")
+    monkeypatch.setitem(yahoo.DAYS, "1h", 12)
+    bars = tn.download_bars("AAPL", days_ago(30), interval="1h")
+    assert len(bars) > len(before)
+    same(bars[: len(before)], before)
+    # after a split the old prices are on another scale: they are not mixed with new ones
+    listing = market.listings["AAPL"]
+    listing.closes, listing.splits = listing.closes / 4, {str(date.today()): 4.0}
+    path = next((yahoo.cache_folder() / "yahoo" / "1h").glob("*.parquet"))
+    history = yahoo.load(path)
+    yahoo.save(path, replace(history, last=days_ago(5), bars=history.bars.loc[: str(days_ago(5))]))
+    assert "keeps 1h bars for 12 days" in refused("AAPL", days_ago(30), interval="1h")
 
 
 def test_dates_are_the_exchanges_own(market):

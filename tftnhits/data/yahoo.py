@@ -8,6 +8,7 @@ import re
 import warnings
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from platformdirs import user_cache_path
 from ..errors import DataError, DownloadError, OutputError, quoted
 from ..files import atomic_write, safe_name
 from .bars import load_bars
+from .names import PRICES
 from .yahoo_client import CELLS, Ask, Failed, History, asking
 
 # Days that are asked for by default; of parts of a day Yahoo keeps no more
@@ -168,16 +170,21 @@ def _history(
     earliest = date(1900, 1, 1)
     if interval != "1d":
         earliest = pd.Timestamp.now("UTC").date() - timedelta(DAYS[interval])
-    if first < earliest:
-        what = f"{interval} bars for {DAYS[interval]} days"
-        choice = f"start on {earliest} or later, or choose a longer interval"
-        raise DataError(f"Yahoo Finance keeps {what}; {choice}.")
+    what = f"{interval} bars for {DAYS[interval]} days"
+    choice = f"start on {earliest} or later, or choose a longer interval"
+    out_of_reach = DataError(f"Yahoo Finance keeps {what}; {choice}.")
+    if first < earliest and not (cached and cached.first <= first and earliest <= cached.last):
+        raise out_of_reach
     try:
-        # All of it anew: a split or a dividend changes every price before
+        # All that Yahoo has anew: a split or a dividend changes every price before
         since, until = first, last
         if cached:
-            since, until = min(first, max(cached.first, earliest)), max(last, cached.last)
+            since, until = max(min(first, cached.first), earliest), max(last, cached.last)
         history = ask(name, since, until)
+        if cached and cached.first < since:
+            history = _with_older(cached, history)
+        if history.first > first:
+            raise out_of_reach
         wanted = history.between(first, last)
         if wanted is None:
             raise Failed(f"has no finished bars of {name} from {first} to {last}", missing=True)
@@ -194,6 +201,17 @@ def _history(
     except OutputError as error:
         notes["Downloaded bars are not cached"] = [str(error).rstrip(".")]
     return wanted
+
+
+def _with_older(cached: History, history: History) -> History:
+    """Also the cached bars from before it, which Yahoo has no more, if they are on its scale."""
+    old = cached.bars.loc[str(history.first) :, [*PRICES]]
+    new = history.bars.loc[: cached.bars.index[-1], [*PRICES]]
+    alike = len(old) and old.index.equals(new.index) and cached.zone == history.zone
+    if not alike or not np.allclose(old, new, rtol=1e-4, atol=0, equal_nan=True):
+        return history
+    older = cached.bars.loc[: str(history.first - timedelta(days=1))]
+    return replace(history, bars=pd.concat([older, history.bars]), first=cached.first)
 
 
 def load(path: Path) -> History | None:

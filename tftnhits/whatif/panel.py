@@ -194,7 +194,8 @@ def _sentence(error: Exception) -> str:
 def _status(c: Comparison) -> str:
     """Who answers from where, what the shock amounts to, and what a reader has to know."""
     report, bar, origin = c.before.reports[c.symbol], c.assumed.iloc[-1], c.past.index[-1]
-    text = [f"From {when(origin)} answers {report.model_used}: {c.before.caption(c.symbol)}."]
+    model = report.model_used[0].upper() + report.model_used[1:]
+    text = [f"{model} answers from {when(origin)}: {c.before.caption(c.symbol)}."]
     if c.shock != NOTHING:
         prices = ", ".join(f"{name} {price(bar[name])}" for name in ("close", "low", "high"))
         text.append(f"Assumed for {when(c.assumed.index[-1])}: {prices}.")
