@@ -143,6 +143,7 @@ def test_ticks_closes_and_quotes_lack_columns():
     refuses("date,close\n2020-01-02,5\n2020-01-03,6\n", "Missing column open, high, low")
     refuses(pd.DataFrame({"Date": times, "AAA": 1.0, "BBB": 1.0}), "Missing column open", "AAA")
     refuses(bars_of().drop(columns=["open", "low"]), "Missing column open, low")
+    refuses("name,age\nBob,3\nEve,4\n", "Missing column open", "found name, age")
 
 
 def test_mislabelled_columns_are_refused_not_repaired_row_by_row():

@@ -175,7 +175,7 @@ def read_text(text: str, table: Table, name: str) -> Table:
 
     # where the header and the bars begin
     first = next((i for i, row in enumerate(rows) if _numbers(row) >= 3), len(rows))
-    top, tickers = _header(rows[:first])
+    top, tickers = _header(rows[:first], first < len(rows))
     begin = first if top is None else max(top, tickers or 0) + 1
     while begin < first and not _numbers(rows[begin][:2]):
         begin += 1  # units, or the line of yfinance that names the index
@@ -241,13 +241,15 @@ def _numbers(row: list[str]) -> int:
     return sum(_NUMBER.fullmatch(cell) is not None for cell in row)
 
 
-def _header(rows: list[list[str]]) -> tuple[int | None, int | None]:
-    """Which of the rows over the first numbers names columns, and which one tickers, if any."""
+def _header(rows: list[list[str]], numbers: bool) -> tuple[int | None, int | None]:
+    """Which of the rows over the first `numbers` names columns, and which one tickers, if any."""
     roles = [{*map(role_of, row)} - {""} for row in rows]
     known = max(range(len(rows)), key=lambda i: len(roles[i]), default=None)
     if known is None or not (len(roles[known]) >= 2 or roles[known] & {*PRICES}):
         wide = [i for i, row in enumerate(rows) if len(row) > 1]
-        return (wide[-1] if wide else None), None
+        if not wide:
+            return None, None
+        return wide[-1 if numbers else 0], None  # without numbers nothing says where bars begin
     for i in (known - 1, known + 1):  # yfinance writes them under or over the prices
         if 0 <= i < len(rows) and len(rows[i]) == len(rows[known]) and all(rows[i][1:]):
             corners = {rows[i][0].strip().lower(), rows[known][0].strip().lower()}

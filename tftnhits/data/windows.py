@@ -72,9 +72,10 @@ class Panel:
         if len(short):
             symbol = self.symbols[short[0]]
             have = self.length[short[0]]
+            other = ", or use gradient boosting, which answers from 2 bars on"
             raise HistoryTooShort(
-                f"{symbol} has {have} bars but the model needs {context}; give {context - have} "
-                "more, or use the gradient boosting fallback, which answers from 2 bars on."
+                f"{symbol} has {have} bars but the model needs {context}; "
+                f"give {context - have} more{other if context > 2 else ''}."
             )
         return self.start + self.length - 1
 
