@@ -25,7 +25,6 @@ NEAR, CALM = 0.06, 0.15  # log distance from a split's ratio; largest usual over
 AROUND = 5  # bars before and after that must be calm
 NEWS = 4  # times the volume that a split explains, from which a fall is one on news
 IDLE = 10  # bars without any move that say that a symbol is halted
-BEHIND = np.timedelta64(10, "D")  # a last bar this much older than the newest is stale
 
 
 @dataclass
@@ -387,10 +386,3 @@ def idle(close: np.ndarray, high: np.ndarray, low: np.ndarray) -> str:
         moving = np.flatnonzero(~flat)
         return f"its last {len(close) - 1 - moving[-1]} bars do not move"
     return ""
-
-
-def behind(last: np.ndarray) -> np.ndarray:
-    """Which symbols' last bars [S] are much older than the newest."""
-    if np.isnat(last).any():
-        return np.zeros(len(last), bool)
-    return last < last.max() - BEHIND

@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 
 from ..data import features as F
-from ..data.repair import ALL, behind, idle
+from ..data.repair import ALL, idle
 from ..data.windows import Panel
 from ..errors import DataError, HistoryTooShort
 
 FLOAT = np.finfo(float)
+BEHIND = np.timedelta64(10, "D")  # a last bar this much older than the newest is stale
 OTHER = 2.0  # times as long a bar can be and still count as of the same length
 
 
@@ -206,8 +207,9 @@ def review(
     if len(unfit) == len(names):
         unfit = {}  # the chain's errors say what all of them lack
     stay = np.array([name not in unfit for name in names])
-    # beside the others: a last bar that is much older than theirs
-    old, newest = behind(last[stay]), last[stay].max()
+    # beside the others: a last bar that is much older than theirs (none is without dates)
+    newest = last[stay].max()
+    old = last[stay] < newest - BEHIND
     for name, day in zip(names[stay][old], last[stay][old], strict=True):
         reports[name].warnings.append(
             f"The last bar of {name} is of {str(day)[:10]}; the newest here is of "
