@@ -49,15 +49,17 @@ print(model.predict("bars.csv", level=0.93).summary())  # prediction, interval, 
 or by ModelScope's pipeline, with rows of open, high, low, close and volume:
 
 ```python
-import tftnhits.pipeline  # registers it; or, without this line, trust_remote_code=True below
+import tftnhits.pipeline  # first, since modelscope finds no installed package by itself
 from modelscope import pipeline
 
-pipe = pipeline(task="time-series-forecasting", model="/path/to/this/folder")
-pipe([[100.0, 102.5, 99.1, 101.7, 1200000], [101.8, 103.0, 101.2, 102.9, 1100000]])
-# {"prediction": …, "model_used": …, "confidence": …, "interval": …, "quantiles": …, "warnings": …}
+predictor = pipeline(task="time-series-forecasting", model="/path/to/this/folder")
+financial_data = [[100.0, 102.5, 99.1, 101.7, 1200000], [101.8, 103.0, 101.2, 102.9, 1100000]]
+predictor(financial_data)
+# {"symbol": …, "prediction": …, "interval": …, "confidence": …, "model_used": …, "path": …, …}
 ```
 
-`confidence` is the nominal level of the interval; `interval["coverage"]` is the share of outcomes
+Instead of the first line, `trust_remote_code=True` does. `prediction` is the next bar's median
+price, `path` all bars ahead; `confidence` is the nominal level of the interval; `interval["coverage"]` is the share of outcomes
 that such intervals held over the last year of the data below (2017, all symbols together), each
 made with what was known then.
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,7 @@ for name in ("torch", "modelscope", "datasets", "addict", "simplejson", "sortedc
     pytest.importorskip(name, reason="needs the extras 'modelscope' and 'torch'")
 
 SHIPPED = ROOT / "data" / "pretrained"
-KEYS = ["prediction", "model_used", "confidence", "interval", "quantiles", "warnings"]
+BOUNDS = ("lower", "upper")
 COLUMNS = ["open", "high", "low", "close", "volume"]
 ROWS = made_bars(("A",), 300)[COLUMNS].to_numpy().tolist()
 
@@ -39,16 +40,21 @@ def shipped():
 
 
 def same(result: dict, summary: dict) -> None:
-    """The pipeline's answer has exactly its keys, plain values, and the predictor's numbers."""
-    assert list(result) == KEYS and json.loads(json.dumps(result, allow_nan=False)) == result
-    for key in ("model_used", "confidence"):
+    """The pipeline's answer has the summary's keys, plain values, and the predictor's numbers."""
+    assert list(result) == list(summary)
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+    for key in ("symbol", "origin", "model_used", "confidence"):
         assert result[key] == summary[key]
+    assert isinstance(result["prediction"], float)
     assert result["prediction"] == pytest.approx(summary["prediction"], rel=1e-6)
     for key, value in summary["interval"].items():  # a coverage that wasn't measured is None
         assert result["interval"][key] == (value and pytest.approx(value, rel=1e-6)), key
+    first = result["path"][0]
+    assert first["step"] == 1 and first["median"] == result["prediction"]
+    assert (first["lower"], first["upper"]) == tuple(result["interval"][k] for k in BOUNDS)
     tail = f"{(1 - result['confidence']) / 2:.12g}"
-    assert result["quantiles"]["0.5"] == result["prediction"]
-    assert result["quantiles"][tail] == result["interval"]["lower"]
+    assert result["quantiles"]["0.5"] == [bar["median"] for bar in result["path"]]
+    assert result["quantiles"][tail] == [bar["lower"] for bar in result["path"]]
     assert list(result["quantiles"]) == sorted(result["quantiles"], key=float)
     assert (np.diff(list(result["quantiles"].values()), axis=0) >= 0).all()
 
@@ -58,9 +64,9 @@ def test_rows_without_dates(pipe, shipped, bars):
     rows = made_bars(("A",), bars, freq=None)[COLUMNS].to_numpy().tolist()
     result = pipe(rows)
     same(result, shipped.predict(rows).summary())
-    assert len(result["prediction"]) == shipped.horizon
+    assert len(result["path"]) == shipped.horizon
     short = bars < shipped.context
-    assert ("boosting" in result["model_used"]) == short and len(result["warnings"]) == 1 + short
+    assert ("boosting" in result["model_used"]) == short and len(result["warnings"]) == 2 + short
     assert "no dates" in result["warnings"][-1]
 
 
@@ -75,15 +81,15 @@ def test_frames_and_dicts_of_one_symbol_and_of_many(pipe, shipped):
     parts = {str(symbol): part for symbol, part in frame.groupby("symbol")}
     for bars in (frame, parts):
         results = pipe(bars)
-        assert list(results) == ["AAPL", "GOOG", "META"]
-        for summary in shipped.predict(frame).summary():
-            same(results[summary["symbol"]], summary)
+        assert [result["symbol"] for result in results] == ["AAPL", "GOOG", "META"]
+        for result, summary in zip(results, shipped.predict(frame).summary(), strict=True):
+            same(result, summary)
 
 
 def test_options_of_the_call(pipe, shipped):
     result = pipe(ROWS, horizon=2, level=0.5)
     same(result, shipped.predict(ROWS, horizon=2, level=0.5).summary())
-    assert len(result["prediction"]) == 2 and result["confidence"] == 0.5
+    assert len(result["path"]) == 2 and result["confidence"] == 0.5
     assert min(pipe(ROWS, level=0.999999)["quantiles"], key=float) == "5e-07"
     for options in ({"horizon": 99}, {"horizon": 0}, {"level": 1}, {"level": "much"}):
         with pytest.raises(tn.ConfigError) as caught:
@@ -94,11 +100,11 @@ def test_options_of_the_call(pipe, shipped):
 def test_what_was_repaired_is_among_the_warnings(pipe):
     rows = [list(row) for row in ROWS]
     rows[5][1], rows[5][2] = rows[5][2], rows[5][1]
-    undated, warning = pipe(rows)["warnings"]
+    _, undated, warning = pipe(rows)["warnings"]
     assert "no dates" in undated and "swapped" in warning and "row 6" in warning
-    results = pipe({"A": rows, "B": ROWS})
-    assert results["A"]["warnings"] == [undated, warning]
-    assert results["B"]["warnings"] == [undated]
+    spoiled, sound = pipe({"A": rows, "B": ROWS})
+    assert spoiled["warnings"][-2:] == [undated, warning]
+    assert sound["warnings"] == spoiled["warnings"][:-1]
 
 
 def test_a_file_is_not_read(pipe, tmp_path):
@@ -127,22 +133,45 @@ def fresh(code: str, *args: object, **variables: str) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-THREE_LINES = """
-import json, sys
-import tftnhits.pipeline
-from modelscope import pipeline
-pipe = pipeline(task="time-series-forecasting", model=sys.argv[1])
-print(json.dumps(pipe(json.loads(sys.argv[2]))))
-"""
+SHOWN = {  # the lines as they are shown, and the model that stands in them
+    "README.md": '"/path/to/model"',
+    "data/pretrained/README.md": '"/path/to/this/folder"',
+    "notebooks/08_modelscope.ipynb": "str(folder)",
+}
 
 
-def test_three_lines_in_a_fresh_interpreter_with_a_model_of_the_hub(shipped, tmp_path):
-    cache = {"MODELSCOPE_CACHE": str(tmp_path / "c"), "MODELSCOPE_HOME": str(tmp_path / "h")}
+def shown(name: str) -> str:
+    """The lines for modelscope in a document or notebook."""
+    text = (ROOT / name).read_text()
+    if name.endswith(".md"):
+        blocks = re.findall(r"```python\n(.*?)```", text, re.S)
+        return next(block for block in blocks if "modelscope" in block)
+    cells = ["".join(cell["source"]) for cell in json.loads(text)["cells"]]
+    (cell,) = (cell for cell in cells if "import tftnhits.pipeline" in cell)
+    return cell
+
+
+@pytest.mark.parametrize("name", SHOWN)
+@pytest.mark.parametrize("at_hub", [False, True])
+def test_the_lines_as_shown_run_in_a_fresh_interpreter(shipped, tmp_path, name, at_hub):
+    lines = shown(name)
+    first = next(
+        line.strip()
+        for line in lines.splitlines()
+        if "import" in line and line.strip() != "import os"
+    )
+    assert first.startswith("import tftnhits.pipeline")
+    assert lines.count(SHOWN[name]) == 1
+    setting = {"MODELSCOPE_CACHE": str(tmp_path / "c"), "MODELSCOPE_HOME": str(tmp_path / "h")}
+    code = lines.replace(SHOWN[name], "sys.argv[1]").replace("predictor(", "answer = predictor(")
+    code = f"import json, os, sys\nrows = json.loads(sys.argv[2])\n{code}\n"
+    code += "print(json.dumps([answer, globals().get('financial_data', rows)]))"
     with hub_server() as hub:
         hub.models["me/model"] = {path.name: path.read_bytes() for path in SHIPPED.iterdir()}
-        cache["MODELSCOPE_ENDPOINT"] = hub.address
-        result = fresh(THREE_LINES, "me/model", json.dumps(ROWS), **cache)
-    same(result, shipped.predict(ROWS).summary())
+        setting["MODELSCOPE_ENDPOINT"] = hub.address
+        source = "me/model" if at_hub else SHIPPED
+        result, data = fresh(code, source, json.dumps(ROWS), **setting)
+    same(result, shipped.predict(data).summary())
 
 
 # modelscope first; the hostile folder's code would write a file, the shipped one's imports tftnhits

@@ -21,7 +21,6 @@ from .hub import CONFIGURATION
 
 TASK = CONFIGURATION["task"]
 NAME = CONFIGURATION["pipeline"]["type"]
-KEYS = ("prediction", "model_used", "confidence", "interval", "quantiles", "warnings")
 # modelscope's list of pipelines whose folders are nothing but configuration: for those it runs no
 # code from the folder, and asks for no trust_remote_code
 builder._CONFIG_ONLY_PIPELINES = getattr(builder, "_CONFIG_ONLY_PIPELINES", frozenset()) | {NAME}
@@ -50,7 +49,7 @@ class ForecastPipeline(Pipeline):
 
     def __call__(
         self, input: Any, horizon: int | None = None, level: float = LEVEL
-    ) -> dict[str, Any]:
+    ) -> dict[str, Any] | list[dict[str, Any]]:
         """The forecast as plain values for JSON.
 
         Parameters
@@ -62,9 +61,9 @@ class ForecastPipeline(Pipeline):
 
         Returns
         -------
-        For one symbol a dict with KEYS, for several a dict of such dicts by symbol. prediction is
-        the median price of each step, interval {level, lower, upper, coverage}, confidence its
-        level, quantiles {"0.05": price of each step, ...}.
+        For one symbol the dict of `Forecast.summary`, for several a list of them: prediction is the
+        next bar's median price, interval {level, lower, upper, coverage}, confidence its level,
+        path all bars ahead, model_used who answers, warnings what was repaired and guessed, too.
 
         Raises
         ------
@@ -85,23 +84,13 @@ class ForecastPipeline(Pipeline):
         """The predictor's forecast."""
         return self.predictor.predict(inputs, **options)
 
-    def postprocess(self, inputs: Forecast) -> dict[str, Any]:
+    def postprocess(self, inputs: Forecast) -> dict[str, Any] | list[dict[str, Any]]:
         """The forecast as plain values; repairs of a symbol's bars are among its warnings."""
         summaries = inputs.summary()
-        if not isinstance(summaries, list):
-            summaries = [summaries]
         repaired = repairs(inputs.bars)
-        results = {}
-        for summary in summaries:
-            symbol = summary["symbol"]
-            frame = inputs.frame[inputs.frame["symbol"] == symbol]
-            notes = [
+        for summary in summaries if isinstance(summaries, list) else [summaries]:
+            summary["warnings"] += [
                 f"{row.repair} ({row.count} x, first {row.first})"
-                for row in repaired[repaired["symbol"] == symbol].itertuples(index=False)
+                for row in repaired[repaired["symbol"] == summary["symbol"]].itertuples(index=False)
             ]
-            summary["warnings"] = [*summary["warnings"], *notes]
-            # columns such as "0.05" and "5e-07"
-            levels = [name for name in frame.columns if name[0].isdigit()]
-            summary["quantiles"] = {name: frame[name].tolist() for name in levels}
-            results[symbol] = {key: summary[key] for key in KEYS}
-        return results if len(results) > 1 else next(iter(results.values()))
+        return summaries

@@ -49,8 +49,10 @@ def read_sources(names: Sequence[str], **options: Any) -> tuple[pd.DataFrame, li
         if isinstance(bars, TftnhitsError):
             if name.upper() not in bundled:
                 raise _unknown(name, bundled, bars) from bars
-            reasons[name] = f"; {_reason(bars)}"
+            error = bars
+            reasons[name] = f"; {_reason(error)}"
             bars = load_bars("stocks", symbol=name.upper())
+            bars.attrs["doubts"] = {name.upper(): [_stand_in(name, error, bars)]}
         sources[name] = bars
     _check_apart(sources)
     notes = []
@@ -134,6 +136,14 @@ def _unknown(
 def _reason(error: TftnhitsError) -> str:
     """The first clause of its sentence: the rest tells what to do in Python."""
     return str(error).split(";")[0].split(", and ")[0].rstrip(".")
+
+
+def _stand_in(name: str, error: TftnhitsError, bars: pd.DataFrame) -> str:
+    """The forecast's warning that its bars are not live."""
+    return (
+        f"Live bars of {name.upper()} can't be had ({_reason(error)}), so the bundled ones, which "
+        f"end on {bars['date'].max():%Y-%m-%d}, are used."
+    )
 
 
 def _notes(name: str, bars: pd.DataFrame, bundled: str | None) -> list[str]:

@@ -142,18 +142,28 @@ def join_markets(lines: Sequence[Timeline], which: np.ndarray) -> Joined:
     )
 
 
-def unseen_markets(symbols: Sequence[str], joined: Joined) -> dict[str, list[str]]:
-    """By symbol of an unknown time zone, a sentence on the markets that it is forecast without."""
+def unknown_zones(
+    symbols: Sequence[str], joined: Joined, intraday: np.ndarray
+) -> dict[str, list[str]]:
+    """By symbol of an unknown time zone, a sentence on what is assumed, or which inputs it lacks.
+
+    `intraday` [S] says whose bars are shorter than a day.
+    """
     notes = {}
     for s in np.flatnonzero(~joined.timed):
         others = np.flatnonzero(joined.market != joined.market[s])
+        if intraday[s]:
+            notes[symbols[s]] = [
+                f"The time zone of {symbols[s]} is unknown, so its hours are taken for those of "
+                "its market; give a time-zone-aware index or a calendar."
+            ]
         if len(others):
             more = f" and {len(others) - 1} more" if len(others) > 1 else ""
-            notes[symbols[s]] = [
+            notes.setdefault(symbols[s], []).append(
                 f"The time zone of {symbols[s]} is unknown, so bars of other markets "
                 f"({symbols[others[0]]}{more}) are no input to its forecast; give a "
                 "time-zone-aware index or a calendar."
-            ]
+            )
     return notes
 
 

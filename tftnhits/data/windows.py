@@ -15,9 +15,9 @@ from ..errors import ConfigError, DataError, HistoryTooShort
 from . import features as F
 from .bars import validate_bars
 from .calendars import session_lengths
-from .markets import Joined, Timeline, join_markets, timelines, unseen_markets
+from .markets import Joined, Timeline, join_markets, timelines, unknown_zones
 from .names import PRICES
-from .patterns import LONGER, weekday_of
+from .patterns import INTRADAY, LONGER, weekday_of
 from .splits import NONE, SPLITS, splits_of
 
 MINUTE = np.timedelta64(1, "m")
@@ -277,6 +277,7 @@ def _times(bars: pd.DataFrame, grid: _Grid, names: tuple[str, ...], calendar: An
             outrun[symbol] = line.market.calendar, line.told
     date[grid.rows] = stamps
     joined = join_markets(lines, which)
+    intraday = np.array([line.step < INTRADAY for line in lines])[which]
     return _Times(
         market=np.concatenate([lines[i].times for i in which]),
         date=date,
@@ -284,7 +285,7 @@ def _times(bars: pd.DataFrame, grid: _Grid, names: tuple[str, ...], calendar: An
         static=static,
         joined=joined,
         outrun=outrun,
-        notes=unseen_markets(grid.symbols, joined),
+        notes=unknown_zones(grid.symbols, joined, intraday),
     )
 
 

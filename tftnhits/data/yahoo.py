@@ -57,7 +57,8 @@ def download_bars(
     -------
     Frame of the exchange's local dates; a week's is its Monday, a month's its 1st. Bars that are
     not finished are left out, which `repairs(bars)` tells. `attrs["zones"]` has the dates' IANA
-    zones by symbol ("UTC" where autumn's hour comes twice), `attrs["warnings"]` what was warned of.
+    zones by symbol ("UTC" where autumn's hour comes twice), `attrs["warnings"]` what was warned of,
+    `attrs["doubts"]` by symbol whose bars are cached ones, for the forecast's warnings.
 
     Raises
     ------
@@ -86,6 +87,9 @@ def download_bars(
     bars.attrs["warnings"] = [f"{note}: {_listed(causes)}." for note, causes in notes.items()]
     for text in bars.attrs["warnings"]:
         warnings.warn(text, stacklevel=2)
+    for name, history in histories.items():
+        if history.doubt:
+            bars.attrs["doubts"].setdefault(name, []).append(history.doubt)
     return bars
 
 
@@ -194,7 +198,7 @@ def _history(
         days = usable.bars.index.date
         note = f"Yahoo Finance {failure}, so cached bars stand in"
         notes.setdefault(note, []).append(f"{name} ({days[0]} to {days[-1]})")
-        return usable
+        return replace(usable, doubt=f"{note}: {name} to {days[-1]}.")
     load_bars(history.bars.reset_index().assign(symbol=name))  # raises before bad bars are cached
     try:
         save(path, history)

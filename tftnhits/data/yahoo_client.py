@@ -35,6 +35,7 @@ class History:
     last: date
     zone: str  # of the dates
     unfinished: str = ""  # the bar that was left out
+    doubt: str = ""  # a sentence where they are not what Yahoo has today
 
     def between(self, first: date, last: date) -> History | None:
         """Its bars of some days; None if there are none."""

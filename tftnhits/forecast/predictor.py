@@ -203,7 +203,7 @@ class Predictor:
             coverage = calibration.realised(level) if as_measured else None
             for s, why in one.warnings.items():
                 report = reports[panel.symbols[s]]
-                remark(report, panel, s, horizon, self.bar_days, self.depth)
+                remark(report, panel, s, horizon, self)
                 report.model_used = one.name
                 report.warnings = [*why, *report.warnings]
                 report.coverage = coverage if report.measurable else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -13,8 +13,13 @@ from ..data.repair import ALL, idle
 from ..data.windows import Panel
 from ..errors import DataError, HistoryTooShort
 
+if TYPE_CHECKING:
+    from .predictor import Predictor
+
 FLOAT = np.finfo(float)
 BEHIND = np.timedelta64(10, "D")  # a last bar this much older than the newest is stale
+STALE = 3  # sessions without a bar before today, or bars where they are longer
+LONG = 1.5  # days from which bars are not daily ones
 OTHER = 2.0  # times as long a bar can be and still count as of the same length
 
 
@@ -101,9 +106,10 @@ class Forecast:
         Returns
         -------
         dict
-            symbol, origin, prediction (median price a step), interval (level, lower, upper,
-            coverage), confidence (the interval's nominal level), model_used, warnings (why other
-            symbols were left out among them).
+            symbol, origin, prediction (the next bar's median price), interval (level, lower, upper
+            of that price, coverage), confidence (the interval's nominal level), model_used, path
+            (step, date, median, lower, upper of each bar ahead), quantiles ("0.05": a price a bar
+            ahead), warnings (why other symbols were left out among them).
         """
         groups = self.frame.groupby("symbol", sort=False)
         summaries = [self._summary(str(name), rows) for name, rows in groups]
@@ -112,20 +118,24 @@ class Forecast:
     def _summary(self, symbol: str, rows: pd.DataFrame) -> dict[str, Any]:
         origin, report = rows["origin"].iloc[-1], self.reports[symbol]
         last = rows[rows["origin"] == origin]
-        if isinstance(origin, pd.Timestamp):
-            origin = str(origin.date() if origin == origin.normalize() else origin)
+        path = last[["step", "date", "median", "lower", "upper"]].to_dict("records")
+        for bar in path:
+            bar["date"] = _plain(bar["date"])
+        levels = last.columns[7:]  # behind symbol … upper
         return {
             "symbol": symbol,
-            "origin": origin if isinstance(origin, str) else int(origin),
-            "prediction": last["median"].tolist(),
+            "origin": _plain(origin),
+            "prediction": path[0]["median"],
             "interval": {
                 "level": self.level,
-                "lower": last["lower"].tolist(),
-                "upper": last["upper"].tolist(),
+                "lower": path[0]["lower"],
+                "upper": path[0]["upper"],
                 "coverage": report.coverage,
             },
             "confidence": self.confidence,
             "model_used": report.model_used,
+            "path": path,
+            "quantiles": {name: last[name].tolist() for name in levels},
             "warnings": [*report.warnings, *self.skipped.values()],
         }
 
@@ -140,6 +150,13 @@ class Forecast:
         from .explain import explain_forecast
 
         return explain_forecast(self)
+
+
+def _plain(time: Any) -> str | int | None:
+    """A date, a time or a bar's number for JSON; None where there is no date."""
+    if not isinstance(time, pd.Timestamp):
+        return None if pd.isna(time) else int(time)
+    return str(time.date() if time == time.normalize() else time)
 
 
 def tidy(
@@ -235,32 +252,64 @@ def other_length(days: float, usual: float | None) -> bool:
     return usual is not None and max(days, usual) > OTHER * min(days, usual)
 
 
-def remark(
-    report: SymbolReport, panel: Panel, s: int, horizon: int, usual: float | None, depth: int
-) -> None:
+def remark(report: SymbolReport, panel: Panel, s: int, horizon: int, predictor: Predictor) -> None:
     """Add to the report of the panel's symbol `s` what the panel leaves open.
 
-    That is bars that are longer, shorter or fewer than those of the calibration (`usual` days,
-    `depth` bars), a calendar that ends before the horizon does, and markets that it doesn't see.
+    That is bars that are old, or not of the kind that the predictor was calibrated on; inputs that
+    are missing; and a calendar that ends before the horizon does.
     """
-    symbol, days = panel.symbols[s], float(bar_days(panel, s))
-    remarks = []
-    if other_length(days, usual):
+    symbol, days, usual = panel.symbols[s], float(bar_days(panel, s)), predictor.bar_days
+    remarks = [_staleness(panel, s, days)]
+    of_other_length = other_length(days, usual)
+    report.measurable &= not of_other_length and bool(panel.length[s] >= predictor.depth)
+    if of_other_length:
         remarks.append(
             f"Bars are {_span(days)} long here and {_span(usual)} where the model was calibrated, "
             "so how well its intervals hold was not measured; see calibrated()."
         )
-    report.measurable = report.measurable and not remarks and panel.length[s] >= depth
+    elif report.measurable and predictor.seen and symbol not in predictor.seen:
+        remarks.append(
+            f"How well intervals hold was measured on {len(predictor.seen)} other symbols, "
+            f"not on {symbol}; see calibrated()."
+        )
+    remarks.append(_missing_market(panel, s))
     calendar, told = panel.outrun.get(symbol, ("", horizon))
     if told < horizon:
         remarks.append(
             f"The calendar {calendar} tells {told} of the {horizon} dates ahead of {symbol}; "
             "the later ones go by the pattern of its bars, which knows no holidays."
         )
-    report.warnings = [*remarks, *panel.notes.get(symbol, []), *report.warnings]
+    remarks += panel.notes.get(symbol, [])
+    report.warnings = [*filter(None, remarks), *report.warnings]
+
+
+def _staleness(panel: Panel, s: int, days: float) -> str:
+    """That the last bar of a symbol, `days` long, is of long ago; else an empty text."""
+    last = panel.date[panel.start[s] + panel.length[s] - 1].astype("datetime64[D]")
+    if np.isnat(last):
+        return ""
+    weekends = panel.static[s, F.STATIC.index("weekends")] > 0
+    mask = "1111111" if weekends else "1111100"
+    lacking = np.busday_count(last + 1, np.datetime64("today"), weekmask=mask)
+    if lacking <= STALE * max(days, 1.0):
+        return ""
+    unit = "bars" if days > LONG else "sessions"
+    return f"The last bar is of {last}, more than {STALE} {unit} ago."
+
+
+def _missing_market(panel: Panel, s: int) -> str:
+    """That the model, which knows the market's move, isn't told of it; else an empty text."""
+    names = panel.inputs["observed"]
+    last = panel.start[s] + panel.length[s] - 1
+    if "has_market" not in names or panel.observed[last, names.index("has_market")] > 0:
+        return ""
+    return (
+        f"What its market did on the last bar's date is unknown, since it takes bars of "
+        f"{F.MARKET_SYMBOLS} symbols, so the interval may be too narrow where all of them moved."
+    )
 
 
 def _span(days: float) -> str:
-    if days > 1.5:
+    if days > LONG:
         return f"{days:.3g} days"
     return "one day" if days > 0.9 else f"{1440 * days:.3g} minutes"

@@ -57,7 +57,7 @@ def plot_forecast(
     """Fan chart: recent closes, the median, nested quantile bands, and the outcome if it is known.
 
     One outcome inside or outside a band says nothing about its calibration: that is the coverage
-    in the legend, measured on a year of origins.
+    in the legend, measured on a year of origins. The caption has the symbol's warnings.
 
     Parameters
     ----------
@@ -76,7 +76,10 @@ def plot_forecast(
         raise DataError(f"{symbol} has no forecast from {origin!r}; choose one of the frame's.")
     fan = _fan(fc, path, of_symbol(fc.bars if actual is None else actual, symbol), history)
     title = _fan_title(fc, fan, symbol)
-    return _draw_plotly(fan, title, theme) if interactive else _draw(fan, title, theme)
+    sentences = [ONE_OUTCOME] if len(fan.outcome) > 1 else []
+    caption = " ".join([*sentences, *fc.reports[symbol].warnings])
+    draw = _draw_plotly if interactive else _draw
+    return draw(fan, title, caption, theme)
 
 
 def _fan(fc: Forecast, path: pd.DataFrame, bars: pd.DataFrame, history: int) -> Fan:
@@ -130,15 +133,14 @@ def _fan_title(fc: Forecast, fan: Fan, symbol: str) -> str:
     return title
 
 
-def _draw(fan: Fan, title: str, theme: str) -> Figure:
-    known = len(fan.outcome) > 1
-    figure, ax, colors = style.canvas(theme, caption=ONE_OUTCOME if known else "")
+def _draw(fan: Fan, title: str, caption: str, theme: str) -> Figure:
+    figure, ax, colors = style.canvas(theme, caption=caption)
     places = bar_axis(ax, fan.x)
     past, ahead = places[: len(fan.close)], places[len(fan.close) - 1 :]
     _draw_bands(ax, ahead, fan, colors)
     ax.plot(past, fan.close, color=colors.ink, linewidth=1.3, label="close")
     ax.plot(ahead, fan.path["median"], color=colors.first, linewidth=1.8, label="median")
-    if known:
+    if len(fan.outcome) > 1:
         dots = {"markersize": 3.5, "markevery": slice(1, None), "linewidth": 1.3, "zorder": 5}
         x = ahead[: len(fan.outcome)]
         ax.plot(x, fan.outcome, "o--", color=colors.second, label="what came", **dots)
@@ -164,8 +166,8 @@ def _draw_bands(ax: Axes, ahead: np.ndarray, fan: Fan, colors: style.Theme) -> N
         ax.plot(ahead, fan.path[bound], **dotted)
 
 
-def _draw_plotly(fan: Fan, title: str, theme: str) -> Any:
-    figure, colors = style.plotly_figure(title, theme)
+def _draw_plotly(fan: Fan, title: str, caption: str, theme: str) -> Any:
+    figure, colors = style.plotly_figure(title, theme, caption)
     x, axis = plotly_bars(fan.x)
     past, ahead = x[: len(fan.close)], x[len(fan.close) - 1 :]
     pattern = style.price_pattern(fan.close)

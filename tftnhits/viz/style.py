@@ -30,6 +30,7 @@ DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))
 MARKERS = "osD^vP"
 HATCHES = ("", "//", "..", "xx", "\\\\", "++")
 DPI, PRINT_DPI = 110, 160  # in a notebook, and in a file
+HEIGHT = 430  # of plotly's figures, in pixels
 SMALL, MEDIUM, TITLE = 7.5, 8.5, 11.5  # points: of small print, legends, headlines
 PROSE, NAMES = 0.52, 0.6  # width of a letter in its size: in prose, and where names are wide
 
@@ -274,8 +275,10 @@ def unit_of(x: Any) -> str:
     return "bar"
 
 
-def plotly_figure(title: str, theme: str, **layout: Any) -> tuple[Any, Theme]:
+def plotly_figure(title: str, theme: str, caption: str = "", **layout: Any) -> tuple[Any, Theme]:
     """An empty plotly figure in the same theme; raises MissingDependency without plotly.
+
+    `caption` is small print below the title.
 
     In Jupyter it is shown through its mimetype: the other renderer writes 5 MB of script each time.
     """
@@ -289,13 +292,23 @@ def plotly_figure(title: str, theme: str, **layout: Any) -> tuple[Any, Theme]:
     if "notebook" in str(pio.renderers.default) and "COLAB_RELEASE_TAG" not in os.environ:
         pio.renderers.default = "plotly_mimetype"
     colors = theme_of(theme)
-    lines = textwrap.wrap(title, 60)  # it can't know how wide it will be: about 560 pixels
-    text = "<br>".join(html.escape(line, quote=False) for line in lines)
-    space = {"margin": {"l": 60, "r": 20, "t": 34 + 20 * len(lines), "b": 50}}
+    # it can't know how wide it will be: about 560 pixels
+    lines, small = textwrap.wrap(title, 60), textwrap.wrap(caption, 100)
+    text = _plotly_text(lines)
+    if small:
+        text += f'<br><span style="font-size:10px">{_plotly_text(small)}</span>'
+    top = 20 * (len(lines) + len(small))
+    layout["height"] = layout.get("height", HEIGHT) + 20 * len(small)
+    margin = {"l": 60, "r": 20, "t": 34 + top, "b": 50}
     template = go.layout.Template(layout=_plotly_layout(colors))
-    figure = go.Figure(layout={"template": template, **space, **layout})
-    figure.update_layout(title={"text": text, "pad": {"t": 2 + 12 * len(lines)}})
+    figure = go.Figure(layout={"template": template, "margin": margin, **layout})
+    figure.update_layout(title={"text": text, "pad": {"t": 2 + 0.6 * top}})
     return figure, colors
+
+
+def _plotly_text(lines: list[str]) -> str:
+    """Lines as plotly's text, in which tags would count."""
+    return "<br>".join(html.escape(line, quote=False) for line in lines)
 
 
 def _plotly_layout(theme: Theme) -> dict[str, Any]:
@@ -311,7 +324,6 @@ def _plotly_layout(theme: Theme) -> dict[str, Any]:
         "plot_bgcolor": theme.paper,
         "hovermode": "x unified",
         "hoverlabel": {"bgcolor": theme.paper, "font": {"color": theme.ink}},
-        "height": 430,
         "xaxis": axis,
         "yaxis": axis,
         "legend": {"orientation": "h", "y": -0.3, "yanchor": "top"},
