@@ -104,10 +104,8 @@ def execute(run: Run, panel: Panel, folder: Path, log: str, study: str) -> None:
     atomic_write(run.part(folder, panel.digest()), buffer.getvalue())
 
 
-def summarise(
-    runs: list[Run], folder: Path, panel: Panel, reference: str = ENHANCED
-) -> tuple[list[dict], list[dict]]:
-    """A row a variant, all compared with the variant `reference`, and every run's record."""
+def summarise(runs: list[Run], folder: Path, panel: Panel) -> tuple[list[dict], list[dict]]:
+    """A row a variant, all compared with the enhanced network, and every run's record."""
     records, losses = [], {}
     for run in runs:
         with np.load(run.part(folder, panel.digest())) as part:
@@ -124,8 +122,8 @@ def summarise(
         for key in ("valid", "epochs", "seconds"):
             row[key] = statistics.mean(r[key] for r in own)
         row["valid sd"] = statistics.stdev(r["valid"] for r in own) if len(own) > 1 else None
-        if variant != reference:
-            against = np.stack(losses[network, reference])
+        if variant != ENHANCED:
+            against = np.stack(losses[network, ENHANCED])
             row |= compare(np.stack(found), against, dates[network], 2 * panel.config.horizon - 1)
         rows.append(row)
     return rows, records

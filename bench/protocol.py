@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -43,8 +42,7 @@ def djia_bars(folder: Path, symbols: str | None = None) -> pd.DataFrame:
     return bars[bars["symbol"].isin(symbols.split(","))].reset_index(drop=True) if symbols else bars
 
 
-def djia_panel(folder: Path, symbols: str | None = None, **more: Any) -> Panel:
-    """The panel of `djia_bars`; `more` as PanelConfig."""
-    return tn.make_panel(
-        djia_bars(folder, symbols), tn.PanelConfig(train_end=TRAIN_END, valid_end=VALID_END, **more)
-    )
+def djia_panel(folder: Path, symbols: str | None = None) -> Panel:
+    """The panel of `djia_bars`."""
+    config = tn.PanelConfig(train_end=TRAIN_END, valid_end=VALID_END)
+    return tn.make_panel(djia_bars(folder, symbols), config)

@@ -13,13 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tftnhits.data import sessions
-from tftnhits.data.calendars import (
-    calendar_of,
-    market_of,
-    next_sessions,
-    session_lengths,
-    sessions_ahead,
-)
+from tftnhits.data.calendars import market_of, next_sessions, sessions_ahead
 from tftnhits.errors import ConfigError, MissingDependency
 
 exchanges = pytest.importorskip("exchange_calendars")
@@ -45,6 +39,10 @@ def calendar(name, first="2000-01-01", last="2025-12-31"):
 def days_of(name, first="2000-01-01", last="2025-12-31"):
     days = calendar(name).sessions.as_unit("ns").rename(None)
     return days[(days >= first) & (days <= last)]
+
+
+def calendar_of(*args, **kwargs):
+    return market_of(*args, **kwargs).calendar
 
 
 def ahead_of(dates, horizon, symbol="", calendar=None):
@@ -268,15 +266,3 @@ def test_without_the_package_the_pattern_is_inferred(monkeypatch):
         calendar_of(dates, "X", "XNYS")
     assert one_sentence(str(caught.value))
     sessions._schedule.cache_clear()
-
-
-def test_lengths_of_sessions():
-    nyse, half = days_of("XNYS", "2017-01-01", "2017-12-31"), np.log(3.5 / 6.5)
-    short = nyse[session_lengths(nyse, "XNYS") != 0]
-    assert short.equals(stamps("2017-07-03", "2017-11-24"))
-    bars = times_of(stamps("2017-11-22", "2017-11-24"), "04:00", "19:30")  # those outside hours too
-    np.testing.assert_allclose(session_lengths(bars, "XNYS"), np.repeat([0, half], 32))
-    hong_kong = stamps("2019-12-23", "2019-12-24", "2019-12-27")  # lunch is no part of a full day
-    np.testing.assert_allclose(session_lengths(hong_kong, "XHKG"), [0, np.log(2.5 / 5.5), 0])
-    later = stamps("2024-11-01", "2024-11-05")  # Tokyo closes half an hour later for good
-    assert not session_lengths(later, "XTKS").any() and not session_lengths(nyse, None).any()

@@ -182,8 +182,7 @@ def test_market_features_by_hand():
 def test_known_features_by_hand():
     texts = ["2024-02-29 09:00", "2024-03-01 09:00", "2024-03-04 15:00"]
     date = pd.DatetimeIndex(texts).to_numpy("datetime64[ns]")
-    lengths = np.array([0, -0.6, 0])
-    known = dict(zip(F.KNOWN, F.known_features(date, 1440.0, lengths).T, strict=True))
+    known = dict(zip(F.KNOWN, F.known_features(date, 1440.0).T, strict=True))
     turn = 2 * np.pi
     for name, expected in {
         "weekday_sin": np.sin(turn * np.array([3, 4, 0]) / 7),
@@ -193,7 +192,6 @@ def test_known_features_by_hand():
         "hour_cos": np.cos(turn * np.array([9, 9, 15]) / 24),
         "year_sin": np.sin(turn * np.array([59, 60, 63]) / 365.25),
         "has_calendar": [1, 1, 1],
-        "session": lengths,
     }.items():
         np.testing.assert_allclose(known[name], expected, atol=1e-12, err_msg=name)
     undated = F.known_features(np.array(["NaT", "NaT"], "datetime64[ns]"), float("nan"))

@@ -22,7 +22,7 @@ def bars():
 
 @pytest.fixture(scope="module")
 def panel(bars):
-    return tn.make_panel(bars, tn.PanelConfig(known=None))  # all but `session`, for ever
+    return tn.make_panel(bars, tn.PanelConfig(known=None))  # all
 
 
 @pytest.fixture(scope="module")

@@ -68,15 +68,6 @@ def test_dates_and_gaps_ahead_are_those_of_the_calendar(calendar, day, gap):
     assert days.tolist() == ["2018-01-02", "2018-01-04"]
 
 
-def test_lengths_of_sessions_are_an_input_for_those_who_name_it():
-    pytest.importorskip("exchange_calendars")
-    bars = stocks(("META",), "2016-01-01", "2017-11-22")  # half a day two sessions ahead
-    assert "session" not in make_panel(bars, PanelConfig(known=None)).inputs["known"]
-    named = make_panel(bars, PanelConfig(known=("gap", "session")))
-    short = pd.DatetimeIndex(named.date[known(named, "session") < 0]).strftime("%F")
-    assert short.tolist() == ["2016-11-25", "2017-07-03", "2017-11-24"]
-
-
 def test_chosen_features_come_in_the_order_asked_for():
     panel, chosen = made_panel(120), ("range", "return", "has_volume")
     part = made_panel(120, observed=chosen, known=("gap", "weekday_sin"))

@@ -123,9 +123,8 @@ class PanelConfig(_Config):
     `train_end` and `valid_end` are dates (the last of each split); None takes the first 70% and
     the next 15% of the dates. The first `embargo` sessions (days with bars; without dates, bars)
     after each of the two belong to no split. `observed` and `known` name the features to use;
-    None takes all but the known `session`, the length of a session relative to a full one: half
-    days bought nothing measurable (bench/session.py). The day of the year and of the month are
-    left out by default: networks learn dates by heart (validation loss 39.68, without 39.46).
+    None takes all. The day of the year and of the month are left out by default: networks learn
+    dates by heart (validation loss 39.68, without 39.46).
     """
 
     horizon: int = _whole(5)

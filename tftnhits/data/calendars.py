@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from ..errors import ConfigError, quoted
-from .dates import is_zone
+from .dates import is_zone, moved
 from .patterns import (
     DAY,
     INTRADAY,
@@ -71,29 +71,12 @@ class Market(NamedTuple):
         return moved(times, self.clock, self.zone)
 
 
-def moved(times: np.ndarray, zone: str | None, other: str | None) -> np.ndarray:
-    """Wall times [R] of a zone as those of another one; as they are if one is unknown.
-
-    Of an hour that comes twice as the clocks go back, the first is meant.
-    """
-    if zone is None or other is None or zone == other:
-        return times
-    first = np.ones(len(times), bool)
-    local = pd.DatetimeIndex(times).tz_localize(zone, ambiguous=first, nonexistent="shift_forward")
-    return local.tz_convert(other).tz_localize(None).to_numpy("datetime64[ns]")
-
-
 def exchange_of(symbol: str) -> str | None:
     """The calendar that a symbol's ending names, as Yahoo writes it; None if it names none."""
     symbol = symbol.upper()
     if _COIN.fullmatch(symbol):
         return ALWAYS
     return SUFFIXES.get(symbol.rpartition(".")[2]) if "." in symbol else None
-
-
-def calendar_of(dates: pd.DatetimeIndex, *args: Any, **kwargs: Any) -> str | None:
-    """The name of the calendar of bars at `dates` [R]: `market_of(…).calendar`."""
-    return market_of(dates, *args, **kwargs).calendar
 
 
 def market_of(
@@ -147,7 +130,7 @@ def _judged(times: np.ndarray, symbol: str, given: str | None, zone: str | None)
     """The market of known times [R]; a calendar that is given needs no proof."""
     # The candidate
     step = step_of(times)
-    proof = midnight(times[-1:])[0] - (PROOF - 1) * DAY
+    proof = midnight(times[-1]) - (PROOF - 1) * DAY
     first = max(len(times) - LATE, 0) if step >= LONGER else np.searchsorted(times, proof)
     name = given or exchange_of(symbol) or ZONES.get(zone or "", DEFAULT)
     if given is None and {5, 6} <= {*weekday_of(times[first:])}:
@@ -155,11 +138,12 @@ def _judged(times: np.ndarray, symbol: str, given: str | None, zone: str | None)
     # Its clock, unless the stamps are labels
     sessions = sessions_of(name, times[0], times[-1])
     clock = "UTC" if sessions is None else sessions.zone
+    local = moved(times, zone, clock)
     labels = 0  # how many more are midnights in their own zone than by the clock
     if step >= INTRADAY:
-        local = moved(times, zone, clock)
         labels = np.sum(times == midnight(times)) - np.sum(local == midnight(local))
-    local = times if labels > 0 else moved(times, zone, clock)
+    if labels > 0:
+        local = times
     # The proof
     least = SHIFTED if zone is None else EXTENDED
     if given is not None or _explains(name, sessions, local[first:], step, least):
@@ -209,10 +193,10 @@ def next_sessions(
 ) -> pd.DatetimeIndex:
     """The `horizon` bar times after the last of `dates` [R]; NaT if there are no dates.
 
-    With a calendar (`calendar_of`) daily bars come at its sessions and intraday bars at the usual
-    times of these, until they close; round the clock if it is 24/7. Without one, and beyond its
-    range, they keep the usual times of the week, and longer bars their pattern (`patterns`). A
-    single date counts as daily. With a Market (`market_of`) dates are as its source has them.
+    With a calendar daily bars come at its sessions and intraday bars at the usual times of these,
+    until they close; round the clock if it is 24/7. Without one, and beyond its range, they keep
+    the usual times of the week, and longer bars their pattern (`patterns`). A single date counts as
+    daily. With a Market (`market_of`) dates are as its source has them.
     """
     return sessions_ahead(dates, horizon, calendar)[0]
 
@@ -282,22 +266,3 @@ def _days_or_slots_ahead(
     ahead = base[coming, None] + usual  # [sessions, places]
     inside = usual <= usual.max(initial=NO_TIME) - earlier[:, None]
     return ahead[inside & (ahead > times[-1])][:horizon]
-
-
-def session_lengths(dates: pd.DatetimeIndex, calendar: str | None) -> np.ndarray:
-    """Log of the length of each bar's session relative to a full one, [R]: below 0 on half days.
-
-    0 without a calendar, beyond its range, and for dates without a session. A break for lunch is no
-    part of a session.
-    """
-    times = np.asarray(dates, "datetime64[ns]")
-    out = np.zeros(len(times))
-    known = len(times) and not np.isnat(times).any()
-    s = sessions_of(calendar, times.min(), times.max()) if known else None
-    if s is None:
-        return out
-    pause = s.break_end - s.break_start
-    length = s.close - s.open - np.where(np.isnat(pause), NO_TIME, pause)
-    number, _, in_session = s.of(times)
-    out[in_session] = np.log(length / length[s.full])[number[in_session]]
-    return out

@@ -167,26 +167,33 @@ def _value(cell: str, mark: str, price: bool = False) -> float | None:
     return float(parts["minus"] + digits + (parts["power"] or "")) * SCALES.get(unit, 1.0)
 
 
+def _digits(cell: str) -> str:
+    """The digits and marks of a number in a text; empty if it is none."""
+    match = _PARTS.fullmatch(_SPACED.sub("", cell.strip())) if len(cell) < 100 else None
+    return match["digits"] if match else ""
+
+
 def _decimal_mark(texts: dict[str, np.ndarray], written: set[str], comma: bool) -> tuple[str, str]:
     """The decimal mark of a file, and a sentence where its numbers, as `written`, don't tell it."""
-    floats = [c for cells in texts.values() for c in cells if isinstance(c, float) and c == c]
-    votes = {".": min(len(floats), 1), ",": 0}
-    digits = {}
+    votes = dict.fromkeys(_PROOF, 0)
     for cell in written:
-        if len(cell) < 100 and (match := _PARTS.fullmatch(_SPACED.sub("", cell.strip()))):
-            digits[cell] = match["digits"]
+        if ("," in cell or "." in cell) and (digits := _digits(cell)):
             for mark, proof in _PROOF.items():
-                votes[mark] += proof.fullmatch(match["digits"]) is not None
+                votes[mark] += proof.fullmatch(digits) is not None
         if abs(votes["."] - votes[","]) > ENOUGH:
             break
+    if votes[","] - votes["."] in (0, 1):  # else a cell that is a float would not turn the scale
+        floats = (c for cells in texts.values() for c in cells if isinstance(c, float))
+        votes["."] += any(c == c for c in floats)
     if any(votes.values()):
         return ("," if votes[","] > votes["."] else "."), ""
+    digits = {cell: _digits(cell) for cell in written}
     unsure = sorted(c for c, text in digits.items() if "," in text and _value(c, ",") is not None)
     if not unsure:
         return ".", ""
     # 1,474 may be 1474 or 1.474: what stands beside it without a mark is of the same size
     prices = {c for name in PRICES for c in texts.get(name, ()) if isinstance(c, str)}
-    whole = [float(digits[c]) for c in prices if digits.get(c, "").isdigit()]
+    whole = [float(digits[c]) for c in prices if digits[c].isdigit()]
     marked = [float(digits[c].replace(",", "")) for c in prices.intersection(unsure)]
     if whole and marked:
         apart = np.log(np.median(whole) + 1e-9) - np.log(np.median(marked) + 1e-9)

@@ -14,9 +14,9 @@ import pandas as pd
 from ..errors import DataError
 from .cells import NO_VALUE
 from .names import text_of
+from .patterns import DAY, midnight
 from .read import readable
 
-DAY = np.timedelta64(1, "D")
 NAT = np.datetime64("NaT", "ns")
 UNITS = (("s", 8, 11), ("ms", 11, 14), ("us", 14, 17), ("ns", 17, 19))  # powers of ten, since 1970
 # dates written in so many digits, and what completes them to YYYYMMDDHHMMSS and a fraction
@@ -109,7 +109,7 @@ def parse_dates(
     if clock is not None and not out.bad.any():
         since, wrong = clock_times(clock)
         out.bad = wrong & ~np.isnat(out.local)
-        out.local = out.local.astype("datetime64[D]").astype("datetime64[ns]") + since
+        out.local = midnight(out.local) + since
     return out
 
 
@@ -132,8 +132,7 @@ def _read(series: pd.Series, code: np.ndarray, dayfirst: bool | None) -> Dates:
     local = readings[chosen]
     out = Dates(local, np.isnat(local) & (place >= 0), zone=zone)
     if zone:
-        index = pd.DatetimeIndex(local).tz_localize(zone, True, "shift_forward")
-        out.utc = nanoseconds(index.tz_convert("UTC").tz_localize(None).to_numpy())
+        out.utc = moved(local, zone, "UTC")
     elif offset is not None:
         out.utc = local - np.append(offset, np.timedelta64(0, "s"))[place]
     # what a reader must know where another reading fits as well
@@ -160,7 +159,6 @@ def of_numbers(values: np.ndarray) -> dict[str, np.ndarray]:
     for unit, low, high in UNITS:
         hit = (number >= 10**low) & (number < 10**high)
         since[hit] = nanoseconds(number[hit].astype(f"datetime64[{unit}]"))
-
     texts = np.array([str(n) for n in number.tolist()], object)
     sizes = np.array([len(text) for text in texts])
     size = int(np.bincount(sizes).argmax()) if len(sizes) else 0
@@ -204,9 +202,8 @@ def plain_text(text: str) -> str:
         return re.sub(r"\s*\([^)]*\)$", "", text)  # "Fri Jan 03 2020 00:00:00 GMT+0000 (UTC)"
     text = unicodedata.normalize("NFKC", text)
     text = re.sub(r"(\d+)\s*[年년]\s*(\d+)\s*[月월]\s*(\d+)\s*[日일]?", r"\1-\2-\3", text)
-    return re.sub(
-        r"(\d+)\s*[時时시:]\s*(\d+)\s*[分분]\s*(?:(\d+)\s*[秒초])?", r"\1:\2:\3", text
-    ).strip(": ")
+    text = re.sub(r"(\d+)\s*[時时시:]\s*(\d+)\s*[分분]\s*(?:(\d+)\s*[秒초])?", r"\1:\2:\3", text)
+    return text.strip(": ")
 
 
 def read_texts(texts: list[str]) -> tuple[dict[str, np.ndarray], np.ndarray | None, str]:
@@ -235,7 +232,6 @@ def read_texts(texts: list[str]) -> tuple[dict[str, np.ndarray], np.ndarray | No
             best = {name: values for name, values in readings.items() if read[name] == most}
         if most == len(texts):
             break
-
     # what the texts say of the zone
     zones = {one.get("zone", "") for one in best_parts}
     zone = zones.pop() if len(zones) == 1 else ""
@@ -258,9 +254,8 @@ def _assembled(parts: list[dict[str, str]], order: str) -> np.ndarray:
         if one.get("half"):
             hour = hour % 12 + 12 * (one["half"] in "Pp")
         minute, second, part = (one.get(key) or "0" for key in ("minute", "second", "part"))
-        texts.append(
-            f"{year}-{month:0>2}-{day or '01':0>2} {hour:02}:{minute:0>2}:{second:0>2}.{part}"
-        )
+        clock = f"{hour:02}:{minute:0>2}:{second:0>2}.{part}"
+        texts.append(f"{year}-{month:0>2}-{day or '01':0>2} {clock}")
     dates = pd.to_datetime(pd.Series(texts, dtype=object), format="ISO8601", errors="coerce")
     return nanoseconds(dates.to_numpy())
 
@@ -288,9 +283,8 @@ def _shifts(offsets: list[str]) -> np.ndarray | None:
 
 def nanoseconds(values: np.ndarray) -> np.ndarray:
     """Any datetime64 unit to nanoseconds; what doesn't fit becomes NaT and doesn't wrap around."""
-    fits = (values >= np.datetime64("1678-01-01", "s")) & (
-        values < np.datetime64("2262-01-01", "s")
-    )
+    first, end = np.datetime64("1678-01-01", "s"), np.datetime64("2262-01-01", "s")
+    fits = (values >= first) & (values < end)
     return np.where(fits, values, np.datetime64("NaT")).astype("datetime64[ns]")
 
 
@@ -356,6 +350,17 @@ def is_zone(name: object) -> bool:
         return False
 
 
+def moved(times: np.ndarray, zone: str | None, other: str | None) -> np.ndarray:
+    """Wall times [R] of a zone as those of another one; as they are if one is unknown.
+
+    Of an hour that comes twice as the clocks go back, the first is meant.
+    """
+    if zone is None or other is None or zone == other:
+        return times
+    local = pd.DatetimeIndex(times).tz_localize(zone, ambiguous=True, nonexistent="shift_forward")
+    return local.tz_convert(other).tz_localize(None).to_numpy("datetime64[ns]")
+
+
 def settle_zones(dates: Dates, code: np.ndarray, names: list[str]) -> dict[str, str]:
     """The zone of each symbol, as far as the source tells it.
 
@@ -390,8 +395,4 @@ def _zone_of(local: np.ndarray, utc: np.ndarray) -> str:
         minutes = int(offsets[0] / np.timedelta64(1, "m"))
         sign = "-" if minutes < 0 else "+"
         return f"UTC{sign}{abs(minutes) // 60:02}:{abs(minutes) % 60:02}" if minutes else "UTC"
-    index = pd.DatetimeIndex(utc).tz_localize("UTC")
-    for zone in SEASONAL:
-        if (index.tz_convert(zone).tz_localize(None).to_numpy("datetime64[ns]") == local).all():
-            return zone
-    return ""
+    return next((zone for zone in SEASONAL if (moved(utc, "UTC", zone) == local).all()), "")

@@ -32,9 +32,7 @@ HISTORY = tuple(f"{name}_q{i}" for name in ("shock", "volume_shock") for i in (1
 HISTORY += ("has_year",)
 OBSERVED = PRICE + VOLUME + MARKET + HISTORY
 KNOWN = ("weekday_sin", "weekday_cos", "year_sin", "year_cos", "month_day", "gap")
-KNOWN += ("hour_sin", "hour_cos", "has_calendar", "session")
-# What None in PanelConfig doesn't stand for: models saved with None know nothing of them
-NAMED_ONLY = ("session",)
+KNOWN += ("hour_sin", "hour_cos", "has_calendar")
 STATIC = ("bar_length", "weekends", "has_volume", "has_calendar")
 # Masked together: as where a panel has none of them, static inputs included
 GROUPS = {
@@ -175,13 +173,8 @@ def market_features(
     return {name: np.where(session >= 0, values, np.nan) for name, values in out.items()}
 
 
-def known_features(
-    date: np.ndarray, minutes: float, session: np.ndarray | None = None
-) -> np.ndarray:
-    """Calendar of each bar [R, F_k] from datetime64[ns] dates of one symbol; zeros without dates.
-
-    session [R]: the log of each session's length relative to a full one; None if it is unknown.
-    """
+def known_features(date: np.ndarray, minutes: float) -> np.ndarray:
+    """Calendar of each bar [R, F_k] from one symbol's datetime64[ns] dates; zeros without dates."""
     if np.isnat(date).any():
         return np.zeros((len(date), len(KNOWN)))
     day = date.astype("datetime64[D]")
@@ -197,7 +190,6 @@ def known_features(
         "month_day": (day - month).astype(np.int64) / 31 - 0.5,
         "gap": np.clip(log_gap, -CLIP, CLIP),
         "has_calendar": np.ones(len(date)),
-        "session": np.zeros(len(date)) if session is None else np.maximum(session, -CLIP),
     }
     for name, share in (("weekday", weekday / 7), ("year", year_share), ("hour", hour_share)):
         known[f"{name}_sin"] = np.sin(2 * np.pi * share)

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 
 from ..errors import quoted
-from .calendars import Market, exchange_of, market_of, moved, sessions_ahead
+from .calendars import Market, exchange_of, market_of, sessions_ahead
+from .dates import moved
 from .patterns import DAY, INTRADAY, LONGER, midnight, recent, step_of
 from .sessions import ALWAYS, NO_TIME, Sessions, sessions_of
 

@@ -191,10 +191,8 @@ def _period_days(
         monday = np.datetime64("1970-01-05")
         number = (open_days - monday) // 7 - (days[-1] - monday) // 7
     number = number.astype(int)  # of each day's period, from the last bar's one on
-    if last:  # the last period may go on
-        chosen = np.diff(number, append=number[-1:]) > 0
-    else:
-        chosen = np.diff(number, prepend=number[:1]) > 0
+    turns = np.diff(number) > 0  # the last period may go on
+    chosen = np.append(turns, False) if last else np.append(False, turns)
     every = max(1, round(step / DAY / (MONTH_DAYS if monthly else 7)))
     chosen &= number % every == 0
     # The last bar stands for its period, over or not

@@ -14,10 +14,9 @@ from ..config import PanelConfig
 from ..errors import ConfigError, DataError, HistoryTooShort
 from . import features as F
 from .bars import validate_bars
-from .calendars import session_lengths
 from .markets import Joined, Timeline, join_markets, timelines, unknown_zones
 from .names import PRICES
-from .patterns import INTRADAY, LONGER, weekday_of
+from .patterns import INTRADAY, weekday_of
 from .splits import NONE, SPLITS, splits_of
 
 MINUTE = np.timedelta64(1, "m")
@@ -108,7 +107,7 @@ class Panel:
 
 def input_names(config: PanelConfig) -> dict[str, tuple[str, ...]]:
     """Names of the observed, known and static inputs; raises ConfigError on an unknown one."""
-    known = config.known or tuple(name for name in F.KNOWN if name not in F.NAMED_ONLY)
+    known = config.known or F.KNOWN
     observed = config.observed or F.OBSERVED
     for names, every in ((observed, F.OBSERVED), (known, F.KNOWN)):
         if unknown := sorted({*names} - {*every}):
@@ -292,10 +291,7 @@ def _times(bars: pd.DataFrame, grid: _Grid, names: tuple[str, ...], calendar: An
 def _known(line: Timeline, names: tuple[str, ...]) -> np.ndarray:
     """Known inputs [R+H, F_k] of bars and of those ahead."""
     times = np.concatenate([line.times, line.ahead])
-    lengths = None
-    if "session" in names and line.step < LONGER:
-        lengths = session_lengths(pd.DatetimeIndex(times), line.market.calendar)
-    every = F.known_features(times, line.step / MINUTE, lengths)
+    every = F.known_features(times, line.step / MINUTE)
     return every[:, [F.KNOWN.index(name) for name in names]].astype(np.float32)
 
 
