@@ -59,9 +59,9 @@ predictor(financial_data)
 ```
 
 Instead of the first line, `trust_remote_code=True` does. `prediction` is the next bar's median
-price, `path` all bars ahead; `confidence` is the nominal level of the interval; `interval["coverage"]` is the share of outcomes
-that such intervals held over the last year of the data below (2017, all symbols together), each
-made with what was known then.
+price, `path` all bars ahead; `confidence` is the nominal level of the interval;
+`interval["coverage"]` is the share of outcomes that such intervals held over the last year of the
+data below (2017, all symbols together), each made with what was known then.
 
 ## Training
 $origins_train training origins of $symbols US stocks (2006–2013), validation 2014–2015 for every

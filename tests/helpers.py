@@ -142,3 +142,9 @@ def environment() -> dict[str, str]:
 def one_sentence(message: str) -> bool:
     """Whether an error reads as one line that ends in a full stop."""
     return "\n" not in message and message.endswith((".", "?")) and len(message) < 500
+
+
+def specific(warnings: list[str]) -> list[str]:
+    """Those that are not true of most forecasts of old or made-up bars."""
+    usual = ("more than 3 ", "What its market did", "was measured on ")
+    return [text for text in warnings if not any(words in text for words in usual)]

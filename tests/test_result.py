@@ -1,18 +1,22 @@
 """What a forecast says of each symbol: a bad one never stops the others, no claim is made up."""
 
+import html
 import json
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import made_bars, one_sentence, stocks
+from helpers import made_bars, one_sentence, specific, stocks
 
 import tftnhits as tn
 from tftnhits.data.names import PRICES
 from tftnhits.errors import DataError, HistoryTooShort
 
 GOOD = ("A", "B")
-KEYS = {"symbol", "origin", "prediction", "interval", "confidence", "model_used", "warnings"}
+OLD = "The last bar is of 2017-12-29, more than 3 sessions ago."
+KEYS = {"symbol", "origin", "prediction", "interval", "confidence", "model_used", "path"}
+KEYS |= {"quantiles", "warnings"}
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +46,7 @@ def test_a_bad_symbol_is_left_out_with_its_reason_and_the_rest_is_answered(predi
     reason = forecast.skipped["Z"]
     assert word in reason and one_sentence(reason)
     assert forecast.reports["Z"].warnings == [reason] and "Z" in repr(forecast)
-    assert all(one["warnings"] == [reason] for one in forecast.summary())
+    assert all(specific(one["warnings"]) == [reason] for one in forecast.summary())
     alone = predictor.predict(made_bars(GOOD, 300))
     pd.testing.assert_frame_equal(forecast.frame, alone.frame)
     for call in (
@@ -91,11 +95,11 @@ def test_a_symbol_that_does_not_move_claims_no_coverage(predictor, bars, claims)
 def test_a_stale_last_bar_is_named_beside_newer_ones(predictor):
     old, gone = made_bars(("OLD",), 200), made_bars(("GONE",), 200)
     forecast = predictor.predict(pd.concat([old, made_bars(("NEW",), 300)]))
-    (text,) = forecast.reports["OLD"].warnings
+    (text,) = specific(forecast.reports["OLD"].warnings)
     assert str(old["date"].iloc[-1].date()) in text and one_sentence(text)
-    assert not forecast.reports["NEW"].warnings
+    assert not specific(forecast.reports["NEW"].warnings)
     gone["date"] -= pd.Timedelta("3000D")
-    (only,) = predictor.predict(pd.concat([gone, old])).reports["GONE"].warnings
+    (only,) = specific(predictor.predict(pd.concat([gone, old])).reports["GONE"].warnings)
     assert "last bar" in only  # and of its market there is nothing to say
 
 
@@ -112,7 +116,7 @@ def test_doubts_of_the_reading_reach_the_result(predictor):
     bars.loc[late, list(PRICES)] /= 10
     forecast = predictor.predict(tn.load_bars(bars))
     assert "10:1 split" in forecast.reports["B"].warnings[0]
-    assert not forecast.reports["A"].warnings
+    assert not specific(forecast.reports["A"].warnings)
     assert "10:1 split" in forecast.summary()[1]["warnings"][0]
 
 
@@ -136,7 +140,16 @@ def test_frame_and_summary(predictor):
     assert [s["symbol"] for s in several] == ["AAPL", "GOOG", "META"]
     one = predictor.predict(bars[bars["symbol"] == "GOOG"]).summary()
     assert set(one) == KEYS == set(several[0]) and one["origin"] == "2017-12-29"
-    assert len(one["prediction"]) == 5 and one["warnings"] == []
+    assert specific(one["warnings"]) == [] and several[0]["warnings"] == [OLD]
+    goog = frame[frame["symbol"] == "GOOG"]
+    assert [bar["step"] for bar in one["path"]] == goog["step"].tolist()
+    assert [bar["date"] for bar in one["path"]] == goog["date"].astype(str).tolist()
+    first = one["path"][0]
+    assert one["prediction"] == first["median"] and isinstance(one["prediction"], float)
+    assert (one["interval"]["lower"], one["interval"]["upper"]) == (first["lower"], first["upper"])
+    for level in ("0.035", "0.5", "0.965"):
+        name = {"0.035": "lower", "0.5": "median", "0.965": "upper"}[level]
+        assert one["quantiles"][level] == [bar[name] for bar in one["path"]]
     assert set(one["interval"]) == {"level", "lower", "upper", "coverage"}
     assert one["interval"]["level"] == one["confidence"] == 0.93
     assert one["model_used"] == "ensemble (0.65 TFT + 0.35 N-HITS)"
@@ -145,3 +158,66 @@ def test_frame_and_summary(predictor):
     caption = forecast.caption("AAPL")
     assert caption.startswith("93% interval (held ") and caption.endswith("all symbols together)")
     assert repr(forecast).splitlines()[1] == f"  AAPL: {several[0]['model_used']}, {caption}"
+
+
+# --- warnings that are true of many forecasts
+
+
+def ending(day, symbols=("A",), freq="B"):
+    """Bars up to a day."""
+    bars = made_bars(symbols, 300)
+    days = pd.date_range(end=day, periods=300, freq=freq)
+    return bars.assign(date=np.tile(days, len(symbols)))
+
+
+@pytest.mark.parametrize(
+    ("freq", "days", "unit"),
+    [("B", 7, "sessions"), ("D", 5, "sessions"), ("W", 29, "bars"), ("h", 7, "sessions")],
+)
+def test_bars_that_end_long_ago_say_so_and_fresh_ones_do_not(predictor, freq, days, unit):
+    today = pd.Timestamp.now("UTC").tz_localize(None).normalize()
+    texts = (
+        predictor.predict(ending(today - pd.Timedelta(days=days), freq=freq)).reports["A"].warnings
+    )
+    (text,) = [text for text in texts if "ago" in text]
+    assert unit in text and one_sentence(text)
+    fresh = today - pd.tseries.offsets.BDay(1)
+    fresh = predictor.predict(ending(fresh, freq=freq)).reports["A"].warnings
+    assert not [text for text in fresh if "ago" in text]
+
+
+def test_a_coverage_that_was_measured_on_others_says_so(predictor):
+    def others(symbol):
+        texts = predictor.predict(stocks((symbol,)).assign(symbol=symbol)).reports[symbol].warnings
+        return [text for text in texts if "other symbols" in text]
+
+    assert not others("AAPL")
+    mine = stocks(("AAPL",)).assign(symbol="MINE")
+    report = predictor.predict(mine).reports["MINE"]
+    (text,) = [text for text in report.warnings if "other symbols" in text]
+    assert f"{len(predictor.seen)} other symbols" in text and one_sentence(text)
+    calibrated = predictor.calibrated(mine).predict(mine).reports["MINE"].warnings
+    assert not [text for text in calibrated if "other symbols" in text]
+
+
+def test_a_market_that_too_few_symbols_tell_is_a_warning(predictor):
+    for names, missing in ((("A",), True), (("A", "B"), True), (("A", "B", "C"), False)):
+        for report in predictor.predict(made_bars(names, 300)).reports.values():
+            assert any("its market" in text for text in report.warnings) == missing
+
+
+def test_hours_of_an_unknown_zone_are_a_warning(predictor):
+    bars = ending("2017-12-29 12:00", freq="h")
+    unknown = predictor.predict(bars).reports["A"].warnings
+    assert any("time zone of A is unknown" in text for text in unknown)
+    aware = bars.assign(date=bars["date"].dt.tz_localize("UTC"))
+    known = predictor.predict(aware).reports["A"].warnings
+    assert not any("time zone" in text for text in known)
+
+
+def test_warnings_are_in_the_pictures_caption(predictor):
+    forecast = predictor.predict(made_bars(("A",), 300))
+    caption = " ".join(forecast.reports["A"].warnings)
+    assert caption in forecast.plot().caption
+    title = re.sub(r"<[^>]*>", " ", forecast.plot(interactive=True).layout.title.text)
+    assert "more than 3 sessions ago" in html.unescape(title)

@@ -259,7 +259,7 @@ def remark(report: SymbolReport, panel: Panel, s: int, horizon: int, predictor: 
     are missing; and a calendar that ends before the horizon does.
     """
     symbol, days, usual = panel.symbols[s], float(bar_days(panel, s)), predictor.bar_days
-    remarks = [_staleness(panel, s, days)]
+    remarks = []
     of_other_length = other_length(days, usual)
     report.measurable &= not of_other_length and bool(panel.length[s] >= predictor.depth)
     if of_other_length:
@@ -267,20 +267,20 @@ def remark(report: SymbolReport, panel: Panel, s: int, horizon: int, predictor: 
             f"Bars are {_span(days)} long here and {_span(usual)} where the model was calibrated, "
             "so how well its intervals hold was not measured; see calibrated()."
         )
-    elif report.measurable and predictor.seen and symbol not in predictor.seen:
-        remarks.append(
-            f"How well intervals hold was measured on {len(predictor.seen)} other symbols, "
-            f"not on {symbol}; see calibrated()."
-        )
-    remarks.append(_missing_market(panel, s))
     calendar, told = panel.outrun.get(symbol, ("", horizon))
     if told < horizon:
         remarks.append(
             f"The calendar {calendar} tells {told} of the {horizon} dates ahead of {symbol}; "
             "the later ones go by the pattern of its bars, which knows no holidays."
         )
-    remarks += panel.notes.get(symbol, [])
-    report.warnings = [*filter(None, remarks), *report.warnings]
+    report.warnings = [*remarks, *panel.notes.get(symbol, []), *report.warnings]
+    # what is true of many forecasts comes last
+    if report.measurable and predictor.seen and symbol not in predictor.seen:
+        report.warnings.append(
+            f"How well intervals hold was measured on {len(predictor.seen)} other symbols, "
+            f"not on {symbol}; see calibrated()."
+        )
+    report.warnings += filter(None, [_missing_market(panel, s), _staleness(panel, s, days)])
 
 
 def _staleness(panel: Panel, s: int, days: float) -> str:
