@@ -187,7 +187,7 @@ def test_the_pipeline_ends_in_a_sound_answer_or_a_typed_sentence(pipe, chunk, ca
         given = {k: v for k, v in options(seed).items() if k in ("horizon", "level")}
         found = pipe(source, **given)
         json.dumps(found, allow_nan=False)  # plain values
-        for one in [found] if "prediction" in found else found.values():
+        for one in found if isinstance(found, list) else [found]:
             check_answer(one)
 
     check_chunk(chunk, call, capfd)
@@ -195,8 +195,9 @@ def test_the_pipeline_ends_in_a_sound_answer_or_a_typed_sentence(pipe, chunk, ca
 
 def check_answer(answer: dict[str, Any]) -> None:
     interval, sentences = answer["interval"], answer["warnings"]
-    table = np.array([interval["lower"], answer["prediction"], interval["upper"]])
-    assert np.isfinite(table).all() and (table > 0).all() and (np.diff(table, axis=0) >= 0).all()
+    assert 0 < interval["lower"] <= answer["prediction"] <= interval["upper"] < np.inf
+    path = [[bar[name] for name in ("lower", "median", "upper")] for bar in answer["path"]]
+    assert np.isfinite(path).all() and np.min(path) > 0 and (np.diff(path) >= 0).all()
     assert (np.diff(list(answer["quantiles"].values()), axis=0) >= 0).all()
     assert answer["model_used"].startswith("ensemble") or any(map(short_sentence, sentences))
     assert all(map(short_line, sentences)), sentences  # repairs among them, which are none

@@ -16,6 +16,7 @@ from helpers import (  # noqa: E402
     TRAIN_TINY,
     made_bars,
     one_sentence,
+    specific,
     stocks,
     tiny_members,
 )
@@ -227,14 +228,14 @@ def test_coverage_is_not_claimed_for_bars_of_another_length(predictor, meta, tmp
     report = predictor.predict(weeks).reports["META"]
     assert report.coverage is None
     assert "7 days" in report.warnings[0] and "one day" in report.warnings[0]
-    (only,) = predictor.predict(rows_of(weeks)).reports["series"].warnings
+    (only,) = specific(predictor.predict(rows_of(weeks)).reports["series"].warnings)
     assert "no dates" in only and "days long" not in only  # who knows
     calibrated = predictor.calibrated(weeks)
     calibrated.save(tmp_path)
     for weekly in (calibrated, tn.Predictor.load(tmp_path)):
         found = weekly.predict(weeks)
         report, state = found.reports["META"], weekly.calibration["ensemble"]
-        assert not report.warnings and report.coverage == state.realised(0.93)
+        assert not specific(report.warnings) and report.coverage == state.realised(0.93)
         dates = len(weeks) - CONTEXT - predictor.horizon + 1  # of weeks alone
         assert found.measured == f"over {dates} dates to {weekly.seen['META'][:10]}"
         assert weekly.predict(meta).reports["META"].coverage is None

@@ -14,7 +14,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import ROOT, TFT_TINY, TRAIN_TINY, made_bars, made_panel, one_sentence, python
+from helpers import (
+    ROOT,
+    TFT_TINY,
+    TRAIN_TINY,
+    made_bars,
+    made_panel,
+    one_sentence,
+    python,
+    specific,
+)
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -120,7 +129,7 @@ def weights(folder: Path, name: str) -> Path:
 def answer(folder: Path) -> tuple[str, list[str]]:
     """Who answers, and the warnings."""
     report = tn.Predictor.load(folder).predict(ROWS).reports["series"]
-    return report.model_used, report.warnings
+    return report.model_used, specific(report.warnings)
 
 
 @pytest.mark.parametrize("names", ANSWERS, ids="+".join)
