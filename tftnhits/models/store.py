@@ -99,7 +99,7 @@ def _check_shapes(
     problem = ValueError(f"{held} numbers in {len(tensors)} tensors can't be one of that size")
     pools = getattr(config, "pools", ())
     layers = getattr(config, "lstm_layers", len(pools))
-    longest = max(config.context, config.horizon, *pools)
+    longest = max(config.hidden**2, config.context, config.horizon, *pools)
     if layers * LAYER > len(tensors) or longest > held:
         raise problem
     with torch.device("meta"):  # shapes alone
