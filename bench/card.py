@@ -104,10 +104,11 @@ $intervals
 - Steps beyond $horizon bars need a model trained for them.
 
 ## Files
-`predictor.json` (inputs, weights of the ensemble, calibration), `tft.json` and `nhits.json` with
-hash-named safetensors, `boosting.json` likewise, `configuration.json` and `ms_wrapper.py` for
-ModelScope; $megabytes MB in all, no pickle. Made by `python bench/pretrain.py --data FOLDER`,
-scored by `python bench/djia.py --data FOLDER`, and this card is by `python bench/readme.py`.
+`predictor.json` (inputs, settings of the members, weights of the ensemble, calibration) and, named
+there with their SHA-256, the members' weights as safetensors; `configuration.json` and
+`ms_wrapper.py` for ModelScope; $megabytes MB in all, no pickle. Made by
+`python bench/pretrain.py --data FOLDER`, scored by `python bench/djia.py --data FOLDER`, and this
+card is by `python bench/readme.py`.
 """)
 
 

@@ -129,7 +129,7 @@ def main() -> None:
     predictor = tn.Predictor.from_members({**members, "boosting": boosting}, panel)
     predictor.save(options.out)
     add_modelscope_files(options.out)
-    files = {p.name: p.stat().st_size for p in sorted(options.out.iterdir())}
+    files = {p.name: p.stat().st_size for p in sorted(options.out.iterdir()) if p.suffix != ".lock"}
     record = {
         "preset": options.preset,
         "seeds": seeds,

@@ -27,8 +27,8 @@ class Hub(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
+    def __init__(self, host: str = "127.0.0.1"):
+        super().__init__((host, 0), Handler)
         self.models: dict[str, dict[str, bytes]] = {}
         self.blobs: dict[str, bytes] = {}
         self.private: set[str] = set()
@@ -37,6 +37,8 @@ class Hub(ThreadingHTTPServer):
         self.where = ""
         self.token: str | None = None
         self.elsewhere = ""  # address of another hub, where files are to be had
+        self.blobs_at = ""  # address of another hub, where files are to be sent
+        self.cookie = ""  # that it sets
         self.seen: list[tuple[str, str, dict[str, str]]] = []
         self.over = threading.Event()  # ends what hangs
 
@@ -47,7 +49,7 @@ class Hub(ThreadingHTTPServer):
 
     @property
     def address(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
+        return f"http://{self.server_name}:{self.server_port}"
 
     def fail(self, fault: str | int | None, where: str = "") -> None:
         assert fault is None or fault in FAULTS
@@ -99,7 +101,8 @@ class Handler(BaseHTTPRequestHandler):
             case "POST", ["api", "v1", "repos", "models", _, _, "info", "lfs", "objects", "batch"]:
                 wanted = [o for o in json.loads(body)["objects"] if o["oid"] not in hub.blobs]
                 for one in wanted:
-                    one["actions"] = {"upload": {"href": f"{hub.address}/blobs/{one['oid']}"}}
+                    href = f"{hub.blobs_at or hub.address}/blobs/{one['oid']}"
+                    one["actions"] = {"upload": {"href": href}}
                 return self.grant({"objects": wanted})
             case "PUT", ["blobs", oid]:
                 if hashlib.sha256(body).hexdigest() != oid:
@@ -168,6 +171,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(size))
         if location:
             self.send_header("Location", location)
+        if self.server.cookie:
+            self.send_header("Set-Cookie", self.server.cookie)
         self.end_headers()
         if self.command == "HEAD":
             return
@@ -182,9 +187,9 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def hub_server():
+def hub_server(host: str = "127.0.0.1"):
     """A hub while the block runs."""
-    with Hub() as hub:
+    with Hub(host) as hub:
         thread = threading.Thread(target=hub.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         try:

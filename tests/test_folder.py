@@ -1,17 +1,24 @@
 """A predictor's folder: the way to disk and back, and folders that are broken."""
 
 import copy
+import dataclasses
 import json
+import shutil
+import subprocess
+import sys
+import time
 
+import numpy as np
 import pandas as pd
 import pytest
 
 torch = pytest.importorskip("torch")
 
-from helpers import one_sentence, stir, stocks, tiny_members  # noqa: E402
+from helpers import ROOT, environment, one_sentence, stir, stocks, tiny_members  # noqa: E402
 
 import tftnhits as tn  # noqa: E402
 from tftnhits.errors import CheckpointError, OutputError  # noqa: E402
+from tftnhits.files import MAX_JSON  # noqa: E402
 from tftnhits.forecast.conformal import Conformal  # noqa: E402
 
 
@@ -40,8 +47,9 @@ def folder(predictor, tmp_path):
     return predictor.save(tmp_path / "model")
 
 
-def names(folder, pattern="*.json"):
-    return sorted(path.name for path in folder.glob(pattern))
+def stems(folder):
+    """The models whose weights lie in a folder."""
+    return sorted(path.stem[: -len("-01234567")] for path in folder.glob("*.safetensors"))
 
 
 def test_round_trip_is_equal_to_the_bit(predictor, folder, bars):
@@ -57,8 +65,9 @@ def test_round_trip_is_equal_to_the_bit(predictor, folder, bars):
     assert found.panel_config.known is None
     assert len(predictor.members["tft"].model.inputs["known"]) == 9
     found.save(folder)
-    assert names(folder) == ["boosting.json", "nhits.json", "predictor.json", "tft.json"]
-    assert len(list(folder.iterdir())) == 4 + 3 == 4 + len(names(folder, "*.safetensors"))
+    assert stems(folder) == ["boosting", "nhits", "tft"]
+    others = {path.name for path in folder.iterdir() if path.suffix != ".safetensors"}
+    assert others == {"predictor.json", "predictor.json.lock"}
 
 
 def test_all_seeds_are_saved_and_read(members, panel, bars, tmp_path):
@@ -67,16 +76,16 @@ def test_all_seeds_are_saved_and_read(members, panel, bars, tmp_path):
         stir(model, seed)
     predictor = tn.Predictor.from_members({"nhits": three, "tft": [members["tft"]]}, panel)
     folder = predictor.save(tmp_path)
-    assert names(folder, "nhits*.json") == ["nhits-1.json", "nhits-2.json", "nhits.json"]
+    assert stems(folder) == ["nhits", "nhits-1", "nhits-2", "tft"]
     frames = [p.predict(bars).frame for p in (tn.Predictor.load(folder), predictor)]
     pd.testing.assert_frame_equal(*frames, check_exact=True)
-    (folder / "nhits-1.json").rename(folder / "away")
-    assert "nhits-1.json" in tn.Predictor.load(folder).missing["nhits"]
-    (folder / "away").rename(folder / "nhits-1.json")
+    (second,) = folder.glob("nhits-1-*")
+    second.rename(folder / "away")
+    assert second.name in tn.Predictor.load(folder).missing["nhits"]
+    (folder / "away").rename(second)
     fewer = tn.Predictor.from_members({"nhits": three[1:], "tft": members["tft"]}, panel)
     fewer.save(folder)  # none is left over
-    assert names(folder, "nhits*.json") == ["nhits-1.json", "nhits.json"]
-    assert len(names(folder, "*.safetensors")) == 3
+    assert stems(folder) == ["nhits", "nhits-1", "tft"]
 
 
 def broken(folder):
@@ -102,7 +111,7 @@ def test_broken_folders(folder, tmp_path):
     "change",
     [
         *({"format": value} for value in (99, None, True, [1])),
-        *({"members": value} for value in (None, ["tft", "oracle"], [], [["tft"]])),
+        *({"members": value} for value in (None, ["tft"], {}, {"tft": []}, {"oracle": [{}]})),
         *({"panel": value} for value in ({"horizon": 0}, {"colour": "red"}, [], {"horizon": 3})),
         {"panel": {"observed": ["return", "range"]}},
         *({"fitted": value} for value in (None, {}, {"har": "x"})),
@@ -119,7 +128,8 @@ def test_broken_folders(folder, tmp_path):
             )
         ),
         *({"seen": value} for value in (None, {"META": "yesterday"})),
-        *({"seeds": value} for value in (None, {"tft": "many"})),
+        {"members": {"tft": {"format": 1}}},
+        {"horizon": 10**9, "panel": {"horizon": 10**9}},
         *({"walk": value} for value in (None, [[0.0, 1.0]])),
         {"levels": [0.1, 0.9]},
     ],
@@ -146,3 +156,87 @@ def test_a_folder_without_room_is_an_output_error(predictor, tmp_path):
         with pytest.raises(OutputError, match="Can't write") as caught:
             predictor.save(place)
         assert one_sentence(str(caught.value))
+
+
+# --- writers and readers at once, as processes of their own
+
+WRITER = """
+import sys, time
+from pathlib import Path
+import tftnhits as tn
+folder, generations = Path(sys.argv[1]), [tn.Predictor.load(Path(name)) for name in sys.argv[3:]]
+print("ready", flush=True)
+end = time.monotonic() + float(sys.argv[2])
+while time.monotonic() < end:
+    for one in generations:
+        one.save(folder)
+"""
+
+
+def writer(*args):
+    """A process that saves predictors in turn, once it has begun."""
+    command = [sys.executable, "-c", WRITER, *map(str, args)]
+    process = subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE)
+    assert process.stdout.readline() == b"ready\n"
+    return process
+
+
+@pytest.fixture
+def two(predictor, tmp_path):
+    """Folders of two predictors, each of whose parts says which of the two it is of."""
+    folders = []
+    for generation in (1, 2):
+        members = {k: copy.deepcopy(v) for k, v in predictor.members.items()}
+        for name in ("tft", "nhits"):
+            members[name].model.base.fill_(generation)
+        members["boosting"].trees.base.fill(generation)
+        made = dataclasses.replace(predictor, members=members, depth=generation)
+        folders.append(made.save(tmp_path / str(generation)))
+    return folders
+
+
+def generations(folder):
+    """Which predictors the parts of the one in the folder are of."""
+    found = tn.Predictor.load(folder)
+    assert not found.missing, found.missing
+    bases = [found.members[name].model.base for name in ("tft", "nhits")]
+    bases.append(found.members["boosting"].trees.base)
+    return {found.depth, *(int(base.flat[0]) for base in map(np.asarray, bases))}
+
+
+def test_readers_beside_writers_see_one_whole_predictor(two, tmp_path):
+    folder = shutil.copytree(two[0], tmp_path / "model")
+    writers = [writer(folder, 300, *order) for order in (two, two[::-1])]
+    seen = [generations(folder) for _ in range(12)]
+    for process in writers:
+        assert process.poll() is None
+        process.kill()
+        process.wait()
+    assert all(len(one) == 1 for one in seen) and len(set.union(*seen)) == 2, seen
+
+
+def test_a_folder_whose_writer_is_killed_is_whole(two, tmp_path):
+    folder = shutil.copytree(two[0], tmp_path / "model")
+    for wait in (0.005, 0.03):
+        process = writer(folder, 60, *two)
+        time.sleep(wait)
+        process.kill()
+        process.wait()
+        assert len(generations(folder)) == 1
+    (folder / "tft-00000000.safetensors").touch()  # what a killed one can leave
+    (folder / ".tft-00000000.safetensors.abcdefgh").touch()
+    (folder / ".predictor.json.abcdefgh").touch()
+    (folder / "notes.txt").touch()
+    tn.Predictor.load(two[0]).save(folder)
+    kept = {path.name for path in two[0].iterdir()} | {"notes.txt"}
+    assert {path.name for path in folder.iterdir()} == kept
+
+
+def test_a_record_too_large_to_be_read_is_not_written(predictor, folder):
+    before = (folder / "predictor.json").read_bytes()
+    many = dataclasses.replace(predictor, seen={f"S{i}": "2020-01-01" for i in range(60_000)})
+    with pytest.raises(OutputError, match="fewer symbols") as caught:
+        many.save(folder)
+    assert one_sentence(str(caught.value)) and (folder / "predictor.json").read_bytes() == before
+    (folder / "predictor.json").write_bytes(before + b" " * MAX_JSON)
+    assert str(MAX_JSON) in broken(folder)

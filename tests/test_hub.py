@@ -11,13 +11,16 @@ from helpers import one_sentence
 from hub_server import FAULTS, FILE, LIST, Handler, hub_server
 
 import tftnhits as tn
-from tftnhits.models.hub import fetch, is_id, is_predictor_file, model_folder
+from tftnhits.models.hub import Hub, fetch, is_id, is_predictor_file, model_folder
 
 pytest.importorskip("modelscope_hub", reason="needs the extra 'modelscope'")
 
+from tftnhits.models import hub_client
+
 # fetch reads none of them: that is Predictor.load's part
 LAST = "tft-3-0123abcd.safetensors"
-MODEL = {"predictor.json": b"{}", "README.md": b"# A model\n", "tft.json": b"{1}"}
+SMALL = "nhits-89abcdef.safetensors"
+MODEL = {"predictor.json": b"{}", "README.md": b"# A model\n", SMALL: b"{1}"}
 MODEL |= {LAST: os.urandom(200_000)}
 TOKEN = "ms-5ecret-t0ken"
 NOWHERE = "http://127.0.0.1:9"
@@ -31,7 +34,7 @@ def hub(monkeypatch, tmp_path):
         monkeypatch.setenv("MODELSCOPE_ENDPOINT", served.address)
         monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path / "cache"))
         monkeypatch.setenv("MODELSCOPE_HOME", str(tmp_path / "home"))
-        for name in ("MODELSCOPE_API_TOKEN", "TFTNHITS_HUB_SECONDS"):
+        for name in ("MODELSCOPE_API_TOKEN", "TFTNHITS_HUB_SECONDS", "TFTNHITS_HUB_STORAGE"):
             monkeypatch.delenv(name, raising=False)
         yield served
 
@@ -90,12 +93,12 @@ def test_a_broken_download_keeps_what_is_whole_and_nothing_else(hub, tmp_path, f
 def test_a_changed_cache_is_seen_and_mended(hub, monkeypatch):
     folder = fetch("me/model")
     for harm in (Path.unlink, lambda path: path.write_bytes(b"{2}")):
-        harm(folder / "tft.json")
+        harm(folder / SMALL)
         monkeypatch.setenv("MODELSCOPE_ENDPOINT", NOWHERE)
         refused(tn.HubError, "me/model", words=("can't be reached", "not whole in the cache"))
         monkeypatch.setenv("MODELSCOPE_ENDPOINT", hub.address)
         hub.fail(None)
-        assert content(fetch("me/model")) == MODEL and asked(hub) == ["tft.json"]
+        assert content(fetch("me/model")) == MODEL and asked(hub) == [SMALL]
 
 
 def test_a_record_that_says_nothing_usable_is_replaced(hub):
@@ -108,37 +111,38 @@ def test_a_record_that_says_nothing_usable_is_replaced(hub):
 
 def test_refresh_brings_a_newer_version_and_spares_the_old_one(hub):
     old = fetch("me/model")
-    hub.models["me/model"] = MODEL | {"tft.json": b"{2}"}
+    hub.models["me/model"] = MODEL | {SMALL: b"{2}"}
     assert fetch("me/model") == old
     new = fetch("me/model", refresh=True)
-    assert new != old and (new / "tft.json").read_bytes() == b"{2}" and content(old) == MODEL
+    assert new != old and (new / SMALL).read_bytes() == b"{2}" and content(old) == MODEL
     hub.models["me/model"] = {}
     refused(tn.CheckpointError, "me/model", refresh=True, words=("no predictor.json",))
     assert fetch("me/model") == new
 
 
-FOREIGN = ("evil.pkl", "weights.bin", "ms_wrapper.py", "requirements.txt", ".env", "sub/tft.json")
-FOREIGN += ("tft.json.py", "../tft.json", "a/../../tft.json", "/etc/tft.json", "..\\tft.json")
+FOREIGN = ("evil.pkl", "weights.bin", "ms_wrapper.py", "requirements.txt", ".env", "tft.json")
+FOREIGN += tuple(lead + SMALL for lead in ("sub/", "../", "a/../../", "/etc/", "..\\"))
+FOREIGN += (SMALL + ".py", "predictor.json.lock")
 
 
 def test_only_files_of_a_predictor_are_asked_for_and_none_leaves_its_folder(hub, tmp_path):
-    hub.extra = [Handler.entry(name, b"import os") for name in (*FOREIGN, "tft.json\0")]
+    hub.extra = [Handler.entry(name, b"import os") for name in (*FOREIGN, SMALL + "\0")]
     folder = fetch("me/model")
     assert content(folder) == MODEL and set(asked(hub)) == MODEL.keys()
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert {path.parent for path in written} == {folder, folder.parent}
-    fine = (*MODEL, "nhits-12.json", "tft-fa0212b3.safetensors", "boosting.json")
+    fine = (*MODEL, "nhits-12-00000000.safetensors", "boosting-fa0212b3.safetensors")
     assert all(is_predictor_file(name) for name in fine)
-    strange = (*FOREIGN, "tft-3.jsonx", "tft-XYZ.safetensors", "Predictor.json")
+    strange = (*FOREIGN, "tft-3.safetensors", "tft-XYZ.safetensors", "Predictor.json")
     assert not any(is_predictor_file(name) for name in strange)
 
 
-NO_HASH = {"Path": "nhits.json", "Size": 3}
+NO_HASH = {"Path": "nhits-00000000.safetensors", "Size": 3}
 BAD_LISTS = [
     (NO_HASH, tn.HubError, "can't be verified"),
     (NO_HASH | {"Sha256": ""}, tn.HubError, "can't be verified"),
-    ({"Path": "nhits.json", "Size": -3, "Sha256": "0" * 64}, tn.HubError, "can't be verified"),
-    ({"Path": "nhits.json", "Size": 1 << 40, "Sha256": "0" * 64}, tn.CheckpointError, "bytes"),
+    (NO_HASH | {"Size": -3, "Sha256": "0" * 64}, tn.HubError, "can't be verified"),
+    (NO_HASH | {"Size": 1 << 40, "Sha256": "0" * 64}, tn.CheckpointError, "bytes"),
     ("nhits.json", tn.HubError, "list"),
     ({"Path": "x" * (9 << 20)}, tn.HubError, "list"),  # without end
 ]
@@ -180,13 +184,18 @@ def test_the_token_goes_to_the_hub_and_nowhere_else(hub, tmp_path, monkeypatch, 
     hub.token = TOKEN
     messages = [refused(tn.HubError, "me/model", words=("HTTP 401", "MODELSCOPE_API_TOKEN"))]
     monkeypatch.setenv("MODELSCOPE_API_TOKEN", TOKEN)
-    with hub_server() as other:
+    hub.cookie = f"session={TOKEN}; Path=/"
+    (tmp_path / "netrc").write_text(f"machine 127.0.0.1 login me password {TOKEN}")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    with hub_server() as other:  # on another port of the same host
         other.models["me/model"] = dict(MODEL)
-        # as a hub's storage is another host
-        hub.elsewhere = other.address.replace("127.0.0.1", "localhost")
+        hub.elsewhere = other.address
+        monkeypatch.setenv("TFTNHITS_HUB_STORAGE", f"cdn.org {other.address[len('http://') :]}")
         assert content(fetch("me/model")) == MODEL
         assert len(other.seen) == len(MODEL)
-        assert not any(TOKEN in f"{path} {headers}" for _, path, headers in other.seen)
+        for _, path, headers in other.seen:
+            assert TOKEN not in f"{path} {headers}" and not {"Authorization", "Cookie"} & {*headers}
+    (tmp_path / "netrc").unlink()
     for _, path, headers in hub.seen[1:]:
         assert TOKEN in headers["Authorization"] and TOKEN not in path
     for fault in (401, 500, "hang"):
@@ -199,6 +208,76 @@ def test_the_token_goes_to_the_hub_and_nowhere_else(hub, tmp_path, monkeypatch, 
     written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     printed = "".join(capfd.readouterr())
     assert TOKEN not in caplog.text + printed + "".join(messages) and TOKEN.encode() not in written
+
+
+def test_a_redirect_to_another_server_is_not_followed_unless_it_is_named(hub, monkeypatch):
+    with hub_server() as other:
+        other.models["me/model"] = dict(MODEL)
+        port = other.server_port
+        places = [other.address, f"http://localhost:{port}", f"http://x@127.0.0.1:{port}"]
+        places += ["https://127.0.0.1:1", "file://", "gopher://x", "http://[::"]
+        for place in places:
+            hub.elsewhere = place
+            for storage in ("", "127.0.0.1", "localhost", ".0.0.1"):
+                monkeypatch.setenv("TFTNHITS_HUB_STORAGE", storage)
+                refused(tn.HubError, "me/model", words=("127.0.0.1",))
+        assert not other.seen
+        hub.elsewhere = f"http://localhost:{port}"
+        monkeypatch.setenv("TFTNHITS_HUB_STORAGE", f"localhost:{port}")
+        assert content(fetch("me/model")) == MODEL
+
+
+def test_redirects_without_end_are_given_up(hub):
+    hub.elsewhere = hub.address
+    refused(tn.HubError, "me/model", words=("HTTP 302",))
+    assert len(hub.seen) == 1 + 1 + hub_client.REDIRECTS
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="127.0.0.2 is none of its addresses")
+def test_no_redirect_into_the_own_network(hub, monkeypatch):
+    """As if 127.0.0.1 were public: a test can't ask a hub that is."""
+    monkeypatch.setattr(hub_client, "_is_public", lambda address: address == "127.0.0.1")
+    with hub_server("127.0.0.2") as other:
+        other.models["me/model"] = dict(MODEL)
+        hub.elsewhere = other.address
+        monkeypatch.setenv("TFTNHITS_HUB_STORAGE", other.address[len("http://") :])
+        refused(tn.HubError, "me/model", words=("inside your own network",))
+        assert not other.seen
+        monkeypatch.setattr(hub_client, "_is_public", lambda address: False)
+        assert content(fetch("me/model")) == MODEL
+
+
+PUBLIC = ("8.8.8.8", "2606:4700::1111")
+PRIVATE = ("127.0.0.1", "10.1.2.3", "169.254.169.254", "192.168.0.1", "100.64.0.1", "0.0.0.0")
+PRIVATE += ("::1", "::ffff:10.0.0.1", "fe80::1%eth0", "fd00::1")
+
+
+def test_which_addresses_are_public():
+    assert all(hub_client._is_public(address) for address in PUBLIC)
+    assert not any(hub_client._is_public(address) for address in PRIVATE)
+
+
+CDN = "https://cdn-lfs-cn-1.modelscope.cn/x"
+REDIRECTS = [
+    ("https://modelscope.cn", CDN, True),
+    ("https://modelscope.cn", "https://www.modelscope.cn/x", True),
+    ("https://modelscope.cn", CDN.replace("https", "http"), False),
+    ("https://modelscope.cn", "http://modelscope.cn/x", False),
+    ("https://modelscope.cn", CDN.replace(".cn/", ".cn:8443/"), False),
+    ("https://modelscope.cn", CDN.replace(".cn/", ".cn.evil.org/"), False),
+    ("https://modelscope.cn", "https://evilmodelscope.cn/x", False),
+    ("http://hub:80", "http://hub/x", True),
+    ("http://hub", "http://hub:8080/x", False),
+]
+
+
+@pytest.mark.parametrize("endpoint, target, allowed", REDIRECTS)
+def test_where_a_redirect_may_lead(hub, endpoint, target, allowed, tmp_path):
+    asked = Hub(endpoint, "hub", tmp_path, "me/model", 1.0, None)
+    if allowed:
+        return hub_client.check_redirect(asked, f"{endpoint}/y", target)
+    with pytest.raises(tn.HubError):
+        hub_client.check_redirect(asked, f"{endpoint}/y", target)
 
 
 @pytest.mark.parametrize("end", ["\nX-Other: 1", " x", "é", "\x7f"])
@@ -214,6 +293,7 @@ def test_settings_that_lead_to_no_hub(hub, tmp_path, monkeypatch):
         (tn.HubError, "ENDPOINT", NOWHERE, "can't be reached"),
         (tn.ConfigError, "ENDPOINT", "http://[::", "MODELSCOPE_ENDPOINT"),
         (tn.ConfigError, "ENDPOINT", "http://hub:port", "MODELSCOPE_ENDPOINT"),
+        (tn.ConfigError, "ENDPOINT", "http://hub:99999", "MODELSCOPE_ENDPOINT"),
         (tn.ConfigError, "ENDPOINT", "ftp://x y", "MODELSCOPE_ENDPOINT"),
         (tn.OutputError, "CACHE", str(tmp_path / "file"), "file"),
     ):

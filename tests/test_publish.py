@@ -18,6 +18,7 @@ pytest.importorskip("modelscope_hub", reason="needs the extra 'modelscope'")
 
 SHIPPED = ROOT / "data" / "pretrained"
 TOKEN = "ms-5ecret-t0ken"
+LINK, LEFT = "nhits-9-00000000.safetensors", "tft-00000000.safetensors"
 STRAY = ("notes.txt", ".env", "tft.state", "requirements.txt", "evil.pkl", "ms_wrapper.py")
 
 
@@ -31,6 +32,7 @@ def hub(monkeypatch, tmp_path):
         monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path / "cache"))
         monkeypatch.delenv("MODELSCOPE_HOME", raising=False)
         monkeypatch.delenv("TFTNHITS_HUB_SECONDS", raising=False)
+        monkeypatch.delenv("TFTNHITS_HUB_STORAGE", raising=False)
         monkeypatch.setenv("MODELSCOPE_API_TOKEN", TOKEN)
         yield served
 
@@ -46,7 +48,9 @@ def folder(tmp_path) -> Path:
     (folder / "__pycache__").mkdir()
     (folder / "__pycache__" / "tft.json").write_text("{}")
     (tmp_path / "outside").write_text("SECRET=link")
-    (folder / "nhits-9.json").symlink_to(tmp_path / "outside")
+    (folder / LINK).symlink_to(tmp_path / "outside")
+    (folder / "predictor.json.lock").touch()  # as `save` leaves it
+    (folder / LEFT).write_text("SECRET=left by a killed writer")
     return folder
 
 
@@ -62,7 +66,7 @@ def test_only_the_model_is_published_and_the_token_is_seen_by_the_hub_alone(
         if name != "configuration.json":
             assert there[name] == (SHIPPED / name).read_bytes()
     assert json.loads(there["configuration.json"]) == CONFIGURATION
-    assert all(name in caplog.text for name in (*STRAY[:-1], "nhits-9.json", "__pycache__"))
+    assert all(name in caplog.text for name in (*STRAY[:-1], LINK, LEFT, "__pycache__"))
     for _, path, headers in hub.seen:
         assert TOKEN in headers.get("Authorization", "") and TOKEN not in path
     written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
@@ -80,7 +84,11 @@ def test_what_is_published_forecasts_the_same(hub, folder):
 
 
 def test_publishing_again_removes_what_an_older_version_left(hub, folder):
-    old = {"tft-7.json": b"{}", "boosting-01234567.safetensors": b"old", "picture.png": b"theirs"}
+    old = {
+        "tft-7-76543210.safetensors": b"{}",
+        "boosting-01234567.safetensors": b"old",
+        "picture.png": b"theirs",
+    }
     hub.models["me/model"] = old
     names = tn.publish(folder, "me/model")
     assert sorted(hub.models["me/model"]) == sorted([*names, "picture.png"])
@@ -104,6 +112,16 @@ def no_publishing(error: type[Exception], *args, words=()) -> None:
     assert all(word in message for word in words), message
 
 
+def test_files_go_to_the_hub_and_its_storage_and_the_token_to_the_hub(hub, folder, monkeypatch):
+    with hub_server() as other:  # on another port of the same host
+        hub.blobs_at, other.blobs = other.address, hub.blobs
+        no_publishing(tn.HubError, folder, "me/model", words=("TFTNHITS_HUB_STORAGE",))
+        assert not other.seen
+        monkeypatch.setenv("TFTNHITS_HUB_STORAGE", other.address[len("http://") :])
+        assert tn.publish(folder, "me/model") == sorted(hub.models["me/model"])
+        assert other.seen and not any(TOKEN in f"{path} {h}" for _, path, h in other.seen)
+
+
 FAULTS = [(401, "", "MODELSCOPE_API_TOKEN"), (404, "/models", "HTTP 404"), (500, "", "HTTP 500")]
 FAULTS += [(403, "/commit/", "can't be published"), ("hang", "", "more than 3 s")]
 
@@ -121,7 +139,8 @@ def test_each_fault_in_publishing_is_one_sentence_in_time(
 
 
 def test_a_folder_that_is_not_whole_is_not_published(hub, folder, tmp_path):
-    weights = next(folder.glob("tft-*.safetensors"))
+    (folder / LEFT).unlink()
+    (weights,) = folder.glob("tft-*.safetensors")
     whole = weights.read_bytes()
     weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     no_publishing(tn.CheckpointError, folder, "me/model", words=(str(folder), "tft"))

@@ -7,10 +7,12 @@ import zipfile
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from helpers import made_bars, one_sentence
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from tftnhits.data.bars import load_bars, repairs
 from tftnhits.data.names import COLUMNS, PRICES, SYNONYMS, normal
@@ -323,3 +325,14 @@ def test_synonyms_are_in_normal_form():
     """Or they would never be met."""
     for names in SYNONYMS.values():
         assert [normal(name) for name in names] == names
+
+
+def test_a_parquet_file_that_would_unpack_to_gigabytes_is_refused_by_what_it_declares(tmp_path):
+    table = pa.table({f"c{i}": pa.nulls(1_000_000) for i in range(60)})
+    with parquet.ParquetWriter(tmp_path / "bars.parquet", table.schema) as writer:
+        for _ in range(9):
+            writer.write_table(table)
+    assert (tmp_path / "bars.parquet").stat().st_size < 1e6
+    with pytest.raises(DataError, match="540000000 cells") as caught:
+        load_bars(tmp_path / "bars.parquet")
+    assert one_sentence(str(caught.value))

@@ -74,7 +74,9 @@ def test_a_folder_with_networks_is_answered_by_what_needs_no_torch(tmp_path, nam
     folder = shutil.copytree(ROOT / "data" / "pretrained", tmp_path / "model")
     if name == "tft":
         record = json.loads((folder / "predictor.json").read_text())
-        (folder / "predictor.json").write_text(json.dumps({**record, "members": ["tft"]}))
+        (folder / "predictor.json").write_text(
+            json.dumps({**record, "members": {"tft": record["members"]["tft"]}})
+        )
     (loaded,) = answer(LOAD, folder, tmp_path / "bars.csv", error="blocked")
     assert loaded["summary"]["model_used"] == ANSWERS[name]
     assert "PyTorch can't be imported" in loaded["summary"]["warnings"][0]

@@ -9,11 +9,16 @@ import platform
 import re
 import stat
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from .errors import CheckpointError, OutputError, quoted
+from .errors import CheckpointError, OutputError, TftnhitsError, quoted
+
+MAX_JSON = 1 << 20  # bytes of a JSON file; parsed it takes some thirty times as many
+MAX_WEIGHTS = 1 << 28  # bytes of a network's or trees' file; the shipped ones have half a million
 
 _PLAIN_FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 # Symbols come from data: ASCII letters, digits and the signs that symbols have, 80 at most.
@@ -49,16 +54,20 @@ def atomic_write(path: str | Path, content: bytes | str) -> Path:
 
 
 def write_json(path: str | Path, value: Any) -> Path:
-    """Write `value` as indented JSON, atomically."""
-    return atomic_write(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+    """Write `value` as indented JSON, atomically; OutputError if `read_json` would refuse it."""
+    text = json.dumps(value, indent=1, allow_nan=False) + "\n"
+    if len(text) > MAX_JSON:  # json.dumps writes ASCII alone
+        raise OutputError(
+            f"{path} would have {len(text)} bytes, more than the {MAX_JSON} that are read again; "
+            "take fewer symbols."
+        )
+    return atomic_write(path, text)
 
 
 def read_json(path: str | Path) -> dict[str, Any]:
-    """Read a JSON object; raises CheckpointError if the file is missing or is none."""
+    """Read a JSON object; raises CheckpointError if the file is missing, too large or is none."""
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe or a device may never end
-            raise OSError(None, "no regular file")
-        value = json.loads(Path(path).read_bytes())
+        value = json.loads(read_at_most(path, MAX_JSON))
     except OSError as error:
         reason = error.strerror or error
         raise CheckpointError(f"Can't read {path}: {reason}; is this a model folder?") from error
@@ -67,6 +76,40 @@ def read_json(path: str | Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise CheckpointError(f"{path} holds no JSON object; save the model again.")
     return value
+
+
+def read_at_most(path: str | Path, most: int) -> bytes:
+    """The content of a regular file of up to `most` bytes; raises OSError on any other."""
+    with open(path, "rb", opener=_open_without_waiting) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):  # a pipe or a device may never end
+            raise OSError(None, "no regular file")
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise OSError(None, f"it has more than {most} bytes")
+    return data
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    """Opens a pipe that nobody writes to, too, so that it can be refused."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+@contextmanager
+def locked(path: str | Path, wait: float = -1) -> Iterator[None]:
+    """Keep others from `path` by a file beside it; OutputError after `wait` seconds (−1: never)."""
+    from filelock import FileLock, Timeout  # slow to import, and only writers need it
+
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{path}.lock", timeout=wait):
+            yield
+    except TftnhitsError:
+        raise
+    except Timeout as error:
+        raise OutputError(f"Another process holds {path}; wait for it.") from error
+    except OSError as error:
+        reason = error.strerror or error
+        raise OutputError(f"Can't write {path}: {reason}; choose another folder.") from error
 
 
 def sha256(data: bytes) -> str:

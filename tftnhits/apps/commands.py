@@ -315,10 +315,9 @@ def info():
     try:
         record = read_json(folder / "predictor.json")
         yield f"shipped model: {folder}, up to {record['panel']['horizon']} bars ahead"
-        for name in record["members"]:
-            context = read_json(folder / f"{name}.json")["config"]["context"]
-            yield f"  {name:<12}  from {context} bars on"
-    except (CheckpointError, LookupError, TypeError) as error:
+        for name, models in record["members"].items():
+            yield f"  {name:<12}  from {models[0]['config']['context']} bars on"
+    except (CheckpointError, LookupError, TypeError, AttributeError) as error:
         yield f"shipped model: none that can be read in {folder} ({error})"
     yield "presets"
     for name, (tft, nhits, boosting, training) in config.PRESETS.items():

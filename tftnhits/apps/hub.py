@@ -53,7 +53,7 @@ def publish(folder: str | Path, model_id: str, private: bool = False) -> list[st
     Only what a predictor is made of goes, with README.md and the two files for ModelScope, and only
     if it can be loaded; a warning in the log names what stays. Files that an older version left
     there are deleted. The token is MODELSCOPE_API_TOKEN, else that of `modelscope login`. The whole
-    upload may take TFTNHITS_HUB_SECONDS (300).
+    upload may take TFTNHITS_HUB_SECONDS (300), and goes to the hub and TFTNHITS_HUB_STORAGE alone.
 
     Parameters
     ----------
@@ -81,6 +81,7 @@ def publish(folder: str | Path, model_id: str, private: bool = False) -> list[st
 
 def _copy_predictor(folder: Path, stage: Path) -> None:
     """Copy the predictor's files and load the copy, so that what goes up has proved whole."""
+    from ..forecast.folder import weights_named
     from ..forecast.predictor import Predictor
 
     if not folder.is_dir():
@@ -93,15 +94,20 @@ def _copy_predictor(folder: Path, stage: Path) -> None:
         # a link could lead anywhere
         if is_predictor_file(path.name) and path.is_file() and not path.is_symlink():
             shutil.copyfile(path, stage / path.name)
-        elif path.name != WRAPPER:
+        elif path.name not in (WRAPPER, "predictor.json.lock"):
             left_out.append(path.name)
     try:
+        whole = Predictor.load(stage)
         members = read_json(stage / "predictor.json")["members"]
-        lost = set(members) - set(Predictor.load(stage).members)
+        lost = set(members) - set(whole.members)
     except CheckpointError as error:
         raise CheckpointError(str(error).replace(str(stage), str(folder))) from error
     if lost:
         raise CheckpointError(f"{folder} is not whole: {min(lost)} can't be loaded; save it again.")
+    for path in stage.glob("*.safetensors"):  # what a killed writer left is none of it
+        if path.name not in weights_named(members):
+            path.unlink()
+            left_out.append(path.name)
     if left_out:
         log.warning("Not published, since no part of a predictor: %s", ", ".join(left_out))
 
@@ -131,11 +137,42 @@ def _upload(hub: Hub, stage: Path, private: bool) -> None:
     outcome = json.loads(lines[-1]) if done.returncode == 0 and lines else {"kind": "it ended"}
     if outcome.get("status"):
         raise hub.refusal(outcome["status"], "publish")
+    if outcome.get("sentence"):
+        raise HubError(outcome["sentence"])
     if outcome.get("kind"):
         raise HubError(
             f"{hub.model_id} can't be published at {hub.name} ({outcome['kind']}); check the "
             "connection and try again: what is there is kept."
         )
+
+
+def _stay_at(hub: Hub, refused: list[str]) -> None:
+    """Let modelscope's client, in this process, ask the hub and its storage alone.
+
+    It would upload to any address that the hub names, with the token, and cookies go to all ports
+    of a host. The token is for the hub and, where that is ModelScope's, its host for large files.
+    What it may not ask is a sentence in `refused`: the client makes an error of its own of it.
+    """
+    from requests.adapters import HTTPAdapter
+
+    from ..models.hub_client import check_redirect, origin
+
+    scheme, host, port = origin(hub.endpoint)
+    trusted = [(scheme, host, port), ("https", f"lfs.{host.removeprefix('www.')}", 443)]
+    send = HTTPAdapter.send
+
+    def send_there(self: HTTPAdapter, request: Any, *args: Any, **options: Any) -> Any:
+        try:
+            check_redirect(hub, hub.endpoint, request.url)
+        except HubError as error:
+            refused.append(str(error))
+            raise
+        if origin(request.url) not in trusted:
+            request.headers.pop("Authorization", None)
+            request.headers.pop("Cookie", None)
+        return send(self, request, *args, **options)
+
+    HTTPAdapter.send = send_there
 
 
 def _send(model_id: str, folder: str, private: bool) -> None:
@@ -160,12 +197,17 @@ def _send(model_id: str, folder: str, private: bool) -> None:
 
 
 def _main(job: str) -> None:
-    """Say as JSON how it ended: the kind and HTTP status of an error, no text of client or hub."""
+    """Say as JSON how it ended: an error's kind and HTTP status, no text but our own."""
     outcome: dict[str, Any] = {}
+    refused: list[str] = []
+    model_id, folder, private = json.loads(job)
     try:
-        _send(*json.loads(job))
+        _stay_at(connect(model_id), refused)
+        _send(model_id, folder, private)
     except Exception as error:
         outcome = {"kind": type(error).__name__, "status": getattr(error, "status_code", None)}
+    if refused:
+        outcome["sentence"] = refused[0]
     print(f"\n{json.dumps(outcome)}", flush=True)
 
 

@@ -24,6 +24,8 @@ from .names import PRICES, role_of
 
 KINDS = "CSV, Parquet, Feather or JSON file"
 LARGEST = 2**29  # bytes of an unpacked file: a small one can unpack to terabytes
+MOST_CELLS = 2**29  # of a Parquet file, 4 GiB as numbers: a few kB can say that a value repeats
+MOST_UNPACKED = 2**32  # bytes of a Parquet file's columns, unpacked
 LONGEST, WIDEST = 200_000, 2_000  # characters of a line, columns
 # a text that isn't UTF-8 is read in the first in which most of its labels are known names
 ENCODINGS = ("gb18030", "big5", "cp932", "cp949", "cp1251", "cp1252", "latin-1")
@@ -90,6 +92,22 @@ def stream_bytes(stream: Any) -> bytes:
         return content.encode() if isinstance(content, str) else bytes(content)
 
 
+def read_parquet(file: io.BytesIO) -> pd.DataFrame:
+    """The frame, once what the file says of its own size has been looked at; raises DataError."""
+    from pyarrow import parquet
+
+    about = parquet.read_metadata(file)
+    cells = about.num_rows * about.num_columns
+    unpacked = sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups))
+    if cells > MOST_CELLS or unpacked > MOST_UNPACKED:
+        raise DataError(
+            f"The Parquet file holds {cells} cells, {unpacked} bytes unpacked, more than the "
+            f"{MOST_CELLS} or {MOST_UNPACKED} that are read; give its bars in several files."
+        )
+    file.seek(0)
+    return pd.read_parquet(file)
+
+
 def parse_bytes(raw: bytes, name: str) -> Table | Any:
     """The table of a file by what its first bytes are, or the value of a JSON file.
 
@@ -100,7 +118,7 @@ def parse_bytes(raw: bytes, name: str) -> Table | Any:
         raw = _unpacked(raw, name, table)
         if raw[:4] in (b"PK\x03\x04", b"\xd0\xcf\x11\xe0"):
             raise DataError(f"{name} is an Excel workbook (xlsx or xls); save the sheet as CSV.")
-        reader = {b"PAR1": pd.read_parquet, b"ARRO": pd.read_feather, b"FEA1": pd.read_feather}
+        reader = {b"PAR1": read_parquet, b"ARRO": pd.read_feather, b"FEA1": pd.read_feather}
         if raw[:4] in reader:
             table.frame = reader[raw[:4]](io.BytesIO(raw))
             return table

@@ -1,8 +1,9 @@
-"""A predictor's folder: safetensors for the members, predictor.json for the rest."""
+"""A predictor's folder: safetensors for the members' weights, predictor.json for all the rest."""
 
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +11,10 @@ import numpy as np
 
 from ..config import PanelConfig
 from ..errors import CheckpointError, ConfigError, MissingDependency, quoted
-from ..files import read_json, write_json
+from ..files import locked, read_json, write_json
 from ..models.baselines import Walk
 from ..models.boosting import Boosting
+from ..models.checkpoint import Part, is_weights, load_part, save_part
 from .conformal import Calibration
 from .ensemble import MEMBERS, Member, Network, has_torch
 from .fallback import NO_TORCH, unusable
@@ -21,22 +23,45 @@ if TYPE_CHECKING:
     from .predictor import Predictor
 
 FORMAT = 1  # of predictor.json; raised when its fields change
+PATIENCE = 60.0  # seconds for another writer of the folder
+ATTEMPTS = 50  # to read a folder whole that others write: each takes milliseconds
+_BEGUN = re.compile(r"\.(?P<name>.+)\.\w+")  # atomic_write's temporary name for `name`
 SHIPPED = Path(__file__).resolve().parents[2] / "data" / "pretrained"
 
 
 def write_folder(folder: Path, predictor: Predictor) -> Path:
-    """Write a predictor, predictor.json last; raises OutputError."""
-    seeds = {}
-    for name, member in predictor.members.items():
-        if isinstance(member, Network):
-            seeds[name] = len(member.models)
-            _save_network(folder, name, member)
-        else:
-            member.save(folder)
-    record = {
-        "format": FORMAT,
-        "members": list(predictor.members),
-        "seeds": seeds,
+    """Write a predictor beside those who read the one before it; raises OutputError.
+
+    No file that the one before names is changed, and predictor.json, replaced in one step, makes
+    the new ones the folder's: whoever reads has all of the one or all of the other, and so has a
+    folder whose writer was killed.
+    """
+    path = folder / "predictor.json"
+    with locked(path, PATIENCE):
+        members = {
+            name: [
+                save_part(folder, f"{name}-{seed}" if seed else name, part)
+                for seed, part in enumerate(_parts_of(member))
+            ]
+            for name, member in predictor.members.items()
+        }
+        write_json(path, {"format": FORMAT, "members": members, **_settings(predictor)})
+        _delete_others(folder, weights_named(members))
+    return folder
+
+
+def _parts_of(member: Member) -> list[Part]:
+    """A member's models as data: of a network one for each seed."""
+    if not isinstance(member, Network):
+        return [member.to_part()]
+    from ..models.store import network_part
+
+    return [network_part(model) for model in member.models]
+
+
+def _settings(predictor: Predictor) -> dict[str, Any]:
+    """All but the members, as plain values."""
+    return {
         "panel": predictor.panel_config.to_dict(),
         "fitted": {k: np.asarray(v).tolist() for k, v in predictor.fitted.items()},
         "levels": list(predictor.levels),
@@ -48,8 +73,21 @@ def write_folder(folder: Path, predictor: Predictor) -> Path:
         "bar_days": predictor.bar_days,
         "manifest": predictor.manifest,
     }
-    write_json(folder / "predictor.json", record)
-    return folder
+
+
+def weights_named(members: dict[str, list[dict[str, Any]]]) -> set[str]:
+    """The files that a record's `members` name."""
+    return {record["weights"] for records in members.values() for record in records}
+
+
+def _delete_others(folder: Path, named: set[str]) -> None:
+    """Delete weights that the folder's record doesn't name, and what killed writers began."""
+    for path in folder.iterdir():
+        begun = _BEGUN.fullmatch(path.name)
+        left = begun and (is_weights(begun["name"]) or begun["name"] == "predictor.json")
+        if left or (is_weights(path.name) and path.name not in named):
+            with suppress(OSError):  # Windows keeps what is being read; the next writer deletes it
+                path.unlink()
 
 
 def read_folder(folder: Path | None, make: type[Predictor]) -> Predictor:
@@ -63,8 +101,18 @@ def read_folder(folder: Path | None, make: type[Predictor]) -> Predictor:
             f"No trained model is at {SHIPPED}; install the clone by pip install -e, or name a "
             "model's folder: `make run` leaves one in notebooks/runs/<time>/model."
         )
-    # the record first: what it doesn't name isn't read
     folder = folder or SHIPPED
+    for _ in range(ATTEMPTS):
+        record = _read_record(folder)
+        parts, missing = _read_parts(folder, record)
+        # where a file is gone, a writer may have put others in its place
+        if not missing or _read_record(folder) == record:
+            break
+    return _predictor(folder, record, parts, missing, make)
+
+
+def _read_record(folder: Path) -> dict[str, Any]:
+    """What predictor.json holds, members that this version knows among it."""
     record = read_json(folder / "predictor.json")
     number = record.get("format")
     if type(number) is not int or number != FORMAT:
@@ -72,8 +120,48 @@ def read_folder(folder: Path | None, make: type[Predictor]) -> Predictor:
             f"{folder} has format {quoted(number)}, not the one of this version, {FORMAT}; "
             "upgrade tftnhits, or train again."
         )
+    members = record.get("members")
+    lists = isinstance(members, dict) and all(isinstance(v, list) and v for v in members.values())
+    if not lists or not members or any(name not in MEMBERS for name in members):
+        raise CheckpointError(
+            f"{folder} has the members {quoted(members)}, of which this version knows "
+            f"{', '.join(MEMBERS)}; save its predictor again."
+        )
+    return record
+
+
+def _read_parts(
+    folder: Path, record: dict[str, Any]
+) -> tuple[dict[str, list[Part]], dict[str, str]]:
+    """The members as data, and why others are missing; quickly, before any is built."""
+    parts: dict[str, list[Part]] = {}
+    missing: dict[str, str] = {}
+    for name, records in record["members"].items():
+        if name != "boosting" and not has_torch():
+            missing[name] = NO_TORCH
+            continue
+        try:
+            parts[name] = [load_part(folder, one) for one in records]
+        except CheckpointError as error:
+            missing[name] = unusable(error)
+    return parts, missing
+
+
+def _predictor(
+    folder: Path,
+    record: dict[str, Any],
+    parts: dict[str, list[Part]],
+    missing: dict[str, str],
+    make: type[Predictor],
+) -> Predictor:
+    """What `read_folder` returns, of what it has read."""
+    members: dict[str, Member] = {}
+    for name, some in parts.items():
+        try:
+            members[name] = _built(name, some)
+        except (CheckpointError, ConfigError, MissingDependency) as error:
+            missing[name] = unusable(error)
     try:
-        members, missing = _read_members(folder, record)
         days = record["bar_days"]
         return make(
             members=members,
@@ -94,47 +182,9 @@ def read_folder(folder: Path | None, make: type[Predictor]) -> Predictor:
         ) from error
 
 
-def _read_members(folder: Path, record: dict[str, Any]) -> tuple[dict[str, Member], dict[str, str]]:
-    """The members by name, and why others are missing."""
-    names = list(record["members"])
-    if not names or any(name not in MEMBERS for name in names):
-        raise CheckpointError(
-            f"It has the members {quoted(names)}, of which this version knows {', '.join(MEMBERS)}."
-        )
-    members: dict[str, Member] = {}
-    missing: dict[str, str] = {}
-    for name in names:
-        if name != "boosting" and not has_torch():
-            missing[name] = NO_TORCH
-            continue
-        try:
-            members[name] = _read_member(folder, name, int(record["seeds"].get(name, 1)))
-        except (CheckpointError, ConfigError, MissingDependency) as error:
-            missing[name] = unusable(error)
-    return members, missing
-
-
-def _network_name(name: str, seed: int) -> str:
-    """Of a network's files: "tft", "tft-1"."""
-    return f"{name}-{seed}" if seed else name
-
-
-def _save_network(folder: Path, name: str, member: Network) -> None:
-    from ..models.checkpoint import remove_checkpoint
-    from ..models.store import save_network
-
-    for seed, model in enumerate(member.models):
-        save_network(folder, model, name=_network_name(name, seed))
-    for stale in folder.glob(f"{name}-*.json"):  # of an earlier predictor with more seeds
-        seed = stale.stem[len(name) + 1 :]
-        if re.fullmatch("[1-9][0-9]*", seed) and int(seed) >= len(member.models):
-            remove_checkpoint(folder, stale.stem)
-
-
-def _read_member(folder: Path, name: str, seeds: int) -> Member:
+def _built(name: str, parts: list[Part]) -> Member:
     if name == "boosting":
-        return Boosting.load(folder / "boosting.json")
-    from ..models.store import load_network
+        return Boosting.from_part(parts[0])
+    from ..models.store import network_of
 
-    paths = [folder / f"{_network_name(name, seed)}.json" for seed in range(seeds)]
-    return Network([load_network(path) for path in paths])
+    return Network([network_of(part) for part in parts])

@@ -10,7 +10,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,12 +19,11 @@ import safetensors.numpy
 from ..config import BoostingConfig
 from ..data.windows import Panel
 from ..errors import CheckpointError, ConfigError, HistoryTooShort
-from .checkpoint import load_checkpoint, save_checkpoint
+from .checkpoint import Part
 
 if TYPE_CHECKING:
     from sklearn.ensemble import HistGradientBoostingRegressor
 
-FORMAT = 1  # raised when older versions could no longer read what this one writes
 BLOCK = 64  # rows at a time, whose places in all trees stay in the processor's cache
 
 
@@ -99,25 +97,22 @@ class Boosting:
         scale = np.asarray(panel.scale, float)[rows, None, None]
         return np.sort(scaled, axis=-1) * scale * np.sqrt(steps + 1)[:, None]
 
-    def save(self, folder: str | Path) -> Path:
-        """Write boosting.json and the trees beside it; returns the JSON's path."""
+    def to_part(self) -> Part:
+        """The fitted model as data, to be saved."""
         weights = safetensors.numpy.save(self.trees.arrays())
-        record = {"format": FORMAT, "config": self.config.to_dict()}
-        return save_checkpoint(folder, "boosting", weights, record)
+        return Part({"config": self.config.to_dict()}, weights)
 
     @classmethod
-    def load(cls, path: str | Path) -> Boosting:
-        """Read what `save` wrote, by its JSON's path.
-
-        Raises CheckpointError if it is missing, corrupt, foreign or newer.
-        """
-        record, weights = load_checkpoint(path, FORMAT)
+    def from_part(cls, part: Part) -> Boosting:
+        """Inverse of `to_part`; raises CheckpointError on what is no such model."""
         try:
-            config = BoostingConfig.from_dict(record.get("config"))
-            arrays = safetensors.numpy.load(weights)
+            config = BoostingConfig.from_dict(part.record.get("config"))
+            arrays = safetensors.numpy.load(part.weights)
         except (ConfigError, LookupError, safetensors.SafetensorError) as error:
             reason = str(error).rstrip(".")
-            raise CheckpointError(f"{path} can't be read ({reason}); save it again.") from error
+            raise CheckpointError(
+                f"The boosted trees can't be read ({reason}); save them again."
+            ) from error
         return cls(config, Trees.from_arrays(arrays, len(config.quantiles)))
 
 

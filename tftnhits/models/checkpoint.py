@@ -1,67 +1,75 @@
-"""A saved model: NAME.json, renamed last, and its safetensors, which it names with their hash.
+"""A saved model: its weights, a safetensors file named by its content, and the record of them.
 
-Needs no torch: the networks (store.py) and the boosted trees (boosting.py) are saved alike.
+The record goes into the folder's predictor.json (forecast/folder.py), which thereby says of every
+file what is in it. Needs no torch: networks (store.py) and trees (boosting.py) are saved alike.
 """
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from ..errors import CheckpointError, quoted
-from ..files import atomic_write, data_file, read_json, sha256, write_json
+from ..config import ENSEMBLE_WEIGHTS
+from ..errors import CheckpointError, OutputError, quoted
+from ..files import MAX_WEIGHTS, atomic_write, data_file, read_at_most, sha256
+
+FORMAT = 1  # of record and weights; raised when older versions could no longer read them
+_NAMES = "|".join((*ENSEMBLE_WEIGHTS, "boosting"))
+_WEIGHTS = re.compile(rf"({_NAMES})(-[0-9]+)?-[0-9a-f]{{8}}\.safetensors")
 
 
-def save_checkpoint(folder: str | Path, name: str, weights: bytes, record: dict[str, Any]) -> Path:
-    """Write `weights`, the bytes of a safetensors file, then `name`.json: `record` and their hash.
+class Part(NamedTuple):
+    """A model as data: what describes it, and its weights."""
 
-    The weights that an earlier call left under `name` are deleted. Returns the JSON's path.
-    Raises OutputError.
+    record: dict[str, Any]  # plain values
+    weights: bytes  # of a safetensors file
+
+
+def is_weights(name: str) -> bool:
+    """Whether a file of that name is one of `save_part`'s."""
+    return _WEIGHTS.fullmatch(name) is not None
+
+
+def save_part(folder: Path, name: str, part: Part) -> dict[str, Any]:
+    """Write the weights; returns the record with their file's name and SHA-256.
+
+    The name is `name` ("tft", "tft-1" for a second one) with the hash's first digits, so that no
+    file that is in use ever changes. Raises OutputError.
     """
-    folder, digest = Path(folder), sha256(weights)
-    path = atomic_write(folder / f"{name}-{digest[:8]}.safetensors", weights)
-    record = {**record, "weights": path.name, "sha256": digest}
-    written = write_json(folder / f"{name}.json", record)
-    _delete_weights(folder, name, keep=path)
-    return written
-
-
-def load_checkpoint(path: str | Path, newest: int) -> tuple[dict[str, Any], bytes]:
-    """The record and the weights that `save_checkpoint` wrote, by the JSON's path.
-
-    Raises CheckpointError if a file is missing, corrupt (hash) or of a format above `newest`.
-    """
-    path = Path(path)
-    record = read_json(path)
-    number = record.get("format")
-    if type(number) is not int or not 1 <= number <= newest:
-        raise CheckpointError(
-            f"{path} has format {quoted(number)}, not one this version reads; upgrade tftnhits."
+    if len(part.weights) > MAX_WEIGHTS:
+        raise OutputError(
+            f"The weights of {name} have {len(part.weights)} bytes, more than the {MAX_WEIGHTS} "
+            "that are read again; train a smaller network."
         )
-    weights = data_file(path.parent, record.get("weights"))
-    try:
-        data = weights.read_bytes()
-    except OSError as error:
+    digest = sha256(part.weights)
+    path = atomic_write(folder / f"{name}-{digest[:8]}.safetensors", part.weights)
+    return {"format": FORMAT, **part.record, "weights": path.name, "sha256": digest}
+
+
+def load_part(folder: Path, record: Any) -> Part:
+    """What `save_part` wrote, by the record that it returned.
+
+    Raises CheckpointError if the record is none or of a newer format, and if the file is missing,
+    too large or corrupt (hash).
+    """
+    number = record.get("format") if isinstance(record, dict) else None
+    if type(number) is not int or not 1 <= number <= FORMAT:
         raise CheckpointError(
-            f"The weights {weights} can't be read: {error.strerror}; save the model again."
+            f"A model of {folder} has format {quoted(number)}, not one this version reads; "
+            "upgrade tftnhits."
+        )
+    path = data_file(folder, record.get("weights"))
+    try:
+        data = read_at_most(path, MAX_WEIGHTS)
+    except OSError as error:
+        reason = error.strerror or error
+        raise CheckpointError(
+            f"The weights {path} can't be read: {reason}; save the model again."
         ) from error
     if sha256(data) != record.get("sha256"):
         raise CheckpointError(
-            f"The weights {weights} don't match their hash in {path.name}: corrupt; "
-            f"fetch or save them again."
+            f"The weights {path} don't match their hash in predictor.json: corrupt; "
+            "fetch or save them again."
         )
-    return record, data
-
-
-def remove_checkpoint(folder: str | Path, name: str) -> None:
-    """Delete the files that `save_checkpoint` wrote under `name`, if there are any."""
-    (Path(folder) / f"{name}.json").unlink(missing_ok=True)
-    _delete_weights(Path(folder), name)
-
-
-def _delete_weights(folder: Path, name: str, keep: Path | None = None) -> None:
-    """Delete the weights of `name` but `keep`; those of another name that begins alike stay."""
-    for path in folder.glob(f"{name}-*.safetensors"):
-        if path != keep and re.fullmatch("[0-9a-f]{8}", path.stem[len(name) + 1 :]):
-            path.unlink()
+    return Part(record, data)

@@ -3,6 +3,7 @@
 modelscope's own client isn't used for it: no caller can bound its waits, which are minutes on a hub
 that hangs and 7 s on HTTP 429 or 500, and it logs each retry. Nor can it tell offline whether its
 cache is whole. Its settings are ours: MODELSCOPE_ENDPOINT, MODELSCOPE_CACHE, MODELSCOPE_API_TOKEN.
+The requests are in hub_client.py.
 """
 
 from __future__ import annotations
@@ -13,30 +14,23 @@ import re
 from collections.abc import Callable
 from concurrent import futures
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ..config import ENSEMBLE_WEIGHTS
 from ..errors import CheckpointError, ConfigError, HubError, MissingDependency, quoted
 from ..files import atomic_write, read_json, sha256, write_json
-
-if TYPE_CHECKING:
-    import requests
+from .checkpoint import is_weights
 
 SECONDS = "300"  # for a whole model, unless TFTNHITS_HUB_SECONDS says otherwise
-SILENCE = 20.0  # seconds without a single byte
 MAX_LISTING = 8 << 20  # bytes of the hub's list of files
 MAX_MODEL = 1 << 30  # bytes; the shipped model has under 10 million
 REVISION = "master"
 
 _PART = "[A-Za-z0-9_-][A-Za-z0-9._-]{0,95}"
 _ID = re.compile(f"{_PART}/{_PART}")
-_NAMES = "|".join((*ENSEMBLE_WEIGHTS, "boosting"))
-_FILE = re.compile(
-    r"predictor\.json|configuration\.json|README\.md|"
-    rf"({_NAMES})(-[0-9]+)?(\.json|-[0-9a-f]{{8}}\.safetensors)"
-)
+_FILES = ("predictor.json", "configuration.json", "README.md")
 _SHA256 = re.compile("[0-9a-f]{64}")
 _TOKEN = re.compile("[!-~]+")
 _ENDPOINT = re.compile(r"https?://([^/@]*@)?(?P<host>([\w.-]+|\[[\da-fA-F:]+\])(:\d+)?)(/.*)?")
@@ -81,7 +75,7 @@ def is_id(text: Any) -> bool:
 
 def is_predictor_file(name: str) -> bool:
     """Whether a predictor's folder may hold `name`: nothing else is downloaded or published."""
-    return _FILE.fullmatch(name) is not None
+    return name in _FILES or is_weights(name)
 
 
 def model_folder(source: str | Path | None) -> Path | None:
@@ -106,7 +100,8 @@ def fetch(model_id: str, refresh: bool = False) -> Path:
 
     Only the files of a predictor are downloaded, never code, and a file is kept once it has the
     hub's size and SHA-256, so that a call after a failed one goes on where that stopped. The whole
-    download may take TFTNHITS_HUB_SECONDS (300).
+    download may take TFTNHITS_HUB_SECONDS (300). The hub may send on to itself and its storage,
+    which is ModelScope's unless TFTNHITS_HUB_STORAGE names hosts ("host", "host:port", ".domain").
 
     Parameters
     ----------
@@ -133,8 +128,9 @@ def connect(model_id: str) -> Hub:
             f"{quoted(model_id)} is no model id; write 'owner/name' in plain letters and digits."
         )
     try:
-        import requests  # noqa: F401
         from modelscope_hub import HubConfig
+
+        from .hub_client import origin
     except (ImportError, OSError) as error:
         raise MissingDependency(
             f"The model {model_id!r} needs modelscope; pip install 'tftnhits[modelscope]', "
@@ -148,6 +144,10 @@ def connect(model_id: str) -> Hub:
         )
     settings = HubConfig(token="")  # "": else it unpickles the cookies of a login
     address = _ENDPOINT.fullmatch(settings.endpoint)
+    try:
+        origin(settings.endpoint)
+    except ValueError:  # a port that is none
+        address = None
     if address is None:  # not shown: it may hold a password
         raise ConfigError(
             "MODELSCOPE_ENDPOINT is no address; write one such as https://modelscope.cn."
@@ -182,14 +182,16 @@ def _download(hub: Hub, home: Path) -> Path:
     """Bring the cache to what the hub lists; the record is last: an older one serves till then."""
     from tqdm.auto import tqdm  # costs more than all else that is imported here
 
-    with _session(hub) as session:
-        files = _listing(hub, session)
+    from .hub_client import get, open_session  # needs requests
+
+    with open_session(hub) as session:
+        files = _listing(hub, partial(get, hub, session))
         folder = home / _version(files)
         missing = _differing(folder, files)
         for name in tqdm(missing, desc=hub.model_id, unit="file", disable=not missing):
             size, digest = files[name]
             query = {"Revision": REVISION, "FilePath": name}
-            data = _get(hub, session, "repo", query, size)
+            data = get(hub, session, "repo", query, size)
             if len(data) != size or sha256(data) != digest:
                 raise HubError(
                     f"{name} of {hub.model_id} is not what {hub.name} lists (its size or SHA-256); "
@@ -200,30 +202,10 @@ def _download(hub: Hub, home: Path) -> Path:
     return folder
 
 
-def _session(hub: Hub) -> requests.Session:
-    """A session that shows the token to the hub alone, not to where it redirects."""
-    import requests
-
-    session = requests.Session()
-    session.headers.update({"Accept-Encoding": "identity", "User-Agent": "tftnhits"})
-    if hub.token:
-
-        def bearer(request: requests.PreparedRequest) -> requests.PreparedRequest:
-            request.headers["Authorization"] = f"Bearer {hub.token}"
-            return request
-
-        # the header for new addresses of the hub, the cookie for old ones
-        session.auth = bearer
-        secure = hub.endpoint.startswith("https:")
-        host = hub.name.partition(":")[0]
-        session.cookies.set("m_session_id", hub.token, domain=host, secure=secure)
-    return session
-
-
-def _listing(hub: Hub, session: requests.Session) -> Listing:
+def _listing(hub: Hub, ask: Callable[[str, dict[str, str], int], bytes]) -> Listing:
     """The predictor's files as the hub lists them; all other files are left out."""
     query = {"Revision": REVISION, "Recursive": "True"}
-    body = _get(hub, session, "repo/files", query, MAX_LISTING)
+    body = ask("repo/files", query, MAX_LISTING)
     try:
         entries = json.loads(body)["Data"]["Files"] or []
         listed = {str(e["Path"]): (e.get("Size"), e.get("Sha256")) for e in entries}
@@ -244,35 +226,6 @@ def _listing(hub: Hub, session: requests.Session) -> Listing:
             "or more bytes than any predictor; don't use it."
         )
     return files
-
-
-def _get(
-    hub: Hub, session: requests.Session, path: str, query: dict[str, str], max_bytes: int
-) -> bytes:
-    """The body of an answer, at most one chunk beyond `max_bytes`; raises HubError."""
-    import requests
-
-    url = f"{hub.endpoint}/api/v1/models/{hub.model_id}/{path}"
-    silence = min(SILENCE, hub.seconds)
-    body = bytearray()
-    try:
-        with session.get(url, params=query, stream=True, timeout=silence) as answer:
-            if answer.status_code != 200:
-                raise hub.refusal(answer.status_code)
-            for chunk in answer.iter_content(1 << 16):
-                body += chunk
-                if len(body) > max_bytes:
-                    break
-    except HubError:
-        raise
-    except requests.Timeout as error:
-        raise hub.late() from error
-    except (OSError, ValueError) as error:  # RequestException among them; an address that is none
-        raise HubError(
-            f"{hub.name} can't be reached or broke off ({type(error).__name__}), and "
-            f"{hub.model_id} is not whole in the cache; try again, or name a local folder."
-        ) from error
-    return bytes(body)
 
 
 def _recorded(home: Path) -> Listing:

@@ -9,16 +9,18 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor, nn
 
 from ..config import NHITSConfig, TFTConfig
 from ..errors import CheckpointError
-from ..files import atomic_write, sha256
-from .checkpoint import load_checkpoint, save_checkpoint
+from ..files import MAX_JSON, atomic_write, sha256
+from .checkpoint import Part
 from .nhits import NHITS
 from .tft import TFT
 
-FORMAT = 1  # raised when older versions could no longer read what this one writes
+LAYER = 7  # tensors that a stack, or a layer of the LSTMs, has at least
+DERIVED = 16  # numbers that a network may compute of its settings, for each that it was given
 NETWORKS = {"TFT": (TFT, TFTConfig), "NHITS": (NHITS, NHITSConfig)}
 
 
@@ -32,45 +34,38 @@ def fingerprint(model: nn.Module) -> str:
     return sha256(_to_bytes(model.state_dict()))
 
 
-def save_network(folder: str | Path, model: nn.Module, name: str | None = None) -> Path:
-    """Write a network to `folder`; returns its JSON's path.
-
-    `name` is that of its files, for several networks of a kind; None takes "tft" or "nhits".
-    """
-    kind = type(model).__name__
+def network_part(model: nn.Module) -> Part:
+    """The network as data, to be saved."""
     record = {
-        "format": FORMAT,
-        "network": kind,
+        "network": type(model).__name__,
         "config": model.config.to_dict(),
         "inputs": {k: list(v) for k, v in model.inputs.items()},
     }
-    return save_checkpoint(folder, name or kind.lower(), _to_bytes(model.state_dict()), record)
+    return Part(record, _to_bytes(model.state_dict()))
 
 
-def load_network(path: str | Path) -> nn.Module:
-    """Read a network by its JSON's path, in evaluation mode.
+def network_of(part: Part) -> nn.Module:
+    """Inverse of `network_part`, in evaluation mode.
 
-    Raises CheckpointError if a file is missing, newer than this version, corrupt (hash) or
-    foreign (shape).
+    Raises CheckpointError if it describes no network, or one that the weights don't fit (shape).
     """
-    record, data = load_checkpoint(path, FORMAT)
-    kind, inputs = record.get("network"), record.get("inputs")
+    kind, inputs = part.record.get("network"), part.record.get("inputs")
     if kind not in list(NETWORKS) or not _are_inputs(inputs):
         raise CheckpointError(
-            f"{path} describes no network of this kit; train one, or choose another folder."
+            "The record describes no network of this kit; train one, or choose another folder."
         )
     network, settings = NETWORKS[kind]
     try:
-        config = settings.from_dict(record.get("config"))
-        if 4 * _least_size(config) > len(data):
-            raise ValueError(f"{len(data)} bytes can't hold a network of that size")
+        config = settings.from_dict(part.record.get("config"))
+        tensors = _tensors(part.weights)
+        _check_shapes(network, config, inputs, tensors)
         model = network(config, inputs)
-        model.load_state_dict(safetensors.torch.load(data))
+        model.load_state_dict(tensors)
     except (ValueError, RuntimeError, ArithmeticError, safetensors.SafetensorError) as error:
         last = str(error).strip().splitlines()[-1]  # torch lists each key
         reason = textwrap.shorten(last.strip().rstrip("."), 200)
         raise CheckpointError(
-            f"The weights of {path} don't fit it: {reason}; fetch or save them again."
+            f"The network's weights don't fit it: {reason}; fetch or save them again."
         ) from error
     return model.eval()
 
@@ -82,11 +77,37 @@ def _are_inputs(inputs: Any) -> bool:
     return all(isinstance(v, list) and all(isinstance(n, str) for n in v) for v in inputs.values())
 
 
-def _least_size(config: TFTConfig | NHITSConfig) -> int:
-    """Numbers that a network holds at least: one of a billion is not to be built in vain."""
-    layers = getattr(config, "lstm_layers", 1)
+def _tensors(data: bytes) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, whose header is JSON like any other."""
+    if int.from_bytes(data[:8], "little") > MAX_JSON:
+        raise ValueError(f"their header has more than {MAX_JSON} bytes")
+    return safetensors.torch.load(data)
+
+
+def _check_shapes(
+    network: type[nn.Module],
+    config: TFTConfig | NHITSConfig,
+    inputs: dict[str, list[str]],
+    tensors: dict[str, Tensor],
+) -> None:
+    """Raise ValueError unless the tensors are the network's, before anything of its size is made.
+
+    What no tensor has the size of is bounded by how many numbers there are: the layers, each of
+    which has several tensors, the kernels, and the matrices that interpolate.
+    """
+    held = sum(tensor.numel() for tensor in tensors.values())
+    problem = ValueError(f"{held} numbers in {len(tensors)} tensors can't be one of that size")
     pools = getattr(config, "pools", ())
-    return max(config.hidden**2 * layers, config.context, config.horizon, *pools)
+    layers = getattr(config, "lstm_layers", len(pools))
+    longest = max(config.hidden**2, config.context, config.horizon, *pools)
+    if layers * LAYER > len(tensors) or longest > held:
+        raise problem
+    with torch.device("meta"):  # shapes alone
+        model = network(config, inputs)
+    expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    fits = expected == {name: tensor.shape for name, tensor in tensors.items()}
+    if not fits or sum(buffer.numel() for buffer in model.buffers()) > DERIVED * held:
+        raise problem
 
 
 def _to_bytes(tensors: dict[str, Tensor], record: str | None = None) -> bytes:

@@ -10,28 +10,18 @@ import json
 import math
 import os
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
 from ..config import NHITSConfig, TFTConfig, TrainConfig, preset, with_horizon
 from ..data.windows import Panel, training_starts
-from ..errors import (
-    CheckpointError,
-    ConfigError,
-    DataError,
-    MissingDependency,
-    OutputError,
-    TftnhitsError,
-)
-from ..files import sha256
+from ..errors import CheckpointError, ConfigError, DataError, MissingDependency
+from ..files import locked, sha256
 
 if TYPE_CHECKING:
     import optuna
@@ -50,22 +40,6 @@ Config = TFTConfig | NHITSConfig
 
 
 # --- the log
-
-
-@contextmanager
-def locked(path: str | Path, wait: float = -1) -> Iterator[None]:
-    """Keep others from `path` by a file beside it; OutputError after `wait` seconds (−1: never)."""
-    try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{path}.lock", timeout=wait):
-            yield
-    except TftnhitsError:
-        raise
-    except Timeout as error:
-        raise OutputError(f"Another process holds {path}; wait for it.") from error
-    except OSError as error:
-        reason = error.strerror or error
-        raise OutputError(f"Can't write {path}: {reason}; choose another folder.") from error
 
 
 def log_trial(
