@@ -9,6 +9,8 @@ import platform
 import re
 import stat
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -46,6 +48,28 @@ def atomic_write(path: str | Path, content: bytes | str) -> Path:
             f"Can't write {path}: {reason}; choose a folder that you may write to."
         ) from error
     return path
+
+
+@contextmanager
+def locked(path: str | Path, wait: float = -1) -> Iterator[None]:
+    """Keep others from `path` by a file beside it; OutputError after `wait` seconds (−1: never)."""
+    from filelock import FileLock, Timeout  # a reader needs none
+
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(f"{path}.lock", timeout=wait)
+        lock.acquire()
+    except Timeout as error:
+        raise OutputError(
+            f"Another process holds {path}; wait for it, or choose another folder."
+        ) from error
+    except OSError as error:
+        reason = error.strerror or error
+        raise OutputError(f"Can't write {path}: {reason}; choose another folder.") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def write_json(path: str | Path, value: Any) -> Path:

@@ -20,6 +20,7 @@ import safetensors.numpy
 from ..config import BoostingConfig
 from ..data.windows import Panel
 from ..errors import CheckpointError, ConfigError, HistoryTooShort
+from .caller import own_sklearn
 from .checkpoint import load_checkpoint, save_checkpoint
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Boosting:
         self.horizon = config.horizon
         self.levels = config.quantiles
 
+    @own_sklearn()
     def fit(self, panel: Panel) -> Boosting:
         """Fit on (origin, step) pairs drawn from the training split.
 

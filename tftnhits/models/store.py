@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..config import NHITSConfig, TFTConfig
 from ..errors import CheckpointError
 from ..files import atomic_write, sha256
+from .caller import own_torch
 from .checkpoint import load_checkpoint, save_checkpoint
 from .nhits import NHITS
 from .tft import TFT
@@ -47,6 +48,7 @@ def save_network(folder: str | Path, model: nn.Module, name: str | None = None) 
     return save_checkpoint(folder, name or kind.lower(), _to_bytes(model.state_dict()), record)
 
 
+@own_torch()  # it is built with weights of its own before it is filled
 def load_network(path: str | Path) -> nn.Module:
     """Read a network by its JSON's path, in evaluation mode.
 

@@ -10,15 +10,12 @@ import json
 import math
 import os
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
 from ..config import NHITSConfig, TFTConfig, TrainConfig, preset, with_horizon
@@ -29,9 +26,8 @@ from ..errors import (
     DataError,
     MissingDependency,
     OutputError,
-    TftnhitsError,
 )
-from ..files import sha256
+from ..files import locked, sha256
 
 if TYPE_CHECKING:
     import optuna
@@ -50,22 +46,6 @@ Config = TFTConfig | NHITSConfig
 
 
 # --- the log
-
-
-@contextmanager
-def locked(path: str | Path, wait: float = -1) -> Iterator[None]:
-    """Keep others from `path` by a file beside it; OutputError after `wait` seconds (−1: never)."""
-    try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{path}.lock", timeout=wait):
-            yield
-    except TftnhitsError:
-        raise
-    except Timeout as error:
-        raise OutputError(f"Another process holds {path}; wait for it.") from error
-    except OSError as error:
-        reason = error.strerror or error
-        raise OutputError(f"Can't write {path}: {reason}; choose another folder.") from error
 
 
 def log_trial(
@@ -90,7 +70,17 @@ def log_trial(
     scored = valid is not None and math.isfinite(valid)
     record |= {"valid": float(valid) if scored else None, "unit": UNIT, "seed": seed, **more}
     line = json.dumps(record, default=_to_json, allow_nan=False).encode() + b"\n"
-    with locked(path), open(path, "a+b") as file:
+    with locked(path):
+        try:
+            _append(path, line)
+        except OSError as error:
+            reason = error.strerror or error
+            raise OutputError(f"Can't write {path}: {reason}; choose another folder.") from error
+
+
+def _append(path: str | Path, line: bytes) -> None:
+    """Add a line, on a line of its own whatever the last one is."""
+    with open(path, "a+b") as file:
         if file.tell():
             file.seek(-1, os.SEEK_END)
             if file.read(1) != b"\n":  # the last line was cut off: it spoils no other
