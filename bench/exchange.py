@@ -37,7 +37,8 @@ from tftnhits.data.features import STATIC
 from tftnhits.data.windows import SPLITS, Panel, training_starts
 from tftnhits.files import sha256, write_json
 from tftnhits.models.baselines import empirical_quantiles
-from tftnhits.training.loop import WARMUP, fit, forecast_rows, split_loss
+from tftnhits.training.loop import fit, forecast_rows, split_loss
+from tftnhits.training.run import WARMUP
 
 SHARES = (0.7, 0.1, 0.2)
 LEVELS = (0.1, 0.5, 0.9)

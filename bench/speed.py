@@ -30,7 +30,7 @@ from tftnhits.config import NHITSConfig, TFTConfig, TrainConfig
 from tftnhits.data.windows import gather, training_starts
 from tftnhits.files import write_json
 from tftnhits.models.store import build
-from tftnhits.training.loop import _Run
+from tftnhits.training.run import Run
 
 OBSERVED = ("return", "range", "volatility_0.15", "volume")
 KNOWN = ("weekday_sin", "year_sin")
@@ -47,7 +47,7 @@ def measure(config, panel, train: TrainConfig, seconds: float, stretch: int = 5)
     torch.manual_seed(0)
     model = build(config, panel.inputs)
     model.train()
-    run, levels, rates = _Run(model, train, 10_000), torch.tensor(config.quantiles), []
+    run, levels, rates = Run(model, train, 10_000), torch.tensor(config.quantiles), []
     starts = training_starts(panel, config.context, train.origins, 0)
     begin, step, epoch = time.perf_counter(), 0, 0
     while time.perf_counter() - begin < seconds:

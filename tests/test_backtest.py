@@ -255,6 +255,31 @@ def test_a_killed_process_costs_its_run_alone(bars, tmp_path, monkeypatch):
     same_frame(run(bars, config, folder).frame, whole.frame)
 
 
+SECOND = """
+import sys
+from test_backtest import QUICK, SYMBOLS, run
+from helpers import stocks
+from tftnhits.errors import OutputError
+try:
+    run(stocks(SYMBOLS, "2012-06-01", "2014-08-31"), QUICK, sys.argv[1])
+except OutputError as error:
+    print(error)
+"""
+
+
+def test_a_second_process_is_kept_from_the_folder(bars, quick, tmp_path, monkeypatch):
+    said = []
+
+    def attempt_beside_another(*task):
+        said.append(python(SECOND, tmp_path).stdout)
+        return attempt(*task)
+
+    monkeypatch.setattr("tftnhits.evaluation.backtest.attempt", attempt_beside_another)
+    same_frame(run(bars, QUICK, tmp_path).frame, quick.frame)
+    assert len(said) == 2 and all(one_sentence(text.strip()) for text in said)
+    assert all(f"Another process holds {tmp_path}" in text for text in said)
+
+
 def test_a_second_call_does_only_what_is_left(bars, quick, tmp_path):
     run(bars, QUICK, tmp_path)
     stamps = {file: file.stat().st_mtime_ns for file in (tmp_path / "runs").glob("*")}

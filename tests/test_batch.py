@@ -197,6 +197,23 @@ def test_the_run_folder_is_dated_or_refused(make_notebook, tmp_path):
     assert first.parent == folder / "runs" and re.fullmatch(r"\d{8}-\d{6}", first.name)
 
 
+def test_two_runs_never_share_a_folder(make_notebook, tmp_path, monkeypatch):
+    assert len({batch._new_folder(tmp_path / "runs") for _ in range(3)}) == 3
+    folder, out, ends = make_notebook("00_first", "1"), tmp_path / "out", []
+    where = ("--notebooks", str(folder), "--out", str(out))
+    execute = batch._execute
+
+    def execute_beside_another(*task):
+        command = [sys.executable, "-m", "tftnhits", "run", *where]
+        ends.append(subprocess.run(command, capture_output=True, text=True))
+        execute(*task)
+
+    monkeypatch.setattr(batch, "_execute", execute_beside_another)
+    batch.run_notebooks(folder, out=out)
+    assert ends[0].returncode and f"Another process holds {out}" in ends[0].stderr
+    assert manifest(out)["status"] == "completed"
+
+
 def test_interrupt_ends_the_kernel_and_is_reported(make_notebook, tmp_path):
     folder = make_notebook("00_first", "import time; time.sleep(600)")
     out = tmp_path / "out"

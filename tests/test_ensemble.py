@@ -102,7 +102,7 @@ def test_members_are_trained_by_name_and_distilled_from_seeds(tmp_path):
     panel = made_panel(horizon=2)
     found = train_members(panel, "tiny", None, tmp_path, False, ("nhits", "boosting"), seeds=2)
     assert list(found) == ["nhits", "boosting"] and {m.horizon for m in found.values()} == {2}
-    assert {p.name for p in tmp_path.iterdir()} == {
+    assert {p.name for p in tmp_path.glob("*.state")} == {
         "nhits.state",
         "nhits-1.state",
         "nhits-distilled.state",

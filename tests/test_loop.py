@@ -13,7 +13,16 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from helpers import NHITS_TINY, TFT_TINY, TRAIN_TINY, environment, made_bars, one_sentence, stir  # noqa: E402
+from helpers import (  # noqa: E402
+    NHITS_TINY,
+    TFT_TINY,
+    TRAIN_TINY,
+    environment,
+    made_bars,
+    one_sentence,
+    python,
+    stir,
+)
 
 from tftnhits import PanelConfig, TrainConfig, fit, make_panel  # noqa: E402
 from tftnhits.config import SCORE_LEVELS  # noqa: E402
@@ -25,12 +34,12 @@ from tftnhits.models.baselines import baseline_quantiles  # noqa: E402
 from tftnhits.models.store import build, load_state  # noqa: E402
 from tftnhits.training.loop import (  # noqa: E402
     _masked,
-    _Run,
     forecast_rows,
     protocol_loss,
     split_loss,
     valid_loss,
 )
+from tftnhits.training.run import Run  # noqa: E402
 
 models = pytest.mark.parametrize("config", [TFT_TINY, NHITS_TINY], ids=["TFT", "NHITS"])
 LONG = TrainConfig(epochs=8, patience=8, batch=4, origins=16)
@@ -110,7 +119,8 @@ def test_resume_after_kill_9_ends_in_the_same_weights(panel, tmp_path):
     content = path.read_bytes()
     again = trained(config, panel, LONG, path)  # a finished run is read back
     assert again.history == resumed.history and path.read_bytes() == content
-    assert weights(again.model) == weights(resumed.model) and os.listdir(tmp_path) == ["run.state"]
+    assert weights(again.model) == weights(resumed.model)
+    assert {*os.listdir(tmp_path)} == {"run.state", "run.state.lock"}
 
 
 @models
@@ -160,7 +170,7 @@ def test_early_stopping(panel):
 def test_a_step_clips_and_averages_and_the_rate_anneals(panel):
     train = replace(TRAIN_TINY, epochs=10, learning_rate=1e-2, clip=1e-3, averaging=0.7)
     torch.manual_seed(0)
-    run = _Run(build(NHITS_TINY, panel.inputs), train, 20)
+    run = Run(build(NHITS_TINY, panel.inputs), train, 20)
     rates = [run.rate(i) for i in range(200)]
     peak = int(np.argmax(rates))
     assert 5 <= peak <= 12 and max(rates) <= 1e-2 and rates[-1] < 1e-5
@@ -275,6 +285,44 @@ def test_losses_by_hand(panel):
     expected = 1e4 * pinball_loss(scored, outcomes, SCORE_LEVELS).mean()
     assert valid_loss(model, panel) == protocol_loss(scored, panel, rows)
     assert valid_loss(model, panel) == pytest.approx(expected, rel=1e-5)
+
+
+OTHER = """
+import sys
+from dataclasses import replace
+from helpers import NHITS_TINY, TRAIN_TINY, made_bars
+from tftnhits import fit, make_panel
+from tftnhits.errors import CheckpointError
+train = replace(TRAIN_TINY, seed=int(sys.argv[2]), epochs=2)
+try:
+    fit(NHITS_TINY, make_panel(made_bars(bars=220)), train, sys.argv[1], progress=False)
+    print("done")
+except CheckpointError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("seed, answer", [(TRAIN_TINY.seed, "done"), (5, "another train")])
+def test_two_processes_at_one_state_lose_none_of_it(panel, tmp_path, seed, answer):
+    """One begins before the other's first epoch is kept, and goes on after that one's last."""
+    path = tmp_path / "run.state"
+    begun = []
+
+    def watch(row):
+        if not begun:
+            begun.append(path.read_bytes())
+            path.unlink()  # as where both begin at once
+            begun.append(python(OTHER, path, 0).stdout)
+            begun.append(path.read_bytes())
+
+    train = replace(TRAIN_TINY, seed=seed)
+    if seed == TRAIN_TINY.seed:
+        found = fit(NHITS_TINY, panel, train, path, progress=False, watch=watch)
+        assert weights(found.model) == weights(trained(NHITS_TINY, panel).model)
+    else:
+        with pytest.raises(CheckpointError, match=answer):
+            fit(NHITS_TINY, panel, train, path, progress=False, watch=watch)
+    assert begun[1] == "done\n" and path.read_bytes() == begun[2]
 
 
 def test_watch_can_stop_a_run_whose_epochs_are_on_disk(panel, tmp_path, capsys):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from datetime import date
 
@@ -219,7 +220,8 @@ def test_what_is_cached_is_not_asked_for(market, tmp_path):
     whole = tn.download_bars("AAPL", days[10], days[30])
     same(tn.download_bars("AAPL", days[12], days[20]), whole[2:11])
     assert len(market.charts()) == 1
-    assert os.listdir(tmp_path / "cache" / "yahoo" / "1d") == ["AAPL.parquet"]
+    names = {*os.listdir(tmp_path / "cache" / "yahoo" / "1d")}
+    assert names == {"AAPL.parquet", "AAPL.parquet.lock"}
     same(tn.download_bars("AAPL", days[0], days[5]), expected(market.listings["AAPL"], "AAPL")[:6])
     tn.download_bars("AAPL", days[0], days[30])
     assert len(market.charts()) == 2  # it has got no narrower
@@ -274,6 +276,25 @@ def test_processes_at_once_share_a_cache(market, tmp_path, monkeypatch):
     assert not list((tmp_path / "home").rglob("*"))
     assert {path.name for path in (tmp_path / "cache").iterdir()} == {"yahoo", "yfinance"}
     assert all(yahoo.load(tmp_path / f"cache/yahoo/1d/{name}.parquet") for name in ("AAPL", "KO"))
+
+
+def test_what_another_process_adds_meanwhile_is_kept(market, tmp_path, monkeypatch):
+    """It wants later days, and asks while we are about to write ours."""
+    code = "import tftnhits as tn, sys; tn.download_bars('AAPL', *sys.argv[1:])"
+    save, others = yahoo.save, []
+
+    def save_beside_another(path, history):
+        days = [str(days_ago(n)) for n in (15, 9)]
+        others.append(subprocess.Popen([sys.executable, "-c", code, *days], env=environment()))
+        with suppress(subprocess.TimeoutExpired):
+            others[0].wait(15)  # it must not have written by then
+        save(path, history)
+
+    monkeypatch.setattr(yahoo, "save", save_beside_another)
+    tn.download_bars("AAPL", days_ago(40), days_ago(20))
+    assert others[0].wait(60) == 0
+    cached = yahoo.load(tmp_path / "cache/yahoo/1d/AAPL.parquet")
+    assert cached.first <= days_ago(40) and cached.last >= days_ago(9)
 
 
 # --- failures

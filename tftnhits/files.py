@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from .errors import CheckpointError, OutputError, TftnhitsError, quoted
+from .errors import CheckpointError, OutputError, quoted
 
 MAX_JSON = 1 << 20  # bytes of a JSON file; parsed it takes some thirty times as many
 MAX_WEIGHTS = 1 << 28  # bytes of a network's or trees' file; the shipped ones have half a million
@@ -51,6 +51,28 @@ def atomic_write(path: str | Path, content: bytes | str) -> Path:
             f"Can't write {path}: {reason}; choose a folder that you may write to."
         ) from error
     return path
+
+
+@contextmanager
+def locked(path: str | Path, wait: float = -1) -> Iterator[None]:
+    """Keep others from `path` by a file beside it; OutputError after `wait` seconds (−1: never)."""
+    from filelock import FileLock, Timeout  # a reader needs none
+
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(f"{path}.lock", timeout=wait)
+        lock.acquire()
+    except Timeout as error:
+        raise OutputError(
+            f"Another process holds {path}; wait for it, or choose another folder."
+        ) from error
+    except OSError as error:
+        reason = error.strerror or error
+        raise OutputError(f"Can't write {path}: {reason}; choose another folder.") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def write_json(path: str | Path, value: Any) -> Path:
@@ -92,24 +114,6 @@ def read_at_most(path: str | Path, most: int) -> bytes:
 def _open_without_waiting(path: str, flags: int) -> int:
     """Opens a pipe that nobody writes to, too, so that it can be refused."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
-
-
-@contextmanager
-def locked(path: str | Path, wait: float = -1) -> Iterator[None]:
-    """Keep others from `path` by a file beside it; OutputError after `wait` seconds (−1: never)."""
-    from filelock import FileLock, Timeout  # slow to import, and only writers need it
-
-    try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{path}.lock", timeout=wait):
-            yield
-    except TftnhitsError:
-        raise
-    except Timeout as error:
-        raise OutputError(f"Another process holds {path}; wait for it.") from error
-    except OSError as error:
-        reason = error.strerror or error
-        raise OutputError(f"Can't write {path}: {reason}; choose another folder.") from error
 
 
 def sha256(data: bytes) -> str:

@@ -9,12 +9,13 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from .. import config
 from ..errors import ConfigError, NotebookError, OutputError, printable
-from ..files import atomic_write
+from ..files import atomic_write, locked
 from . import report
 from .parameters import assign, known_parameters
 
@@ -104,8 +105,8 @@ def run_notebooks(
     Raises
     ------
     ConfigError before anything runs, on an unknown notebook, parameter or preset, or a wrong type;
-    OutputError on a folder that can't be written; NotebookError on a cell that failed, took too
-    long or lost its kernel
+    OutputError on a folder that can't be written or that another run is filling; NotebookError on
+    a cell that failed, took too long or lost its kernel
     """
     if timeout is not None and (not isinstance(timeout, int) or timeout < 1):
         raise ConfigError(f"The time-out of a cell is {timeout!r}; give whole seconds above 0.")
@@ -118,12 +119,39 @@ def run_notebooks(
         config.preset(given["preset"])
     values = assign(paths, given)
     started = datetime.now(timezone.utc)
-    target = paths[0].parent / "runs" / f"{datetime.now():%Y%m%d-%H%M%S}"
-    target = target if out is None else Path(out).absolute()
-    atomic_write(target / ".writable", "").unlink()  # raises OutputError where nothing can be
-    # one notebook after the other, each in a kernel of its own
+    target = _new_folder(paths[0].parent / "runs") if out is None else Path(out).absolute()
     runs = [_planned(path, values[path], target) for path in paths]
     result = RunResult(target, runs, started.isoformat(timespec="seconds"))
+    with locked(target / "manifest.json", wait=0):  # OutputError, too, where nothing can be written
+        _execute_all(result, values, timeout, given, started)
+    return result
+
+
+def _new_folder(parent: Path) -> Path:
+    """A folder named by the time, and by a number where another run began in that second."""
+    name = f"{datetime.now():%Y%m%d-%H%M%S}"
+    for number in count(1):
+        folder = parent / (name if number == 1 else f"{name}-{number}")
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            if not folder.is_dir():  # something on the way to it is no folder
+                raise OutputError(f"{folder} can't be made; choose another folder.") from None
+        except OSError as error:
+            reason = error.strerror or error
+            raise OutputError(f"Can't write {folder}: {reason}; choose another folder.") from error
+
+
+def _execute_all(
+    result: RunResult,
+    values: dict[Path, dict[str, Any]],
+    timeout: int | None,
+    given: dict[str, Any],
+    started: datetime,
+) -> None:
+    """Run one notebook after the other, each in a kernel of its own, and report."""
+    runs, target = result.notebooks, result.folder
     try:
         for number, run in enumerate(runs, 1):
             print(f"[{number}/{len(runs)}] {run.name} ... ", end="", file=sys.stderr, flush=True)
@@ -137,7 +165,6 @@ def run_notebooks(
         result.forecasts = _made_since(target, "forecasts*.parquet", started)
         report.write_manifest(result, given)
         report.write_index(result)
-    return result
 
 
 def _planned(path: Path, values: dict[str, Any], target: Path) -> NotebookRun:

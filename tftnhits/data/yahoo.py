@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 import warnings
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -18,7 +19,7 @@ import pandas as pd
 from platformdirs import user_cache_path
 
 from ..errors import DataError, DownloadError, OutputError, quoted
-from ..files import atomic_write, safe_name
+from ..files import atomic_write, locked, safe_name
 from .bars import load_bars
 from .names import PRICES
 from .yahoo_client import CELLS, Ask, Failed, History, asking
@@ -75,11 +76,12 @@ def download_bars(
     notes: dict[str, list[str]] = {}
     histories: dict[str, History] = {}
     failures: dict[str, Failed] = {}
+    deadline = time.monotonic() + seconds
     with warnings.catch_warnings(), asking(basis, seconds, folder) as ask:
         warnings.filterwarnings("ignore", module="yfinance")  # about its own use of pandas
         for name in names:
             try:
-                histories[name] = _history(name, first, last, basis, ask, notes)
+                histories[name] = _history(name, first, last, basis, ask, deadline, notes)
             except Failed as failure:
                 failures[name] = failure
     _refuse(failures)
@@ -163,10 +165,37 @@ def _listed(names: list[str]) -> str:
 
 
 def _history(
-    name: str, first: date, last: date, interval: str, ask: Ask, notes: dict[str, list[str]]
+    name: str,
+    first: date,
+    last: date,
+    interval: str,
+    ask: Ask,
+    deadline: float,
+    notes: dict[str, list[str]],
 ) -> History:
     """The bars asked for: from the cache if it has all, else from Yahoo if that can be."""
     path = cache_folder() / "yahoo" / interval / f"{safe_name(name)}.parquet"
+    cached = load(path)
+    usable = cached.between(first, last) if cached else None
+    if usable and cached.first <= first and last <= cached.last:
+        return usable
+    with ExitStack() as stack:
+        # another process may be at this symbol: it must not lose what that one adds
+        with suppress(OutputError):  # where nothing can be locked, nothing is cached either
+            stack.enter_context(locked(path, max(deadline - time.monotonic(), 0.0)))
+        return _refreshed(path, name, first, last, interval, ask, notes)
+
+
+def _refreshed(
+    path: Path,
+    name: str,
+    first: date,
+    last: date,
+    interval: str,
+    ask: Ask,
+    notes: dict[str, list[str]],
+) -> History:
+    """The bars asked for, and the cache's file with all that it had and them."""
     cached = load(path)
     usable = cached.between(first, last) if cached else None
     if usable and cached.first <= first and last <= cached.last:

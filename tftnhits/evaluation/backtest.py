@@ -35,7 +35,7 @@ from ..errors import (
     MissingDependency,
     TftnhitsError,
 )
-from ..files import data_file, read_json, sha256, versions, write_json
+from ..files import data_file, locked, read_json, sha256, versions, write_json
 from ..forecast.ensemble import has_torch
 from .fold_run import MEMBERS, NETWORKS, FoldRun, Setup, attempt
 from .folds import check_fold, fold_bars, make_folds
@@ -125,6 +125,8 @@ def backtest(
         Before anything is trained: a first fold without history (says how many folds would fit),
         settings that don't fit, a fold without outcomes, a symbol whose closes never change, a
         folder that is another backtest's.
+    OutputError
+        A folder that can't be written, or that another process is backtesting into.
     BacktestIncomplete
         Once all other runs are done: a run's process was killed twice, or it ended with an
         exception; an error of this package keeps its class. Each names the run.
@@ -155,12 +157,14 @@ def backtest(
         "folds": [fold.to_dict() for fold in folds],
         "runs": [run.name for run in runs],
     }
-    _check_folder(setup.folder, key)
-    todo = [run for run in runs if not _is_done(run, setup)]
-    write_json(setup.folder / "manifest.json", manifest)
-    done = len(runs) - len(todo)
-    with tqdm(total=len(runs), initial=done, desc="backtest", disable=not progress) as bar:
-        errors = _work(todo, bars, setup, jobs, bar)
+    # a second process would train the same again, or pass another backtest's forecasts for these
+    with locked(setup.folder / "manifest.json", wait=0):
+        _check_folder(setup.folder, key)
+        todo = [run for run in runs if not _is_done(run, setup)]
+        write_json(setup.folder / "manifest.json", manifest)
+        done = len(runs) - len(todo)
+        with tqdm(total=len(runs), initial=done, desc="backtest", disable=not progress) as bar:
+            errors = _work(todo, bars, setup, jobs, bar)
     if errors:
         raise errors[min(errors)]
     result = Backtest.load(setup.folder)

@@ -19,6 +19,7 @@ import safetensors.numpy
 from ..config import BoostingConfig
 from ..data.windows import Panel
 from ..errors import CheckpointError, ConfigError, HistoryTooShort
+from .caller import own_sklearn
 from .checkpoint import Part
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Boosting:
         self.horizon = config.horizon
         self.levels = config.quantiles
 
+    @own_sklearn()
     def fit(self, panel: Panel) -> Boosting:
         """Fit on (origin, step) pairs drawn from the training split.
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ..config import NHITSConfig, TFTConfig
 from ..errors import CheckpointError
 from ..files import MAX_JSON, atomic_write, sha256
+from .caller import own_torch
 from .checkpoint import Part
 from .nhits import NHITS
 from .tft import TFT
@@ -44,6 +45,7 @@ def network_part(model: nn.Module) -> Part:
     return Part(record, _to_bytes(model.state_dict()))
 
 
+@own_torch()  # it is built with weights of its own before it is filled
 def network_of(part: Part) -> nn.Module:
     """Inverse of `network_part`, in evaluation mode.
 

@@ -13,21 +13,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from tqdm.auto import tqdm
 
 from ..config import SCORE_LEVELS, NHITSConfig, TFTConfig, TrainConfig
 from ..data.features import GROUPS
 from ..data.windows import Batch, Panel, blocks, gather, training_starts
-from ..errors import CheckpointError, ConfigError
+from ..errors import ConfigError
 from ..models.baselines import empirical_quantiles
-from ..models.losses import pinball, squared
-from ..models.store import build, fingerprint, load_state, save_state
+from ..models.caller import few_threads, own_torch
+from ..models.losses import pinball
+from ..models.store import build, fingerprint
 from ..models.tft import TFT
+from .run import Run
 
 ORIGINS = 64  # origins a chunk in evaluation: a constant, since the grid is part of the forecast
 CHUNKS = 32  # chunks a batch in evaluation
-WARMUP = 0.05  # share of the steps over which the learning rate rises
 
 
 @dataclass
@@ -72,7 +73,7 @@ def outputs(
     order = np.argsort(chunk, kind="stable")
     for first in range(0, len(starts), CHUNKS):
         batch = gather(panel, starts[first : first + CHUNKS], context, ORIGINS)
-        with torch.inference_mode():
+        with few_threads(), torch.inference_mode():
             output = model(batch)
         # yielded outside: a generator left half-way would leave gradients off for all
         low, high = np.searchsorted(chunk[order], [first, first + CHUNKS])
@@ -80,6 +81,7 @@ def outputs(
         yield output, batch, index, (chunk[index] - first, fork[index])
 
 
+@few_threads()
 @torch.inference_mode()
 def _decode_one(
     model: nn.Module, panel: Panel, rows: np.ndarray, fork: np.ndarray
@@ -110,8 +112,8 @@ def forecast_rows(model: nn.Module, panel: Panel, rows: np.ndarray) -> np.ndarra
 def split_loss(model: nn.Module, panel: Panel, split: str = "valid") -> float:
     """Mean pinball loss over a split's origins, in units of scale · √step; NaN if it is empty."""
     rows = panel.origins(split, model.config.context)
-    levels = torch.tensor(model.config.quantiles)
-    total = torch.zeros(())
+    levels = torch.tensor(model.config.quantiles, dtype=torch.float32)
+    total = torch.zeros((), dtype=torch.float32)
     for output, batch, index, place in outputs(model, panel, rows):
         quantiles, target = output.quantiles[place], batch.target[place]
         total += pinball(quantiles, target, levels.to(target.device)).cpu() * len(index)
@@ -152,99 +154,11 @@ def protocol_loss(quantiles: np.ndarray, panel: Panel, rows: np.ndarray) -> floa
 # --- training
 
 
-class _Run:
-    """All that changes while training, so that it can be written and read back."""
-
-    def __init__(
-        self, model: nn.Module, train: TrainConfig, steps: int, teachers: Sequence[nn.Module] = ()
-    ):
-        self.model = model
-        self.average = copy.deepcopy(model)
-        self.best = copy.deepcopy(model)
-        self.networks = {"model": self.model, "average": self.average, "best": self.best}
-        self.pairs = list(self.average.parameters()), list(model.parameters())
-        self.train = train
-        self.teachers = teachers
-        self.optimizer = torch.optim.AdamW(
-            model.parameters(), lr=train.learning_rate, weight_decay=train.weight_decay, fused=True
-        )
-        self.total = steps * train.epochs
-        self.epoch = 0
-        self.best_loss = math.inf
-        self.bad = 0  # epochs since the best
-        self.history: list[dict[str, float]] = []
-
-    def rate(self, step: int) -> float:
-        """Learning rate at a step: linear warm-up, then half a cosine down to zero."""
-        warm = max(WARMUP * self.total, 1)
-        cosine = 0.5 * (1 + math.cos(math.pi * step / self.total))
-        return self.train.learning_rate * min((step + 1) / warm, 1.0) * cosine
-
-    def loss(self, batch: Batch, levels: Tensor) -> Tensor:
-        """Pinball loss against the outcomes, or squared distance from the teachers' mean."""
-        quantiles = self.model(batch).quantiles
-        if not self.teachers:
-            return pinball(quantiles, batch.target, levels)
-        with torch.no_grad():
-            target = sum(teacher(batch).quantiles for teacher in self.teachers) / len(self.teachers)
-        return squared(quantiles, target, torch.isfinite(batch.target))
-
-    def step(self, batch: Batch, levels: Tensor, index: int) -> Tensor:
-        """One update of the weights and of their average; returns the loss, on its device."""
-        self.optimizer.param_groups[0]["lr"] = self.rate(index)
-        loss = self.loss(batch, levels)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.train.clip)
-        self.optimizer.step()
-        # a young average follows quickly, else the random start would weigh on it
-        decay = min(self.train.averaging, (1 + index) / (10 + index))
-        with torch.no_grad():
-            torch._foreach_lerp_(*self.pairs, 1 - decay)
-        return loss.detach()
-
-    def judge(self, loss: float) -> None:
-        """Keep the averaged weights if their validation loss is the best, or there is none."""
-        if loss < self.best_loss or (math.isnan(loss) and not math.isfinite(self.best_loss)):
-            self.best_loss, self.bad = loss, 0
-            self.best.load_state_dict(self.average.state_dict())
-        else:
-            self.bad += 1
-
-    def save(self, path: Path, key: dict[str, Any]) -> None:
-        """Write the state after an epoch."""
-        tensors = {}
-        for name, network in self.networks.items():
-            tensors |= {f"{name}.{k}": v for k, v in network.state_dict().items()}
-        for i, values in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"adam.{i}.{k}": v for k, v in values.items()}
-        best = None if math.isnan(self.best_loss) else self.best_loss
-        record = {"key": key, "epoch": self.epoch, "best_loss": best, "bad": self.bad}
-        save_state(path, tensors, {**record, "history": self.history})
-
-    def load(self, path: Path, key: dict[str, Any]) -> None:
-        """Read the state that `save` wrote; CheckpointError if it belongs to another run."""
-        tensors, record = load_state(path)
-        earlier = record.get("key")
-        if earlier != key:
-            earlier = earlier if isinstance(earlier, dict) else {}
-            changed = ", ".join(k for k in key if earlier.get(k) != key[k])
-            raise CheckpointError(
-                f"{path} was made with another {changed}; delete it, or choose another folder."
-            )
-        for name, network in self.networks.items():
-            network.load_state_dict(_below(tensors, name))
-        adam = self.optimizer.state_dict()
-        for i in range(len(self.pairs[0])):
-            adam["state"][i] = _below(tensors, f"adam.{i}")
-        self.optimizer.load_state_dict(adam)
-        self.epoch, self.bad, self.history = record["epoch"], record["bad"], record["history"]
-        self.best_loss = math.nan if record["best_loss"] is None else record["best_loss"]
-
-
-def _below(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
-    """Those whose names begin with `name` and a dot, without it."""
-    return {k[len(name) + 1 :]: v for k, v in tensors.items() if k.startswith(name + ".")}
+def _seed(number: int) -> None:
+    """Seed the streams that `own_torch` gives back; torch.manual_seed would seed every device's."""
+    torch.default_generator.manual_seed(number)
+    if device() == "cuda":
+        torch.cuda.manual_seed(number)
 
 
 def _masked(batch: Batch, panel: Panel, chance: float, generator: np.random.Generator) -> Batch:
@@ -263,14 +177,16 @@ def _masked(batch: Batch, panel: Panel, chance: float, generator: np.random.Gene
     return batch._replace(**masked)
 
 
-def _epoch(run: _Run, panel: Panel, levels: Tensor, bar: tqdm) -> dict[str, float]:
+@own_torch(cuda=True)
+def _epoch(run: Run, panel: Panel, bar: tqdm) -> dict[str, float]:
     """Train one epoch and judge it; returns its row of the learning curve."""
     train, context = run.train, run.model.config.context
     # all randomness of an epoch follows from seed and number, so a resumed run repeats it
-    torch.manual_seed(train.seed * 1_000_003 + run.epoch + 1)
+    _seed(train.seed * 1_000_003 + run.epoch + 1)
     generator = np.random.default_rng([train.seed, run.epoch, 1])
     starts = training_starts(panel, context, train.origins, train.seed * 1_000_003 + run.epoch)
     steps = math.ceil(len(starts) / train.batch)
+    levels = torch.tensor(run.model.config.quantiles, dtype=torch.float32, device=device())
     run.model.train()
     begin, windows, losses = time.perf_counter(), 0, []
     for i in range(steps):
@@ -332,8 +248,37 @@ def fit(
             f"make both the same."
         )
     begin = time.perf_counter()
+    path = Path(checkpoint) if checkpoint else None
+    run, tensors, key = _start(config, panel, train, path, teachers)
+    # epochs until the last, or until validation has not improved for long
+    with tqdm(
+        total=run.total,
+        initial=run.epoch * run.steps,
+        desc=type(run.model).__name__,
+        disable=not progress,
+    ) as bar:
+        while run.epoch < train.epochs and run.bad < train.patience:
+            row = _epoch(run, tensors, bar)
+            run.epoch += 1
+            run.history.append(row)
+            if path:
+                run.save(path, key)
+            if watch:
+                watch(dict(row))
+    return Fit(run.best.cpu().eval(), run.history, time.perf_counter() - begin)
+
+
+@own_torch(cuda=True)
+def _start(
+    config: TFTConfig | NHITSConfig,
+    panel: Panel,
+    train: TrainConfig,
+    path: Path | None,
+    teachers: Sequence[nn.Module],
+) -> tuple[Run, Panel, dict[str, Any]]:
+    """The run before its next epoch, the panel on its device, and what tells it from others."""
     # 1. the network as it starts, and its teachers
-    torch.manual_seed(train.seed)
+    _seed(train.seed)
     model = build(config, panel.inputs)
     steps = math.ceil(len(training_starts(panel, config.context, train.origins, 0)) / train.batch)
     scale = np.asarray(panel.scale, float)
@@ -352,24 +297,9 @@ def fit(
     if teachers:
         key["teachers"] = [fingerprint(teacher) for teacher in teachers]
     key = json.loads(json.dumps(key))  # as it will be read back: tuples are lists
-    run = _Run(model, train, steps, teachers)
-    path = Path(checkpoint) if checkpoint else None
+    run = Run(model, train, steps, teachers)
     if path and path.exists():
         run.load(path, key)
     else:
         run.judge(split_loss(model, tensors))
-
-    # 3. epochs until the last, or until validation has not improved for long
-    levels = torch.tensor(config.quantiles, device=device())
-    with tqdm(
-        total=run.total, initial=run.epoch * steps, desc=type(model).__name__, disable=not progress
-    ) as bar:
-        while run.epoch < train.epochs and run.bad < train.patience:
-            row = _epoch(run, tensors, levels, bar)
-            run.epoch += 1
-            run.history.append(row)
-            if path:
-                run.save(path, key)
-            if watch:
-                watch(dict(row))
-    return Fit(run.best.cpu().eval(), run.history, time.perf_counter() - begin)
+    return run, tensors, key

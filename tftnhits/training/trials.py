@@ -20,7 +20,13 @@ from tqdm.auto import tqdm
 
 from ..config import NHITSConfig, TFTConfig, TrainConfig, preset, with_horizon
 from ..data.windows import Panel, training_starts
-from ..errors import CheckpointError, ConfigError, DataError, MissingDependency
+from ..errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    MissingDependency,
+    OutputError,
+)
 from ..files import locked, sha256
 
 if TYPE_CHECKING:
@@ -64,7 +70,17 @@ def log_trial(
     scored = valid is not None and math.isfinite(valid)
     record |= {"valid": float(valid) if scored else None, "unit": UNIT, "seed": seed, **more}
     line = json.dumps(record, default=_to_json, allow_nan=False).encode() + b"\n"
-    with locked(path), open(path, "a+b") as file:
+    with locked(path):
+        try:
+            _append(path, line)
+        except OSError as error:
+            reason = error.strerror or error
+            raise OutputError(f"Can't write {path}: {reason}; choose another folder.") from error
+
+
+def _append(path: str | Path, line: bytes) -> None:
+    """Add a line, on a line of its own whatever the last one is."""
+    with open(path, "a+b") as file:
         if file.tell():
             file.seek(-1, os.SEEK_END)
             if file.read(1) != b"\n":  # the last line was cut off: it spoils no other

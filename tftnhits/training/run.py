@@ -1,0 +1,130 @@
+"""A network in training: all that changes from step to step, and the file that keeps it."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..config import TrainConfig
+from ..data.windows import Batch
+from ..errors import CheckpointError
+from ..files import locked
+from ..models.losses import pinball, squared
+from ..models.store import load_state, save_state
+
+WARMUP = 0.05  # share of the steps over which the learning rate rises
+
+
+class Run:
+    """All that changes while training, so that it can be written and read back."""
+
+    def __init__(
+        self, model: nn.Module, train: TrainConfig, steps: int, teachers: Sequence[nn.Module] = ()
+    ):
+        self.model = model
+        self.average = copy.deepcopy(model)
+        self.best = copy.deepcopy(model)
+        self.networks = {"model": self.model, "average": self.average, "best": self.best}
+        self.pairs = list(self.average.parameters()), list(model.parameters())
+        self.train = train
+        self.teachers = teachers
+        self.optimizer = torch.optim.AdamW(
+            model.parameters(), lr=train.learning_rate, weight_decay=train.weight_decay, fused=True
+        )
+        self.steps = steps  # an epoch
+        self.total = steps * train.epochs
+        self.epoch = 0
+        self.best_loss = math.inf
+        self.bad = 0  # epochs since the best
+        self.history: list[dict[str, float]] = []
+
+    def rate(self, step: int) -> float:
+        """Learning rate at a step: linear warm-up, then half a cosine down to zero."""
+        warm = max(WARMUP * self.total, 1)
+        cosine = 0.5 * (1 + math.cos(math.pi * step / self.total))
+        return self.train.learning_rate * min((step + 1) / warm, 1.0) * cosine
+
+    def loss(self, batch: Batch, levels: Tensor) -> Tensor:
+        """Pinball loss against the outcomes, or squared distance from the teachers' mean."""
+        quantiles = self.model(batch).quantiles
+        if not self.teachers:
+            return pinball(quantiles, batch.target, levels)
+        with torch.no_grad():
+            target = sum(teacher(batch).quantiles for teacher in self.teachers) / len(self.teachers)
+        return squared(quantiles, target, torch.isfinite(batch.target))
+
+    def step(self, batch: Batch, levels: Tensor, index: int) -> Tensor:
+        """One update of the weights and of their average; returns the loss, on its device."""
+        self.optimizer.param_groups[0]["lr"] = self.rate(index)
+        loss = self.loss(batch, levels)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.train.clip)
+        self.optimizer.step()
+        # a young average follows quickly, else the random start would weigh on it
+        decay = min(self.train.averaging, (1 + index) / (10 + index))
+        with torch.no_grad():
+            torch._foreach_lerp_(*self.pairs, 1 - decay)
+        return loss.detach()
+
+    def judge(self, loss: float) -> None:
+        """Keep the averaged weights if their validation loss is the best, or there is none."""
+        if loss < self.best_loss or (math.isnan(loss) and not math.isfinite(self.best_loss)):
+            self.best_loss, self.bad = loss, 0
+            self.best.load_state_dict(self.average.state_dict())
+        else:
+            self.bad += 1
+
+    def save(self, path: Path, key: dict[str, Any]) -> None:
+        """Write the state after an epoch, unless another process is further with the same run.
+
+        CheckpointError if one with another run writes to that file: it began first, and keeps it.
+        """
+        tensors = {}
+        for name, network in self.networks.items():
+            tensors |= {f"{name}.{k}": v for k, v in network.state_dict().items()}
+        for i, values in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"adam.{i}.{k}": v for k, v in values.items()}
+        best = None if math.isnan(self.best_loss) else self.best_loss
+        record = {"key": key, "epoch": self.epoch, "best_loss": best, "bad": self.bad}
+        with locked(path):
+            if path.exists():
+                other = load_state(path)[1]
+                _check_key(path, other.get("key"), key)
+                if other["epoch"] >= self.epoch:
+                    return
+            save_state(path, tensors, {**record, "history": self.history})
+
+    def load(self, path: Path, key: dict[str, Any]) -> None:
+        """Read the state that `save` wrote; CheckpointError if it belongs to another run."""
+        tensors, record = load_state(path)
+        _check_key(path, record.get("key"), key)
+        for name, network in self.networks.items():
+            network.load_state_dict(_below(tensors, name))
+        adam = self.optimizer.state_dict()
+        for i in range(len(self.pairs[0])):
+            adam["state"][i] = _below(tensors, f"adam.{i}")
+        self.optimizer.load_state_dict(adam)
+        self.epoch, self.bad, self.history = record["epoch"], record["bad"], record["history"]
+        self.best_loss = math.nan if record["best_loss"] is None else record["best_loss"]
+
+
+def _below(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    """Those whose names begin with `name` and a dot, without it."""
+    return {k[len(name) + 1 :]: v for k, v in tensors.items() if k.startswith(name + ".")}
+
+
+def _check_key(path: Path, earlier: Any, key: dict[str, Any]) -> None:
+    """Raise CheckpointError if the state at `path` belongs to another run."""
+    if earlier != key:
+        earlier = earlier if isinstance(earlier, dict) else {}
+        changed = ", ".join(k for k in key if earlier.get(k) != key[k])
+        raise CheckpointError(
+            f"{path} was made with another {changed}; delete it, or choose another folder."
+        )
