@@ -22,7 +22,7 @@ def lines(figure) -> dict:
 
 
 def names(figure) -> list[str]:
-    return [text.get_text() for text in figure.legends[0].get_texts()]
+    return [text.get_text() for text in figure.body.legends[0].get_texts()]
 
 
 @pytest.mark.parametrize("theme", THEMES)

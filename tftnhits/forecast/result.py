@@ -277,8 +277,8 @@ def remark(report: SymbolReport, panel: Panel, s: int, horizon: int, predictor: 
     # what is true of many forecasts comes last
     if report.measurable and predictor.seen and symbol not in predictor.seen:
         report.warnings.append(
-            f"How well intervals hold was measured on {len(predictor.seen)} other symbols, "
-            f"not on {symbol}; see calibrated()."
+            f"How well intervals hold was measured on {len(predictor.seen)} other symbols; "
+            "calibrated() measures it on this one."
         )
     report.warnings += filter(None, [_missing_market(panel, s), _staleness(panel, s, days)])
 

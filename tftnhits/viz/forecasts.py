@@ -78,6 +78,7 @@ def plot_forecast(
     title = _fan_title(fc, fan, symbol)
     sentences = [ONE_OUTCOME] if len(fan.outcome) > 1 else []
     caption = " ".join([*sentences, *fc.reports[symbol].warnings])
+    caption = caption.replace(symbol, style.shorten(symbol))
     draw = _draw_plotly if interactive else _draw
     return draw(fan, title, caption, theme)
 
