@@ -48,8 +48,9 @@ def test_presets_and_versions():
 def test_classic_variants_switch_every_enhancement_off():
     tft, nhits = TFTConfig.classic(hidden=8), NHITSConfig.classic(hidden=8)
     assert (tft.lstm_layers, tft.deep_selection, tft.extra_gate, tft.hidden) == (1, False, False, 8)
-    switches = ("learned_pooling", "neural_interpolation", "scale_attention", "learned_residual")
-    assert not any(getattr(nhits, name) for name in switches) and nhits.hidden == 8
+    switches = ("learned_pooling", "neural_interpolation", "scale_attention")
+    assert not any(getattr(nhits, name) for name in switches)
+    assert (nhits.backcast, nhits.hidden) == ("knots", 8)
     assert TFTConfig().lstm_layers > 1 and TFTConfig().deep_selection and TFTConfig().extra_gate
 
 
@@ -60,6 +61,7 @@ BAD = [
     *((TFTConfig, "quantiles", value) for value in ((0.1, 0.5), (0.9, 0.5, 0.1), (0.5,), "abc", 3)),
     (NHITSConfig, "dropout", -0.1),
     *((NHITSConfig, "pools", value) for value in ((0,), (), 3)),
+    *((NHITSConfig, "backcast", value) for value in ("weighted", "", None, True, ["knots"])),
     (TrainConfig, "epochs", 0),
     (TrainConfig, "seed", -1),
     *((TrainConfig, "learning_rate", value) for value in (0.0, float("nan"), "fast")),

@@ -2,6 +2,7 @@
 
 import json
 import struct
+from dataclasses import replace
 
 import pytest
 
@@ -58,6 +59,19 @@ def test_round_trip_is_equal_to_the_bit(config, tmp_path):
     assert not loaded.training and torch.equal(model(batch).quantiles, loaded(batch).quantiles)
     for (k, v), (other, w) in zip(model.state_dict().items(), loaded.state_dict().items()):
         assert k == other and torch.equal(v, w)
+
+
+@pytest.mark.parametrize("residual, backcast", [(True, "weighted bars"), (False, "bars")])
+def test_a_network_of_format_1_is_the_same_today(residual, backcast, tmp_path):
+    """Its settings said whether the residual is weighed, and knew no knots in the backcast."""
+    config, batch = replace(NHITS_TINY, backcast=backcast), random_batch(INPUTS, 20, 3, 5)
+    model = network(config)
+    path = save_network(tmp_path, model)
+    old = {k: v for k, v in config.to_dict().items() if k != "backcast"}
+    change(path, format=1, config=old | {"learned_residual": residual})
+    loaded = load_network(path)
+    assert loaded.config == config
+    assert torch.equal(model(batch).quantiles, loaded(batch).quantiles)
 
 
 def test_several_networks_of_a_kind_under_their_own_names(tmp_path):

@@ -16,6 +16,9 @@ QUANTILES = (0.025, 0.035, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.965, 0.975)
 SCORE_LEVELS = (0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975)
 LEVEL = 0.93  # nominal level of the interval returned unless told otherwise
 ENSEMBLE_WEIGHTS = {"tft": 0.65, "nhits": 0.35}
+# what a stack of N-HITS takes from the path: a value a bar, or knots with lines between them
+# (eq. 4), whole or a learnt share of it
+BACKCASTS = ("weighted bars", "bars", "weighted knots", "knots")
 
 
 # --- fields that check themselves: a default, which values are valid, and what to give instead
@@ -38,6 +41,11 @@ def _positive(default: float) -> Any:
 def _share(default: float) -> Any:
     advice = "give a number from 0 up to below 1"
     return _checked(default, advice, lambda v: _is_number(v) and 0 <= v < 1)
+
+
+def _choice(options: tuple[str, ...]) -> Any:
+    """One of `options`; the first is the default."""
+    return _checked(options[0], f"choose one of {', '.join(options)}", lambda v: v in options)
 
 
 def _levels() -> Any:
@@ -171,7 +179,8 @@ class NHITSConfig(_Config):
     """N-HITS (Challu et al. 2023); the last four fields are v2.1's additions.
 
     `pools` gives each stack's pooling kernel and thereby its knots: a stack with kernel k sees
-    context/k points and forecasts horizon/k knots (both rounded up).
+    context/k points and forecasts horizon/k knots (both rounded up). `backcast` is one of
+    BACKCASTS; "bars" is neuralforecast's.
     """
 
     context: int = _whole(60)
@@ -185,16 +194,13 @@ class NHITSConfig(_Config):
     learned_pooling: bool = True  # classic: max pooling
     neural_interpolation: bool = True  # classic: linear
     scale_attention: bool = True  # classic: stacks are summed
-    learned_residual: bool = True  # classic: the backcast is subtracted whole
+    backcast: str = _choice(BACKCASTS)  # classic: knots
 
     @classmethod
     def classic(cls, **changes: Any) -> NHITSConfig:
         """The paper's network."""
-        off = dict.fromkeys(
-            ("learned_pooling", "neural_interpolation", "scale_attention", "learned_residual"),
-            False,
-        )
-        return cls(**{**off, **changes})
+        switches = ("learned_pooling", "neural_interpolation", "scale_attention")
+        return cls(**{**dict.fromkeys(switches, False), "backcast": "knots", **changes})
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from .checkpoint import load_checkpoint, save_checkpoint
 from .nhits import NHITS
 from .tft import TFT
 
-FORMAT = 1  # raised when older versions could no longer read what this one writes
+FORMAT = 2  # raised when older versions could no longer read what this one writes
 NETWORKS = {"TFT": (TFT, TFTConfig), "NHITS": (NHITS, NHITSConfig)}
 
 
@@ -61,7 +61,7 @@ def load_network(path: str | Path) -> nn.Module:
         )
     network, settings = NETWORKS[kind]
     try:
-        config = settings.from_dict(record.get("config"))
+        config = settings.from_dict(_migrated(record.get("config")))
         if 4 * _least_size(config) > len(data):
             raise ValueError(f"{len(data)} bytes can't hold a network of that size")
         model = network(config, inputs)
@@ -73,6 +73,14 @@ def load_network(path: str | Path) -> nn.Module:
             f"The weights of {path} don't fit it: {reason}; fetch or save them again."
         ) from error
     return model.eval()
+
+
+def _migrated(config: Any) -> Any:
+    """Settings as today's fields say them: format 1 had no knots in the backcast of N-HITS."""
+    if not isinstance(config, dict) or "learned_residual" not in config:
+        return config
+    rest = {k: v for k, v in config.items() if k != "learned_residual"}
+    return rest | {"backcast": "weighted bars" if config["learned_residual"] else "bars"}
 
 
 def _are_inputs(inputs: Any) -> bool:
