@@ -37,6 +37,7 @@ class Fit:
     model: nn.Module
     history: list[dict[str, float]] = field(default_factory=list)  # a row an epoch
     seconds: float = 0.0
+    stopped: int | None = None  # the epoch at which early stopping ended it; None: it did not
 
 
 def device() -> str:
@@ -211,6 +212,12 @@ class _Run:
         else:
             self.bad += 1
 
+    @property
+    def stopped(self) -> int | None:
+        """The epoch at which early stopping ended it, None while it did not."""
+        early = self.bad >= self.train.patience and self.epoch < self.train.epochs
+        return self.epoch if early else None
+
     def save(self, path: Path, key: dict[str, Any]) -> None:
         """Write the state after an epoch."""
         tensors = {}
@@ -364,7 +371,7 @@ def fit(
     with tqdm(
         total=run.total, initial=run.epoch * steps, desc=type(model).__name__, disable=not progress
     ) as bar:
-        while run.epoch < train.epochs and run.bad < train.patience:
+        while run.epoch < train.epochs and run.stopped is None:
             row = _epoch(run, tensors, levels, bar)
             run.epoch += 1
             run.history.append(row)
@@ -372,4 +379,7 @@ def fit(
                 run.save(path, key)
             if watch:
                 watch(dict(row))
-    return Fit(run.best.cpu().eval(), run.history, time.perf_counter() - begin)
+        if run.stopped is not None:
+            early = f"stopped early after epoch {run.stopped} of {train.epochs}"
+            bar.set_postfix_str(f"{early}, best valid {run.best_loss:.4f}")
+    return Fit(run.best.cpu().eval(), run.history, time.perf_counter() - begin, run.stopped)
