@@ -197,6 +197,21 @@ def ablation(record: dict) -> str:
     return markdown(head, rows)
 
 
+def presets(record: dict) -> str:
+    """What each version reaches on validation, and how long it trained."""
+    head = ["network", "preset", "seeds", "weights", "validation", "minus quick", "epochs"]
+    head += ["stopped early", "seconds a seed", "verdict"]
+    rows = []
+    for row in sorted(record["rows"], key=lambda r: (r["network"] != "TFT", r["valid"])):
+        cells = [row["network"], row["preset"], str(len(row["seeds"])), f"{row['weights']:,}"]
+        cells += [number(row, "valid", ".3f"), number(row, "difference", "+.3f")]
+        cells.append(", ".join(map(str, row["epochs"])))
+        stopped = sum(epoch is not None for epoch in row["stopped"])
+        cells += [f"{stopped} of {len(row['stopped'])}", f"{row['seconds']:,.0f}"]
+        rows.append([*cells, row.get("verdict", "–")])
+    return markdown(head, rows)
+
+
 def volatility(record: dict) -> str:
     """The TFT paper's volatility table, published rows last."""
     head = ["forecaster", "P50, strict windows", "P90, strict windows", "P50, all", "P90, all"]

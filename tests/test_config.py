@@ -40,9 +40,26 @@ def test_presets_and_versions():
     kinds = (TFTConfig, NHITSConfig, BoostingConfig, TrainConfig)
     assert all(tuple(map(type, preset(name))) == kinds for name in config.PRESETS)
     assert preset("cloud")[:2] == preset("quick")[:2] and config.SEEDS["cloud"] > 1
-    for name in ("v1.0", "v2.0"):
-        assert preset(name)[:2] == (TFTConfig.classic(), NHITSConfig.classic())
-    assert preset("v2.1") == preset("quick") and preset("v2.1")[:2] == (TFTConfig(), NHITSConfig())
+    assert preset("quick")[:2] == (TFTConfig(), NHITSConfig())
+
+
+def test_versions_differ_by_what_they_are():
+    papers, improved, card = preset("v1.0"), preset("v2.0"), preset("v2.1")
+    assert papers[:2] == (TFTConfig.classic(), NHITSConfig.classic())
+    assert improved[0] == TFTConfig() and not improved[1].scale_attention
+    assert improved[1].learned_pooling and improved[1].neural_interpolation
+    assert papers[1].backcast == "knots" and improved[1].backcast == "weighted knots"
+    assert preset("card") is card
+
+
+def test_v2_1_is_the_description_to_the_letter():
+    tft, nhits, _, train = preset("v2.1")
+    assert (tft.hidden, tft.heads, tft.lstm_layers, nhits.hidden) == (128, 4, 2, 128)
+    assert tft.dropout > 0 and tft.deep_selection
+    assert nhits.learned_pooling and nhits.neural_interpolation and nhits.scale_attention
+    assert nhits.backcast == "weighted bars"
+    assert (train.epochs, train.weight_decay, train.clip) == (100, 0.01, 1.0)
+    assert train.patience < train.epochs  # early stopping may end it
 
 
 def test_classic_variants_switch_every_enhancement_off():

@@ -323,7 +323,9 @@ def info():
     yield "presets"
     for name, (tft, nhits, boosting, training) in config.PRESETS.items():
         sizes = f"TFT hidden {tft.hidden}, N-HITS hidden {nhits.hidden}, {boosting.trees} trees"
-        kind = "enhanced" if tft.extra_gate else "classic"
+        kind = "classic"
+        if tft.extra_gate:
+            kind = "enhanced" if nhits.scale_attention else "enhanced without attention over scales"
         seeds = config.SEEDS.get(name, 1)
         yield f"  {name:<12}  {kind}, {sizes}, up to {training.epochs} epochs, seeds: {seeds}"
     try:  # last, since it takes a second
