@@ -1,7 +1,7 @@
 """What each version buys: the presets v1.0, v2.0, v2.1 and quick beside each other, on validation
 alone.
 
-    python bench/presets.py --data FOLDER [--presets v2.1,v1.0,v2.0,quick] [--seeds 0,1,2]
+    python bench/presets.py --data FOLDER [--presets v2.1,quick,v1.0,v2.0] [--seeds 0,1,2]
         [--jobs 2] [--out data/results/presets.json]
 
 FOLDER holds the bars, which are not bundled (protocol.py says which). Train to 2013, score
@@ -32,30 +32,35 @@ from tftnhits.data.windows import Panel
 from tftnhits.evaluation.verdicts import SIGNIFICANT, compare
 from tftnhits.files import write_json
 
-PRESETS = "v2.1,v1.0,v2.0,quick"  # the longest first, so that it doesn't end alone
-NETWORKS = ("TFT", "N-HITS")
+PRESETS = "v2.1,quick,v1.0,v2.0"  # the longest first, so that it doesn't end alone
+PLACES = {"N-HITS": 1, "TFT": 0}  # of their settings in a preset; the quicker network first
 REFERENCE = "quick"  # as wide as what is shipped
 Parts = list[tuple[dict, np.ndarray]]  # record and losses [K] of each run
 
 
 def plan(names: list[str], seeds: list[int]) -> list[Run]:
     """All runs, seed by seed, so that an early end leaves whole comparisons."""
-    runs = []
-    for seed in seeds:
-        for name in names:
-            *networks, _, train = preset(name)
-            for network, config in zip(NETWORKS, networks):
-                runs.append(Run(network, name, config, replace(train, seed=seed)))
-    return runs
+    return [
+        Run(network, name, preset(name)[place], replace(preset(name)[3], seed=seed))
+        for seed in seeds
+        for network, place in PLACES.items()
+        for name in names
+    ]
+
+
+def settings(run: Run, data: str) -> str:
+    """How the name of its part ends: alike where presets share a network and its training."""
+    return run.part(Path(), data).name.rsplit("-", 1)[1]
 
 
 def read(run: Run, folder: Path, data: str) -> tuple[dict, np.ndarray] | None:
-    """Record and losses [K] of a finished run, None of another."""
-    path = run.part(folder, data)
-    if not path.exists():
+    """Record and losses [K] of a run that is finished, by whichever preset, None of another."""
+    paths = list(folder.glob(f"*-{settings(run, data)}"))
+    if not paths:
         return None
-    with np.load(path) as part:
-        return json.loads(str(part["record"])), part["loss"]
+    with np.load(paths[0]) as part:
+        record = json.loads(str(part["record"]))
+        return record | {"variant": run.variant}, part["loss"]
 
 
 def row(own: Parts, reference: Parts, dates: np.ndarray, lags: int) -> dict[str, Any]:
@@ -131,7 +136,11 @@ def main() -> None:
     options = parser.parse_args()
     panel, folder = djia_panel(options.data), Path(options.folder)
     runs = plan(options.presets.split(","), [int(s) for s in options.seeds.split(",")])
-    missing = [run for run in runs if not run.part(folder, panel.digest()).exists()]
+    digest = panel.digest()
+    distinct: dict[str, Run] = {}  # once where presets share a run, as v2.0 and quick do the TFT
+    for run in runs:
+        distinct.setdefault(settings(run, digest), run)
+    missing = [run for run in distinct.values() if read(run, folder, digest) is None]
     if options.jobs:
         given = (panel, folder, options.log, "DJIA presets")
         tasks = (joblib.delayed(execute)(run, *given) for run in missing)
