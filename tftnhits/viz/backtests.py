@@ -358,7 +358,9 @@ def _variant_name(variant: str) -> str:
     if variant == CLASSIC:
         return "without all of them (classic)"
     field = variant.removeprefix("without ")
-    return f"without {ENHANCEMENTS[field][0]}" if field in ENHANCEMENTS else variant
+    if field not in ENHANCEMENTS:  # of an earlier version
+        return variant.replace("_", " ")
+    return f"without {ENHANCEMENTS[field][0]}"
 
 
 def _ablation_title(table: pd.DataFrame) -> str:
