@@ -72,7 +72,9 @@ def execute(run: Run, panel: Panel, folder: Path, log: str, study: str) -> None:
     """Train and score one run; its part holds the loss × 10⁴ of each validation origin, [K], and a
     record."""
     torch.set_num_threads(1)
-    found = fit(run.config, panel, run.train, progress=False)
+    part = run.part(folder, panel.digest())
+    state = part.with_suffix(".state")  # a long run goes on from its last epoch
+    found = fit(run.config, panel, run.train, state, progress=False)
     rows = panel.origins("valid", run.config.context)
     pick = [run.config.quantiles.index(level) for level in SCORE_LEVELS]
     quantiles = forecast_rows(found.model, panel, rows)[..., pick]
@@ -84,9 +86,10 @@ def execute(run: Run, panel: Panel, folder: Path, log: str, study: str) -> None:
         "valid": float(loss.mean()),
         "weights": sum(p.numel() for p in found.model.parameters()),
         "epochs": len(found.history),
-        "seconds": found.seconds,
+        "stopped": found.stopped,
+        "seconds": sum(row["seconds"] for row in found.history),
     }
-    more = {k: record[k] for k in ("variant", "weights", "epochs", "seconds")}
+    more = {k: record[k] for k in ("variant", "weights", "epochs", "stopped", "seconds")}
     model = type(found.model).__name__
     log_trial(
         log,
@@ -101,7 +104,8 @@ def execute(run: Run, panel: Panel, folder: Path, log: str, study: str) -> None:
     )
     buffer = io.BytesIO()
     np.savez(buffer, loss=loss, record=json.dumps(record))
-    atomic_write(run.part(folder, panel.digest()), buffer.getvalue())
+    atomic_write(part, buffer.getvalue())
+    state.unlink(missing_ok=True)
 
 
 def summarise(runs: list[Run], folder: Path, panel: Panel) -> tuple[list[dict], list[dict]]:

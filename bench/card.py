@@ -65,13 +65,14 @@ data below (2017, all symbols together), each made with what was known then.
 
 ## Training
 $origins_train training origins of $symbols US stocks (2006–2013), validation 2014–2015 for every
-choice, preset `$preset`: $tft_weights and $nhits_weights weights. Every origin of a chunk is
-trained in one pass. Inputs are scale-free (returns over a HAR volatility, ranges, relative volume,
-market averages, the earnings cycle) and name no symbol, so that it answers for those that it never
-saw. Validation loss by seed: TFT $tft_valid ± $tft_sd, N-HITS $nhits_valid ± $nhits_sd; of the
-$seeds seeds' averages $tft_mean and $nhits_mean; of the shipped networks, which learnt these
-averages, $tft_taught and $nhits_taught (over $students seeds of theirs $tft_students and
-$nhits_students).
+choice, preset `$preset`: $tft_weights and $nhits_weights weights. The repository's README says how
+the other presets, `card` among them, did on validation, and why this one is shipped. Every origin
+of a chunk is trained in one pass. Inputs are scale-free (returns over a HAR volatility, ranges,
+relative volume, market averages, the earnings cycle) and name no symbol, so that it answers for
+those that it never saw. Validation loss by seed: TFT $tft_valid ± $tft_sd, N-HITS $nhits_valid ±
+$nhits_sd; of the $seeds seeds' averages $tft_mean and $nhits_mean; of the shipped networks, which
+learnt these averages, $tft_taught and $nhits_taught (over $students seeds of theirs $tft_students
+and $nhits_students).
 
 ## Results
 Test years 2016–2017, $origins_test origins; none was trained on, and nothing was chosen by them,

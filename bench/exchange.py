@@ -171,6 +171,7 @@ def compare(
         pools=options.pools,
         quantiles=LEVELS,
         dropout=0.0,
+        backcast="bars",  # as neuralforecast has it, which it stands beside
     )
     panel, seeds = make_panel(z, ends, horizon), list(range(options.seeds))
     rows = panel.origins(options.split, config.context)

@@ -60,10 +60,12 @@ def train(
         "seed": seed,
         "valid": valid_loss(found.model, panel),
         "epochs": len(found.history),
+        "stopped": found.stopped,
         "seconds": sum(h["seconds"] for h in found.history),
         "weights": size,
     }
-    more = {k: record[k] for k in ("epochs", "seconds", "weights")} | {"teachers": len(teachers)}
+    more = {k: record[k] for k in ("epochs", "stopped", "seconds", "weights")}
+    more["teachers"] = len(teachers)
     log_trial(
         log,
         "DJIA pretrain",

@@ -24,6 +24,8 @@ SECTIONS = {  # section of a document -> the result's file and its table
     "folds": ("backtest", tables.folds),
     "walk-weights": ("backtest", tables.walk_weights),
     "ablation": ("ablation", tables.ablation),
+    "presets": ("presets", tables.presets),
+    "versions": ("presets", tables.versions),
     "volatility": ("volatility", tables.volatility),
     "exchange": ("exchange", tables.exchange),
     "speed": ("speed", tables.speed),

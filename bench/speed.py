@@ -37,7 +37,8 @@ KNOWN = ("weekday_sin", "year_sin")
 NETWORKS = {
     "TFT, paper's": TFTConfig.classic(hidden=128, heads=4),
     "TFT, enhanced": TFTConfig(hidden=128, heads=4),
-    "N-HITS, paper's": NHITSConfig.classic(hidden=640),  # as many weights as the peers' 512 wide
+    # as many weights as the peers' 512 wide, and like theirs a backcast of a value a bar
+    "N-HITS, paper's": NHITSConfig.classic(hidden=640, backcast="bars"),
     "N-HITS, enhanced": NHITSConfig(hidden=512),
 }
 

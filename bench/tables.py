@@ -197,6 +197,42 @@ def ablation(record: dict) -> str:
     return markdown(head, rows)
 
 
+def presets(record: dict) -> str:
+    """What each version reaches on validation, best first, and when early stopping ended it."""
+    head = ["network", "preset", "seeds", "weights", "validation", "minus quick", "epochs"]
+    head += ["stopped early", "verdict"]
+    rows = []
+    for row in sorted(record["rows"], key=lambda r: (r["network"] != "TFT", r["valid"])):
+        cells = [row["network"], row["preset"], str(len(row["seeds"])), f"{row['weights']:,}"]
+        cells += [number(row, "valid", ".3f"), number(row, "difference", "+.3f")]
+        cells.append(", ".join(map(str, row["epochs"])))
+        stopped = sum(epoch is not None for epoch in row["stopped"])
+        cells.append(f"{stopped} of {len(row['stopped'])}")
+        rows.append([*cells, row.get("verdict", "–")])
+    return markdown(head, rows)
+
+
+def versions(record: dict) -> str:
+    """Which preset is shipped and why, in two lines."""
+    by_name = {(row["network"], row["preset"]): row for row in record["rows"]}
+    losses = []
+    for name in ("quick", "v1.0", "v2.0", "v2.1"):
+        found = [by_name.get((network, name)) for network in ("TFT", "N-HITS")]
+        cells = [f"{row['valid']:.2f}" if row else "not measured" for row in found]
+        losses.append(f"`{name}` {' / '.join(cells)}")
+    verdicts = {f"the {n} of `{p}`": row.get("verdict", "") for (n, p), row in by_name.items()}
+    better = [name for name, verdict in verdicts.items() if verdict.startswith("better")]
+    said = "none is measurably better"
+    if better:
+        said = f"measurably better is {' and '.join(better)}"
+    elif any(verdict.startswith("one seed") for verdict in verdicts.values()):
+        said = "one seed gives no verdict on who is better"
+    return (
+        f"**Shipped is `cloud`**, as wide as `quick` and distilled from several seeds. Validation "
+        f"loss of one network, TFT / N-HITS:\n{', '.join(losses)}; {said} than `quick`."
+    )
+
+
 def volatility(record: dict) -> str:
     """The TFT paper's volatility table, published rows last."""
     head = ["forecaster", "P50, strict windows", "P90, strict windows", "P50, all", "P90, all"]

@@ -152,10 +152,20 @@ sys.exit(main(["info"]))
     assert "presets" in done.stdout
 
 
-def test_the_shell_can_complete_commands():
-    words = {"COMP_WORDS": "tftnhits pre", "COMP_CWORD": "1", "_TFTNHITS_COMPLETE": "bash_complete"}
-    out, _ = process(env=environment() | words).communicate(timeout=120)
-    assert out.strip() == "plain,predict"
+@pytest.mark.parametrize(
+    "typed, offered",
+    [
+        ("pre", ["predict"]),
+        ("train --preset v2", ["v2.0", "v2.1"]),
+        ("run --preset c", ["cloud", "card"]),
+    ],
+)
+def test_the_shell_can_complete_commands_and_presets(typed, offered):
+    typed = f"tftnhits {typed}"
+    words = {"COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" "))}
+    env = environment() | words | {"_TFTNHITS_COMPLETE": "bash_complete"}
+    out, _ = process(env=env).communicate(timeout=120)
+    assert out.split() == [f"plain,{name}" for name in offered]
 
 
 def test_info_names_versions_the_shipped_model_and_presets(typed):

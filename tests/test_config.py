@@ -40,16 +40,34 @@ def test_presets_and_versions():
     kinds = (TFTConfig, NHITSConfig, BoostingConfig, TrainConfig)
     assert all(tuple(map(type, preset(name))) == kinds for name in config.PRESETS)
     assert preset("cloud")[:2] == preset("quick")[:2] and config.SEEDS["cloud"] > 1
-    for name in ("v1.0", "v2.0"):
-        assert preset(name)[:2] == (TFTConfig.classic(), NHITSConfig.classic())
-    assert preset("v2.1") == preset("quick") and preset("v2.1")[:2] == (TFTConfig(), NHITSConfig())
+    assert preset("quick")[:2] == (TFTConfig(), NHITSConfig())
+
+
+def test_versions_differ_by_what_they_are():
+    papers, improved, card = preset("v1.0"), preset("v2.0"), preset("v2.1")
+    assert papers[:2] == (TFTConfig.classic(), NHITSConfig.classic())
+    assert improved[0] == TFTConfig() and not improved[1].scale_attention
+    assert improved[1].learned_pooling and improved[1].neural_interpolation
+    assert papers[1].backcast == "knots" and improved[1].backcast == "weighted knots"
+    assert preset("card") is card
+
+
+def test_v2_1_is_the_description_to_the_letter():
+    tft, nhits, _, train = preset("v2.1")
+    assert (tft.hidden, tft.heads, tft.lstm_layers, nhits.hidden) == (128, 4, 2, 128)
+    assert tft.dropout > 0 and tft.deep_selection
+    assert nhits.learned_pooling and nhits.neural_interpolation and nhits.scale_attention
+    assert nhits.backcast == "weighted bars"
+    assert (train.epochs, train.weight_decay, train.clip) == (100, 0.01, 1.0)
+    assert train.patience < train.epochs  # early stopping may end it
 
 
 def test_classic_variants_switch_every_enhancement_off():
     tft, nhits = TFTConfig.classic(hidden=8), NHITSConfig.classic(hidden=8)
     assert (tft.lstm_layers, tft.deep_selection, tft.extra_gate, tft.hidden) == (1, False, False, 8)
-    switches = ("learned_pooling", "neural_interpolation", "scale_attention", "learned_residual")
-    assert not any(getattr(nhits, name) for name in switches) and nhits.hidden == 8
+    switches = ("learned_pooling", "neural_interpolation", "scale_attention")
+    assert not any(getattr(nhits, name) for name in switches)
+    assert (nhits.backcast, nhits.hidden) == ("knots", 8)
     assert TFTConfig().lstm_layers > 1 and TFTConfig().deep_selection and TFTConfig().extra_gate
 
 
@@ -60,6 +78,7 @@ BAD = [
     *((TFTConfig, "quantiles", value) for value in ((0.1, 0.5), (0.9, 0.5, 0.1), (0.5,), "abc", 3)),
     (NHITSConfig, "dropout", -0.1),
     *((NHITSConfig, "pools", value) for value in ((0,), (), 3)),
+    *((NHITSConfig, "backcast", value) for value in ("weighted", "", None, True, ["knots"])),
     (TrainConfig, "epochs", 0),
     (TrainConfig, "seed", -1),
     *((TrainConfig, "learning_rate", value) for value in (0.0, float("nan"), "fast")),

@@ -165,6 +165,21 @@ def test_early_stopping(panel):
     losses = [row["valid"] for row in found.history]
     start = losses.index(min(losses)) if split_loss(found.model, panel) == min(losses) else -1
     assert len(losses) == start + 1 + 2  # two epochs that did not better the best
+    assert found.stopped == len(losses)
+
+
+def test_early_stopping_is_told_in_the_fit_and_by_the_progress_bar(panel, tmp_path, capsys):
+    wild = replace(TRAIN_TINY, epochs=20, patience=1, learning_rate=3.0, averaging=0.0)
+    path = tmp_path / "run.state"
+    for _ in range(2):  # the second time it is read back
+        found = fit(NHITS_TINY, panel, wild, path)
+        epoch = len(found.history)
+        assert found.stopped == epoch < 20
+        assert f"stopped early after epoch {epoch} of 20" in capsys.readouterr().err
+    # patience that runs out with the last epoch ended nothing
+    assert trained(NHITS_TINY, panel, replace(wild, epochs=epoch)).stopped is None
+    whole = fit(NHITS_TINY, panel, replace(LONG, epochs=1))
+    assert whole.stopped is None and "stopped" not in capsys.readouterr().err
 
 
 def test_a_step_clips_and_averages_and_the_rate_anneals(panel):

@@ -1,6 +1,7 @@
 """N-HITS: its stacks, what each fork sees, and what its enhancements start as."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -19,11 +20,17 @@ CONTEXT, HORIZON, N = 10, 4, 3
 BARS = CONTEXT + N - 1
 SIZES = {"context": CONTEXT, "horizon": HORIZON, "hidden": 16, "pools": (4, 2, 1)}
 SMALL = {**SIZES, "dropout": 0.3, "quantiles": LEVELS}
-SWITCHES = ("learned_pooling", "neural_interpolation", "scale_attention", "learned_residual")
+SWITCHES = {
+    "learned_pooling": False,
+    "neural_interpolation": False,
+    "scale_attention": False,
+    "backcast": "bars",  # without the learnt weights, and no knots in their place
+}
 CONFIGS = {
     "enhanced": NHITSConfig(**SMALL),
     "classic": NHITSConfig.classic(**SMALL),
-    **{f"no {name}": NHITSConfig(**SMALL, **{name: False}) for name in SWITCHES},
+    **{f"no {name}": NHITSConfig(**SMALL, **{name: off}) for name, off in SWITCHES.items()},
+    "v2.0": NHITSConfig(**SMALL, scale_attention=False, backcast="weighted knots"),
     "one stack": NHITSConfig(**{**SMALL, "pools": (3,)}),
 }
 variants = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
@@ -78,7 +85,9 @@ def test_classic_stacks_step_by_step():
             assert_close(out.parts[:, fork, :, i], part, atol=1e-5, rtol=1e-4)
             total = total + part
             if i < 2:
-                backcast = stack.backcast(state)
+                knots = stack.backcast[0](state)[:, None]  # as many as the stack sees points
+                assert knots.shape[-1] == math.ceil(CONTEXT / pool)
+                backcast = torch.nn.functional.interpolate(knots, size=CONTEXT, mode="linear")[:, 0]
                 assert_close(out.backcasts[:, fork, i], backcast, atol=1e-5, rtol=1e-4)
                 residual = residual - backcast
         assert_close(out.quantiles[:, fork], total.sort(-1).values, atol=1e-5, rtol=1e-4)
@@ -98,7 +107,8 @@ def test_known_inputs_count_up_to_the_horizon_and_not_beyond(config):
 def test_each_enhancement_has_parameters_of_its_own():
     names = {k: set(dict(NHITS(c, INPUTS).named_parameters())) for k, c in CONFIGS.items()}
     extra = [names["enhanced"] - names[f"no {name}"] for name in SWITCHES]
-    assert all(extra) and names["classic"] == names["enhanced"] - set.union(*extra)
+    plain = NHITS(replace(CONFIGS["classic"], backcast="bars"), INPUTS).named_parameters()
+    assert all(extra) and set(dict(plain)) == names["enhanced"] - set.union(*extra)
     assert sum(map(len, extra)) == len(set.union(*extra))  # no two share one
 
 

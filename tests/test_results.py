@@ -37,6 +37,17 @@ def test_model_card_shows_what_was_measured(bench):
     assert "not trading advice" in card and "$" not in card
 
 
+def test_the_readme_says_which_version_is_better_only_where_it_is(bench):
+    tables, record = bench("tables"), json.loads((RESULTS / "presets.json").read_text())
+    plain = [row | {"verdict": "no difference measured"} for row in record["rows"]]
+    assert "none is measurably better" in tables.versions({"rows": plain})
+    plain[0]["verdict"] = "better than quick"
+    words = f"measurably better is the {plain[0]['network']} of `{plain[0]['preset']}`"
+    assert words in tables.versions({"rows": plain})
+    assert "not measured" in tables.versions({"rows": plain[:1]})
+    assert tables.presets(record).count("\n") == 1 + len(record["rows"])
+
+
 def test_losers_are_shown_too():
     losses = {
         row["forecaster"]: row["test 1-5"]

@@ -231,7 +231,7 @@ def test_a_loss_that_explodes_is_a_trial_too(panel, tmp_path, monkeypatch):
     assert count_trials(tmp_path / "trials.jsonl") == 2
 
 
-@pytest.mark.parametrize("name", ["tiny", "quick", "cloud", "v2.0"])
+@pytest.mark.parametrize("name", ["tiny", "quick", "cloud", "v2.0", "v2.1"])
 @pytest.mark.parametrize("network", [0, 1])
 def test_every_preset_lies_in_its_own_space(panel, name, network):
     config, train = preset(name)[network], preset(name)[3]

@@ -119,6 +119,18 @@ def test_mean_parts_stand_side_by_side_and_those_of_one_forecast_pile_up():
     assert [b.get_height() for b in beside] == pytest.approx(100 * table["width"])
 
 
+def test_parts_that_attention_mixes_are_said_to_be_inseparable():
+    last, mean, _ = explained()
+    parts = last.parts
+    assert parts["mixed"].all()  # the preset's N-HITS has it
+    alone = replace(last, parts=parts.assign(mixed=False))
+    for draw in (plots.plot_decomposition, plots.plot_explanation):
+        assert "Attention across scales" in draw(last, "META").caption
+        assert "Attention across scales" not in draw(alone, "META").caption
+        assert faults(draw(last, "META")) == []
+    assert "Attention across scales" not in plots.plot_explanation(mean["tft"]).caption
+
+
 @pytest.mark.parametrize("member, panels", [("tft", 2), ("nhits", 1)])
 def test_one_network_is_explained_too(member, panels):
     figure = explained()[1][member].plot()

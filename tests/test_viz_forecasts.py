@@ -126,6 +126,10 @@ def test_the_learning_curve_names_its_best_epoch():
     text = title(plots.plot_learning_curve(history, 0.19, "TFT"))
     assert "0.1800, after epoch 2" in text and "5.3% below" in text
     assert "above" in title(plots.plot_learning_curve(history, 0.17))
+    early = plots.plot_learning_curve(history, 0.19, "TFT", stopped=3)
+    assert "Early stopping" in early.caption and "after epoch 3" in early.caption
+    assert faults(early) == []
+    assert "Early stopping" not in plots.plot_learning_curve(history).caption
     unknown = plots.plot_learning_curve([{"epoch": 1, "train": 0.2, "valid": np.nan}])
     assert "no validation loss" in title(unknown) and "0.2000" in title(unknown)
     assert faults(plots.plot_learning_curve(HISTORY[:1], name="a long name" * 9)) == []

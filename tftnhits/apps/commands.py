@@ -33,7 +33,7 @@ Exit codes: 0 done; 1 an error that should not happen ({DEBUG}=1 shows where);
 2 wrong usage, or an error that says what to do; 130 interrupted by Ctrl-C.
 Data goes to standard output, progress and notes to standard error."""
 SOURCES = "FILE|SYMBOL..."
-PRESETS = ", ".join(config.PRESETS)
+PRESETS = ", ".join(config.PRESETS).replace("v2.1, card", "v2.1 (or card)")
 PICTURES = (".png", ".html")
 CHECKOUT = Path(__file__).resolve().parents[2]
 PACKAGES = ("numpy", "pandas", "scikit-learn", "torch", "papermill", "plotly")
@@ -94,6 +94,16 @@ def _seeds(text: str) -> tuple[int, ...]:
     return tuple(int(number) for number in text.split(","))
 
 
+def _presets(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
+    """The presets that a shell offers for what has been typed."""
+    return [name for name in config.PRESETS if name.startswith(begun)]
+
+
+def _preset_option(help: str, default: str | None = None) -> Callable:
+    given = {"default": default, "show_default": bool(default), "shell_complete": _presets}
+    return click.option("--preset", metavar="NAME", help=help, **given)
+
+
 def _day_option(name: str, help: str) -> Callable:
     return click.option(name, type=_day, metavar="DATE", help=help)
 
@@ -116,7 +126,7 @@ reading = _options(
 )
 fitting = _options(
     click.option("--out", required=True, metavar="FOLDER", help="where everything is written"),
-    click.option("--preset", default="quick", show_default=True, metavar="NAME", help=PRESETS),
+    _preset_option(PRESETS, default="quick"),
     click.option("--horizon", type=COUNT, default=5, show_default=True, help="bars ahead"),
 )
 forms = _options(
@@ -282,7 +292,7 @@ def publish(folder, model_id, private):
     """  tftnhits run --preset tiny
   tftnhits run --only 00,02 --out report -p symbols=AAPL,NVDA"""
 )
-@click.option("--preset", metavar="NAME", help=f"{PRESETS}; default: the notebooks' own")
+@_preset_option(f"{PRESETS}; default: the notebooks' own")
 @click.option("--only", metavar="00,02", help="numbers or names of notebooks; default: all")
 @click.option("--out", metavar="DIR", help="default: runs/<time> beside the notebooks")
 @click.option("-p", "pairs", multiple=True, metavar="NAME=VALUE", help="a notebook's parameter")
@@ -322,7 +332,9 @@ def info():
     yield "presets"
     for name, (tft, nhits, boosting, training) in config.PRESETS.items():
         sizes = f"TFT hidden {tft.hidden}, N-HITS hidden {nhits.hidden}, {boosting.trees} trees"
-        kind = "enhanced" if tft.extra_gate else "classic"
+        kind = "classic"
+        if tft.extra_gate:
+            kind = "enhanced" if nhits.scale_attention else "enhanced without attention over scales"
         seeds = config.SEEDS.get(name, 1)
         yield f"  {name:<12}  {kind}, {sizes}, up to {training.epochs} epochs, seeds: {seeds}"
     try:  # last, since it takes a second

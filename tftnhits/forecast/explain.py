@@ -44,6 +44,7 @@ class Explanation:
     Weights sum to 1 a symbol and step (or date). `lag` counts bars back from the origin: 0 is the
     origin's own bar, -1 the first step ahead. `sd` is the standard deviation over the networks that
     are averaged; of a single one that over the origins (by date: over its symbols), NaN of one.
+    `mixed` parts are of stacks whose states attention across scales had mixed: no scale's alone.
 
     Attributes
     ----------
@@ -52,7 +53,7 @@ class Explanation:
     past : symbol, date, lag, input, weight, sd
     future : symbol, date, step, input, weight, sd
     static : symbol, date, input, weight, sd
-    parts : symbol, step, stack, scale (bars), median, width (log returns), median_sd, width_sd
+    parts : symbol, step, stack, scale (bars), mixed, median, width (log returns), their _sd
     origins : number of origins that each row is a mean over
     seeds : networks averaged, by member
     model_used : by symbol, who answered; of a forecast
@@ -306,6 +307,7 @@ def _parts_table(stats: np.ndarray, symbols: np.ndarray, member: Network) -> pd.
     axes = {"symbol": symbols, "step": steps, "stack": [BASELINE, *stacks]}
     table = _table(np.moveaxis(stats, -1, 0), columns, **axes)
     table.insert(3, "scale", np.tile([0, *pools], len(table) // (len(pools) + 1)))
+    table.insert(4, "mixed", member.model.config.scale_attention)
     return table
 
 
@@ -364,10 +366,8 @@ def permutation_importance(
     for group, names in groups.items():
         if inputs.isdisjoint(names):
             continue
-        rises = []
-        for _ in range(repeats):
-            changed = _rotated(panel, rows, names, member.context, generator)
-            rises.append(_loss(member, changed, rows) - base)
+        changed = (_rotated(panel, rows, names, member.context, generator) for _ in range(repeats))
+        rises = [_loss(member, one, rows) - base for one in changed]
         rise = float(np.mean(rises))
         spread = float(np.std(rises, ddof=1)) if repeats > 1 else np.nan
         percent = 100 * rise / base if base > 0 else np.nan

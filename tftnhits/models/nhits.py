@@ -47,22 +47,22 @@ class Pooling(nn.Module):
 
 
 class Interpolation(nn.Module):
-    """Knots → horizon by linear interpolation (eq. 4), plus a network that starts at zero."""
+    """Knots → `length` steps by lines (eq. 4), plus a network that starts at zero if `neural`."""
 
-    def __init__(self, knots: int, horizon: int, neural: bool, hidden: int = 16):
+    def __init__(self, knots: int, length: int, neural: bool, hidden: int = 16):
         super().__init__()
-        rows = F.interpolate(torch.eye(knots)[None], size=horizon, mode="linear")[0]
-        self.register_buffer("matrix", rows, persistent=False)  # [K, H]
+        rows = F.interpolate(torch.eye(knots)[None], size=length, mode="linear")[0]
+        self.register_buffer("matrix", rows, persistent=False)  # [K, length]
         self.network = None
         if neural:
             self.network = nn.Sequential(
-                nn.Linear(knots, hidden), nn.ReLU(), nn.Linear(hidden, horizon)
+                nn.Linear(knots, hidden), nn.ReLU(), nn.Linear(hidden, length)
             )
             nn.init.zeros_(self.network[2].weight)
             nn.init.zeros_(self.network[2].bias)
 
     def forward(self, knots: Tensor) -> Tensor:
-        """[..., K] → [..., H]."""
+        """[..., K] → [..., length]."""
         out = knots @ self.matrix
         return out if self.network is None else out + self.network(knots)
 
@@ -82,13 +82,17 @@ class Stack(nn.Module):
         self.horizon = config.horizon
         self.shape = (levels, knots)
         self.pool = Pooling(pool, config.learned_pooling)
-        self.path = nn.Linear(math.ceil(length / pool), width)
+        points = math.ceil(length / pool)
+        self.path = nn.Linear(points, width)
         self.observed = nn.Linear(observed, width, bias=False)
         self.known = nn.Conv1d(known, width, config.horizon, bias=False) if known else None
         self.static = nn.Linear(static, width, bias=False) if static else None
         self.hidden = nn.Linear(width, width)
         self.dropout = nn.Dropout(config.dropout)
         self.backcast = None if last else nn.Linear(width, length)
+        if self.backcast is not None and config.backcast.endswith("knots"):
+            lines = Interpolation(points, length, neural=False)
+            self.backcast = nn.Sequential(nn.Linear(width, points), lines)
         self.forecast = nn.Linear(width, levels * knots)
         nn.init.zeros_(self.forecast.weight)
         nn.init.zeros_(self.forecast.bias)
@@ -161,7 +165,8 @@ class NHITS(nn.Module):
         self.stacks = nn.ModuleList(
             Stack(config, k, observed, known, static, i == last) for i, k in enumerate(config.pools)
         )
-        self.residual = nn.Parameter(torch.ones(last)) if config.learned_residual and last else None
+        weighted = config.backcast.startswith("weighted") and last > 0
+        self.residual = nn.Parameter(torch.ones(last)) if weighted else None
         self.across = ScaleAttention(config.hidden) if config.scale_attention else None
         self.register_buffer("base", torch.zeros(config.horizon, len(config.quantiles)))
 

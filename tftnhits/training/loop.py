@@ -38,6 +38,7 @@ class Fit:
     model: nn.Module
     history: list[dict[str, float]] = field(default_factory=list)  # a row an epoch
     seconds: float = 0.0
+    stopped: int | None = None  # the epoch at which early stopping ended it; None: it did not
 
 
 def device() -> str:
@@ -257,7 +258,7 @@ def fit(
         desc=type(run.model).__name__,
         disable=not progress,
     ) as bar:
-        while run.epoch < train.epochs and run.bad < train.patience:
+        while run.epoch < train.epochs and run.stopped is None:
             row = _epoch(run, tensors, bar)
             run.epoch += 1
             run.history.append(row)
@@ -265,7 +266,10 @@ def fit(
                 run.save(path, key)
             if watch:
                 watch(dict(row))
-    return Fit(run.best.cpu().eval(), run.history, time.perf_counter() - begin)
+        if run.stopped is not None:
+            early = f"stopped early after epoch {run.stopped} of {train.epochs}"
+            bar.set_postfix_str(f"{early}, best valid {run.best_loss:.4f}")
+    return Fit(run.best.cpu().eval(), run.history, time.perf_counter() - begin, run.stopped)
 
 
 @own_torch(cuda=True)

@@ -81,6 +81,12 @@ class Run:
         else:
             self.bad += 1
 
+    @property
+    def stopped(self) -> int | None:
+        """The epoch at which early stopping ended it, None while it did not."""
+        early = self.bad >= self.train.patience and self.epoch < self.train.epochs
+        return self.epoch if early else None
+
     def save(self, path: Path, key: dict[str, Any]) -> None:
         """Write the state after an epoch, unless another process is further with the same run.
 

@@ -333,10 +333,11 @@ def _score(search: _Search, trial: optuna.Trial) -> float | None:
         if row["epoch"] < train.epochs and trial.should_prune():
             raise optuna.TrialPruned
 
-    loss = None
+    loss, more = None, {"panel": search.panel.config}
     try:
-        model = fit(config, search.panel, train, progress=False, watch=watch).model
-        state, loss = "complete", valid_loss(model, search.panel)
+        found = fit(config, search.panel, train, progress=False, watch=watch)
+        state, loss = "complete", valid_loss(found.model, search.panel)
+        more["stopped"] = found.stopped
     except optuna.TrialPruned:
         state = "pruned"
     except ConfigError:  # the settings were checked: what is left is a loss that exploded
@@ -344,7 +345,7 @@ def _score(search: _Search, trial: optuna.Trial) -> float | None:
     trial.set_user_attr("state", state)
     # logged first: a kill in between logs it again, and the same configuration counts once
     kind = type(config).__name__.removesuffix("Config")
-    more = {"panel": search.panel.config, "state": state, "learning_curve": curve}
+    more |= {"state": state, "learning_curve": curve}
     log_trial(search.log, search.name, kind, config, train, loss, train.seed, **more)
     return loss
 

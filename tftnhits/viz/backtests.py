@@ -50,7 +50,7 @@ ENHANCEMENTS = {
     "learned_pooling": ("learned pooling", "stacks learn to pool; the paper takes the maximum"),
     "neural_interpolation": ("neural interpolation", "a network, not lines, between the knots"),
     "scale_attention": ("attention across scales", "stacks are weighed, not added up"),
-    "learned_residual": ("learned residual", "a learnt share of the backcast is subtracted"),
+    "backcast": ("weighted backcast", "a learnt share of a value a bar, not knots and all of it"),
 }
 
 
@@ -358,7 +358,9 @@ def _variant_name(variant: str) -> str:
     if variant == CLASSIC:
         return "without all of them (classic)"
     field = variant.removeprefix("without ")
-    return f"without {ENHANCEMENTS[field][0]}" if field in ENHANCEMENTS else variant
+    if field not in ENHANCEMENTS:  # of an earlier version
+        return variant.replace("_", " ")
+    return f"without {ENHANCEMENTS[field][0]}"
 
 
 def _ablation_title(table: pd.DataFrame) -> str:

@@ -37,6 +37,7 @@ PARTS = (
     "The stacks are trained together and can share the work in many ways with the same sum: a part "
     "is not a component of the market. Before the quantiles are calibrated."
 )
+MIXED = "Attention across scales mixes the stacks' states first: the parts are not separable. "
 IMPORTANCE = (
     "Of this network on these origins. Inputs that say the same hide each other: a rise near 0 "
     "does not prove that an input is useless, nor a large one that it is a cause."
@@ -92,8 +93,7 @@ def plot_attention(
             top.fill_between(x, *band, color=color, alpha=0.18, linewidth=0)
         dotted = {"color": color, "linestyle": ":", "linewidth": 1}
         top.axhline(100 / (context + step), label=f"uniform, step {step}", **dotted)
-    top.margins(x=0.01)
-    top.set(ylabel="attention, %", ylim=(0, 1.08 * top.dataLim.y1))
+    top.set(xmargin=0.01, ylabel="attention, %", ylim=(0, 1.08 * top.dataLim.y1))
     # below: all steps in multiples of uniform attention
     _draw_attention_map(low, table, context, colors)
     for ax in (top, low):
@@ -303,7 +303,8 @@ def plot_decomposition(
         f"mostly {stacks['width'].abs().idxmax().split(':')[0]}; "
         f"the median ends at {100 * last['median'].sum():+.2f}%"
     )
-    caption = _spread(explanation, "nhits", "Thin lines, of each part") + PARTS
+    caption = MIXED if table["mixed"].any() else ""
+    caption += _spread(explanation, "nhits", "Thin lines, of each part") + PARTS
     figure, (left, right), colors = style.canvas(theme, 1, 2, size=(9, 3.9), caption=caption)
     _draw_parts(left, table, "median", colors)
     _draw_parts(right, table[table["stack"] != BASELINE], "width", colors)
@@ -356,9 +357,10 @@ def plot_explanation(
     if not has_tft and not has_nhits:  # raises DataError
         _of_symbol(attention if len(attention) else parts, symbol, "tables")
     columns = 2 * has_tft + has_nhits
-    caption = ("Dashed: equal shares. " if has_tft else "") + SUMMARY
+    caption = "Dashed: equal shares. " if has_tft else ""
+    caption += MIXED if has_nhits and parts["mixed"].any() else ""
     size = (3.2 * max(columns, 2), 3.6)
-    figure, axes, colors = style.canvas(theme, 1, columns, size, caption, squeeze=False)
+    figure, axes, colors = style.canvas(theme, 1, columns, size, caption + SUMMARY, squeeze=False)
     findings = []
     if has_tft:
         finding, name = _draw_tft(axes[0, :2], explanation, symbol, colors)

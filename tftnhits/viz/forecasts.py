@@ -203,6 +203,7 @@ def plot_learning_curve(
     baseline: float | None = None,
     name: str = "network",
     theme: str = "light",
+    stopped: int | None = None,
 ) -> Figure:
     """Training and validation loss by epoch; a gap between them is no measure of overfitting.
 
@@ -210,11 +211,13 @@ def plot_learning_curve(
     ----------
     history : Fit.history, a dict an epoch: epoch, train, valid; DataError if there is none.
     baseline : the validation loss of the volatility baseline; name : the network's.
+    stopped : Fit.stopped, the epoch at which early stopping ended it; None: it did not.
     """
     table = pd.DataFrame(history)
     if table.empty:
         raise DataError("The learning curve has no epoch; train for at least one.")
-    figure, ax, colors = style.canvas(theme, caption=TWO_LOSSES)
+    early = f"Early stopping ended the training after epoch {stopped}. " if stopped else ""
+    figure, ax, colors = style.canvas(theme, caption=early + TWO_LOSSES)
     size = 3.5 if len(table) < 40 else 0
     epoch, valid = table["epoch"], table["valid"]
     ax.plot(epoch, table["train"], "s--", color=colors.quiet, label="training", markersize=size)
