@@ -237,7 +237,7 @@ def test_coverage_is_not_claimed_for_bars_of_another_length(predictor, meta, tmp
         report, state = found.reports["META"], weekly.calibration["ensemble"]
         assert not specific(report.warnings) and report.coverage == state.realised(0.93)
         dates = len(weeks) - CONTEXT - predictor.horizon + 1  # of weeks alone
-        assert found.measured == f"over {dates} dates to {weekly.seen['META'][:10]}"
+        assert report.measured == f"over {dates} dates to {weekly.seen['META'][:10]}"
         assert weekly.predict(meta).reports["META"].coverage is None
 
 

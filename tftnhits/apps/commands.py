@@ -231,7 +231,7 @@ def train(sources, out, preset, horizon, seed, train_end, valid_end, **options):
     for name, calibration in predictor.calibration.items():
         coverage = calibration.realised(config.LEVEL)
         if coverage is not None:
-            interval = f"the {config.LEVEL:.0%} interval {predictor.measured()}"
+            interval = f"the {config.LEVEL:.0%} interval {predictor.measured(calibration)}"
             _say(f"{name}: {coverage:.1%} of outcomes inside {interval}")
     yield str(folder)
 

@@ -81,7 +81,7 @@ def publish(folder: str | Path, model_id: str, private: bool = False) -> list[st
 
 def _copy_predictor(folder: Path, stage: Path) -> None:
     """Copy the predictor's files and load the copy, so that what goes up has proved whole."""
-    from ..forecast.folder import weights_named
+    from ..forecast.folder import files_named
     from ..forecast.predictor import Predictor
 
     if not folder.is_dir():
@@ -98,14 +98,14 @@ def _copy_predictor(folder: Path, stage: Path) -> None:
             left_out.append(path.name)
     try:
         whole = Predictor.load(stage)
-        members = read_json(stage / "predictor.json")["members"]
-        lost = set(members) - set(whole.members)
+        record = read_json(stage / "predictor.json")
+        lost = set(record["members"]) - set(whole.members)
     except CheckpointError as error:
         raise CheckpointError(str(error).replace(str(stage), str(folder))) from error
     if lost:
         raise CheckpointError(f"{folder} is not whole: {min(lost)} can't be loaded; save it again.")
     for path in stage.glob("*.safetensors"):  # what a killed writer left is none of it
-        if path.name not in weights_named(members):
+        if path.name not in files_named(record):
             path.unlink()
             left_out.append(path.name)
     if left_out:

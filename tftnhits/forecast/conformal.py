@@ -17,7 +17,8 @@ at most 2 (FAR + |s_h(τ) at the start| + rate) / (rate · T), whatever the seri
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,6 +32,7 @@ GRID = (*_TAIL, *(round(0.025 * i, 3) for i in range(1, 40)), *(1 - q for q in _
 RATE = 0.03
 FAR = 8.0  # |z| of an outcome beyond a tail of no width; Φ(−8) is 6e-16
 YEAR = 252  # origin dates over which realised coverage is measured
+KEEP = 5  # origin dates from one kept state to the next: a week of daily bars
 MEASURED = (0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 0.93, 0.95, 0.98, 0.99)  # nominal levels at which it is
 _KNOTS = ndtri(np.array(GRID))
 
@@ -74,6 +76,7 @@ class Conformal:
         date: np.ndarray,
         wanted: Sequence[float] | None = None,
         known: np.ndarray | None = None,
+        states: list[np.ndarray] | None = None,
     ) -> tuple[np.ndarray, Conformal]:
         """Go through origins date by date: forecast with the state of then, learn what comes true.
 
@@ -87,6 +90,7 @@ class Conformal:
         date : [K] of the origin, anything that sorts
         wanted : levels [W] of the forecasts; None for `levels`
         known : [K, H], the date by which an outcome is known; None: h of the dates later
+        states : a list to which the scores are added that each origin date was forecast with
 
         Returns the calibrated forecasts [K, H, W] and the state once all outcomes are in. Raises
         ConfigError as `calibrate`.
@@ -107,6 +111,8 @@ class Conformal:
             if last[i] > first[i]:
                 state = state._learn(step[first[i] : last[i]], value[first[i] : last[i]])
             if end[i] > begin[i]:
+                if states is not None:
+                    states.append(state.score)
                 rows = origins[begin[i] : end[i]]
                 out[rows] = state._apply(quantiles[rows], base, want, mix)
         return out, state
@@ -143,12 +149,44 @@ class Conformal:
 
 
 @dataclass(frozen=True)
+class Past:
+    """How a calibration was on earlier dates: each KEEP of its origin dates are an entry."""
+
+    date: np.ndarray  # [T, 2] datetime64[ns], an entry's first and last, ascending
+    score: np.ndarray  # [T, H, G] float32, Conformal's that the first was forecast with
+    inside: np.ndarray  # [T, M] float32, share of their outcomes inside the intervals MEASURED
+    until: np.datetime64  # from when on the calibration is as it is now
+
+    def check(self, horizon: int) -> None:
+        """Raises CheckpointError on arrays that don't fit each other or a calibration's horizon."""
+        size = len(self.date)
+        shapes = ((size, 2), (size, horizon, len(GRID)), (size, len(MEASURED)))
+        fits = (self.date.shape, self.score.shape, self.inside.shape) == shapes
+        if not fits or not size or not (np.diff(self.date.ravel()) >= np.timedelta64(0)).all():
+            raise CheckpointError("A calibration's past doesn't fit its dates; save it again.")
+        if not (np.diff(self.score) >= 0).all() or not np.isfinite(self.inside).all():
+            raise CheckpointError("A calibration's past holds no scores; save it again.")
+
+    def followed_by(self, later: Past) -> Past:
+        """This past up to where the later one begins, and that."""
+        stay = self.date[:, 0] < later.date[0, 0]
+        return Past(
+            date=np.concatenate([self.date[stay], later.date]),
+            score=np.concatenate([self.score[stay], later.score]),
+            inside=np.concatenate([self.inside[stay], later.inside]),
+            until=max(self.until, later.until),
+        )
+
+
+@dataclass(frozen=True)
 class Calibration:
     """A state, and the share of outcomes inside the intervals that it gave over YEAR dates."""
 
     state: Conformal
     coverage: tuple[float, ...] = ()  # at the levels MEASURED; empty if never measured
     dates: int = 0  # that it was measured on
+    last: str = ""  # of these dates; empty without dates
+    past: Past | None = None  # None without dates, and where nothing was learnt
 
     def update(
         self,
@@ -161,7 +199,8 @@ class Calibration:
         """After origins as `Conformal.run` takes them; the oldest dates make room for theirs."""
         tails = [(1 - level) / 2 for level in MEASURED[::-1]]
         wanted = [*tails, *(1 - tail for tail in tails[::-1])]
-        out, state = self.state.run(quantiles, levels, actual, date, wanted, known)
+        states: list[np.ndarray] = []
+        out, state = self.state.run(quantiles, levels, actual, date, wanted, known, states)
         seen = np.isfinite(actual)
         dates = np.unique(date[seen.any(1)])[-YEAR:]
         if not len(dates):
@@ -173,7 +212,38 @@ class Calibration:
         if old:
             weighted = len(dates) * coverage + old * np.array(self.coverage)
             coverage = weighted / (len(dates) + old)
-        return Calibration(state, tuple(coverage.tolist()), len(dates) + old)
+        past, last = self.past, ""
+        if np.issubdtype(date.dtype, np.datetime64):
+            last = str(dates[-1].astype("datetime64[D]"))
+            past = _past(states, inside, seen, date, known[seen].max())
+            past = past if self.past is None else self.past.followed_by(past)
+        return Calibration(state, tuple(coverage.tolist()), len(dates) + old, last, past)
+
+    def as_of(self, date: np.ndarray) -> Iterator[tuple[np.ndarray, Calibration]]:
+        """For origins of dates [K]: which of them [k], and the calibration as it was then; in order.
+
+        Those before the first date that it knows have the state that it began with; those without
+        dates, and since the last outcome that it took in, have it as it is.
+        """
+        size = 0 if self.past is None else len(self.past.date)
+        place = np.full(len(date), size)  # the size: as it is
+        if size:
+            early = date < self.past.until
+            place[early] = np.searchsorted(self.past.date[:, 0], date[early], side="right") - 1
+        for i in np.unique(np.maximum(place, 0)):
+            yield np.flatnonzero(np.maximum(place, 0) == i), self if i == size else self._at(i)
+
+    def _at(self, i: int) -> Calibration:
+        """As it was when the past's entry `i` began, with the outcomes that were known by then."""
+        score = self.past.score[i].astype(float)
+        end = max(i - math.ceil(len(score) / KEEP), 0)
+        shares = self.past.inside[max(end - YEAR // KEEP, 0) : end]
+        then = Calibration(replace(self.state, score=score), past=self.past)
+        if not len(shares):
+            return then
+        last = str(self.past.date[end - 1, 1].astype("datetime64[D]"))
+        coverage = tuple(shares.mean(0).tolist())
+        return replace(then, coverage=coverage, dates=KEEP * len(shares), last=last)
 
     def realised(self, level: float) -> float | None:
         """Coverage of intervals of a level, interpolated; None where it was not measured."""
@@ -182,16 +252,43 @@ class Calibration:
         return float(np.interp(level, MEASURED, self.coverage))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Plain values for JSON, of all but the past."""
         coverage = {f"{level:g}": share for level, share in zip(MEASURED, self.coverage)}
-        return {"dates": self.dates, "coverage": coverage, "state": self.state.to_dict()}
+        record = {"dates": self.dates, "last": self.last, "coverage": coverage}
+        return record | {"state": self.state.to_dict()}
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Calibration:
+    def from_dict(cls, values: dict[str, Any], past: Past | None = None) -> Calibration:
         """Inverse of `to_dict`; raises CheckpointError as Conformal's."""
         measured = MEASURED if values["dates"] else ()
         coverage = tuple(float(values["coverage"][f"{level:g}"]) for level in measured)
-        return cls(Conformal.from_dict(values["state"]), coverage, int(values["dates"]))
+        state = Conformal.from_dict(values["state"])
+        if past is not None:
+            past.check(len(state.score))
+        return cls(state, coverage, int(values["dates"]), str(values["last"]), past)
+
+
+def _past(
+    states: list[np.ndarray],
+    inside: np.ndarray,
+    seen: np.ndarray,
+    date: np.ndarray,
+    until: np.datetime64,
+) -> Past:
+    """A run's past: `states` by origin date, `inside` [K, H, M] and `seen` [K, H] by origin."""
+    every = np.unique(date)
+    first = every[::KEEP]
+    last = every[np.minimum(np.arange(KEEP - 1, len(every) + KEEP - 1, KEEP), len(every) - 1)]
+    entry = np.searchsorted(first, date, side="right") - 1  # [K]
+    count = np.bincount(entry, seen.sum(1), len(first))
+    hits = np.zeros((len(first), len(MEASURED)))
+    np.add.at(hits, entry, (inside & seen[..., None]).sum(1))
+    return Past(
+        date=np.stack([first, last], axis=1),
+        score=np.array(states[::KEEP], np.float32),
+        inside=(hits / np.maximum(count, 1)[:, None]).astype(np.float32),
+        until=until,
+    )
 
 
 def outcome_scores(quantiles: np.ndarray, base: np.ndarray, actual: np.ndarray) -> np.ndarray:

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import safetensors.numpy
 
 from ..config import PanelConfig
 from ..errors import CheckpointError, ConfigError, MissingDependency, quoted
 from ..files import locked, read_json, write_json
 from ..models.baselines import Walk
 from ..models.boosting import Boosting
-from ..models.checkpoint import Part, is_weights, load_part, save_part
-from .conformal import Calibration
+from ..models.checkpoint import PAST, Part, is_weights, load_part, save_part
+from .conformal import Calibration, Past
 from .ensemble import MEMBERS, Member, Network, has_torch
 from .fallback import NO_TORCH, unusable
 
@@ -45,8 +46,10 @@ def write_folder(folder: Path, predictor: Predictor) -> Path:
             ]
             for name, member in predictor.members.items()
         }
-        write_json(path, {"format": FORMAT, "members": members, **_settings(predictor)})
-        _delete_others(folder, weights_named(members))
+        past = save_part(folder, PAST, _past_part(predictor.calibration))
+        record = {"format": FORMAT, "members": members, "past": past, **_settings(predictor)}
+        write_json(path, record)
+        _delete_others(folder, files_named(record))
     return folder
 
 
@@ -75,9 +78,33 @@ def _settings(predictor: Predictor) -> dict[str, Any]:
     }
 
 
-def weights_named(members: dict[str, list[dict[str, Any]]]) -> set[str]:
-    """The files that a record's `members` name."""
-    return {record["weights"] for records in members.values() for record in records}
+def _past_part(calibrations: dict[str, Calibration]) -> Part:
+    """What the calibrations were on earlier dates, as one file."""
+    arrays = {}
+    for key, calibration in calibrations.items():
+        if past := calibration.past:
+            arrays[f"{key}.date"] = past.date.view(np.int64)
+            arrays[f"{key}.score"] = past.score
+            arrays[f"{key}.inside"] = past.inside
+            arrays[f"{key}.until"] = np.array([past.until], "datetime64[ns]").view(np.int64)
+    return Part({}, safetensors.numpy.save(arrays))
+
+
+def _pasts(part: Part) -> dict[str, Past]:
+    """Inverse of `_past_part`, for those that have a past."""
+    arrays = safetensors.numpy.load(part.weights)
+    pasts = {}
+    for key in {name.partition(".")[0] for name in arrays}:
+        dates = arrays[f"{key}.date"].view("datetime64[ns]")
+        until = arrays[f"{key}.until"].view("datetime64[ns]")[0]
+        pasts[key] = Past(dates, arrays[f"{key}.score"], arrays[f"{key}.inside"], until)
+    return pasts
+
+
+def files_named(record: dict[str, Any]) -> set[str]:
+    """The files that a folder's record names."""
+    parts = [part for parts in record["members"].values() for part in parts]
+    return {part["weights"] for part in (*parts, record["past"])}
 
 
 def _delete_others(folder: Path, named: set[str]) -> None:
@@ -133,7 +160,7 @@ def _read_record(folder: Path) -> dict[str, Any]:
 def _read_parts(
     folder: Path, record: dict[str, Any]
 ) -> tuple[dict[str, list[Part]], dict[str, str]]:
-    """The members as data, and why others are missing; quickly, before any is built."""
+    """The members and PAST as data, and why others are missing; quickly, before any is built."""
     parts: dict[str, list[Part]] = {}
     missing: dict[str, str] = {}
     for name, records in record["members"].items():
@@ -144,6 +171,10 @@ def _read_parts(
             parts[name] = [load_part(folder, one) for one in records]
         except CheckpointError as error:
             missing[name] = unusable(error)
+    try:
+        parts[PAST] = [load_part(folder, record.get("past"))]
+    except CheckpointError as error:
+        missing[PAST] = str(error)
     return parts, missing
 
 
@@ -155,14 +186,18 @@ def _predictor(
     make: type[Predictor],
 ) -> Predictor:
     """What `read_folder` returns, of what it has read."""
+    if PAST in missing:
+        raise CheckpointError(missing[PAST])
     members: dict[str, Member] = {}
     for name, some in parts.items():
+        if name == PAST:
+            continue
         try:
             members[name] = _built(name, some)
         except (CheckpointError, ConfigError, MissingDependency) as error:
             missing[name] = unusable(error)
     try:
-        days = record["bar_days"]
+        pasts, days = _pasts(parts[PAST][0]), record["bar_days"]
         return make(
             members=members,
             missing=missing,
@@ -170,7 +205,10 @@ def _predictor(
             panel_config=PanelConfig.from_dict(record["panel"]),
             fitted={k: np.array(v, float) for k, v in record["fitted"].items()},
             weights=dict(record["weights"]),
-            calibration={k: Calibration.from_dict(v) for k, v in record["calibration"].items()},
+            calibration={
+                key: Calibration.from_dict(values, pasts.get(key))
+                for key, values in record["calibration"].items()
+            },
             seen={k: str(np.datetime64(v)) for k, v in record["seen"].items()},
             depth=int(record["depth"]),
             bar_days=None if days is None else float(days),

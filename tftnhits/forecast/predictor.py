@@ -127,6 +127,7 @@ class Predictor:
             "data": panel.digest(),
             "symbols": len(panel.symbols),
             "bars": int(panel.length.sum()),
+            "trained to": _last_day(panel, panel.origins("train")),
         }
         predictor = cls(
             members=wrapped,
@@ -159,7 +160,7 @@ class Predictor:
 
         For each symbol the first answers that can: the ensemble, the TFT alone, N-HITS alone,
         gradient boosting, a random walk. Its report names it, and says why no earlier one does.
-        Quantiles are calibrated as of now, those of past origins too.
+        Quantiles are calibrated as of their origin: no state is used that later outcomes made.
 
         Parameters
         ----------
@@ -196,19 +197,25 @@ class Predictor:
         # Quantiles of who answers for a symbol, calibrated by its own record
         quantiles = np.empty((len(rows), horizon, len(levels)))
         for one in answer(panel, rows, members, self.missing, candidates):
-            calibration = self.calibration[one.key]
-            raw = one.quantiles[:, :horizon]
-            quantiles[one.index] = calibration.state.calibrate(raw, self.levels, levels)
+            origins = rows[one.index]
+            symbol = panel.symbol_of(origins)
+            then: dict[int, Calibration] = {}  # by symbol, as of its last origin
+            for index, calibration in self.calibration[one.key].as_of(panel.date[origins]):
+                raw = one.quantiles[index, :horizon]
+                calibrated = calibration.state.calibrate(raw, self.levels, levels)
+                quantiles[one.index[index]] = calibrated
+                then |= dict.fromkeys(symbol[index].tolist(), calibration)
             as_measured = one.key != "ensemble" or shares == self.weights
-            coverage = calibration.realised(level) if as_measured else None
             for s, why in one.warnings.items():
                 report = reports[panel.symbols[s]]
-                remark(report, panel, s, horizon, self)
+                remark(report, panel, origins[symbol == s], horizon, self)
                 report.model_used = one.name
                 report.warnings = [*why, *report.warnings]
-                report.coverage = coverage if report.measurable else None
+                if as_measured and report.measurable:
+                    report.coverage = then[s].realised(level)
+                    report.measured = self.measured(then[s])
         frame = tidy(panel, rows, quantiles, levels, level)
-        return Forecast(frame, bars, level, reports, self.measured(), (self, panel, rows))
+        return Forecast(frame, bars, level, reports, (self, panel, rows))
 
     def calibrated(
         self, bars: Any, calendar: str | Mapping[str, str | None] | None = None
@@ -237,13 +244,12 @@ class Predictor:
         old = panel.date[rows] <= np.array(seen, "datetime64[ns]")[panel.symbol_of(rows)]
         return before._updated(panel, rows[~old])
 
-    def measured(self) -> str:
+    def measured(self, calibration: Calibration) -> str:
         """What coverage was measured on: "over 252 dates to 2017-12-21, all symbols together"."""
-        dates = max(calibration.dates for calibration in self.calibration.values())
-        if not self.seen:
-            return f"over {dates} bars"
+        if not calibration.last:
+            return f"over {calibration.dates} bars"
         together = ", all symbols together" if len(self.seen) > 1 else ""
-        return f"over {dates} dates to {max(self.seen.values())[:10]}{together}"
+        return f"over {calibration.dates} dates to {calibration.last}{together}"
 
     def save(self, folder: str | Path) -> Path:
         """Write the predictor as a folder of safetensors and JSON files; returns the folder.
@@ -354,6 +360,12 @@ def train_predictor(
     if folder:
         predictor.save(folder)
     return predictor
+
+
+def _last_day(panel: Panel, rows: np.ndarray) -> str | None:
+    """The last date of origins; None where they have none."""
+    dates = panel.date[rows]
+    return None if np.isnat(dates).all() else str(np.nanmax(dates).astype("datetime64[D]"))
 
 
 def _chosen(

@@ -33,6 +33,8 @@ class SymbolReport:
         None where the symbol was left out; the first warning then says why.
     coverage : float or None
         Share of past outcomes inside such intervals; None if that was never measured.
+    measured : str
+        What it was measured on: "over 252 dates to 2017-12-21".
     warnings : list of str
         One sentence each.
     measurable : bool
@@ -41,6 +43,7 @@ class SymbolReport:
 
     model_used: str | None = None
     coverage: float | None = None
+    measured: str = ""
     warnings: list[str] = field(default_factory=list)
     measurable: bool = True
 
@@ -60,8 +63,6 @@ class Forecast:
         Nominal level of [lower, upper].
     reports : dict of SymbolReport
         By symbol, those left out included.
-    measured : str
-        What coverage was measured on: "over 252 dates to 2017-12-21".
     source : tuple
         (predictor, panel, rows), for explain().
     """
@@ -70,7 +71,6 @@ class Forecast:
     bars: pd.DataFrame
     level: float
     reports: dict[str, SymbolReport]
-    measured: str = ""
     source: Any = None
 
     @property
@@ -97,8 +97,10 @@ class Forecast:
 
     def caption(self, symbol: str) -> str:
         """The interval in words: "93% interval (held 94% over 252 dates to 2017-12-21)"."""
-        name, share = f"{100 * self.level:.6g}% interval", self.reports[symbol].coverage
-        return name if share is None else f"{name} (held {share:.0%} {self.measured})"
+        name, report = f"{100 * self.level:.6g}% interval", self.reports[symbol]
+        if report.coverage is None:
+            return name
+        return f"{name} (held {report.coverage:.0%} {report.measured})"
 
     def summary(self) -> dict[str, Any] | list[dict[str, Any]]:
         """The last origin's forecast as plain values; a list of them for several symbols.
@@ -252,12 +254,15 @@ def other_length(days: float, usual: float | None) -> bool:
     return usual is not None and max(days, usual) > OTHER * min(days, usual)
 
 
-def remark(report: SymbolReport, panel: Panel, s: int, horizon: int, predictor: Predictor) -> None:
-    """Add to the report of the panel's symbol `s` what the panel leaves open.
+def remark(
+    report: SymbolReport, panel: Panel, rows: np.ndarray, horizon: int, predictor: Predictor
+) -> None:
+    """Add to a symbol's report what must be said of its forecasts from the origins `rows`.
 
     That is bars that are old, or not of the kind that the predictor was calibrated on; inputs that
-    are missing; and a calendar that ends before the horizon does.
+    are missing; origins that it was trained on; and a calendar that ends before the horizon does.
     """
+    s = int(panel.symbol_of(rows[:1])[0])
     symbol, days, usual = panel.symbols[s], float(bar_days(panel, s)), predictor.bar_days
     remarks = []
     of_other_length = other_length(days, usual)
@@ -274,6 +279,12 @@ def remark(report: SymbolReport, panel: Panel, s: int, horizon: int, predictor: 
             "the later ones go by the pattern of its bars, which knows no holidays."
         )
     report.warnings = [*remarks, *panel.notes.get(symbol, []), *report.warnings]
+    trained = predictor.manifest.get("trained to")
+    if trained and panel.date[rows[0]] < np.datetime64(trained) + np.timedelta64(1, "D"):
+        report.warnings.append(
+            f"The model was trained on outcomes to {trained}, so what it forecasts from before is "
+            "what it has seen."
+        )
     # what is true of many forecasts comes last
     if report.measurable and predictor.seen and symbol not in predictor.seen:
         report.warnings.append(
