@@ -6,9 +6,14 @@ import time
 
 import psutil
 import pytest
-from panel import WhatIf
+from panel import ROOT, WhatIf
 from servers import serving_app
 
+from tftnhits.viz.style import price
+from tftnhits.whatif import shock
+
+SHOCKS = ["More bars (0: shock the last)", "Close move, %", "Range, ×", "Volume, ×"]
+SHOCKS += ["Market move, %"]
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
@@ -46,6 +51,57 @@ def test_the_page_is_ready_and_answers_and_ctrl_c_ends_it(app, page, measure):
     os.killpg(app.process.pid, signal.SIGINT)
     gone, alive = psutil.wait_procs(started, timeout=20)
     assert gone and not alive and "Traceback" not in app.log.read_text()
+
+
+# anywidget gives a widget's module two seconds to load, then drops all that is sent to the widget.
+# Whether that happens to a slow processor is luck; to this page it always does.
+IMPATIENT = """const patience = AbortSignal.timeout
+AbortSignal.timeout = ms => patience.call(AbortSignal, ms === 2000 ? 1 : ms)"""
+
+
+@pytest.fixture(scope="module")
+def lab():
+    """Asked beside the page, for what it should show."""
+    return shock.WhatIf("stocks")
+
+
+@pytest.mark.parametrize("slow", ["processor", "modules"])
+def test_a_slow_page_shows_the_chosen_symbols_title_picture_and_table(app, page, lab, slow):
+    if slow == "processor":
+        session = page.context.new_cdp_session(page)
+        session.send("Emulation.setCPUThrottlingRate", {"rate": 6})
+    else:
+        page.add_init_script(IMPATIENT)
+    page.goto(app.url, wait_until="commit", timeout=180_000)
+    panel = WhatIf(page)
+    page.locator(f"{ROOT} .tftnhits-symbol select").wait_for(timeout=180_000)
+    for symbol in ("NVDA", "GOOG"):  # the first may come before there is a picture
+        panel.choose(symbol)
+        panel.chosen(symbol, 180)
+        answer = lab.ask(symbol, "2015-08-21")
+        assert panel.title() == answer.title
+        drawn = panel.drawn()
+        assert drawn["close, low to high"][-1] == pytest.approx(answer.past["close"].iloc[-1])
+        median = answer.fans["before"]["median"].tolist()
+        assert drawn["forecast, 93% interval"] == pytest.approx(median)
+        assert price(median[-1]) in panel.content()[2]
+
+
+def test_it_is_busy_from_the_choice_to_the_picture_and_every_control_has_a_name(app, page):
+    page.goto(app.url, wait_until="commit")
+    panel = WhatIf(page)
+    panel.wait()
+    assert panel.order(lambda: panel.choose("NVDA")) == ["busy", "drawn", "done"]
+    sliders = ["Horizon, sessions", "Interval, %", "TFT's weight, %", *SHOCKS]
+    for name in sliders:
+        for role in ("slider", "textbox"):  # a handle, and a number that can be typed
+            assert page.get_by_role(role, name=name, exact=True).is_enabled(), (role, name)
+    assert page.get_by_role("combobox", name="Symbol").is_enabled()
+    assert page.get_by_role("button", name="No shock").is_enabled()
+    assert page.get_by_label("Origin").is_enabled()
+    assert page.get_by_role("figure", name="NVDA, no shock").count() == 1
+    unnamed = page.locator(f"{ROOT} :is([role=slider], [role=textbox]):not([aria-labelledby])")
+    assert not unnamed.count()
 
 
 def test_without_the_token_nothing_is_shown_and_no_kernel_starts(app, page):
