@@ -1,12 +1,17 @@
 """The page that make app serves, in a real Chromium."""
 
 import os
+import re
 import signal
 import time
+import urllib.error
+import urllib.request
+from urllib.parse import urljoin, urlsplit
 
 import psutil
 import pytest
 from panel import ROOT, WhatIf
+from servers import ROOT as ROOT_FOLDER
 from servers import serving_app
 
 from tftnhits.viz.style import price
@@ -108,3 +113,42 @@ def test_without_the_token_nothing_is_shown_and_no_kernel_starts(app, page):
     page.goto(app.url.split("?")[0])
     assert "token" in page.url or page.locator("input[type=password]").count()
     assert not page.locator("#rendered_cells").count() and not app.kernels()
+
+
+def answered(url, host):
+    """Status and headers of the answer to who calls the server by another name."""
+    request = urllib.request.Request(url, headers={"Host": host})
+    try:
+        with urllib.request.urlopen(request) as answer:
+            return answer.status, answer.headers
+    except urllib.error.HTTPError as error:
+        return error.code, error.headers
+
+
+def test_it_answers_to_its_own_names_alone_and_in_no_frame_of_others(app):
+    port = urlsplit(app.url).port
+    login, kernels = (urljoin(app.url, path) for path in ("/login", "/api/kernels"))
+    for name in ("evil.example", "127.0.0.1.evil.example", "10.0.0.1"):
+        for url in (app.url, login, kernels):  # a name that another site made point here
+            assert answered(url, f"{name}:{port}")[0] == 403, (name, url)
+    assert not app.kernels()
+    for name in ("127.0.0.1", "localhost", "[::1]"):
+        status, headers = answered(login, f"{name}:{port}")
+        assert status == 200, name
+        policy = headers["Content-Security-Policy"]
+        assert "frame-ancestors 'self'" in policy and "default-src 'self'" in policy
+
+
+def test_a_kernel_whose_page_is_gone_ends(chromium, tmp_path):
+    config = (ROOT_FOLDER / "tftnhits" / "apps" / "voila" / "voila.py").read_text()
+    patience = re.search(r"cull_idle_timeout = (\d+)", config)
+    assert 60 <= int(patience[1]) <= 3600
+    sooner = "--MappingKernelManager.cull_idle_timeout=2 --MappingKernelManager.cull_interval=1"
+    with serving_app(tmp_path, sooner) as server:
+        with urllib.request.urlopen(server.url) as answer:  # a visitor who never comes back
+            assert answer.read()
+        deadline = time.monotonic() + 60
+        while server.kernels():
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        assert "Culling" in server.log.read_text()
