@@ -208,8 +208,9 @@ def test_an_unknown_zone_is_joined_with_no_other_market_and_says_so():
     coins = [walk(COINS, name) for name in names]
     made = panel(*stocks, *coins)
     assert set(made.notes) == set(names)
-    assert "time zone of C1-USD is unknown" in made.notes["C1-USD"][0]
-    assert "(N0 and 2 more)" in made.notes["C1-USD"][0]
+    hours_taken, others_unseen = made.notes["C1-USD"]
+    assert all("time zone of C1-USD is unknown" in text for text in made.notes["C1-USD"])
+    assert "its hours are taken" in hours_taken and "(N0 and 2 more)" in others_unseen
     alone = panel(*coins, fitted=made.fitted)
     assert not alone.notes  # there is no other market
     rows = np.arange(made.start[3], len(made.date))

@@ -22,6 +22,7 @@ from tftnhits.data import yahoo, yahoo_client
 from tftnhits.data.names import PRICES
 
 yfinance = pytest.importorskip("yfinance")
+curl_requests = pytest.importorskip("curl_cffi.requests")
 from yahoo_server import Listing, noon_zone, walk, yahoo_server  # noqa: E402
 
 
@@ -31,6 +32,8 @@ def server():
     with yahoo_server() as running, pytest.MonkeyPatch.context() as patch:
         for name, value in running.environment.items():
             patch.setenv(name, value)
+        # yfinance keeps one session, whose certificates are those of when it was made
+        yfinance.Ticker("AAPL", session=curl_requests.Session(impersonate="chrome"))
         yield running
 
 
