@@ -222,6 +222,39 @@ def test_coverage_is_of_who_answers_as_it_was_measured(predictor, members, bars,
     assert never.predict(bars).caption("META") == "93% interval"
 
 
+@pytest.mark.parametrize("place", [3, 40, -2])
+def test_past_origins_are_calibrated_as_of_their_date(predictor, bars, place, tmp_path):
+    fresh = replace(predictor, calibration={}, seen={})
+    model = fresh.calibrated(bars)
+    day = pd.Timestamp(model.calibration["ensemble"].past.date[place, 0])
+    then = bars[bars["date"] <= day]
+    last_step = predictor.horizon  # of earlier steps more outcomes are known than origins are whole
+    expected = fresh.calibrated(then).predict(then)
+    expected = expected.frame[expected.frame["step"] == last_step].reset_index(drop=True)
+    model.save(tmp_path)
+    for one in (model, tn.Predictor.load(tmp_path)):
+        found = one.predict(then)
+        frame = found.frame[found.frame["step"] == last_step].reset_index(drop=True)
+        pd.testing.assert_frame_equal(frame, expected, rtol=1e-5)
+        every = one.predict(bars, origins="all").frame
+        every = every[(every["origin"] == day) & (every["step"] == last_step)]
+        pd.testing.assert_frame_equal(every.reset_index(drop=True), expected, rtol=1e-5)
+        report = found.reports["META"]  # nor is a coverage named that came later
+        assert 0.5 < report.coverage <= 1
+        assert not report.measured or report.measured.split(" to ")[1][:10] < str(day.date())
+    late = model.predict(bars).frame
+    assert not np.allclose(late["upper"], fresh.predict(bars).frame["upper"], rtol=1e-4)
+
+
+def test_origins_that_the_model_was_trained_on_say_so(predictor, bars):
+    trained = pd.Timestamp(predictor.manifest["trained to"])
+    for until, said in ((trained, True), (trained + pd.Timedelta(days=40), False)):
+        texts = predictor.predict(bars[bars["date"] <= until]).reports["META"].warnings
+        assert any("trained on outcomes to" in text for text in texts) == said
+    texts = predictor.predict(bars, origins="all").reports["META"].warnings
+    assert any("trained on outcomes to" in text for text in texts)
+
+
 def test_coverage_is_not_claimed_for_bars_of_another_length(predictor, meta, tmp_path):
     how = {"open": "first", "high": "max", "low": "min", "close": "last", "volume": "sum"}
     weeks = meta.resample("W-FRI", on="date").agg(how).dropna().reset_index().assign(symbol="META")

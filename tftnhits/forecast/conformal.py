@@ -220,7 +220,7 @@ class Calibration:
         return Calibration(state, tuple(coverage.tolist()), len(dates) + old, last, past)
 
     def as_of(self, date: np.ndarray) -> Iterator[tuple[np.ndarray, Calibration]]:
-        """For origins of dates [K]: which of them [k], and the calibration as it was then; in order.
+        """For origins of dates [K]: which of them, and the calibration as of then; in order.
 
         Those before the first date that it knows have the state that it began with; those without
         dates, and since the last outcome that it took in, have it as it is.
