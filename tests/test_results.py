@@ -37,6 +37,16 @@ def test_model_card_shows_what_was_measured(bench):
     assert "not trading advice" in card and "$" not in card
 
 
+def test_readme_card_and_citation_name_the_same_version_and_licence():
+    project = (ROOT / "pyproject.toml").read_text()
+    version = re.search(r'^version = "(.+)"', project, re.MULTILINE)[1]
+    assert f"version: {version}\nlicense: Apache-2.0" in (ROOT / "CITATION.cff").read_text()
+    for document in ("README.md", "data/pretrained/README.md"):
+        entry = (ROOT / document).read_text().split("```bibtex")[1].split("```")[0]
+        assert f"{{{version}}}" in entry and "{Apache-2.0}" in entry
+    assert "Apache License" in (ROOT / "LICENSE").read_text()
+
+
 def test_the_readme_says_which_version_is_better_only_where_it_is(bench):
     tables, record = bench("tables"), json.loads((RESULTS / "presets.json").read_text())
     plain = [row | {"verdict": "no difference measured"} for row in record["rows"]]
