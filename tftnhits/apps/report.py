@@ -40,8 +40,7 @@ def to_html(notebook: Any, path: Path) -> Path:
     figures = []
     for cell in page.cells:
         if cell.cell_type == "code":
-            # a progress bar without its widget would stand at 0% for ever
-            cell.outputs = [out for out in cell.outputs if WIDGET not in out.get("data", {})]
+            cell.outputs = [out for out in cell.outputs if _shown_without_kernel(out)]
             figures += [out for out in cell.outputs if PLOTLY in out.get("data", {})]
     if figures:
         import plotly.io
@@ -57,6 +56,15 @@ def to_html(notebook: Any, path: Path) -> Path:
             )
     text, _ = HTMLExporter(require_js_url="").from_notebook_node(page)
     return atomic_write(path, text.replace('<script src=""></script>', ""))
+
+
+def _shown_without_kernel(output: Any) -> bool:
+    """Leave the widget out of an output, and say whether there is a picture in its place.
+
+    A progress bar has none: without its widget it would stand at 0% for ever.
+    """
+    data = output.get("data", {})
+    return data.pop(WIDGET, None) is None or "image/png" in data
 
 
 def write_manifest(run: RunResult, given: dict[str, Any]) -> None:
