@@ -78,8 +78,9 @@ and $nhits_students).
 Test years 2016–2017, $origins_test origins; none was trained on, and nothing was chosen by them,
 though the project looked at them at several milestones. Mean pinball loss × 10⁴ of the cumulative
 log return over nine quantile levels; MAE (× 10⁴) and MSE (× 10⁸) are of the median's, on the test
-years; p is the one-sided Diebold-Mariano test against HAR, clustered by date; the 90% model confidence set is of the forecasters with an entry in its column, and holds
-the best with 90% confidence.
+years; p is the one-sided Diebold-Mariano test against HAR, clustered by date; the 90% model
+confidence set is of the forecasters with an entry in its column, and holds the best with 90%
+confidence.
 
 $board
 
