@@ -290,6 +290,10 @@ def test_names_from_data_can_not_steer_a_terminal(typed, tmp_path, model):
     assert done.code == 0 and done.out.startswith("?LPAA 日本: close ")
     done = typed("predict", tmp_path / "odd.csv", "--model", model, "--json")
     assert json.loads(done.out)["symbol"] == odd
+    # the same for a spreadsheet
+    made_bars(("A",), bars=80).assign(symbol="=1+1").to_csv(tmp_path / "odd.csv", index=False)
+    done = typed("predict", tmp_path / "odd.csv", "--model", model, "--csv")
+    assert all(line.startswith("'=1+1,") for line in done.out.splitlines()[1:])
     for worse in ("a\x1b[31mb", "x" * 300):
         raw = made_bars(("A",), bars=80).assign(symbol=worse).to_csv(index=False).encode()
         refused(typed("predict", "-", "--model", model, stdin=raw), "symbol")

@@ -29,6 +29,22 @@ CLOCK = """lines => {
   })
 }"""
 
+# Resolves to what happened, in turn, until the panel says that all is there.
+ORDER = """lines => {
+  const drawn = () => [...document.querySelectorAll(lines)].map(p => p.getAttribute('d')).join()
+  window.order = new Promise((resolve, reject) => {
+    const before = drawn(), order = []
+    const note = what => order.includes(what) || order.push(what)
+    const seen = new MutationObserver(() => {
+      if (document.querySelector('.tftnhits-status [aria-busy=true]')) note('busy')
+      else if (order.includes('busy')) { note('done'); seen.disconnect(); resolve(order) }
+      if (drawn() && drawn() !== before) note('drawn')
+    })
+    seen.observe(document.body, { subtree: true, childList: true, attributes: true })
+    setTimeout(() => reject(Error(`only ${order}`)), 60000)
+  })
+}"""
+
 
 @dataclass
 class WhatIf:
@@ -79,6 +95,25 @@ class WhatIf:
         self.page.mouse.move(left + 150, top + 80, steps=5)
         self.page.mouse.up()
         self.settle()
+
+    def chosen(self, symbol: str, seconds: float = 90) -> None:
+        """Until the panel says of this symbol that all is there."""
+        done = f"{ROOT} .tftnhits-status [role=status]:not([aria-busy])"
+        title = self.page.locator(f"{ROOT} .tftnhits-title", has_text=f"{symbol},")
+        title.wait_for(timeout=1000 * seconds)
+        self.page.locator(done).wait_for(timeout=1000 * seconds)
+        self.page.locator(LINES).first.wait_for(state="attached", timeout=1000 * seconds)
+
+    def drawn(self) -> dict[str, list[float]]:
+        """The numbers of the picture's named lines, as plotly has them."""
+        lines = "plot => plot.data.filter(t => t.name && t.visible).map(t => [t.name, [...t.y]])"
+        return dict(self.page.eval_on_selector(PLOT, lines))
+
+    def order(self, act: Callable[[], Any]) -> list[str]:
+        """What `act` leads to, in turn: the panel is busy, the picture is drawn, all is done."""
+        self.page.evaluate(ORDER, LINES)
+        act()
+        return self.page.evaluate("window.order")
 
     def prices(self) -> list[float]:
         """The lowest and the highest price on the picture's axis."""

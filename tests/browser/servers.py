@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,8 +46,12 @@ class Server:
 
     def kernels(self) -> list[psutil.Process]:
         """The kernels that it started."""
-        children = self.process.children(recursive=True)
-        return [p for p in children if "ipykernel_launcher" in " ".join(p.cmdline())]
+        found = []
+        for child in self.process.children(recursive=True):
+            with suppress(psutil.NoSuchProcess):  # it may end meanwhile
+                if "ipykernel_launcher" in " ".join(child.cmdline()):
+                    found.append(child)
+        return found
 
 
 @contextmanager
@@ -76,10 +80,11 @@ def serving(command: list[str], pattern: str, folder: Path, wait: float = 60) ->
 
 
 @contextmanager
-def serving_app(folder: Path) -> Iterator[Server]:
+def serving_app(folder: Path, arguments: str = "") -> Iterator[Server]:
     """make app, as typed, on a port that was asked for."""
     subprocess.run(["make", "setup"], cwd=ROOT, check=True, capture_output=True)
     port = free_port()
     url = rf"http://127\.0\.0\.1:{port}/\?token=\w+"
-    with serving(["make", "app", f"PORT={port}"], url, folder) as server:
+    command = ["make", "app", f"PORT={port}", f"APP_ARGS={arguments}"]
+    with serving(command, url, folder) as server:
         yield server

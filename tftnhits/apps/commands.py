@@ -20,6 +20,7 @@ import click
 
 from .. import __version__, config
 from ..errors import CheckpointError, OutputError, printable
+from ..escape import csv_text
 from ..files import atomic_write, read_json, safe_name, versions
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ def predict(sources, horizon, level, calendar, model, as_json, as_csv, plot, **o
     if as_json:
         yield json.dumps(forecast.summary(), indent=2, default=str)
     elif as_csv:
-        yield forecast.frame.to_csv(index=False).rstrip("\n")
+        yield csv_text(forecast.frame).rstrip("\n")
     elif plot is not None:
         yield from _draw(forecast, plot)
     else:
@@ -274,7 +275,8 @@ def backtest(sources, out, jobs, as_json, as_csv, **settings):
     if as_json:
         yield board.reset_index().to_json(orient="records", indent=2, double_precision=15)
     else:
-        yield board.to_csv().rstrip("\n") if as_csv else text.leaderboard_text(board)
+        table = csv_text(board.reset_index()).rstrip("\n")
+        yield table if as_csv else text.leaderboard_text(board)
 
 
 @_command("  tftnhits publish model me/my-model")

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import re
+import secrets
 from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,12 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 PLOTLY = "application/vnd.plotly.v1+json"
 PACKAGES = ("tftnhits", "numpy", "pandas", "scipy", "pyarrow", "scikit-learn", "joblib", "torch")
 PACKAGES += ("safetensors", "matplotlib", "plotly", "papermill", "nbclient", "yfinance")
+# What may stand in the HTML of a cell: nothing that runs, and nothing that is fetched.
+TAGS = "a b blockquote br code dd del div dl dt em h1 h2 h3 h4 h5 h6 hr i kbd li ol p pre small"
+TAGS += " span strong sub sup table tbody td tfoot th thead tr ul"
+SPANS = ["colspan", "rowspan"]
+ATTRIBUTES = {"*": ["class", "id"], "a": ["href", "title"], "td": SPANS, "th": SPANS}
+SCRIPTS = ("require_js", "mathjax", "mermaid_js", "mermaid_layout_elk_js", "jquery")
 
 
 def title_and_question(notebook: Any) -> tuple[str, str]:
@@ -32,29 +39,29 @@ def title_and_question(notebook: Any) -> tuple[str, str]:
 
 
 def to_html(notebook: Any, path: Path) -> Path:
-    """Write `notebook` as a page whose figures need no network: they share one plotly.min.js."""
+    """Write `notebook` as a page that needs no network and runs no script but plotly's.
+
+    Its figures share one plotly.min.js.
+    """
     from nbconvert import HTMLExporter
 
     page = deepcopy(notebook)
     page.metadata["title"] = path.stem
-    figures = []
+    figures = {}
     for cell in page.cells:
         if cell.cell_type == "code":
             cell.outputs = [out for out in cell.outputs if _shown_without_kernel(out)]
-            figures += [out for out in cell.outputs if PLOTLY in out.get("data", {})]
-    if figures:
-        import plotly.io
-        from plotly.offline import get_plotlyjs
-
-        atomic_write(path.parent / "plotly.min.js", get_plotlyjs())
-        for figure in figures:
-            figure.data["text/html"] = plotly.io.to_html(
-                figure.data.pop(PLOTLY),
-                include_plotlyjs="directory",
-                full_html=False,
-                validate=False,
-            )
-    text, _ = HTMLExporter(require_js_url="").from_notebook_node(page)
+            for out in cell.outputs:
+                if PLOTLY in out.get("data", {}):
+                    place = f"figure-{secrets.token_hex(8)}"  # no text of the notebook can be it
+                    figures[place] = out.data.pop(PLOTLY)
+                    out.data["text/html"] = place
+    nowhere = {f"{name}_url": "" for name in SCRIPTS}
+    exporter = HTMLExporter(sanitize_html=True, **nowhere)
+    exporter.register_filter("clean_html", clean_html)
+    text, _ = exporter.from_notebook_node(page)
+    for place, figure in _drawn(figures, path.parent).items():
+        text = text.replace(place, figure)
     return atomic_write(path, text.replace('<script src=""></script>', ""))
 
 
@@ -65,6 +72,26 @@ def _shown_without_kernel(output: Any) -> bool:
     """
     data = output.get("data", {})
     return data.pop(WIDGET, None) is None or "image/png" in data
+
+
+def clean_html(text: str) -> str:
+    """HTML of a cell without what could run or fetch: a symbol from a file may be any text."""
+    import bleach
+
+    text = re.sub(r"<(style|script)\b.*?</\1\s*>", "", str(text), flags=re.DOTALL | re.IGNORECASE)
+    return bleach.clean(text, TAGS.split(), ATTRIBUTES)
+
+
+def _drawn(figures: dict[str, Any], folder: Path) -> dict[str, str]:
+    """The HTML of plotly's figures, by their place; it escapes the texts in them."""
+    if not figures:
+        return {}
+    import plotly.io
+    from plotly.offline import get_plotlyjs
+
+    atomic_write(folder / "plotly.min.js", get_plotlyjs())
+    settings = {"include_plotlyjs": "directory", "full_html": False, "validate": False}
+    return {place: plotly.io.to_html(figure, **settings) for place, figure in figures.items()}
 
 
 def write_manifest(run: RunResult, given: dict[str, Any]) -> None:

@@ -20,7 +20,15 @@ from ..data.features import MARKET_SYMBOLS
 from ..errors import ConfigError, MissingDependency, TftnhitsError, printable, quoted
 from ..viz.style import price, unit_of
 from .shock import NOTHING, Comparison, Shock, WhatIf, when
-from .views import CSS, DrawnPicture, LivePicture, drivers_html, plot_what_if, table_html
+from .views import (
+    CSS,
+    DrawnPicture,
+    LivePicture,
+    drivers_html,
+    named_sliders,
+    plot_what_if,
+    table_html,
+)
 
 try:
     import ipywidgets
@@ -37,6 +45,7 @@ SHOCKS = {  # value for no shock, lowest, highest, step, label
     "volume": (1.0, 0.25, 5.0, 0.25, "Volume, ×"),
     "market": (0.0, -10.0, 10.0, 0.5, "Market move, %"),
 }
+BUSY = '<div role="status" aria-busy="true">Asking the model …</div>'
 log = logging.getLogger("tftnhits")
 
 
@@ -67,7 +76,7 @@ def what_if(
 
 
 def _can_be_live() -> bool:
-    """Whether a FigureWidget works: not in Colab, nor without plotly 6 and anywidget."""
+    """Whether a live figure works: not in Colab, nor without plotly 6 and anywidget."""
     if "COLAB_RELEASE_TAG" in os.environ or not find_spec("anywidget") or not find_spec("plotly"):
         return False
     import plotly
@@ -126,7 +135,8 @@ class Panel:
         box = ipywidgets.VBox
         others = [control for name, control in self.controls.items() if name not in SHOCKS]
         columns = [box(others), box([self.controls[name] for name in SHOCKS])]
-        controls = ipywidgets.Box(columns, layout={"flex_flow": "row wrap"})
+        controls = ipywidgets.Box([*columns, *named_sliders()], layout={"flex_flow": "row wrap"})
+        controls.add_class("tftnhits-controls")
         picture = ipywidgets.Box(self.picture.widgets, layout={"width": "100%"})
         root = box([ipywidgets.HTML(CSS), controls, self.title, self.status, picture, self.tabs])
         root.add_class("tftnhits-what-if")
@@ -152,6 +162,7 @@ class Panel:
 
     def refresh(self, _: Any = None) -> None:
         """Ask what the controls say and show the answer, or in one sentence why there is none."""
+        self.status.value = BUSY
         try:
             comparison = self._ask()
             table, status = table_html(comparison), _status(comparison)
@@ -164,10 +175,10 @@ class Panel:
             return
         self.comparison = comparison
         self.controls["horizon"].description = f"Horizon, {unit_of(comparison.past.index)}s"
-        self.status.value = f'<div role="status">{escape(status)}</div>'
         self.table.value = table
-        self.title.value = f"<h3>{escape(comparison.title)}</h3>"  # the last: all is there
+        self.title.value = f"<h3>{escape(comparison.title)}</h3>"
         self._explain()
+        self.status.value = f'<div role="status">{escape(status)}</div>'  # the last: all is there
 
     def _ask(self) -> Comparison:
         c = self.controls

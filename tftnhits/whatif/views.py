@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
 from dataclasses import dataclass
 from html import escape
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -45,9 +47,10 @@ CSS = """<style>
 .tftnhits-drivers .widget-html-content > div { display: flex; flex-wrap: wrap; gap: 8px 36px; }
 .tftnhits-drivers i { display: inline-block; height: 9px; margin-right: 6px; }
 .tftnhits-table .widget-html-content { overflow-x: auto; }
-.tftnhits-picture { position: relative; }
 .tftnhits-picture > * { width: 100%; }
-.tftnhits-picture > .tftnhits-fitter { position: absolute; inset: 0; pointer-events: none; }
+.tftnhits-plot:empty { height: 420px; }
+.tftnhits-plot:empty::before { content: "Drawing …"; }
+.tftnhits-status [aria-busy] { opacity: 0.6; }
 </style>"""
 
 
@@ -139,84 +142,92 @@ class DrawnPicture:
 
 
 class LivePicture:
-    """A plotly FigureWidget whose lines are moved in place; MissingDependency where none works."""
+    """A plotly figure in the page, whole with each answer; MissingDependency where none works."""
 
     def __init__(self, theme: str):
-        layout = {"height": 420, "margin": {"l": 60, "r": 15, "t": 10, "b": 80}}
-        figure, self.theme = style.plotly_figure("", theme, **layout)
-        figure.update_layout(yaxis_title_text="price", legend_y=-0.2)
-        try:
-            import plotly.graph_objects as go
+        import ipywidgets
 
-            self.figure = go.FigureWidget(figure)
+        self.theme = theme
+        self.figure = self._empty()[0]
+        self.source = ipywidgets.HTML()  # never shown: what it holds is drawn by page/picture.js
+        try:
+            from plotly.offline import get_plotlyjs
+
+            plot = _scripted(get_plotlyjs() + _script("picture.js"), source=self.source.model_id)
         except ImportError as error:
             raise MissingDependency(
                 "Live figures need plotly 6 and anywidget: pip install 'tftnhits[notebook]'."
             ) from error
-        self.figure._config = {"responsive": True, "displaylogo": False}  # there is no public way
-        self.widgets = [self.figure, *_fitters()]
-        self.symbol = ""
+        plot.add_class("tftnhits-plot")
+        self.widgets = [plot]
+
+    def _empty(self) -> tuple[Any, Theme]:
+        layout = {"height": 420, "margin": {"l": 60, "r": 15, "t": 10, "b": 80}}
+        figure, colors = style.plotly_figure("", self.theme, **layout)
+        figure.update_layout(yaxis_title_text="price", legend_y=-0.2)
+        return figure, colors
 
     def draw(self, comparison: Comparison) -> None:
         """Show another comparison; a zoom stays until another symbol is chosen."""
-        c, figure, layers = comparison, self.figure, _layers(comparison, self.theme)
+        c, (figure, colors) = comparison, self._empty()
+        layers = _layers(c, colors)
         x = _places(layers)
         places, axis = plotly_bars(x)
         if places.dtype.kind == "M":
             places = np.datetime_as_string(places, "D")
-        lines = [line for layer in layers for line in _traces(layer, pd.Series(places, x))]
-        plain = ("rangebreaks", "categoryorder", "categoryarray", "tickvals", "ticktext")
-        axis = dict.fromkeys(plain) | {"type": "date" if c.axis == "date" else "linear"} | axis
-        if not figure.data:
-            figure.add_traces(lines)
-        another = c.symbol != self.symbol
-        if another:  # off and on, since only changes are sent and the kernel hears of no zoom
-            figure.update_layout(xaxis_autorange=False, yaxis_autorange=False)
-        with figure.batch_update():
-            for old, line in zip(figure.data, lines):
-                old.update(line)
-            figure.update_xaxes(**axis, title_text=c.axis)
-            figure.update_yaxes(tickformat=style.price_pattern(c.past["close"].tail(RECENT)))
-            if another:
-                figure.update_layout(xaxis_autorange=True, yaxis_autorange=True)
-        self.symbol = c.symbol
-        figure._repr_mimebundle_()  # else Voila, or a page loaded again, shows the first picture
+        for layer in layers:
+            figure.add_traces(_traces(layer, pd.Series(places, x)))
+        kind = {"type": "date" if c.axis == "date" else "linear"}
+        figure.update_xaxes(**kind | axis, title_text=c.axis)
+        figure.update_yaxes(tickformat=style.price_pattern(c.past["close"].tail(RECENT)))
+        figure.update_layout(uirevision=c.symbol)
+        self.figure = figure
+        self.source.value = json.dumps({**json.loads(figure.to_json()), "title": c.title})
 
 
-def _fitters() -> list[Any]:
-    """What fits the figure into the page: it is drawn, 700 pixels wide, before it has a place."""
+def named_sliders() -> list[Any]:
+    """A widget to put among sliders: it names their parts for a screen reader (page/names.js)."""
     if find_spec("anywidget") is None:
         return []
+    return [_scripted(_script("names.js"))]
+
+
+def _script(name: str) -> str:
+    return (Path(__file__).parent / "page" / name).read_text(encoding="utf-8")
+
+
+def _scripted(script: str, **texts: str) -> Any:
+    """A widget that runs an ES module in the page, which can read `texts`."""
+    import traitlets
     from anywidget import AnyWidget
 
-    script = """export default { render({ el }) {
-        new ResizeObserver(() => window.dispatchEvent(new Event("resize"))).observe(el) } }"""
-    fitter = type("Fitter", (AnyWidget,), {"_esm": script})()
-    fitter.add_class("tftnhits-fitter")
-    return [fitter]
+    traits = {name: traitlets.Unicode(text).tag(sync=True) for name, text in texts.items()}
+    return type("Scripted", (AnyWidget,), {"_esm": script, **traits})()
 
 
 def _traces(layer: Layer, places: pd.Series) -> list[dict[str, Any]]:
     """A layer for plotly: its bands, if it is a fan, and its line."""
     bars, traces = layer.bars, []
-    x = places[bars["x"]].to_numpy()
+    x = places[bars["x"]].tolist()  # lists: what is drawn can be read in the page
     text = bars["close"].map(price).tolist()
     line = {"color": layer.color, "dash": {"-": "solid", "--": "dash", ":": "dot"}[layer.dash]}
     if "lower" in bars:
         bounds = zip(text, bars["lower"], bars["upper"])
         text = [f"{median} ({price(low)} to {price(high)})" for median, low, high in bounds]
         for (lower, upper), width in zip(_bands(bars), (1, 0)):
-            band = {"x": np.r_[x, x[::-1]], "y": np.r_[bars[upper], bars[lower][::-1]]}
+            y = np.r_[bars[upper], bars[lower][::-1]].tolist()
+            band = {"x": [*x, *x[::-1]], "y": y}
             fill = {"fill": "toself", "fillcolor": style.fan_color(layer.color, 0.8 - width / 2)}
             quiet = {"mode": "lines", "hoverinfo": "skip", "showlegend": False}
             traces.append({**band, **fill, **quiet, "line": {**line, "width": width}})
-    trace = {"name": layer.name, "x": x, "y": bars["close"].to_numpy(), "visible": len(bars) > 0}
+    trace = {"name": layer.name, "x": x, "y": bars["close"].tolist(), "visible": len(bars) > 0}
     trace |= {"text": text, "hovertemplate": "%{text}", "line": {**line, "width": 2}}
     trace["mode"] = "lines+markers" if layer.marker else "lines"
     trace["marker"] = {"symbol": "diamond" if layer.marker == "D" else "circle", "size": 6}
     if layer.stick:
         up, down = bars["high"] - bars["close"], bars["close"] - bars["low"]
-        trace["error_y"] = {"array": up, "arrayminus": down, "color": layer.stick, "width": 0}
+        sticks = {"array": up.tolist(), "arrayminus": down.tolist()}
+        trace["error_y"] = {**sticks, "color": layer.stick, "width": 0}
     return [*traces, trace]
 
 

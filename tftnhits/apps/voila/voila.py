@@ -5,11 +5,16 @@ c = get_config()  # noqa: F821
 c.Voila.ip = "127.0.0.1"
 c.Voila.auto_token = True
 c.Voila.open_browser = False
-# Nothing is ever fetched from elsewhere, whatever Voila and its extensions ask for.
 c.Voila.tornado_settings = {
+    # Only this machine's own names are answered, else a site could have its name point here.
+    "allow_remote_access": False,
+    "local_hostnames": ["localhost"],
+    # Nothing is ever fetched from elsewhere, whatever Voila and its extensions ask for, and no
+    # other site can show the page in a frame of its own.
     "headers": {
-        "Content-Security-Policy": "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:"
-    }
+        "Content-Security-Policy": "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; "
+        "frame-ancestors 'self'"
+    },
 }
 c.VoilaConfiguration.template = "tftnhits"
 # How the package gets installed, and what can be done without the panel, is for the notebook.
