@@ -48,6 +48,8 @@ def to_html(notebook: Any, path: Path) -> Path:
     page = deepcopy(notebook)
     page.metadata["title"] = path.stem
     figures = {}
+    # how the package gets installed is for who opens the notebook
+    page.cells = [c for c in page.cells if "setup" not in c.metadata.get("tags", [])]
     for cell in page.cells:
         if cell.cell_type == "code":
             cell.outputs = [out for out in cell.outputs if _shown_without_kernel(out)]
