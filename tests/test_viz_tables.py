@@ -38,7 +38,8 @@ def test_cells_are_written_by_what_they_are():
 def test_an_index_that_says_something_stays_and_forms_come_first():
     frame = pd.DataFrame({"share": [0.935]}, index=pd.Index(["HAR"], name="forecaster"))
     text = show_table(frame, {"share": "{:.1%}"}).to_html()
-    assert "HAR" in text and "forecaster" in text and "93.5%" in text
+    assert "HAR" in text and "93.5%" in text
+    assert cells(frame)[0] == ["forecaster", "share"]
     assert "HAR" not in re.sub(r"id=\S+", "", show_table(frame, index=False).to_html())
     assert p_value(1.0) == "1.000" and p_value(0.0234) == ".023"
 

@@ -38,7 +38,7 @@ class Explanation:
     ----------
     attention : symbol, step, lag, weight, sd
     selection : symbol, kind, input, varies, weight, sd; the mean of the next three. An input that
-        doesn't vary over what the origins see can't tell one from another, whatever its weight
+        doesn't vary over the bars that the origins see tells none from another, whatever its weight
     past : symbol, date, lag, input, weight, sd
     future : symbol, date, step, input, weight, sd
     static : symbol, date, input, weight, sd

@@ -32,8 +32,8 @@ def varying(
     """Whether each input varies, bool [G, F] by kind, over all that a group's origins see.
 
     "past" are the observed and the known inputs of the contexts' bars, "future" the known ones of
-    the steps ahead, "static" those of the symbols. An input that never varies can't tell one
-    forecast from another, whatever its weight. `group` [K] is of the origins `rows` [K], the same
+    the steps ahead, "static" those of the symbols. An input that never varies tells none
+    of them from another, whatever its weight. `group` [K] is of the origins `rows` [K], the same
     for all of a symbol; None: all are one.
     """
     group = np.zeros(len(rows), int) if group is None else group

@@ -78,8 +78,8 @@ def _left_out(selection: pd.DataFrame, *kinds: str) -> str:
         still = selection[(selection["kind"] == kind) & ~selection["varies"]]
         if len(still):
             names = ", ".join(in_words(name) for name in still["input"])
-            parts.append(f"{KIND_NAMES[kind]} {names} ({still['weight'].sum():.0%})")
-    return f"Left out, since they never vary here: {'; '.join(parts)}. " if parts else ""
+            parts.append(f"{KIND_NAMES[kind]}: {names}, {still['weight'].sum():.0%} of the weight")
+    return f"Left out, since they never vary here – {'; '.join(parts)}. " if parts else ""
 
 
 def plot_attention(

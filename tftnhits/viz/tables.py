@@ -26,10 +26,13 @@ def show_table(
     Parameters
     ----------
     forms : by column, how its cells are written, where what their kind suggests does not do
-    index : whether to show the index; None: unless it only counts the rows
+    index : whether to show the index; None: unless it only counts the rows. One with a name becomes
+        columns, so that the head is one line
     """
-    if frame.columns.duplicated().any():  # a Styler takes none
-        frame = frame.set_axis(range(frame.shape[1]), axis=1)
+    counts = isinstance(frame.index, pd.RangeIndex) and frame.index.name is None
+    index = not counts if index is None else index
+    if index and all(name is not None for name in frame.index.names):
+        frame, index = frame.reset_index(), False
     given = forms or {}
     chosen = {name: given.get(name) or _form(name, frame[name]) for name in frame}
     styler = frame.style.format(chosen, na_rep=DASH, escape="html")
@@ -37,8 +40,6 @@ def show_table(
         styler.format_index(_label, axis=axis, escape="html")
     left = [name for name in frame if frame[name].map(lambda cell: isinstance(cell, str)).any()]
     styler.set_properties(subset=left, **{"text-align": "left"})
-    if index is None:
-        index = not isinstance(frame.index, pd.RangeIndex) or frame.index.name is not None
     return styler if index else styler.hide(axis="index")
 
 
