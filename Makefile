@@ -114,8 +114,9 @@ format: $(STAMP) ## Put code and notebooks into the house style
 	@$(if $(NOTEBOOKS),$(PY) -m nbstripout $(NOTEBOOKS))
 	@echo "Formatted: $(CURDIR)"
 
-pictures: $(BROWSER_STAMP) ## Make the pictures of README.md afresh in data/results/
-	@$(PY) bench/pictures.py
+pictures: $(BROWSER_STAMP) ## Make the pictures of README.md and docs/gallery.md afresh (some minutes)
+	@$(PY) -m tftnhits run --preset quick --out build/pictures
+	@$(PY) bench/pictures.py --run build/pictures
 
 bench: $(STAMP) ## Measure speed and accuracy afresh into data/results/ (hours; DJIA= folder of its bars, see bench/protocol.py)
 	@test -d "$(DJIA)" || { echo "Name the folder of the DJIA's bars: make bench DJIA=/path (bench/protocol.py says which)"; exit 1; }

@@ -77,9 +77,10 @@ and $nhits_students).
 ## Results
 Test years 2016–2017, $origins_test origins; none was trained on, and nothing was chosen by them,
 though the project looked at them at several milestones. Mean pinball loss × 10⁴ of the cumulative
-log return over nine quantile levels; p is the one-sided Diebold-Mariano test against HAR, clustered
-by date; the 90% model confidence set is of the forecasters with an entry in its column, and holds
-the best with 90% confidence.
+log return over nine quantile levels; MAE (× 10⁴) and MSE (× 10⁸) are of the median's, on the test
+years; p is the one-sided Diebold-Mariano test against HAR, clustered by date; the 90% model
+confidence set is of the forecasters with an entry in its column, and holds the best with 90%
+confidence.
 
 $board
 
@@ -104,6 +105,19 @@ $intervals
   return.
 - Steps beyond $horizon bars need a model trained for them.
 
+## Licence and citation
+Published as Apache-2.0, weights and code.
+
+```bibtex
+$bibtex
+```
+
+The networks are those of B. Lim, S. Ö. Arik, N. Loeff, T. Pfister: Temporal Fusion Transformers for
+interpretable multi-horizon time series forecasting, International Journal of Forecasting 37(4),
+2021; and C. Challu, K. G. Olivares, B. N. Oreshkin, F. Garza Ramirez, M. Mergenthaler-Canseco,
+A. Dubrawski: N-HiTS: Neural Hierarchical Interpolation for Time Series Forecasting, AAAI 37(6),
+2023.
+
 ## Files
 `predictor.json` (inputs, settings of the members, weights of the ensemble, calibration) and, named
 there with their SHA-256, the members' weights as safetensors; `configuration.json` and
@@ -111,6 +125,12 @@ there with their SHA-256, the members' weights as safetensors; `configuration.js
 `python bench/pretrain.py --data FOLDER`, scored by `python bench/djia.py --data FOLDER`, and this
 card is by `python bench/readme.py`.
 """)
+
+
+def bibtex() -> str:
+    """README's entry: there is one place for it."""
+    readme = Path(__file__).parents[1] / "README.md"
+    return readme.read_text(encoding="utf-8").split("```bibtex\n")[1].split("\n```")[0]
 
 
 def render(results: Path) -> str:
@@ -142,5 +162,6 @@ def render(results: Path) -> str:
         holding=f"{djia['trading']['buy and hold']['sharpe']:.2f}",
         deflated=f"{djia['trading']['rule']['deflated']:.0%}",
         trials=djia["trading"]["rule"]["trials"],
+        bibtex=bibtex(),
         megabytes=f"{sum(trained['bytes'].values()) / 1e6:.1f}",
     )

@@ -3,9 +3,10 @@ from one place.
 
     python bench/hosted.py
 
-The place is [project.urls] in pyproject.toml. While it names no Repository, the badges open the
-hosts' own pages, where this notebook and a clone can be uploaded; once it does, Colab's badge opens
-the notebook itself and the cell clones.
+The cell is one line, collapsed: it runs notebooks/_setup.py, which does the work. The badges' place
+is [project.urls] in pyproject.toml. While it names no Repository, they open the hosts' own pages,
+where this notebook and a clone can be uploaded; once it does, Colab's badge opens the notebook
+itself and the cell clones first.
 """
 
 from __future__ import annotations
@@ -27,40 +28,20 @@ MODELSCOPE = "https://modelscope.cn/my/mynotebook"
 CLONE = "tftnhits-main"
 BADGES = """[<kbd>Open in Colab</kbd>]({colab}) [<kbd>Open in ModelScope</kbd>]({modelscope})
 
-The next cell installs the package where it is missing, and does nothing where it is there. {how}"""
+The collapsed line below installs the package where it is missing. {how}"""
 HOW = {
     True: "In ModelScope, upload this notebook first.",
-    False: "In a hosted session, upload this notebook and put a clone of its repository, named "
-    f"`{CLONE}`, beside it.",
+    False: f"In a hosted session, put a clone named `{CLONE}` beside this notebook.",
 }
-SETUP = """import os
-import site
-import subprocess
-import sys
-import sysconfig
-from importlib.util import find_spec
-from pathlib import Path
+# the one beside the notebook, else the clone's: where a notebook alone was uploaded
+SETUP = """%run {{[*__import__("glob").glob("_setup.py"), "{clone}/notebooks/_setup.py"][0]}}"""
+GIT = """from pathlib import Path
 
-colab = "COLAB_RELEASE_TAG" in os.environ
-modelscope = "MODELSCOPE_ENVIRONMENT" in os.environ or Path("/mnt/workspace").is_dir()
-found = find_spec("tftnhits")
-if found is None or found.origin is None:  # a folder of that name is no package
-    clone = ".." if Path("../tftnhits/__init__.py").is_file() else "./{clone}"
-    if not Path(clone).is_dir():
-        {missing}
-    project = f"{{clone}}[{{'hosted' if colab or modelscope else 'all'}}]"
-    command = [sys.executable, "-m", "pip", "install", "-q", "-e", project]
-    subprocess.run(command, check=True)
-    site.addsitedir(sysconfig.get_path("purelib"))
-if colab:
-    from google.colab import output
-
-    output.enable_custom_widget_manager()"""
-MISSING = {
-    True: 'repository = "{repository}"\n        '
-    'subprocess.run(["git", "clone", "-q", repository, clone], check=True)',
-    False: 'raise FileNotFoundError(f"Put a clone of tftnhits here, as {{clone}}.")',
-}
+if not Path("_setup.py").exists() and not Path("{clone}").exists():
+    !git clone -q {repository} {clone}
+"""
+# collapsed in JupyterLab, and in Colab
+COLLAPSED = {"tags": ["setup"], "jupyter": {"source_hidden": True}, "cellView": "form"}
 
 
 def repository(pyproject: str | Path = "pyproject.toml") -> str:
@@ -74,26 +55,25 @@ def cells(name: str, address: str) -> tuple[str, str]:
     colab, parts = COLAB, urlsplit(address)
     if parts.hostname == "github.com":  # the one host that Colab opens notebooks from
         colab += f"github{parts.path}/blob/main/notebooks/{name}"
-    known = bool(address)
-    missing = MISSING[known].format(repository=address)
-    return BADGES.format(colab=colab, modelscope=MODELSCOPE, how=HOW[known]), SETUP.format(
-        clone=CLONE, missing=missing
-    )
+    setup = SETUP.format(clone=CLONE)
+    if address:
+        setup = GIT.format(repository=address, clone=CLONE) + setup
+    how = HOW[bool(address)]
+    return BADGES.format(colab=colab, modelscope=MODELSCOPE, how=how), setup
 
 
 def write(path: Path, address: str) -> None:
     """Put both cells into the notebook at `path`: they are its second and third."""
     notebook = nbformat.read(path, 4)
     badges, setup = notebook.cells[1:3]
-    if (badges.cell_type, setup.cell_type) != (
-        "markdown",
-        "code",
-    ) or "find_spec" not in setup.source:
+    kinds = (badges.cell_type, setup.cell_type)
+    if kinds != ("markdown", "code") or "_setup.py" not in setup.source:
         raise ValueError(
             f"{path} doesn't begin with a question, badges and the cell that installs the package."
         )
     badges.source, setup.source = cells(path.name, address)
     badges.metadata["tags"] = ["setup"]
+    setup.metadata = nbformat.from_dict(COLLAPSED)
     nbformat.write(notebook, path)
 
 

@@ -1,23 +1,29 @@
-"""The two pictures of README.md, of a real run: data/results/fan.png and data/results/panel.png.
+"""The pictures of README.md and of docs/gallery.md, of a real run.
 
-    python bench/pictures.py
+    python bench/pictures.py --run FOLDER [fan panel gallery]
 
-The fan is drawn by matplotlib from the shipped model; the panel is a screenshot of the page that
-make app serves, after its sliders were moved. Chromium and playwright are needed for it: make
-pictures.
+The fan (data/results/fan.png) is drawn by matplotlib from the shipped model; the panel is a
+screenshot of the page that make app serves, after its sliders were moved: Chromium and playwright
+are needed for it. The gallery shows some figures of a finished `tftnhits run` in FOLDER, each with
+the sentence that is its title. All of it: make pictures.
 """
 
 from __future__ import annotations
 
+import argparse
 import io
 import sys
 import tempfile
+from html import escape
 from pathlib import Path
 
+import nbformat
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 import tftnhits as tn
-from tftnhits.files import atomic_write
+from tftnhits.apps.report import title_and_question
+from tftnhits.files import atomic_write, read_json
 
 sys.path.insert(0, "tests/browser")
 from panel import ROOT as PANEL
@@ -34,13 +40,40 @@ PRESSES = [
     ("change", "ArrowLeft", 6),
     ("range", "ArrowRight", 4),
 ]  # the last bar 3% lower, its range doubled
+GALLERY = Path("docs/gallery.md")
+SHOWN = (  # figures of a run, in the order of the notebooks
+    "00_forecast",
+    "00_explanation",
+    "01_returns",
+    "01_volatility_clustering",
+    "02_learning_curve",
+    "03_learning_curve",
+    "04_leaderboard",
+    "05_attention",
+    "05_families_tft",
+    "06_coverage",
+    "06_skill",
+    "07_ablation",
+    "08_links",
+    "09_what_if",
+)
+PIXELS = 1000  # width of a picture in the gallery
+INTRO = """# Gallery
+
+What the notebooks show, for those who read the repository and run nothing. The pictures are of one
+run with the preset `{preset}`; the sentence above each is its own title, which the run computed.
+Made by `make pictures`. **Research and education, not trading advice.**
+"""
 
 
-def save(image: Image.Image, name: str) -> None:
-    """As a PNG of few colours, which is what such pictures have."""
-    content = io.BytesIO()
-    image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(content, "PNG", optimize=True)
-    print(atomic_write(OUT / name, content.getvalue()), f"{len(content.getvalue()) / 1024:.0f} KiB")
+def save(image: Image.Image, path: Path) -> None:
+    """As a PNG of few colours, which is what such pictures have, with its title."""
+    content, kept = io.BytesIO(), PngInfo()
+    if "Title" in image.info:
+        kept.add_itxt("Title", image.info["Title"])
+    few = image.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    few.save(content, "PNG", optimize=True, pnginfo=kept)
+    print(atomic_write(path, content.getvalue()), f"{len(content.getvalue()) / 1024:.0f} KiB")
 
 
 def fan() -> Image.Image:
@@ -80,9 +113,39 @@ def panel() -> Image.Image:
     return Image.open(io.BytesIO(content))
 
 
+def gallery(run: Path) -> str:
+    """The page, from a finished run; its pictures are saved beside it."""
+    preset = read_json(run / "manifest.json")["given"].get("preset", "quick")
+    parts, last = [INTRO.format(preset=preset)], ""
+    for name in SHOWN:
+        with Image.open(run / "figures" / f"{name}.png") as image:
+            title = image.info["Title"]
+            small = image.resize((PIXELS, round(image.height * PIXELS / image.width)))
+        small.info["Title"] = title
+        save(small, GALLERY.with_suffix("") / f"{name}.png")
+        if name[:2] != last:
+            last = name[:2]
+            parts.append(_heading(next(Path("notebooks").glob(f"{last}_*.ipynb"))))
+        parts.append(f"{escape(title, quote=False)}.\n\n![{name}](gallery/{name}.png)\n")
+    return "\n".join(parts)
+
+
+def _heading(notebook: Path) -> str:
+    title, question = title_and_question(nbformat.read(notebook, as_version=4))
+    return f"## [{notebook.stem[:2]} {title}](../{notebook.as_posix()})\n\n*{question}*\n"
+
+
 def main() -> None:
-    save(fan(), "fan.png")
-    save(panel(), "panel.png")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", nargs="*", default=["fan", "panel", "gallery"])
+    parser.add_argument("--run", type=Path, help="folder of a finished run of all notebooks")
+    given = parser.parse_args()
+    if "gallery" in given.what:
+        print(atomic_write(GALLERY, gallery(given.run)))
+    if "fan" in given.what:
+        save(fan(), OUT / "fan.png")
+    if "panel" in given.what:
+        save(panel(), OUT / "panel.png")
 
 
 if __name__ == "__main__":

@@ -48,14 +48,20 @@ def member(p: float | None) -> str:
     return "–" if p is None else f"{'in' if p > ALPHA else 'out'} ({p_value(p)})"
 
 
+def errors(scores: dict) -> list[str]:
+    """MAE and MSE of the medians, × 10⁴ and × 10⁸ of the log return."""
+    return [number(scores, "mae", ".1f"), number(scores, "mse", ",.0f")]
+
+
 def leaderboard(record: dict) -> str:
     """The DJIA protocol's scores and verdicts, best first."""
     head = ["forecaster", "seeds", "test, step 1", "test, steps 1–5", "validation, steps 1–5"]
-    head += ["p: beats HAR", "90% set", "90% set of all"]
+    head += ["MAE", "MSE", "p: beats HAR", "90% set", "90% set of all"]
     rows = []
     for row in sorted(record["rows"], key=lambda r: r["test 1-5"]):
         cells = [str(row["seeds"]) if row["seeds"] else "–"]
         cells += [number(row, key) for key in ("test 1", "test 1-5", "valid 1-5")]
+        cells += errors(row["raw"])
         cells += [p_value(row["dm p against HAR"]), member(row["set"]), member(row["set of all"])]
         rows.append([_name(row), *cells])
     return markdown(head, rows)
@@ -64,12 +70,13 @@ def leaderboard(record: dict) -> str:
 def headline(record: dict) -> str:
     """The shipped ensemble beside its rivals in one table, best first: loss, verdicts, the 93%
     interval."""
-    head = ["forecaster", "loss", "p: beats HAR", "90% set", "93% holds", "width, bp"]
+    head = ["forecaster", "loss", "MAE", "MSE", "p: beats HAR", "90% set", "93% holds", "width, bp"]
     rows = []
     rivals = [row for row in record["rows"] if row["set"] is not None]
     for row in sorted(rivals, key=lambda r: r["test 1-5"]):
         interval = row["calibrated"]["all"]
-        cells = [_name(row), f"{row['test 1-5']:.2f}", p_value(row["dm p against HAR"])]
+        cells = [_name(row), f"{row['test 1-5']:.2f}", *errors(row["raw"])]
+        cells += [p_value(row["dm p against HAR"])]
         cells += ["in" if row["set"] > ALPHA else "out"]
         cells += [f"{100 * interval['coverage_93']:.1f}%", f"{interval['width_93']:.0f}"]
         rows.append(cells)
@@ -152,10 +159,12 @@ def folds(record: dict) -> str:
 
 
 def backtest(record: dict) -> str:
-    """The walk-forward backtest, best first."""
+    """The walk-forward backtest, best first; MAE and MSE are of the average of the seeds."""
     head = [
         "forecaster",
         "loss, steps 1–5",
+        "MAE",
+        "MSE",
         "p: beats HAR",
         "90% set",
         "93%: inside",
@@ -166,6 +175,7 @@ def backtest(record: dict) -> str:
         cells = [
             row["forecaster"],
             f"{row['pinball']:.2f}",
+            *errors(record["scores"][row["forecaster"]]),
             p_value(row["dm_p"]),
             "in" if row["in_mcs"] else "out",
         ]

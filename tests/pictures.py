@@ -20,7 +20,8 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 import tftnhits as tn
-from tftnhits.forecast.explain import Explanation, explain_rows, permutation_importance
+from tftnhits.forecast.explain import Explanation, explain_rows
+from tftnhits.forecast.importance import permutation_importance
 
 TEXT, GRAPHICS = 4.5, 3.0  # least contrasts, WCAG 2.2
 

@@ -101,6 +101,15 @@ def test_dead_and_endless_kernels_are_named_and_gone(make_notebook, tmp_path, ce
     assert not [child for child in alive if "ipykernel" in " ".join(child.cmdline())]
 
 
+# A picture stands in for a widget; a progress bar has none.
+WIDGETS = """
+from IPython.display import display
+widget = {"application/vnd.jupyter.widget-view+json": {"model_id": "0"}}
+display(widget | {"text/plain": "panel", "image/png": "iVBORw0KGgo="}, raw=True)
+display(widget | {"text/plain": "50%"}, raw=True)
+"""
+
+
 def test_widgets_and_interactive_figures_need_no_network(make_notebook, tmp_path):
     pytest.importorskip("ipywidgets"), pytest.importorskip("plotly")
     show = "shown.clear_output(wait=True)\nwith shown:\n    print('in it')"
@@ -110,6 +119,7 @@ def test_widgets_and_interactive_figures_need_no_network(make_notebook, tmp_path
         f"import ipywidgets\nshown = ipywidgets.Output()\n{show}\nshown",
         show,
         f"{figure}\nfigure.show(renderer='plotly_mimetype')",
+        WIDGETS,
         "1 + 1",
     )
     run = batch.run_notebooks(folder, out=tmp_path / "out", timeout=120).notebooks[0]
@@ -119,6 +129,7 @@ def test_widgets_and_interactive_figures_need_no_network(make_notebook, tmp_path
     page = run.html.read_text()
     assert "Plotly.newPlot" in page and 'src="plotly.min.js"' in page
     assert "require.min.js" not in page
+    assert page.count("iVBORw0KGgo=") == 1 and "<pre>50%" not in page
     assert (tmp_path / "out" / "plotly.min.js").stat().st_size > 1_000_000
 
 

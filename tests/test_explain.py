@@ -15,12 +15,8 @@ from helpers import stir, stocks  # noqa: E402
 import tftnhits as tn  # noqa: E402
 from tftnhits.data import features as F  # noqa: E402
 from tftnhits.data.windows import blocks, gather  # noqa: E402
-from tftnhits.forecast.explain import (  # noqa: E402
-    BASELINE,
-    FAMILIES,
-    explain_rows,
-    permutation_importance,
-)
+from tftnhits.forecast.explain import BASELINE, explain_rows  # noqa: E402
+from tftnhits.forecast.importance import FAMILIES, permutation_importance  # noqa: E402
 from tftnhits.models.store import build  # noqa: E402
 from tftnhits.training import loop  # noqa: E402
 
@@ -144,7 +140,8 @@ def test_the_summary_repeats_the_tables(forecast):
     assert [s["symbol"] for s in every] == ["AAPL", "GOOG", "META"]
     meta, past, attention = every[2], of(found.past, "META"), of(found.attention, "META")
     assert meta["model_used"] == forecast.reports["META"].model_used and meta["origins"] == 1
-    inputs = past.groupby("input")["weight"].mean().nlargest(3)
+    varies = of(found.selection, "META").query("kind == 'past' and varies")["input"]
+    inputs = past.groupby("input")["weight"].mean()[varies].nlargest(3)
     assert meta["inputs"] == pytest.approx(inputs.to_dict())
     back = attention[attention["lag"] >= 0]
     by_lag = back.groupby("lag")["weight"].mean().nlargest(3)
@@ -285,7 +282,21 @@ def test_only_an_input_that_is_used_is_important(known):
     first = known.inputs["observed"][0]
     assert found.index[0] == first and found.loc[first, "rise"] > 10
     assert (found.drop(first)["rise"] == 0).all()
-    assert len(found) == len(known.inputs["observed"])
+    # what never varies on daily bars of three stocks with a year of history has no timing
+    left_out = set(known.inputs["observed"]) - set(found.index)
+    assert left_out == {"has_volume", "has_market", "has_year"}
+
+
+def test_inputs_that_never_vary_are_marked(forecast, predictor, panel):
+    still = {"hour_sin", "hour_cos", "has_calendar", *F.STATIC}
+    last = of(forecast.explain().selection, "META").set_index("input")
+    assert still <= set(last.index[~last["varies"]]) and "return" in last.index[last["varies"]]
+    found = explain_rows(predictor.members["tft"], panel, panel.origins("valid", 20)).selection
+    assert still | {"has_year"} == set(found[~found["varies"]]["input"]) - {"has_market"}
+    groups = {"hours": ("hour_sin", "hour_cos"), "gap": ("gap",)}
+    rows = panel.origins("valid", 20)[:9]
+    table = permutation_importance(predictor.members["tft"], panel, rows, groups=groups)
+    assert table["input"].tolist() == ["gap"]
 
 
 def test_importance_follows_the_seed_and_has_the_spread_of_its_repeats(known):
@@ -299,6 +310,12 @@ def test_importance_follows_the_seed_and_has_the_spread_of_its_repeats(known):
     assert one["rise"].iloc[0] != other["rise"].iloc[0] and np.isnan(one["spread"].iloc[0])
     assert 0 < thrice["spread"].iloc[0] < thrice["rise"].iloc[0]
     assert np.array_equal(known.observed, before, equal_nan=True)
+
+
+def test_every_input_has_a_name_in_words():
+    names = {F.in_words(name) for name in {*F.OBSERVED, *F.KNOWN, *F.STATIC}}
+    assert len(names) == len({*F.OBSERVED, *F.KNOWN, *F.STATIC})
+    assert not [name for name in names if "_" in name] and max(map(len, names)) <= 28
 
 
 def test_families_cover_every_input_once():

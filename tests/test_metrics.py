@@ -193,6 +193,9 @@ def test_by_group_by_hand():
     assert found.index.tolist() == ["a", "b"] and found["outcomes"].tolist() == [2, 1]
     assert found["coverage_80"].tolist() == [0.5, 1.0]
     assert found["width_80"].tolist() == [20_000.0, 40_000.0]
+    # Of the medians, which are 0
+    assert found["mae"].tolist() == [1e4 * (0.5 + 3) / 2, 20_000.0]
+    assert found["mse"].tolist() == [1e8 * (0.25 + 9) / 2, 4e8]
     # Inside: the width; outside: 2 / 0.2 = 10 times the distance more
     assert found["winkler_80"].tolist() == pytest.approx([1e4 * (2 + 22) / 2, 40_000.0])
     assert "pinball" not in found and "coverage_93" not in found

@@ -2,6 +2,7 @@
 
 import json
 import re
+from base64 import b64decode
 from datetime import date
 from html import unescape
 
@@ -270,6 +271,15 @@ def test_bars_without_dates_volume_or_market(bars, model):
     assert "Too few other symbols" in words and "The volume is not known" in words
     panel.controls["origin"].value = "301"
     assert "answers from 301" in text(panel.status)
+
+
+def test_a_picture_stands_in_where_no_kernel_runs(bars, model, monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda data, **_: shown.append(data))
+    panel = tn.what_if(bars, model, "matplotlib", "META", ORIGIN)
+    panel._ipython_display_()
+    assert b64decode(shown[0]["image/png"]).startswith(b"\x89PNG")
+    assert shown[0]["application/vnd.jupyter.widget-view+json"]["model_id"] == panel.root.model_id
 
 
 def test_a_predictor_without_networks_has_no_weights_to_choose(bars):

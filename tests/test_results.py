@@ -4,9 +4,11 @@ import importlib
 import json
 import re
 import sys
+from html import unescape
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "data" / "results"
@@ -37,6 +39,16 @@ def test_model_card_shows_what_was_measured(bench):
     assert "not trading advice" in card and "$" not in card
 
 
+def test_readme_card_and_citation_name_the_same_version_and_licence():
+    project = (ROOT / "pyproject.toml").read_text()
+    version = re.search(r'^version = "(.+)"', project, re.MULTILINE)[1]
+    assert f"version: {version}\nlicense: Apache-2.0" in (ROOT / "CITATION.cff").read_text()
+    for document in ("README.md", "data/pretrained/README.md"):
+        entry = (ROOT / document).read_text().split("```bibtex")[1].split("```")[0]
+        assert f"{{{version}}}" in entry and "{Apache-2.0}" in entry
+    assert "Apache License" in (ROOT / "LICENSE").read_text()
+
+
 def test_the_readme_says_which_version_is_better_only_where_it_is(bench):
     tables, record = bench("tables"), json.loads((RESULTS / "presets.json").read_text())
     plain = [row | {"verdict": "no difference measured"} for row in record["rows"]]
@@ -46,6 +58,19 @@ def test_the_readme_says_which_version_is_better_only_where_it_is(bench):
     assert words in tables.versions({"rows": plain})
     assert "not measured" in tables.versions({"rows": plain[:1]})
     assert tables.presets(record).count("\n") == 1 + len(record["rows"])
+
+
+def test_the_gallery_shows_each_notebook_with_what_its_figures_say():
+    page = (ROOT / "docs" / "gallery.md").read_text()
+    notebooks = {path.name for path in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")}
+    assert set(re.findall(r"\(../notebooks/([^)]+)\)", page)) == notebooks
+    shown = re.findall(r"^(.+)\n\n!\[.*\]\((gallery/.+\.png)\)$", page, re.MULTILINE)
+    folder = ROOT / "docs" / "gallery"
+    assert {path.name for path in folder.iterdir()} == {Path(name).name for _, name in shown}
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 1_500_000
+    for sentence, name in shown:
+        with Image.open(ROOT / "docs" / name) as image:
+            assert unescape(sentence) == f"{image.info['Title']}."
 
 
 def test_losers_are_shown_too():

@@ -10,7 +10,9 @@ from matplotlib.collections import LineCollection, PolyCollection, QuadMesh
 from pictures import explained, faults, title
 
 import tftnhits as tn
+from tftnhits.data.features import in_words
 from tftnhits.viz import explanations as plots
+from tftnhits.viz.importance import plot_importance
 from tftnhits.viz.style import THEMES
 
 pytest.importorskip("torch")
@@ -24,7 +26,7 @@ def test_every_figure_is_whole_legible_and_says_what_it_does_not_prove(theme):
         plots.plot_attention(tft, theme=theme),
         plots.plot_selection(tft, theme=theme),
         plots.plot_selection_over_time(tft, smooth=5, theme=theme),
-        plots.plot_importance(importance, tft, name="TFT", theme=theme),
+        plot_importance(importance, tft, name="TFT", theme=theme),
         plots.plot_decomposition(nhits, theme=theme),
         plots.plot_decomposition(last, "META", theme=theme),
         plots.plot_explanation(last, "META", theme),
@@ -36,12 +38,23 @@ def test_every_figure_is_whole_legible_and_says_what_it_does_not_prove(theme):
 def test_titles_repeat_the_tables():
     last, mean, _ = explained()
     share = mean["tft"].past.groupby("input")["weight"].mean().sort_values()
-    words = f"{share.index[-1]} and {share.index[-2]} take {share.iloc[-2:].sum():.0%}"
+    one, two = (in_words(name) for name in share.index[-2:])
+    words = f"{two} and {one} take {share.iloc[-2:].sum():.0%}"
     assert words in title(plots.plot_selection(mean["tft"]))
     parts = last.parts[(last.parts["symbol"] == "META") & (last.parts["step"] == 5)]
     words = f"median ends at {100 * parts['median'].sum():+.2f}%"
     assert words in title(plots.plot_decomposition(last, "META"))
-    assert f"TFT weighs {share.index[-1]} most" in title(last.plot("META"))
+    assert f"TFT weighs {two} most" in title(last.plot("META"))
+
+
+def test_inputs_that_never_vary_are_left_out_and_named():
+    average = explained()[1]["tft"]
+    figure = plots.plot_selection(average)
+    titles = [ax.get_title("left") for ax in figure.axes]
+    assert [name.split(" (")[0] for name in titles] == ["past inputs", "known future"]
+    drawn = {label.get_text() for ax in figure.axes for label in ax.get_yticklabels()}
+    still = {in_words(name) for name in ("has_year", "hour_cos", "has_calendar")}
+    assert not drawn & still and all(name in figure.caption for name in still)
 
 
 def test_attention_is_drawn_as_a_multiple_of_uniform():
@@ -76,12 +89,12 @@ def test_bands_are_spreads_over_origins_or_seeds():
 
 def test_importance_stands_beside_the_selection_with_both_spreads():
     _, mean, importance = explained()
-    figure = plots.plot_importance(importance, mean["tft"], top=4, name="TFT")
+    figure = plot_importance(importance, mean["tft"], top=4, name="TFT")
     left, right = figure.axes
     table = importance.head(4).iloc[::-1]
     selection = mean["tft"].selection.query("kind == 'past'").set_index("input")
     selection = 100 * selection.loc[table["input"], ["weight", "sd"]]
-    assert [t.get_text() for t in left.get_yticklabels()] == table["input"].tolist()
+    assert [t.get_text() for t in left.get_yticklabels()] == table["input"].map(in_words).tolist()
     assert [b.get_width() for b in left.patches] == pytest.approx(table["rise"].tolist())
     assert [b.get_width() for b in right.patches] == pytest.approx(selection["weight"].tolist())
     for ax, spread in ((left, table["spread"]), (right, selection["sd"])):
@@ -95,7 +108,7 @@ def test_importance_stands_beside_the_selection_with_both_spreads():
 def test_importance_of_many_long_names_fits(rows):
     names = [f"an input of a very long name, number {i}" for i in range(rows)]
     table = pd.DataFrame({"input": names, "rise": -np.arange(float(rows))})
-    figure = plots.plot_importance(table.assign(spread=np.nan, percent=-1.0), top=rows)
+    figure = plot_importance(table.assign(spread=np.nan, percent=-1.0), top=rows)
     assert faults(figure) == [] and "no input's timing matters" in title(figure)
 
 
@@ -145,7 +158,7 @@ def test_one_network_is_explained_too(member, panels):
         (lambda last, mean: plots.plot_attention(last, "XOM"), tn.DataError, "'XOM'"),
         (lambda last, mean: plots.plot_explanation(last, "XOM"), tn.DataError, "'XOM'"),
         (lambda last, _: plots.plot_selection_over_time(last, smooth=0), tn.ConfigError, "is 0"),
-        (lambda *_: plots.plot_importance(pd.DataFrame({"rise": []})), tn.DataError, "one input"),
+        (lambda *_: plot_importance(pd.DataFrame({"rise": []})), tn.DataError, "one input"),
     ],
 )
 def test_what_cant_be_drawn_is_named(draw, error, words):

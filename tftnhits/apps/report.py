@@ -48,10 +48,11 @@ def to_html(notebook: Any, path: Path) -> Path:
     page = deepcopy(notebook)
     page.metadata["title"] = path.stem
     figures = {}
+    # how the package gets installed is for who opens the notebook
+    page.cells = [c for c in page.cells if "setup" not in c.metadata.get("tags", [])]
     for cell in page.cells:
         if cell.cell_type == "code":
-            # a progress bar without its widget would stand at 0% for ever
-            cell.outputs = [out for out in cell.outputs if WIDGET not in out.get("data", {})]
+            cell.outputs = [out for out in cell.outputs if _shown_without_kernel(out)]
             for out in cell.outputs:
                 if PLOTLY in out.get("data", {}):
                     place = f"figure-{secrets.token_hex(8)}"  # no text of the notebook can be it
@@ -64,6 +65,15 @@ def to_html(notebook: Any, path: Path) -> Path:
     for place, figure in _drawn(figures, path.parent).items():
         text = text.replace(place, figure)
     return atomic_write(path, text.replace('<script src=""></script>', ""))
+
+
+def _shown_without_kernel(output: Any) -> bool:
+    """Leave the widget out of an output, and say whether there is a picture in its place.
+
+    A progress bar has none: without its widget it would stand at 0% for ever.
+    """
+    data = output.get("data", {})
+    return data.pop(WIDGET, None) is None or "image/png" in data
 
 
 def clean_html(text: str) -> str:

@@ -23,6 +23,8 @@ LEADERBOARD = {  # column of evaluation.leaderboard.summary: head, form
     "pinball": ("loss", "{:.2f}".format),
     "pinball_sd": ("+/-", "{:.2f}".format),
     "pinball_1": ("step 1", "{:.2f}".format),
+    "mae": ("MAE", "{:.2f}".format),
+    "mse": ("MSE", "{:,.0f}".format),
     "dm_p": ("p: beats HAR", _p_value),
     "in_mcs": ("90% set", {True: "in", False: "out"}.get),
     "calibrated_coverage_93": ("93%: inside", "{:.1%}".format),
@@ -31,6 +33,8 @@ LEADERBOARD = {  # column of evaluation.leaderboard.summary: head, form
 NOTES = {
     "pinball": "loss: mean pinball loss of all steps in basis points of log return; less is better",
     "pinball_sd": "+/-: deviation over the seeds",
+    "mae": "MAE: mean absolute error of the median of all steps, in basis points of log return",
+    "mse": "MSE: mean squared error of the median, in squared basis points",
     "dm_p": "p: one-sided Diebold-Mariano test against HAR, clustered by date",
     "in_mcs": "90% set: in, if it may still be the best (model confidence set)",
     "calibrated_coverage_93": "inside: outcomes within the intervals, calibrated online",

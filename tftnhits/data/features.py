@@ -41,6 +41,34 @@ GROUPS = {
     "history": HISTORY,
     "calendar": (*KNOWN, "bar_length", "weekends"),
 }
+# What people call them, in tables and figures
+WORDS = {
+    "overnight": "overnight return",
+    "intraday": "return of the session",
+    "range": "range of the bar",
+    "volume_trend": "trend of volume",
+    "market_dispersion": "spread of the market",
+    "month_day": "day of the month",
+    "gap": "gap since the last bar",
+    "bar_length": "length of a bar",
+    "weekends": "trading on weekends",
+    "has_year": "a year is known",
+    "has_market": "the market is known",
+    "has_volume": "volume is known",
+    "has_calendar": "dates are known",
+}
+WORDS |= {f"volatility_{a}": f"{n}-bar volatility" for a, n in zip(ALPHAS, (1, 6, 20, 66))}
+WORDS |= {f"shock_{n}": f"largest shock in {n} bars" for n in RECENT}
+WORDS |= {f"volume_shock_{n}": f"peak volume in {n} bars" for n in RECENT}
+for _i, _when in enumerate(("a quarter", "2 quarters", "3 quarters", "4 quarters"), 1):
+    WORDS |= {f"shock_q{_i}": f"shock {_when} ago", f"volume_shock_q{_i}": f"volume {_when} ago"}
+for _name, _words in (("weekday", "weekday"), ("year", "time of year"), ("hour", "time of day")):
+    WORDS |= {f"{_name}_sin": f"{_words} (sine)", f"{_name}_cos": f"{_words} (cosine)"}
+
+
+def in_words(name: str) -> str:
+    """What an input is called in tables and figures; a family has its words for a name."""
+    return WORDS.get(name, name.replace("_", " "))
 
 
 def ewma(x: np.ndarray, alpha: float) -> np.ndarray:

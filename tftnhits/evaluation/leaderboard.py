@@ -108,11 +108,12 @@ def summary(
     Returns
     -------
     DataFrame : `pinball` (mean over SCORE_LEVELS, steps, origins and seeds), `pinball_sd` (over
-        seeds), `pinball_1` (step 1), `outcomes` (known ones); of each interval `coverage_` and
-        `width_`, and both as `calibrated_…`, after the online calibration. Lengths are basis points
-        of log return. Verdicts, on losses averaged over the seeds and clustered by date: `dm_p`,
-        the one-sided p-value of Diebold and Mariano that it beats the benchmark (if the frame has
-        that), `mcs_p` and `in_mcs`, the 90% model confidence set
+        seeds), `pinball_1` (step 1), `mae` and `mse` of the median, `outcomes` (known ones); of
+        each interval `coverage_` and `width_`, and both as `calibrated_…`, after the online
+        calibration. Lengths are basis points of log return, mse their square. Verdicts, on
+        losses averaged over the seeds and clustered by date: `dm_p`, the one-sided p-value of
+        Diebold and Mariano that it beats the benchmark (if the frame has that), `mcs_p` and
+        `in_mcs`, the 90% model confidence set
     """
     if by is not None and by not in GROUPS:
         raise ConfigError(f"There is no grouping {by!r}; choose one of {', '.join(GROUPS)}.")
@@ -158,7 +159,7 @@ def _scores(run: Arrays, group: np.ndarray) -> pd.DataFrame:
     raw = by_group(run.quantiles, run.levels, run.actual, group)
     first = by_group(run.quantiles[:, :1], run.levels, run.actual[:, :1], group)
     calibrated = by_group(run.calibrated, list(ENDS.values()), run.actual, group)
-    scores = raw[["pinball", "outcomes", *OF_INTERVALS]]
+    scores = raw[["pinball", "mae", "mse", "outcomes", *OF_INTERVALS]]
     scores.insert(1, "pinball_1", first["pinball"])
     return scores.join(calibrated[OF_INTERVALS].add_prefix("calibrated_"))
 

@@ -187,13 +187,18 @@ def _cells(
 ) -> dict[str, np.ndarray]:
     """Scores [K, H] of every outcome, NaN where it is unknown; lengths in basis points.
 
-    winkler is the interval score (Winkler 1972) in the form of Gneiting & Raftery 2007.
+    mae and mse are of the median, in basis points and in their square; winkler is the interval
+    score (Winkler 1972) in the form of Gneiting & Raftery 2007.
     """
     known = np.isfinite(actual)
     out = {}
     places = _places(levels, SCORE_LEVELS)
     if places:  # a mean over other levels would be another score
         out["pinball"] = POINTS * pinball_loss(quantiles[..., places], actual, SCORE_LEVELS)
+    middle = _places(levels, (0.5,))
+    if middle:
+        error = POINTS * (actual - quantiles[..., middle[0]])
+        out |= {"mae": np.abs(error), "mse": error**2}
     for level in INTERVALS:
         if not _places(levels, ((1 - level) / 2, (1 + level) / 2)):
             continue
@@ -211,9 +216,9 @@ def by_group(
 ) -> pd.DataFrame:
     """Scores of [K, H, Q] at `levels` by a label [K] of the origins, such as fold or tercile.
 
-    A row a group: `outcomes` (known ones), `pinball` (mean over SCORE_LEVELS), and of each interval
-    `coverage_` (a share), `width_` and `winkler_` in basis points. What takes levels that were not
-    forecast is left out.
+    A row a group: `outcomes` (known ones), `pinball` (mean over SCORE_LEVELS), `mae` and `mse` of
+    the median, and of each interval `coverage_` (a share), `width_` and `winkler_`, in basis points
+    (mse: their square). What takes levels that were not forecast is left out.
     """
     label = np.repeat(np.asarray(group), actual.shape[1])
     cells = {name: values.ravel() for name, values in _cells(quantiles, levels, actual).items()}
@@ -246,12 +251,9 @@ def scores(
         levels that were not forecast is left out
     """
     median, _ = interval(quantiles, levels, 0.0)
-    error = POINTS * (actual - median)
     lags = 2 * actual.shape[1] - 1
     out = {name: _mean(values) for name, values in _cells(quantiles, levels, actual).items()}
     out["crps"] = _mean(POINTS * crps(quantiles, actual, levels))
-    out["mae"] = _mean(np.abs(error))
-    out["mse"] = _mean(error**2)
     out["mase"] = mase(median, actual, naive)
     out |= pesaran_timmermann(median, actual, date, lags)
     out["ic"], out["ic_t"] = information_coefficient(median, actual, date, lags)

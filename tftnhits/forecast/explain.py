@@ -1,40 +1,28 @@
-"""What a forecast was made from, as tables: attention, input selection, N-HITS parts, importance.
+"""What a forecast was made from, as tables: attention, input selection, N-HITS parts.
 
 None of these prove a cause. Attention and selection weights say where a network looked, not what
-would happen had it not (Jain & Wallace 2019; Wiegreffe & Pinter 2019 on when they do inform);
-permutation importance says what the loss would be without an input's timing, to this network.
+would happen had it not (Jain & Wallace 2019; Wiegreffe & Pinter 2019 on when they do inform).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ..config import ENSEMBLE_WEIGHTS, LEVEL
-from ..data import features as F
 from ..data.windows import Panel
 from ..errors import ConfigError
-from .ensemble import NAMES, Network, pinball_loss
+from .ensemble import NAMES, Network
+from .importance import varying
 from .result import Forecast
 
 EVERY = "all"  # the symbol's name in tables that average over symbols
 BASELINE = "volatility baseline"
 KINDS = ("past", "future", "static")  # of inputs that are selected
-
-# Inputs that carry nearly the same news; permuting one alone leaves it to the others
-FAMILIES: dict[str, tuple[str, ...]] = {
-    "the bar itself": ("return", "overnight", "intraday", "range"),
-    "volatility": tuple(f"volatility_{a}" for a in F.ALPHAS),
-    "recent shocks": tuple(f"shock_{n}" for n in F.RECENT),
-    "volume": F.VOLUME,
-    "market": F.MARKET,
-    "last year's shocks": F.HISTORY,
-    "calendar": F.KNOWN,
-}
 
 
 @dataclass(frozen=True)
@@ -49,7 +37,8 @@ class Explanation:
     Attributes
     ----------
     attention : symbol, step, lag, weight, sd
-    selection : symbol, kind, input, weight, sd; the mean of the next three
+    selection : symbol, kind, input, varies, weight, sd; the mean of the next three. An input that
+        doesn't vary over the bars that the origins see tells none from another, whatever its weight
     past : symbol, date, lag, input, weight, sd
     future : symbol, date, step, input, weight, sd
     static : symbol, date, input, weight, sd
@@ -75,9 +64,10 @@ class Explanation:
         Returns
         -------
         dict
-            symbol, model_used, origins; of TFT inputs (the `top` past ones, by weight), bars (the
-            `top`, as date, lag and weight, a mean over the steps) and ahead (share of attention
-            that the steps ahead get); of N-HITS stacks (median and width at the last step).
+            symbol, model_used, origins; of TFT inputs (the `top` past ones that vary, by
+            weight), bars (the `top`, as date, lag and weight, a mean over the steps) and ahead
+            (share of attention that the steps ahead get); of N-HITS stacks (median and width at the
+            last step).
         """
         tables = [t for t in (self.attention, self.parts) if len(t)]
         names = dict.fromkeys(name for t in tables for name in t["symbol"].unique())
@@ -90,7 +80,8 @@ class Explanation:
         attention, parts = _of(self.attention, symbol), _of(self.parts, symbol)
         if len(attention):
             selection = _of(self.selection, symbol)
-            inputs = selection[selection["kind"] == "past"].set_index("input")["weight"]
+            past = selection[(selection["kind"] == "past") & selection["varies"]]
+            inputs = past.set_index("input")["weight"]
             by_lag = attention[attention["lag"] >= 0].groupby("lag")["weight"].mean()
             date: Any = {}
             if self.origins == 1:  # a lag of a mean over origins has no date
@@ -149,8 +140,9 @@ def _last_origins(
     """Tables of a member with a symbol for each of `rows` [K], up to step `horizon`."""
     symbols = np.asarray(panel.symbols, object)[panel.symbol_of(rows)]
     every = np.arange(len(rows))
+    varies = varying(panel, rows, member.context, every)
     stats = _statistics(member, panel, rows, every, every, horizon)
-    tables = _overall_tables(stats, symbols, member, panel)
+    tables = _overall_tables(stats, symbols, member, panel, varies)
     if "parts" in tables:
         return tables
     names = _input_names(panel)
@@ -185,7 +177,8 @@ def explain_rows(model: Any, panel: Panel, rows: np.ndarray) -> Explanation:
     # Selection by day, the rest over all origins
     every, names = np.array([EVERY], object), _input_names(panel)
     stats = _statistics(member, panel, rows, np.zeros(len(rows), int), place)
-    tables = _overall_tables(stats, every, member, panel)
+    varies = varying(panel, rows, member.context)
+    tables = _overall_tables(stats, every, member, panel, varies)
     if "parts" in tables:
         return Explanation(**tables, origins=len(rows), seeds={"nhits": len(member.models)})
     past, future, static = (stats[kind] for kind in KINDS)
@@ -281,7 +274,11 @@ def _moments(traces: Any, groups: Mapping[str, np.ndarray]) -> dict[str, np.ndar
 
 
 def _overall_tables(
-    stats: Mapping[str, np.ndarray], symbols: np.ndarray, member: Network, panel: Panel
+    stats: Mapping[str, np.ndarray],
+    symbols: np.ndarray,
+    member: Network,
+    panel: Panel,
+    varies: Mapping[str, np.ndarray],
 ) -> dict[str, pd.DataFrame]:
     """Of a TFT attention [2, S, H, C+H] and selection [2, S, F]; of an N-HITS its parts."""
     if "parts" in stats:
@@ -296,6 +293,7 @@ def _overall_tables(
     kinds = np.repeat(np.array(KINDS, object), [len(names[kind]) for kind in KINDS])
     selection = _table(stats["selection"], symbol=symbols, input=inputs)
     selection.insert(1, "kind", np.tile(kinds, len(symbols)))
+    selection.insert(3, "varies", np.hstack([varies[kind] for kind in KINDS]).ravel())
     return {"attention": attention[seen].reset_index(drop=True), "selection": selection}
 
 
@@ -329,72 +327,3 @@ def _input_names(panel: Panel) -> dict[str, tuple[str, ...]]:
     names = panel.inputs
     past = (*names["observed"], *names["known"])
     return {"past": past, "future": names["known"], "static": names["static"]}
-
-
-def permutation_importance(
-    model: Any,
-    panel: Panel,
-    rows: np.ndarray,
-    seed: int = 0,
-    repeats: int = 1,
-    groups: Mapping[str, tuple[str, ...]] | None = None,
-) -> pd.DataFrame:
-    """Rise of the mean pinball loss over the origins `rows` [K] when an input is of other dates.
-
-    Within the stretch of bars that a symbol's origins see, the input's column is rotated by a
-    random number of bars: a permutation that keeps each value's neighbours, so that the network
-    sees histories of a kind that it knows.
-
-    `model` is a torch module or any member. `groups` names sets of observed and known inputs that
-    move together (FAMILIES, for one); None takes each observed input alone, and understates those
-    whose news others carry too. Raises ConfigError on an input that there is not.
-
-    Returns
-    -------
-    DataFrame
-        input, rise (pinball loss × 10⁴ of the log return, mean of `repeats`), spread (standard
-        deviation over them, NaN of one) and percent (of the loss itself), largest first.
-    """
-    member = model if hasattr(model, "quantiles") else Network(model)
-    inputs = {*panel.inputs["observed"], *panel.inputs["known"]}
-    groups = groups or {name: (name,) for name in panel.inputs["observed"]}
-    if unknown := {name for names in groups.values() for name in names} - {*F.OBSERVED, *F.KNOWN}:
-        raise ConfigError(f"There is no input {min(unknown)!r} to permute; see panel.inputs.")
-    generator = np.random.default_rng(seed)
-    base = _loss(member, panel, rows)
-    table = []
-    for group, names in groups.items():
-        if inputs.isdisjoint(names):
-            continue
-        changed = (_rotated(panel, rows, names, member.context, generator) for _ in range(repeats))
-        rises = [_loss(member, one, rows) - base for one in changed]
-        rise = float(np.mean(rises))
-        spread = float(np.std(rises, ddof=1)) if repeats > 1 else np.nan
-        percent = 100 * rise / base if base > 0 else np.nan
-        table.append({"input": group, "rise": rise, "spread": spread, "percent": percent})
-    return pd.DataFrame(table).sort_values("rise", ascending=False, ignore_index=True)
-
-
-def _loss(member: Any, panel: Panel, rows: np.ndarray) -> float:
-    """Mean pinball loss × 10⁴ of the log returns from the origins, where the outcome is known."""
-    loss = pinball_loss(member.quantiles(panel, rows), panel.outcomes(rows), member.levels)
-    return float(1e4 * np.nanmean(loss))
-
-
-def _rotated(
-    panel: Panel, rows: np.ndarray, names: tuple[str, ...], context: int, generator: Any
-) -> Panel:
-    """`panel` with the inputs rotated, by symbol, within the bars that the origins `rows` see."""
-    changed = {"observed": np.array(panel.observed), "known": np.array(panel.known)}
-    columns = {k: [i for i, n in enumerate(panel.inputs[k]) if n in names] for k in changed}
-    symbol = panel.symbol_of(rows)
-    for s in np.unique(symbol):
-        origins = rows[symbol == s]
-        first, last = max(origins.min() - context + 1, panel.start[s]), origins.max()
-        size = last - first + 1
-        shift = int(generator.integers(size // 4, max(size - size // 4, size // 4 + 1)))
-        stop = {"observed": last + 1, "known": last + 1 + panel.config.horizon}
-        for kind, values in changed.items():
-            block = np.s_[first : stop[kind], columns[kind]]
-            values[block] = np.roll(values[block], shift, axis=0)
-    return replace(panel, **changed)

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ..config import LEVEL
+from ..data.features import in_words
 from ..errors import DataError
 from ..forecast.explain import BASELINE, EVERY, KINDS, Explanation
 from . import style
@@ -38,10 +39,6 @@ PARTS = (
     "is not a component of the market. Before the quantiles are calibrated."
 )
 MIXED = "Attention across scales mixes the stacks' states first: the parts are not separable. "
-IMPORTANCE = (
-    "Of this network on these origins. Inputs that say the same hide each other: a rise near 0 "
-    "does not prove that an input is useless, nor a large one that it is a cause."
-)
 SUMMARY = "Weights and parts say how the networks worked; neither proves what made the forecast."
 KIND_NAMES = {"past": "past inputs", "future": "known future", "static": "symbol"}
 TOP = 8  # inputs in a panel
@@ -58,7 +55,7 @@ def _of_symbol(table: pd.DataFrame, symbol: str | None, what: str) -> tuple[pd.D
     return rows, "mean of all symbols" if symbol == EVERY else style.shorten(symbol)
 
 
-def _spread(explanation: Explanation, member: str, what: str = "Bands") -> str:
+def spread(explanation: Explanation, member: str, what: str = "Bands") -> str:
     """What the bands of a figure show; empty where there are none."""
     seeds, origins = explanation.seeds.get(member, 1), explanation.origins
     if seeds > 1:
@@ -66,6 +63,23 @@ def _spread(explanation: Explanation, member: str, what: str = "Bands") -> str:
     if origins > 1:
         return f"{what}: ± one standard deviation over {origins:,} origins, of one network. "
     return ""
+
+
+def _moving(table: pd.DataFrame, selection: pd.DataFrame, kind: str) -> pd.DataFrame:
+    """The rows of the inputs of a kind that vary: the others tell no forecast from another."""
+    chosen = selection[(selection["kind"] == kind) & selection["varies"]]
+    return table[table["input"].isin(chosen["input"])]
+
+
+def _left_out(selection: pd.DataFrame, *kinds: str) -> str:
+    """Which inputs a figure leaves out as they never vary, and what they weigh."""
+    parts = []
+    for kind in kinds:
+        still = selection[(selection["kind"] == kind) & ~selection["varies"]]
+        if len(still):
+            names = ", ".join(in_words(name) for name in still["input"])
+            parts.append(f"{KIND_NAMES[kind]}: {names}, {still['weight'].sum():.0%} of the weight")
+    return f"Left out, since they never vary here – {'; '.join(parts)}. " if parts else ""
 
 
 def plot_attention(
@@ -78,7 +92,7 @@ def plot_attention(
     What it can and can't prove: Jain & Wallace 2019; Wiegreffe & Pinter 2019.
     """
     table, name = _of_symbol(explanation.attention, symbol, "attention")
-    caption = _spread(explanation, "tft") + ATTENTION
+    caption = spread(explanation, "tft") + ATTENTION
     grid = {"sharex": True, "height_ratios": (5, 4)}
     figure, (top, low), colors = style.canvas(theme, 2, size=(8, 4.6), caption=caption, **grid)
     context = int(table["lag"].max()) + 1
@@ -134,34 +148,45 @@ def plot_selection(
 ) -> Figure:
     """The inputs that TFT's variable selection weighs most, a panel a kind of input."""
     table, name = _of_symbol(explanation.selection, symbol, "selection weights")
-    past = table[table["kind"] == "past"].sort_values("weight")
+    every = table["kind"].value_counts()  # equal shares are of all, since the weights are
+    moving = {kind: _moving(table[table["kind"] == kind], table, kind) for kind in KINDS}
+    moving = {kind: weights for kind, weights in moving.items() if len(weights)}
+    past = moving["past"].sort_values("weight").tail(2)
+    second, first = past["input"].map(in_words)
     title = (
-        f"{name}: {past['input'].iloc[-1]} and {past['input'].iloc[-2]} take "
-        f"{past['weight'].iloc[-2:].sum():.0%} of the selection among {len(past)} past inputs; "
-        f"equal shares would be {1 / len(past):.1%} each"
+        f"{name}: {first} and {second} take {past['weight'].sum():.0%} of the selection "
+        f"among {every['past']} past inputs; equal shares would be {1 / every['past']:.1%} each"
     )
-    caption = f"Dashed: equal shares. {_spread(explanation, 'tft', 'Lines')}{SELECTION}"
-    figure, axes, colors = style.canvas(theme, 1, 3, size=(9, 3.7), caption=caption)
-    for ax, kind in zip(axes, KINDS):
-        weights = table[table["kind"] == kind]
-        _draw_weights(ax, weights, TOP, colors)
+    caption = f"Dashed: equal shares. {_left_out(table, *KINDS)}"
+    caption += spread(explanation, "tft", "Lines") + SELECTION
+    grid = {"size": (9, 3.7), "caption": caption, "squeeze": False}
+    figure, axes, colors = style.canvas(theme, 1, len(moving), **grid)
+    for ax, (kind, weights) in zip(axes[0], moving.items()):
+        _draw_weights(ax, weights, TOP, every[kind], colors)
         rest = f" (top {TOP} of {len(weights)})" if len(weights) > TOP else ""
         style.axis_title(ax, KIND_NAMES[kind] + rest, colors)
     return style.headline(figure, title, colors)
 
 
-def _draw_weights(ax: Axes, weights: pd.DataFrame, top: int, colors: style.Theme) -> None:
-    """Bars of the largest selection weights, and a line at equal shares."""
-    equal = 100 / max(len(weights), 1)
+def _draw_weights(
+    ax: Axes, weights: pd.DataFrame, top: int, every: int, colors: style.Theme
+) -> None:
+    """Bars of the largest selection weights, and a line at equal shares of `every` input."""
+    equal = 100 / every
     weights = weights.sort_values("weight").tail(top)
     y = np.arange(len(weights)) + top - len(weights)  # the largest at the top
     error = 100 * weights["sd"] if weights["sd"].notna().any() else None
     ax.barh(y, 100 * weights["weight"], 0.7, xerr=error, color=colors.first, ecolor=colors.ink)
     ax.axvline(equal, color=colors.second, linestyle="--", linewidth=1)
-    ax.set_yticks(y, [style.shorten(name, 20) for name in weights["input"]], fontsize=8)
+    ax.set_yticks(y, [tick(name) for name in weights["input"]], fontsize=8)
     ax.set(xlabel="weight, %", ylim=(-0.6, top - 0.4), xlim=0)
     ax.xaxis.set_major_locator(MaxNLocator(4))
     ax.grid(False)
+
+
+def tick(name: str, most: int = 30) -> str:
+    """An input's name in words, short enough to stand beside an axis."""
+    return style.shorten(in_words(name), most)
 
 
 def plot_selection_over_time(
@@ -176,12 +201,15 @@ def plot_selection_over_time(
     panels = {}
     for kind in KINDS:
         rows, name = _of_symbol(getattr(explanation, kind), symbol, "selection weights")
+        rows = _moving(rows, _of_symbol(explanation.selection, symbol, "weights")[0], kind)
+        if rows.empty:
+            continue
         panel = _over_time(rows, smooth)
         moves = explanation.origins > 1 and np.ptp(panel["weight"], axis=0).max() > MOVES
         if kind == "past" or moves:
             panels[kind] = panel
     bands = explanation.seeds.get("tft", 1) > 1
-    caption = _spread(explanation, "tft") if bands else ""
+    caption = spread(explanation, "tft") if bands else ""
     caption += f"Mean of {smooth} dates. " if smooth > 1 else ""
     rows = len(panels)
     grid = {"height_ratios": (3, 2, 2)[:rows], "squeeze": False, "sharex": True}
@@ -196,7 +224,7 @@ def plot_selection_over_time(
     axes[-1, 0].set_xlabel(dated if past.index.name == "date" else "bars from the origin")
     most = (past.max() - past.min()).idxmax()
     title = (
-        f"{name}: of the {past.shape[1]} heaviest inputs {most} moves most, "
+        f"{name}: of the {past.shape[1]} heaviest inputs {in_words(most)} moves most, "
         f"between {past[most].min():.1%} and {past[most].max():.1%} of the selection"
     )
     return style.headline(figure, title, colors)
@@ -222,72 +250,11 @@ def _draw_over_time(ax: Axes, panel: pd.DataFrame, bands: bool, colors: style.Th
     for i, name in enumerate(panel["weight"]):
         color, dash = colors.series[i % 6], style.DASHES[i % 6]
         weight, sd = 100 * panel["weight"][name], 100 * panel["sd"][name]
-        label = style.shorten(name, 18)
-        ax.plot(x, weight, linewidth=1.4, color=color, linestyle=dash, label=label)
+        ax.plot(x, weight, linewidth=1.4, color=color, linestyle=dash, label=tick(name))
         if bands:
             band = (weight - sd).clip(0), weight + sd
             ax.fill_between(x, *band, color=color, alpha=0.15, linewidth=0)
     ax.set(ylabel="weight, %", ylim=0)
-
-
-def plot_importance(
-    importance: pd.DataFrame,
-    explanation: Explanation | None = None,
-    top: int = 12,
-    name: str = "",
-    theme: str = "light",
-) -> Figure:
-    """Permutation importance, with the selection weights of the same inputs beside it if given.
-
-    Parameters
-    ----------
-    importance : permutation_importance's table: input, rise, spread, percent.
-    explanation : brings the selection weights; name : the network's; top : how many inputs.
-    """
-    table = importance.sort_values("rise").tail(top)
-    if table.empty:
-        raise DataError("The table of importance is empty; permute at least one input.")
-    weights = None
-    if explanation is not None and len(explanation.selection):
-        past = explanation.selection[explanation.selection["kind"] == "past"]
-        weights = past.groupby("input")[["weight", "sd"]].mean()
-    caption = _spread(explanation, "tft", "Right") if weights is not None else ""
-    if table["spread"].notna().any():
-        caption = f"Lines: ± one standard deviation over the permutations. {caption}"
-    size, columns = (8, 1.3 + 0.24 * len(table)), 1 if weights is None else 2
-    grid = {"caption": caption + IMPORTANCE, "sharey": True, "squeeze": False}
-    figure, axes, colors = style.canvas(theme, 1, columns, size, **grid)
-    left = axes[0, 0]
-    _draw_bars(left, table["rise"], table["spread"], colors.first, colors)
-    left.set_yticks(np.arange(len(table)), [style.shorten(i) for i in table["input"]], fontsize=8.5)
-    left.set_xlabel("rise of the pinball loss × 10⁴")
-    left.xaxis.set_major_locator(MaxNLocator(5))
-    if weights is not None:
-        right, same = axes[0, 1], 100 * weights.reindex(table["input"])
-        _draw_bars(right, same["weight"].fillna(0), same["sd"], colors.second, colors)
-        right.set(xlabel="selection weight, %", xlim=0)
-    title = f"{style.shorten(name)}: " if name else ""
-    return style.headline(figure, title + _importance_title(importance, weights), colors)
-
-
-def _draw_bars(ax: Axes, values: pd.Series, spread: pd.Series, color: str, colors: Any) -> None:
-    error = spread.fillna(0) if spread.notna().any() else None
-    ax.barh(np.arange(len(values)), values, 0.7, xerr=error, color=color, ecolor=colors.ink)
-    ax.grid(False)
-
-
-def _importance_title(importance: pd.DataFrame, weights: pd.DataFrame | None) -> str:
-    first = importance.loc[importance["rise"].idxmax()]
-    percent = first["percent"]
-    title = f"mixing up the dates of {first['input']} raises the loss most, by {percent:.2f}%"
-    if not percent >= 0.005:
-        title = f"no input's timing matters: the largest rise of the loss is {percent:.3f}%"
-    if weights is not None and len(importance) > 2:
-        rise = importance.set_index("input")["rise"]
-        rank = rise.corr(weights["weight"], method="spearman")
-        if np.isfinite(rank):
-            title += f". Ranks of rise and of selection weight correlate by {rank:.2f}"
-    return title
 
 
 def plot_decomposition(
@@ -304,7 +271,7 @@ def plot_decomposition(
         f"the median ends at {100 * last['median'].sum():+.2f}%"
     )
     caption = MIXED if table["mixed"].any() else ""
-    caption += _spread(explanation, "nhits", "Thin lines, of each part") + PARTS
+    caption += spread(explanation, "nhits", "Thin lines, of each part") + PARTS
     figure, (left, right), colors = style.canvas(theme, 1, 2, size=(9, 3.9), caption=caption)
     _draw_parts(left, table, "median", colors)
     _draw_parts(right, table[table["stack"] != BASELINE], "width", colors)
@@ -358,6 +325,8 @@ def plot_explanation(
         _of_symbol(attention if len(attention) else parts, symbol, "tables")
     columns = 2 * has_tft + has_nhits
     caption = "Dashed: equal shares. " if has_tft else ""
+    if has_tft:
+        caption += _left_out(_of_symbol(explanation.selection, symbol, "weights")[0], "past")
     caption += MIXED if has_nhits and parts["mixed"].any() else ""
     size = (3.2 * max(columns, 2), 3.6)
     figure, axes, colors = style.canvas(theme, 1, columns, size, caption + SUMMARY, squeeze=False)
@@ -369,7 +338,7 @@ def plot_explanation(
         table, name = _of_symbol(parts, symbol, "stack parts")
         stacks = table[table["stack"] != BASELINE]
         _draw_parts(axes[0, -1], stacks, "width", colors)
-        style.axis_title(axes[0, -1], f"N-HITS: change of the {LEVEL:.0%} width", colors)
+        style.axis_title(axes[0, -1], f"N-HITS: change of the {LEVEL:.0%} width", colors, 30)
         style.legend(figure, colors, loc="outside lower right")
         change = 100 * stacks[stacks["step"] == stacks["step"].max()]["width"].sum()
         findings.append(f"N-HITS' stacks change the width by {change:+.2f} points")
@@ -382,9 +351,10 @@ def _draw_tft(
     """TFT's inputs and bars; returns what they show, and the symbol's name."""
     left, right = axes
     table, name = _of_symbol(explanation.selection, symbol, "selection weights")
-    past = table[table["kind"] == "past"]
+    every = table[table["kind"] == "past"]
+    past = _moving(every, table, "past")
     top = min(TOP, len(past))
-    _draw_weights(left, past, top, colors)
+    _draw_weights(left, past, top, len(every), colors)
     style.axis_title(left, f"TFT: inputs (top {top} of {len(past)})", colors)
     attention = _of_symbol(explanation.attention, symbol, "attention")[0]
     mean = attention[attention["lag"] >= 0].groupby("lag")["weight"].mean()
@@ -393,5 +363,5 @@ def _draw_tft(
     right.axhline(100 * uniform, color=colors.second, linestyle="--", linewidth=1)
     right.set(xlabel="bars from the origin", ylabel="attention, %", ylim=0)
     style.axis_title(right, "TFT: bars", colors)
-    heaviest = past.loc[past["weight"].idxmax(), "input"]
+    heaviest = in_words(past.loc[past["weight"].idxmax(), "input"])
     return f"TFT weighs {heaviest} most and looks most at the bar {int(mean.idxmax())} back", name

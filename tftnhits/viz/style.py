@@ -126,8 +126,12 @@ class Picture(Figure):
         super().draw(renderer)
 
     def savefig(self, *args: Any, **kwargs: Any) -> None:
-        """As Figure.savefig, fine enough to be printed unless `dpi` is given."""
-        super().savefig(*args, **{"dpi": PRINT_DPI, **kwargs})
+        """As Figure.savefig, fine enough to be printed unless `dpi` is given.
+
+        The file's title is the figure's: who finds the picture can read what it says.
+        """
+        title = {"Title": " ".join(self.get_suptitle().split())}
+        super().savefig(*args, **{"dpi": PRINT_DPI, "metadata": title, **kwargs})
 
     def _repr_png_(self) -> bytes:
         """For a notebook, where it is looked at on a screen."""

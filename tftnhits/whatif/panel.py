@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+from base64 import b64encode
 from html import escape
 from importlib.util import find_spec
 from typing import Any
@@ -19,7 +20,15 @@ from ..data.features import MARKET_SYMBOLS
 from ..errors import ConfigError, MissingDependency, TftnhitsError, printable, quoted
 from ..viz.style import price, unit_of
 from .shock import NOTHING, Comparison, Shock, WhatIf, when
-from .views import CSS, DrawnPicture, LivePicture, drivers_html, named_sliders, table_html
+from .views import (
+    CSS,
+    DrawnPicture,
+    LivePicture,
+    drivers_html,
+    named_sliders,
+    plot_what_if,
+    table_html,
+)
 
 try:
     import ipywidgets
@@ -140,8 +149,11 @@ class Panel:
         from IPython.display import display
 
         view = {"version_major": 2, "version_minor": 0, "model_id": self.root.model_id}
-        text = "The what-if panel: it needs a running kernel."  # for reports of a run
-        display({"application/vnd.jupyter.widget-view+json": view, "text/plain": text}, raw=True)
+        text = "The what-if panel: it needs a running kernel."
+        shown = {"application/vnd.jupyter.widget-view+json": view, "text/plain": text}
+        if self.comparison is not None:  # for reports of a run, and where no kernel runs
+            shown["image/png"] = b64encode(plot_what_if(self.comparison)._repr_png_()).decode()
+        display(shown, raw=True)
 
     def reset(self, _: Any = None) -> None:
         """No shock."""
