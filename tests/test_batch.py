@@ -129,7 +129,7 @@ def test_widgets_and_interactive_figures_need_no_network(make_notebook, tmp_path
     page = run.html.read_text()
     assert "Plotly.newPlot" in page and 'src="plotly.min.js"' in page
     assert "require.min.js" not in page
-    assert page.count("iVBORw0KGgo=") == 1 and "<pre>50%" not in page
+    assert page.count("data:image/png;base64,iVBORw0KGgo=") == 1 and "<pre>50%" not in page
     assert (tmp_path / "out" / "plotly.min.js").stat().st_size > 1_000_000
 
 
