@@ -130,6 +130,8 @@ def test_broken_folders(folder, tmp_path):
             )
         ),
         *({"seen": value} for value in (None, {"META": "yesterday"})),
+        *({"manifest": value} for value in (None, 3, {"trained to": "soon"})),
+        *({"past": value} for value in (None, {}, {"format": 1, "weights": "past.safetensors"})),
         {"members": {"tft": {"format": 1}}},
         {"horizon": 10**9, "panel": {"horizon": 10**9}},
         *({"walk": value} for value in (None, [[0.0, 1.0]])),

@@ -117,3 +117,11 @@ def test_the_backtest_and_the_ablation_leave_their_figures(executed):
     figures = executed.folder / "figures"
     assert {"06_coverage.png", "06_skill.png", "07_live.png"} <= {f.name for f in figures.iterdir()}
     assert len(list(executed.folder.glob("backtest/*/runs/*.parquet"))) == 2  # two yearly folds
+
+
+@pytest.mark.parametrize("names", ["META", "META GOOG"])
+def test_the_quickstart_runs_with_some_of_the_symbols(tmp_path, names):
+    given = {"symbols": names, "preset": "tiny"}
+    run = batch.run_notebooks(FOLDER, "00", out=tmp_path / "out", parameters=given, timeout=300)
+    page = run.notebooks[0].html.read_text(encoding="utf-8")
+    assert "META: median" in page and "AAPL: median" not in page

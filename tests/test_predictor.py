@@ -246,6 +246,23 @@ def test_past_origins_are_calibrated_as_of_their_date(predictor, bars, place, tm
     assert not np.allclose(late["upper"], fresh.predict(bars).frame["upper"], rtol=1e-4)
 
 
+def test_new_bars_of_old_dates_change_no_state_of_the_past(predictor, bars, meta):
+    """They are learnt on top of today's state, which has seen what came after those dates."""
+    later = predictor.calibrated(meta.assign(symbol="MINE"))
+    past = predictor.calibration["ensemble"].past
+    for day in past.date[[0, 10, -1], 0]:
+        then = bars[bars["date"] <= day]
+        pd.testing.assert_frame_equal(later.predict(then).frame, predictor.predict(then).frame)
+    assert not np.allclose(
+        later.predict(bars).frame["upper"], predictor.predict(bars).frame["upper"]
+    )
+    # bars of another length begin with the state of when they begin
+    weeks = meta[meta["date"] >= "2016-06-01"].set_index("date").resample("7D").last().dropna()
+    first = predictor.calibrated(weeks.reset_index()).calibration["ensemble"].past
+    ((_, then),) = predictor.calibration["ensemble"].as_of(first.date[:1, 0])
+    np.testing.assert_allclose(first.score[0], then.state.score, rtol=1e-6)
+
+
 def test_origins_that_the_model_was_trained_on_say_so(predictor, bars):
     trained = pd.Timestamp(predictor.manifest["trained to"])
     for until, said in ((trained, True), (trained + pd.Timedelta(days=40), False)):

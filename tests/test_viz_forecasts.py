@@ -60,6 +60,11 @@ def test_the_fan_nests_and_starts_at_the_last_close():
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("date", "price")
 
 
+def test_an_interval_of_any_level_has_a_band():
+    fc = boosted().predict(bars(), level=0.999999)  # its columns are "5e-07" and "0.9999995"
+    assert names(plots.plot_forecast(fc, "META"))[0] == "99.9999% interval"
+
+
 @pytest.mark.parametrize("level, name", [(0.93, "93%"), (0.985, "98.5%"), (0.5, "50%")])
 def test_the_intervals_name_says_how_many_outcomes_it_held(level, name):
     fc = boosted().predict(bars(), level=level)

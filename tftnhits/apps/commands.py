@@ -274,9 +274,10 @@ def backtest(sources, out, jobs, as_json, as_csv, **settings):
     _say(f"note: every forecast that was made is in {folder}")
     if as_json:
         yield board.reset_index().to_json(orient="records", indent=2, double_precision=15)
+    elif as_csv:
+        yield csv_text(board.reset_index()).rstrip("\n")
     else:
-        table = csv_text(board.reset_index()).rstrip("\n")
-        yield table if as_csv else text.leaderboard_text(board)
+        yield text.leaderboard_text(board)
 
 
 @_command("  tftnhits publish model me/my-model")

@@ -168,12 +168,16 @@ class Past:
             raise CheckpointError("A calibration's past holds no scores; save it again.")
 
     def followed_by(self, later: Past) -> Past:
-        """This past up to where the later one begins, and that."""
-        stay = self.date[:, 0] < later.date[0, 0]
+        """This past, and of the later one what comes after it.
+
+        A run that began with today's state has nothing to say of the dates before: its states have
+        learnt from what came later.
+        """
+        new = later.date[:, 0] >= self.until
         return Past(
-            date=np.concatenate([self.date[stay], later.date]),
-            score=np.concatenate([self.score[stay], later.score]),
-            inside=np.concatenate([self.inside[stay], later.inside]),
+            date=np.concatenate([self.date, later.date[new]]),
+            score=np.concatenate([self.score, later.score[new]]),
+            inside=np.concatenate([self.inside, later.inside[new]]),
             until=max(self.until, later.until),
         )
 
@@ -229,9 +233,10 @@ class Calibration:
         place = np.full(len(date), size)  # the size: as it is
         if size:
             early = date < self.past.until
-            place[early] = np.searchsorted(self.past.date[:, 0], date[early], side="right") - 1
-        for i in np.unique(np.maximum(place, 0)):
-            yield np.flatnonzero(np.maximum(place, 0) == i), self if i == size else self._at(i)
+            entry = np.searchsorted(self.past.date[:, 0], date[early], side="right") - 1
+            place[early] = np.maximum(entry, 0)
+        for i in np.unique(place):
+            yield np.flatnonzero(place == i), self if i == size else self._at(i)
 
     def _at(self, i: int) -> Calibration:
         """As it was when the past's entry `i` began, with the outcomes that were known by then."""

@@ -198,6 +198,8 @@ def _predictor(
             missing[name] = unusable(error)
     try:
         pasts, days = _pasts(parts[PAST][0]), record["bar_days"]
+        manifest = dict(record["manifest"])
+        np.datetime64(manifest.get("trained to") or "NaT", "D")  # it is compared with dates
         return make(
             members=members,
             missing=missing,
@@ -212,7 +214,7 @@ def _predictor(
             seen={k: str(np.datetime64(v)) for k, v in record["seen"].items()},
             depth=int(record["depth"]),
             bar_days=None if days is None else float(days),
-            manifest=record["manifest"],
+            manifest=manifest,
         )
     except Exception as error:  # a foreign record can fail wherever it is read
         raise CheckpointError(

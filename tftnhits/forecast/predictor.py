@@ -199,12 +199,8 @@ class Predictor:
         for one in answer(panel, rows, members, self.missing, candidates):
             origins = rows[one.index]
             symbol = panel.symbol_of(origins)
-            then: dict[int, Calibration] = {}  # by symbol, as of its last origin
-            for index, calibration in self.calibration[one.key].as_of(panel.date[origins]):
-                raw = one.quantiles[index, :horizon]
-                calibrated = calibration.state.calibrate(raw, self.levels, levels)
-                quantiles[one.index[index]] = calibrated
-                then |= dict.fromkeys(symbol[index].tolist(), calibration)
+            raw = one.quantiles[:, :horizon]
+            quantiles[one.index], then = self._as_of(one.key, panel, origins, raw, levels)
             as_measured = one.key != "ensemble" or shares == self.weights
             for s, why in one.warnings.items():
                 report = reports[panel.symbols[s]]
@@ -216,6 +212,20 @@ class Predictor:
                     report.measured = self.measured(then[s])
         frame = tidy(panel, rows, quantiles, levels, level)
         return Forecast(frame, bars, level, reports, (self, panel, rows))
+
+    def _as_of(
+        self, key: str, panel: Panel, rows: np.ndarray, raw: np.ndarray, levels: tuple[float, ...]
+    ) -> tuple[np.ndarray, dict[int, Calibration]]:
+        """Quantiles `raw` [k, H, Q] from origins [k], calibrated as of their dates, [k, H, W].
+
+        And by symbol's number the calibration as of its last origin.
+        """
+        quantiles = np.empty((*raw.shape[:2], len(levels)))
+        symbol, then = panel.symbol_of(rows), {}
+        for index, calibration in self.calibration[key].as_of(panel.date[rows]):
+            quantiles[index] = calibration.state.calibrate(raw[index], self.levels, levels)
+            then |= dict.fromkeys(symbol[index].tolist(), calibration)
+        return quantiles, then
 
     def calibrated(
         self, bars: Any, calendar: str | Mapping[str, str | None] | None = None
@@ -238,8 +248,11 @@ class Predictor:
             )
         before = self
         if any(other_length(days, self.bar_days) for days in bar_days(panel)):
-            states = {key: Calibration(c.state) for key, c in self.calibration.items()}
-            before = replace(self, calibration=states, seen={})
+            # a new record goes on from the state of when its bars begin
+            begin = panel.date[rows].min(keepdims=True)
+            states = {key: next(c.as_of(begin))[1].state for key, c in self.calibration.items()}
+            fresh = {key: Calibration(state) for key, state in states.items()}
+            before = replace(self, calibration=fresh, seen={})
         seen = [before.seen.get(symbol, "NaT") for symbol in panel.symbols]
         old = panel.date[rows] <= np.array(seen, "datetime64[ns]")[panel.symbol_of(rows)]
         return before._updated(panel, rows[~old])

@@ -123,7 +123,6 @@ class Forecast:
         path = last[["step", "date", "median", "lower", "upper"]].to_dict("records")
         for bar in path:
             bar["date"] = _plain(bar["date"])
-        levels = last.columns[7:]  # behind symbol … upper
         return {
             "symbol": symbol,
             "origin": _plain(origin),
@@ -137,7 +136,7 @@ class Forecast:
             "confidence": self.confidence,
             "model_used": report.model_used,
             "path": path,
-            "quantiles": {name: last[name].tolist() for name in levels},
+            "quantiles": {name: last[name].tolist() for name in quantile_columns(last)},
             "warnings": [*report.warnings, *self.skipped.values()],
         }
 
@@ -152,6 +151,11 @@ class Forecast:
         from .explain import explain_forecast
 
         return explain_forecast(self)
+
+
+def quantile_columns(frame: pd.DataFrame) -> list[str]:
+    """The columns of a forecast's frame that are named by a level: "0.05", "5e-07"."""
+    return [name for name in frame.columns if name[0].isdigit()]
 
 
 def _plain(time: Any) -> str | int | None:

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ..errors import DataError
-from ..forecast.result import Forecast
+from ..forecast.result import Forecast, quantile_columns
 from . import style
 from .bars import bar_axis, of_symbol, plotly_bars
 
@@ -95,7 +95,7 @@ def _fan(fc: Forecast, path: pd.DataFrame, bars: pd.DataFrame, history: int) -> 
         ahead = last + path["step"].to_numpy()
     past = slice(max(last + 1 - history, 0), last + 1)
     # quantiles, the origin's close in front
-    levels = [c for c in path.columns if c.replace(".", "", 1).isdigit()]
+    levels = quantile_columns(path)
     columns = ["median", "lower", "upper", *levels]
     start = pd.DataFrame({column: [close[last]] for column in columns})
     whole = pd.concat([start, path[columns]], ignore_index=True)
