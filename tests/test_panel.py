@@ -12,6 +12,7 @@ import pytest
 from helpers import made_bars, one_sentence, stocks
 
 import tftnhits as tn
+from tftnhits.data.features import in_words
 from tftnhits.whatif import views
 from tftnhits.whatif.shock import Shock, WhatIf
 
@@ -235,7 +236,7 @@ def test_html_repeats_the_tables(lab):
     assert cells[2] == f"{price:.2f}<br><small>{percent:+.2f}%</small>" and len(cells) == 5 * 12
     assert cells[11] == f"{row['change', 'width']:+.1f}"
     drivers = views.drivers_html(answer)
-    assert inputs.index[0] in drivers and f"{inputs['before'].iloc[0]:.1f}" in drivers
+    assert in_words(inputs.index[0]) in drivers and f"{inputs['before'].iloc[0]:.1f}" in drivers
     assert str(days.index[0].date()) in drivers and f"{days['return'].iloc[0]:+.2f}" in drivers
     path = lab.ask("AAPL", ORIGIN, Shock(-3, range=2, bars=10))
     assert "<td>–</td>" in views.drivers_html(path)  # bars that the first forecast doesn't see

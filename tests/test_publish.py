@@ -4,14 +4,19 @@ import json
 import logging
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
+import requests
 from helpers import ROOT, made_bars, one_sentence
 from hub_server import hub_server
+from requests.adapters import HTTPAdapter
 
 import tftnhits as tn
-from tftnhits.apps.hub import CONFIGURATION
+from tftnhits.apps.hub import CONFIGURATION, _stay_at
+from tftnhits.models import hub_client
+from tftnhits.models.hub import connect
 
 pytest.importorskip("torch")
 pytest.importorskip("modelscope_hub", reason="needs the extra 'modelscope'")
@@ -120,6 +125,22 @@ def test_files_go_to_the_hub_and_its_storage_and_the_token_to_the_hub(hub, folde
         monkeypatch.setenv("TFTNHITS_HUB_STORAGE", other.address[len("http://") :])
         assert tn.publish(folder, "me/model") == sorted(hub.models["me/model"])
         assert other.seen and not any(TOKEN in f"{path} {h}" for _, path, h in other.seen)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="127.0.0.2 is none of its addresses")
+def test_nothing_is_sent_into_the_own_network(hub, monkeypatch):
+    """As if 127.0.0.1 were public; in this process, where that can be said."""
+    refused: list[str] = []
+    monkeypatch.setattr(HTTPAdapter, "send", HTTPAdapter.send)  # to be put back
+    monkeypatch.setattr(hub_client, "_is_public", lambda address: address == "127.0.0.1")
+    with hub_server("127.0.0.2") as other:
+        monkeypatch.setenv("TFTNHITS_HUB_STORAGE", other.address[len("http://") :])
+        _stay_at(connect("me/model"), refused)
+        requests.get(hub.address, timeout=9)
+        with pytest.raises(hub_client.Inside):
+            requests.put(other.address, data=b"weights", timeout=9)
+        assert one_sentence(refused[0]) and "inside your own network" in refused[0]
+        assert not other.seen
 
 
 FAULTS = [(401, "", "MODELSCOPE_API_TOKEN"), (404, "/models", "HTTP 404"), (500, "", "HTTP 500")]

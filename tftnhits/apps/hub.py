@@ -150,16 +150,17 @@ def _stay_at(hub: Hub, refused: list[str]) -> None:
     """Let modelscope's client, in this process, ask the hub and its storage alone.
 
     It would upload to any address that the hub names, with the token, and cookies go to all ports
-    of a host. The token is for the hub and, where that is ModelScope's, its host for large files.
+    of a host. The token is for the hub and, where that is storage too, its host for large files.
     What it may not ask is a sentence in `refused`: the client makes an error of its own of it.
     """
     from requests.adapters import HTTPAdapter
 
-    from ..models.hub_client import check_redirect, origin
+    from ..models.hub_client import Guard, Inside, check_redirect, is_storage, origin
 
-    scheme, host, port = origin(hub.endpoint)
-    trusted = [(scheme, host, port), ("https", f"lfs.{host.removeprefix('www.')}", 443)]
-    send = HTTPAdapter.send
+    home = origin(hub.endpoint)
+    large_files = f"https://lfs.{home[1].removeprefix('www.')}"
+    trusted = [home, origin(large_files)] if is_storage(large_files) else [home]
+    send, guard = HTTPAdapter.send, Guard(hub)
 
     def send_there(self: HTTPAdapter, request: Any, *args: Any, **options: Any) -> Any:
         try:
@@ -170,7 +171,11 @@ def _stay_at(hub: Hub, refused: list[str]) -> None:
         if origin(request.url) not in trusted:
             request.headers.pop("Authorization", None)
             request.headers.pop("Cookie", None)
-        return send(self, request, *args, **options)
+        try:
+            return send(guard, request, *args, **options)
+        except Inside:
+            refused.append(str(hub.inside()))
+            raise
 
     HTTPAdapter.send = send_there
 

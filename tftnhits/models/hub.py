@@ -62,6 +62,12 @@ class Hub:
             "try again: what has arrived is kept, and TFTNHITS_HUB_SECONDS sets the limit."
         )
 
+    def inside(self) -> HubError:
+        return HubError(
+            f"{self.name} sends on to an address inside your own network for {self.model_id}; "
+            "use another hub."
+        )
+
     def refusal(self, status: int, verb: str = "read") -> HubError:
         """The error of an HTTP status."""
         advice = _ADVICE.get(status, "the hub fails; try again later").format(verb=verb)

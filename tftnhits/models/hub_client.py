@@ -80,7 +80,7 @@ def open_session(hub: Hub) -> requests.Session:
     # a jar would send the hub's cookies to any port of its host
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     session.auth = _Signature(hub)
-    guard = _Guard(hub)
+    guard = Guard(hub)
     session.mount("http://", guard)
     session.mount("https://", guard)
     return session
@@ -104,11 +104,11 @@ class _Signature:
         return request
 
 
-class _Inside(Exception):
+class Inside(Exception):
     """A redirect led to a private address. No OSError, which urllib3 would take for a fault."""
 
 
-class _Guard(HTTPAdapter):
+class Guard(HTTPAdapter):
     """Connects to public addresses, and to the hub whatever its address is.
 
     The address is looked at once the connection stands, before anything is sent on it: a name can
@@ -128,15 +128,15 @@ class _Guard(HTTPAdapter):
         }
 
     def look(self, scheme: str, host: str, port: int, address: str) -> None:
-        """Raise _Inside if a connection led where it may not."""
+        """Raise Inside if a connection led where it may not."""
         private = not _is_public(address)
         if (scheme, host.strip("[]").lower().rstrip("."), port) == self.home:
             self.inside = private
         elif private and not self.inside:
-            raise _Inside
+            raise Inside
 
 
-def _pool(pool: type, connection: type, guard: _Guard) -> type:
+def _pool(pool: type, connection: type, guard: Guard) -> type:
     """The pool's class with connections that `guard` looks at."""
 
     class Looked(connection):
@@ -144,7 +144,7 @@ def _pool(pool: type, connection: type, guard: _Guard) -> type:
             made = super()._new_conn()
             try:
                 guard.look(pool.scheme, self.host, self.port, made.getpeername()[0])
-            except _Inside:
+            except Inside:
                 made.close()
                 raise
             return made
@@ -172,11 +172,8 @@ def get(
             return bytes(body)
     except HubError:
         raise
-    except _Inside as error:
-        raise HubError(
-            f"{hub.name} sends on to an address inside your own network for {hub.model_id}; "
-            "use another hub."
-        ) from error
+    except Inside as error:
+        raise hub.inside() from error
     except requests.Timeout as error:
         raise hub.late() from error
     except (OSError, ValueError) as error:  # RequestException among them; an address that is none

@@ -230,9 +230,9 @@ class Comparison:
     def drivers(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Where TFT looked before and after, in percent: its past inputs, and its past bars.
 
-        Inputs have their selection weights (means over the context), bars their attention (means
-        over the steps ahead, NaN outside of the context) and the return that was assumed. They
-        prove no cause: Jain & Wallace 2019. Raises ConfigError where TFT didn't answer.
+        Inputs that vary have their selection weights (means over the context), bars their attention
+        (means over the steps ahead, NaN outside of the context) and the return that was assumed.
+        They prove no cause: Jain & Wallace 2019. Raises ConfigError where TFT didn't answer.
         """
         inputs, days = {}, {}
         for name, fc, bars in self._both:
@@ -240,7 +240,9 @@ class Comparison:
             attention = explanation.attention
             if attention.empty:
                 raise ConfigError("TFT didn't answer; no other member says where it looked.")
-            inputs[name] = 100 * explanation.past.groupby("input")["weight"].mean()
+            selection = explanation.selection
+            past = selection[(selection["kind"] == "past") & selection["varies"]]
+            inputs[name] = 100 * past.set_index("input")["weight"]
             by_lag = attention[attention["lag"] >= 0].groupby("lag")["weight"].mean()
             days[name] = 100 * by_lag.set_axis(bars.index[-1 - by_lag.index])
         days = pd.DataFrame(days)

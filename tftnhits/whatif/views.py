@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..data.features import in_words
 from ..errors import MissingDependency
 from ..viz import style
 from ..viz.bars import bar_axis, plotly_bars
@@ -254,7 +255,7 @@ def drivers_html(c: Comparison) -> str:
     colors, html = style.theme_of("light").series, ""
     for name, table in zip(("past input", f"past {c.axis}"), c.drivers()):
         table = table.head(TOP)
-        columns = {name: [escape(when(x)) for x in table.index]}
+        columns = {name: [escape(in_words(when(x))) for x in table.index]}
         if "return" in table:
             columns["return, %"] = table.pop("return").map(signed)
         if c.shock == NOTHING:
