@@ -27,11 +27,10 @@ MODELSCOPE = "https://modelscope.cn/my/mynotebook"
 # no name that could be imported: a folder "tftnhits" would stand before the package
 CLONE = "tftnhits-main"
 BADGES = """[<kbd>Open in Colab</kbd>]({colab}) [<kbd>Open in ModelScope</kbd>]({modelscope})
-
-The collapsed line below installs the package where it is missing. {how}"""
+The collapsed line installs the package where it is missing; {how}"""
 HOW = {
-    True: "In ModelScope, upload this notebook first.",
-    False: f"In a hosted session, put a clone named `{CLONE}` beside this notebook.",
+    True: "in ModelScope, upload this notebook first.",
+    False: f"hosted, put a clone named `{CLONE}` beside this notebook.",
 }
 # the one beside the notebook, else the clone's: where a notebook alone was uploaded
 SETUP = """%run {{[*__import__("glob").glob("_setup.py"), "{clone}/notebooks/_setup.py"][0]}}"""
