@@ -79,6 +79,18 @@ def test_one_update_by_hand():
     assert state.score[0, ninety] - KNOTS[ninety] == pytest.approx(0.1 * 0.8 / 2)
 
 
+def test_what_stands_for_the_scores_is_their_mean_over_the_updates():
+    quantiles, actual, date = series(40, scale=1.5)
+    states, score = [], Conformal.start(3, 0.1)
+    _, end = run(quantiles, actual, date, rate=0.1)
+    for day in range(40 + 3):  # each update by itself: what was known by then
+        due = date[:, None] + 1 + np.arange(3)
+        _, score = run(quantiles, np.where(due <= day, actual, np.nan), date, rate=0.1)
+        states.append(score.score)
+    np.testing.assert_allclose(end.steady, np.mean(states[1:], axis=0), atol=1e-12)
+    assert end.updates == len(states) - 1 and not np.allclose(end.steady, end.score)
+
+
 def test_both_tails_move_alike_and_the_median_stays():
     quantiles, actual, date = series(300)
     score = run(quantiles, 1.3 * actual + 0.8, date, rate=0.05)[1].score
@@ -185,7 +197,7 @@ def test_scores_of_outcomes_beside_a_quantile_function_without_width():
 
 def test_levels_between_and_beyond_the_grid_move_with_their_neighbours():
     quantiles, actual, date = series(300, scale=1.5)
-    shift = (state := run(quantiles, actual, date, rate=0.2)[1]).score - KNOTS
+    shift = (state := run(quantiles, actual, date, rate=0.2)[1]).steady - KNOTS
     wanted = (1e-6, norm.cdf((KNOTS[0] + KNOTS[1]) / 2), 1 - 1e-6)
     found = state.calibrate(quantiles[:1], QUANTILES, wanted)[0] - norm.ppf(wanted)
     expected = np.stack([shift[:, 0], shift[:, :2].mean(1), shift[:, -1]], 1)
@@ -250,6 +262,8 @@ def test_json_round_trip():
         {"score": [[0.0]]},
         {"score": [[float("nan")] * len(GRID)]},
         {"score": [list(range(len(GRID)))[::-1]]},
+        {"mean": [[0.0] * len(GRID)]},
+        {"mean": [list(range(len(GRID)))[::-1]] * 3},
         {"grid": [0.5]},
     ],
     ids=str,
@@ -264,7 +278,10 @@ def test_scores_that_do_not_fit_their_levels_are_refused(change):
 def test_realised_coverage_is_that_of_the_last_year_as_it_was_forecast():
     quantiles, actual, date = series(YEAR + 50, 2, scale=1.5)
     record = updated(quantiles, actual, date)
-    out, state = run(quantiles, actual, date)
+    states = []
+    _, state = run(quantiles, actual, date, states=states)
+    frozen = [Conformal(score) for score in states]
+    out = np.stack([frozen[d].calibrate(q[None], QUANTILES)[0] for q, d in zip(quantiles, date)])
     for level in (0.93, 0.9, 0.8, 0.5):
         expected = covered(out, actual, level)[date >= 50].mean()
         assert record.realised(level) == pytest.approx(expected)
