@@ -62,18 +62,6 @@ class Conformal:
             raise ConfigError(f"The calibration's rate is {rate!r}; give a number of at least 0.")
         return cls(np.tile(_KNOTS, (horizon, 1)), float(rate))
 
-    def calibrate(
-        self, quantiles: np.ndarray, levels: Sequence[float], wanted: Sequence[float] | None = None
-    ) -> np.ndarray:
-        """Quantiles [K, H, Q] at `levels` → calibrated ones [K, H, W] at the levels `wanted`.
-
-        By the mean of the scores. H may be less than the state's. Raises ConfigError unless
-        `levels` (two at least) and `wanted` (None: the same) are ascending and inside (0, 1).
-        """
-        base, want = _scores(levels, wanted)
-        quantiles = np.asarray(quantiles, float)
-        return quantiles_at(quantiles, base, shifted(self.steady, want)[: quantiles.shape[1]])
-
     @property
     def steady(self) -> np.ndarray:
         """The scores [H, G] of forecasts that no outcomes follow: their mean, once there is one."""
@@ -104,7 +92,7 @@ class Conformal:
         states : a list to which each origin date's `steady` is added, in order
 
         Returns the calibrated forecasts [K, H, W] and the state once all outcomes are in. Raises
-        ConfigError as `calibrate`.
+        ConfigError unless `levels` (two at least) and `wanted` are ascending and inside (0, 1).
         """
         quantiles, (base, want) = np.asarray(quantiles, float), _scores(levels, wanted)
         score = outcome_scores(quantiles, base, np.asarray(actual, float))  # [K, H]

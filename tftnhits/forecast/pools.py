@@ -7,7 +7,7 @@ claimed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -99,10 +99,7 @@ def taught(
     quantiles: Mapping[str, np.ndarray],
     levels: tuple[float, ...],
 ) -> dict[str, Pool]:
-    """The pools after origins `rows` [K] with known outcomes; a kind's first ones make a new pool.
-
-    It goes on from the first pool's state of when its bars begin, with a record of its own.
-    """
+    """The pools after origins `rows` [K] with known outcomes, the commonest kind's first."""
     after, kind = dict(pools), kinds(panel, rows)
     names, count = np.unique(kind, return_counts=True)
     for name in names[np.argsort(-count, kind="stable")]:
@@ -110,19 +107,26 @@ def taught(
         made, symbol = rows[index], panel.symbol_of(rows[index])
         ahead = made[:, None] + np.arange(1, panel.config.horizon + 1)
         date, due = panel.date[made], panel.date[ahead]
-        old = {key: calibration_of(pools, name, key, panel.config.horizon) for key in quantiles}
-        seen = pools[name].seen if name in pools else {}
-        if name not in pools:
-            states = {k: next(c.as_of(date.min(keepdims=True)))[1].state for k, c in old.items()}
-            old = {k: Calibration(Conformal(s.steady, s.rate)) for k, s in states.items()}
+        pool = pools.get(name) or _begin(pools, quantiles, date.min(), panel.config.horizon)
+        seen, calibration = pool.seen, dict(pool.calibration)
         if name == UNDATED:  # bars count where there are no dates
             date, due = made - panel.start[symbol], ahead - panel.start[symbol][:, None]
         else:
             last = pd.Series(date).groupby(symbol).max()
             seen = seen | {panel.symbols[s]: day.isoformat() for s, day in last.items()}
-        actual = panel.outcomes(made)
-        new = {k: c.update(quantiles[k][index], levels, actual, date, due) for k, c in old.items()}
-        # those that can't answer on this machine stay, to be saved again
-        kept = pools[name].calibration if name in pools else {}
-        after[str(name)] = Pool(kept | new, seen)
+        for key, values in quantiles.items():
+            before = calibration.get(key) or Calibration(Conformal.start(panel.config.horizon))
+            calibration[key] = before.update(values[index], levels, panel.outcomes(made), date, due)
+        after[str(name)] = Pool(calibration, seen)
     return after
+
+
+def _begin(
+    pools: Mapping[str, Pool], keys: Iterable[str], date: np.datetime64, horizon: int
+) -> Pool:
+    """A new kind's pool: it goes on from the first pool's states of `date`, without a record."""
+    calibration = {}
+    for key in keys:
+        _, then = next(calibration_of(pools, "", key, horizon).as_of(np.array([date])))
+        calibration[key] = Calibration(Conformal(then.state.steady, then.state.rate))
+    return Pool(calibration)
