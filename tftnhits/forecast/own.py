@@ -21,14 +21,12 @@ from ..models.baselines import Walk
 from .conformal import YEAR, outcome_scores
 
 PRIOR = 100  # outcomes that the pool's state counts for
-BLOCK = 252  # origins learn from the last BLOCK to 2 · BLOCK before them: the grid of training.loop
+BLOCK = 252  # origins learn from those of their block and the one before: 252 to 504 at most
 WARM = 60  # first bars of a symbol, whose scale is not its own yet
 LEAST = 100  # origin dates that a coverage of a symbol's own takes
 THIN = 1.96  # normal score from which on the tails' density is taken as there
 
 Scores = Callable[[np.ndarray, np.ndarray], np.ndarray]  # rows [K], normal scores [W] → [K, H, W]
-
-
 Measured = tuple[float, int, str]  # share inside, of how many dates, and the last of these
 
 
@@ -64,17 +62,21 @@ def own_history(
     own, inside = _learn(score, pool(lanes, upper), upper, lane, place, measured)
     signed = np.sign(want.round(12)) * own[..., which]
     departure[grown] = signed - pool(origins, want)
-    found, symbol = {}, panel.symbol_of(origins)
-    for k in np.flatnonzero(np.r_[symbol[1:] != symbol[:-1], True]):
-        stop = place[k] - walk.horizon + 1  # of the origins whose outcomes are known
+    held = {}
+    for k in np.flatnonzero(np.diff(panel.symbol_of(origins), append=-1)):  # each symbol's last
+        stop = int(place[k]) - walk.horizon + 1  # of the lane's origins whose outcomes are known
         past = slice(max(stop - YEAR, 0), max(stop, 0))
-        known = np.isfinite(score[lane[k], past])
-        dates = int(known.any(1).sum())
-        if dates >= LEAST:
-            share = float(inside[lane[k], past][known].mean())
-            last = panel.date[lanes[lane[k]] + stop - 1].astype("datetime64[D]")
-            found[int(symbol[k])] = share, dates, str(last)
-    return departure, found
+        one = _share(score[lane[k], past], inside[lane[k], past])
+        if one[1] >= LEAST:
+            last = str(panel.date[lanes[lane[k]] + stop - 1].astype("datetime64[D]"))
+            held[int(panel.symbol_of(origins[k]))] = *one, last
+    return departure, held
+
+
+def _share(score: np.ndarray, inside: np.ndarray) -> tuple[float, int]:
+    """The share `inside` [T, H] of outcomes that are known, and on how many dates there are."""
+    known = np.isfinite(score)
+    return float(inside[known].mean()) if known.any() else 0.0, int(known.any(1).sum())
 
 
 def _scores_under_walk(panel: Panel, lanes: np.ndarray, size: int, walk: Walk) -> np.ndarray:
