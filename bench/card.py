@@ -60,8 +60,11 @@ predictor(financial_data)
 
 Instead of the first line, `trust_remote_code=True` does. `prediction` is the next bar's median
 price, `path` all bars ahead; `confidence` is the nominal level of the interval;
-`interval["coverage"]` is the share of outcomes that such intervals held over the last year of the
-data below (2017, all symbols together), each made with what was known then.
+`interval["coverage"]` is the share of the symbol's own outcomes over its last 252 dates that such
+intervals held, each calibrated by what was known then, and `coverage_interval` what that tells of
+the probability, at 95%. For a symbol with fewer than 100 dates it is that of the data below (2017,
+all symbols together); for bars of a kind not below (daily bars, between .6% and 3% a day) it is
+none, and `calibrated()` measures it.
 
 ## Training
 $origins_train training origins of $symbols US stocks (2006–2013), validation 2014–2015 for every
@@ -99,8 +102,8 @@ $intervals
 - The bars that it was trained and scored on are not bundled, since nothing says what their licence
   is (the repository's bench/protocol.py says which they are); those that are bundled are others.
 - Trained on daily bars of US stocks of 2006–2013, survivors all of them. Other markets, intraday
-  bars and years are further from what it knows; the calibration follows with outcomes:
-  `model.calibrated(bars)`.
+  bars and years are further from what it knows; the calibration follows the symbol's own outcomes,
+  and `model.calibrated(bars)` makes a record of their kind.
 - Prices are taken as adjusted for splits. A dividend or a split that is not adjusted looks like a
   return.
 - Steps beyond $horizon bars need a model trained for them.

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.stats import norm
 
 from tftnhits import (
     BoostingConfig,
@@ -139,6 +140,16 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
 
 
+def calibrated_by_hand(predictor, name, panel, rows, raw):
+    """Quantiles [K, H, Q] of who answers from `rows`, calibrated by the pool and by own history."""
+    from tftnhits.forecast.conformal import quantiles_at
+    from tftnhits.forecast.own import own_history
+
+    want, score = norm.ppf(predictor.levels), predictor._scores
+    own, _ = own_history(panel, rows, predictor.walk, score("walk", panel), want, 0.93)
+    return quantiles_at(raw, want, np.sort(score(name, panel)(rows, want) + own, axis=-1))
+
+
 def one_sentence(message: str) -> bool:
     """Whether an error reads as one line that ends in a full stop."""
     return "\n" not in message and message.endswith((".", "?")) and len(message) < 500
@@ -146,5 +157,5 @@ def one_sentence(message: str) -> bool:
 
 def specific(warnings: list[str]) -> list[str]:
     """Those that are not true of most forecasts of old or made-up bars."""
-    usual = ("more than 3 ", "What its market did", "was measured on ", "trained on outcomes")
+    usual = ("more than 3 ", "What its market did", "was not measured; ", "trained on outcomes")
     return [text for text in warnings if not any(words in text for words in usual)]

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers import made_bars, one_sentence, python, stocks
+from scipy.stats import norm
 
 from tftnhits import Backtest, BacktestConfig, backtest, make_panel
 from tftnhits.config import PRESETS, QUANTILES
@@ -23,7 +24,7 @@ from tftnhits.errors import (
 from tftnhits.evaluation.fold_run import ENSEMBLES, MEMBERS, NETWORKS, attempt
 from tftnhits.evaluation.folds import make_folds
 from tftnhits.evaluation.metrics import ENDS, INTERVALS
-from tftnhits.forecast.conformal import Conformal
+from tftnhits.forecast.conformal import Conformal, quantiles_at, shifted
 from tftnhits.forecast.ensemble import combine
 from tftnhits.models.baselines import BASELINES, Baseline
 
@@ -152,7 +153,8 @@ def test_intervals_start_from_the_calibration_on_record_and_move_on(result):
             made = rows_of(rows, forecaster=name)
             state = Conformal.from_dict(state)
             assert not np.array_equal(state.score, Conformal.start(5).score)  # validation moved it
-            expected = state.calibrate(returns(made, PRICES), QUANTILES, list(ENDS.values()))
+            base, ends = norm.ppf(QUANTILES), norm.ppf(list(ENDS.values()))
+            expected = quantiles_at(returns(made, PRICES), base, shifted(state.score, ends))
             same = np.isclose(returns(made, list(ENDS)), expected, atol=1e-6).all((1, 2))
             first = (made["origin"] == made["origin"].min()).to_numpy()[::5]
             assert same[first].all() and not same[~first].any()

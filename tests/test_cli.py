@@ -250,7 +250,7 @@ def test_the_table_is_readable(typed, bars_csv, model):
     done = typed("predict", bars_csv, "--model", model)
     assert (done.code, done.err) == (0, "")
     forecast = tn.Predictor.load(model).predict(tn.load_bars(bars_csv))
-    aapl, goog, end, warnings = done.out.strip().split("\n\n")
+    aapl, goog, *ends, warnings = done.out.strip().split("\n\n")
     for symbol, table in {"AAPL": aapl, "GOOG": goog}.items():
         head, names, *rows = table.splitlines()
         close = forecast.bars.loc[forecast.bars["symbol"] == symbol, "close"].iloc[-1]
@@ -263,8 +263,8 @@ def test_the_table_is_readable(typed, bars_csv, model):
             np.testing.assert_allclose(shown, expected[name], atol=0.005001)
         np.testing.assert_allclose(change, 100 * (expected["median"] / close - 1), atol=0.005001)
         assert len({len(row) for row in [names, *rows]}) == 1
-    model_used = forecast.reports["AAPL"].model_used
-    assert end.splitlines() == [f"model used: {model_used}", forecast.caption("AAPL")]
+    used = f"model used: {forecast.reports['AAPL'].model_used}"  # each has a coverage of its own
+    assert ends == ["\n".join([name, used, forecast.caption(name)]) for name in ("AAPL", "GOOG")]
     texts = forecast.reports["AAPL"].warnings  # each once, though it is true of both
     assert warnings.splitlines() == [f"warning: {text}" for text in texts]
 

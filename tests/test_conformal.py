@@ -19,6 +19,8 @@ from tftnhits.forecast.conformal import (
     Calibration,
     Conformal,
     outcome_scores,
+    quantiles_at,
+    shifted,
 )
 
 SCORES = norm.ppf(QUANTILES)
@@ -29,6 +31,12 @@ DAY = np.timedelta64(1, "D")
 def gaussian(spread, levels=QUANTILES):
     """Quantiles [K, H, Q] of normal forecasts of deviations `spread` [K, H]."""
     return np.asarray(spread, float)[..., None] * norm.ppf(levels)
+
+
+def calibrate(state, quantiles, levels, wanted=None):
+    """What a forecast becomes whose outcomes no update follows."""
+    want = norm.ppf(levels if wanted is None else wanted)
+    return quantiles_at(quantiles, norm.ppf(levels), shifted(state.steady, want))
 
 
 def series(dates=60, symbols=4, horizon=3, seed=0, scale=1.0):
@@ -50,17 +58,17 @@ def covered(out, actual, level=0.93):
 
 def test_the_first_state_changes_nothing():
     quantiles = np.sort(np.random.default_rng(0).normal(size=(6, 3, len(QUANTILES))), -1)
-    found = Conformal.start(3).calibrate(quantiles, QUANTILES)
+    found = calibrate(Conformal.start(3), quantiles, QUANTILES)
     np.testing.assert_allclose(found, quantiles, atol=1e-12)
 
 
 def test_any_level_is_interpolated_in_normal_scores_with_gaussian_tails():
     spread = np.array([[1.0, 2.0], [0.5, 3.0]])
     wanted = (0.0001, 0.01, 0.0333, 0.4, 0.5, 0.87, 0.999)
-    found = Conformal.start(2).calibrate(gaussian(spread), QUANTILES, wanted)
+    found = calibrate(Conformal.start(2), gaussian(spread), QUANTILES, wanted)
     np.testing.assert_allclose(found, gaussian(spread, wanted), rtol=1e-9, atol=1e-12)
     kinked = np.array([[[-2.0, 0.0, 1.0]]])  # each half has its own slope, beyond its end too
-    found = Conformal.start(1).calibrate(kinked, (0.1, 0.5, 0.9), (0.01, 0.3, 0.5, 0.7, 0.99))
+    found = calibrate(Conformal.start(1), kinked, (0.1, 0.5, 0.9), (0.01, 0.3, 0.5, 0.7, 0.99))
     expected = norm.ppf([0.01, 0.3, 0.5, 0.7, 0.99]) / norm.ppf(0.9) * [2, 2, 1, 1, 1]
     np.testing.assert_allclose(found[0, 0], expected, atol=1e-12)
 
@@ -77,6 +85,18 @@ def test_one_update_by_hand():
     # By numbers: none lay inside the central 80%, of which each end makes good a half
     ninety = GRID.index(0.9)
     assert state.score[0, ninety] - KNOTS[ninety] == pytest.approx(0.1 * 0.8 / 2)
+
+
+def test_what_stands_for_the_scores_is_their_mean_over_the_updates():
+    quantiles, actual, date = series(40, scale=1.5)
+    states, score = [], Conformal.start(3, 0.1)
+    _, end = run(quantiles, actual, date, rate=0.1)
+    for day in range(40 + 3):  # each update by itself: what was known by then
+        due = date[:, None] + 1 + np.arange(3)
+        _, score = run(quantiles, np.where(due <= day, actual, np.nan), date, rate=0.1)
+        states.append(score.score)
+    np.testing.assert_allclose(end.steady, np.mean(states[1:], axis=0), atol=1e-12)
+    assert end.updates == len(states) - 1 and not np.allclose(end.steady, end.score)
 
 
 def test_both_tails_move_alike_and_the_median_stays():
@@ -173,7 +193,7 @@ def test_quantiles_never_cross(seed, rate, ties, wanted):
 @given(seed=st.integers(0, 1000), z=st.floats(-6, 6))
 def test_scores_of_outcomes_invert_the_quantile_function(seed, z):
     quantiles = np.sort(np.random.default_rng(seed).normal(size=(1, 1, len(QUANTILES))), -1)
-    price = Conformal.start(1).calibrate(quantiles, QUANTILES, (norm.cdf(z),))[..., 0]
+    price = calibrate(Conformal.start(1), quantiles, QUANTILES, (norm.cdf(z),))[..., 0]
     np.testing.assert_allclose(outcome_scores(quantiles, SCORES, price), z, atol=1e-6)
 
 
@@ -185,22 +205,20 @@ def test_scores_of_outcomes_beside_a_quantile_function_without_width():
 
 def test_levels_between_and_beyond_the_grid_move_with_their_neighbours():
     quantiles, actual, date = series(300, scale=1.5)
-    shift = (state := run(quantiles, actual, date, rate=0.2)[1]).score - KNOTS
+    shift = (state := run(quantiles, actual, date, rate=0.2)[1]).steady - KNOTS
     wanted = (1e-6, norm.cdf((KNOTS[0] + KNOTS[1]) / 2), 1 - 1e-6)
-    found = state.calibrate(quantiles[:1], QUANTILES, wanted)[0] - norm.ppf(wanted)
+    found = calibrate(state, quantiles[:1], QUANTILES, wanted)[0] - norm.ppf(wanted)
     expected = np.stack([shift[:, 0], shift[:, :2].mean(1), shift[:, -1]], 1)
     assert (np.abs(np.diff(shift[:, :2])) > 1e-3).all()
     np.testing.assert_allclose(found, expected, atol=1e-9)
 
 
-def test_unknown_outcomes_teach_nothing_and_fewer_steps_are_the_first():
+def test_unknown_outcomes_teach_nothing():
     quantiles, actual, date = series(40)
     out, state = run(quantiles, np.full_like(actual, np.nan), date)
     np.testing.assert_allclose(out, quantiles, atol=1e-12)
     assert (state.score == Conformal.start(3).score).all()
     _, state = run(quantiles, actual, date)
-    every = state.calibrate(quantiles, QUANTILES)
-    np.testing.assert_array_equal(state.calibrate(quantiles[:, :2], QUANTILES), every[:, :2])
 
 
 @pytest.mark.parametrize(
@@ -218,7 +236,6 @@ def test_unknown_outcomes_teach_nothing_and_fewer_steps_are_the_first():
 def test_levels_that_mean_nothing_are_refused(levels, wanted):
     quantiles, start = np.zeros((2, 1, len(levels))), Conformal.start(1)
     for call in (
-        lambda: start.calibrate(quantiles, levels, wanted),
         lambda: start.run(quantiles, levels, np.zeros((2, 1)), np.arange(2), wanted),
         lambda: Conformal.start(1, rate=-1),
         lambda: Conformal.start(1, rate=float("nan")),
@@ -250,6 +267,8 @@ def test_json_round_trip():
         {"score": [[0.0]]},
         {"score": [[float("nan")] * len(GRID)]},
         {"score": [list(range(len(GRID)))[::-1]]},
+        {"mean": [[0.0] * len(GRID)]},
+        {"mean": [list(range(len(GRID)))[::-1]] * 3},
         {"grid": [0.5]},
     ],
     ids=str,
@@ -264,7 +283,10 @@ def test_scores_that_do_not_fit_their_levels_are_refused(change):
 def test_realised_coverage_is_that_of_the_last_year_as_it_was_forecast():
     quantiles, actual, date = series(YEAR + 50, 2, scale=1.5)
     record = updated(quantiles, actual, date)
-    out, state = run(quantiles, actual, date)
+    states = []
+    _, state = run(quantiles, actual, date, states=states)
+    frozen = [Conformal(score) for score in states]
+    out = np.stack([calibrate(frozen[d], q[None], QUANTILES)[0] for q, d in zip(quantiles, date)])
     for level in (0.93, 0.9, 0.8, 0.5):
         expected = covered(out, actual, level)[date >= 50].mean()
         assert record.realised(level) == pytest.approx(expected)

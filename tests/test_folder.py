@@ -20,6 +20,7 @@ import tftnhits as tn  # noqa: E402
 from tftnhits.errors import CheckpointError, OutputError  # noqa: E402
 from tftnhits.files import MAX_JSON  # noqa: E402
 from tftnhits.forecast.conformal import Conformal  # noqa: E402
+from tftnhits.forecast.pools import Pool  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +61,12 @@ def test_round_trip_is_equal_to_the_bit(predictor, folder, bars):
         frames = [p.predict(some).frame for p in (found, predictor)]
         pd.testing.assert_frame_equal(*frames, check_exact=True)
     assert found.predict(bars).summary() == predictor.predict(bars).summary()
-    for name, calibration in predictor.calibration.items():
-        assert found.calibration[name].to_dict() == calibration.to_dict()
-    assert found.seen == predictor.seen and found.manifest == predictor.manifest
+    assert [*found.pools] == [*predictor.pools]
+    for kind, pool in predictor.pools.items():
+        assert found.pools[kind].seen == pool.seen
+        for name, calibration in pool.calibration.items():
+            assert found.pools[kind].calibration[name].to_dict() == calibration.to_dict()
+    assert found.manifest == predictor.manifest
     assert found.weights == {"tft": 0.5, "nhits": 0.5}
     assert found.panel_config.known is None
     assert len(predictor.members["tft"].model.inputs["known"]) == 9
@@ -70,6 +74,23 @@ def test_round_trip_is_equal_to_the_bit(predictor, folder, bars):
     assert stems(folder) == ["boosting", "nhits", "tft"]
     others = {path.name for path in folder.iterdir() if path.suffix != ".safetensors"}
     assert others == {"predictor.json", "predictor.json.lock"}
+
+
+def test_a_folder_of_before_there_were_kinds_is_of_its_length_of_bars(predictor, folder, bars):
+    path = folder / "predictor.json"
+    record = json.loads(path.read_text())
+    ((kind, calibration),), ((_, seen),) = (record[k].items() for k in ("calibration", "seen"))
+    for one in calibration.values():
+        del one["state"]["mean"], one["state"]["updates"]
+    for days, expected in ((1.0, kind), (7.0, "weekly bars of usual volatility")):
+        old = record | {"calibration": calibration, "seen": seen, "bar_days": days}
+        path.write_text(json.dumps(old))
+        found = tn.Predictor.load(folder)
+        assert [*found.pools] == [expected] and found.pools[expected].seen == seen
+        claims = found.predict(bars).reports["META"].coverage is not None
+        assert claims == (expected == kind)
+        state = found.pools[expected].calibration["tft"].state
+        np.testing.assert_array_equal(state.steady, state.score)
 
 
 def test_all_seeds_are_saved_and_read(members, panel, bars, tmp_path):
@@ -120,8 +141,14 @@ def test_broken_folders(folder, tmp_path):
         {"fitted": {"har": [1], "center": [0], "spread": [1]}},
         *({"weights": value} for value in (None, {"tft": "x"}, {"tft": -1, "nhits": 1}, [1, 2])),
         *({"calibration": value} for value in (None, {"ensemble": {"dates": 3}})),
+        *({"calibration": {"x": value}, "seen": {"x": {}}} for value in (None, {"tft": {}}, [3])),
         *(
-            {"calibration": {"tft": {"dates": 0, "state": Conformal.start(5).to_dict() | change}}}
+            {
+                "calibration": {
+                    "x": {"tft": {"dates": 0, "state": Conformal.start(5).to_dict() | change}}
+                },
+                "seen": {"x": {}},
+            }
             for change in (
                 {"rate": "fast"},
                 {"grid": 3},
@@ -238,7 +265,8 @@ def test_a_folder_whose_writer_is_killed_is_whole(two, tmp_path):
 
 def test_a_record_too_large_to_be_read_is_not_written(predictor, folder):
     before = (folder / "predictor.json").read_bytes()
-    many = dataclasses.replace(predictor, seen={f"S{i}": "2020-01-01" for i in range(60_000)})
+    pool = Pool({}, {f"S{i}": "2020-01-01" for i in range(60_000)})
+    many = dataclasses.replace(predictor, pools=predictor.pools | {"many": pool})
     with pytest.raises(OutputError, match="fewer symbols") as caught:
         many.save(folder)
     assert one_sentence(str(caught.value)) and (folder / "predictor.json").read_bytes() == before

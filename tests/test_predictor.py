@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import norm
 
 torch = pytest.importorskip("torch")
 
@@ -14,6 +15,7 @@ from helpers import (  # noqa: E402
     BOOSTING_TINY,
     TFT_TINY,
     TRAIN_TINY,
+    calibrated_by_hand,
     made_bars,
     one_sentence,
     specific,
@@ -25,11 +27,19 @@ import tftnhits as tn  # noqa: E402
 from tftnhits.config import SEEDS  # noqa: E402
 from tftnhits.data.names import PRICES  # noqa: E402
 from tftnhits.errors import ConfigError, DataError, HistoryTooShort  # noqa: E402
-from tftnhits.forecast.conformal import MEASURED, YEAR, Conformal  # noqa: E402
+from tftnhits.forecast.conformal import (  # noqa: E402
+    MEASURED,
+    YEAR,
+    Conformal,
+    quantiles_at,
+    shifted,
+)
 from tftnhits.forecast.ensemble import combine  # noqa: E402
 from tftnhits.models.boosting import Boosting  # noqa: E402
 
 CONTEXT = TFT_TINY.context
+KIND = "daily bars of usual volatility"
+WEEKLY = "weekly bars of usual volatility"
 
 
 @pytest.fixture(scope="module")
@@ -77,9 +87,9 @@ def rows_of(bars):
 def test_ensemble_is_the_calibrated_hand_made_average(predictor, bars, panel):
     rows = panel.last_origins(CONTEXT)
     raw = {k: predictor.members[k].quantiles(panel, rows) for k in ("tft", "nhits")}
-    state = predictor.calibration["ensemble"].state
     for weights, (a, b) in ((None, (0.65, 0.35)), ({"tft": 1, "nhits": 3}, (0.25, 0.75))):
-        returns = state.calibrate(a * raw["tft"] + b * raw["nhits"], predictor.levels)
+        mean = a * raw["tft"] + b * raw["nhits"]
+        returns = calibrated_by_hand(predictor, "ensemble", panel, rows, mean)
         frame = predictor.predict(bars, weights=weights).frame
         found = frame[[f"{q:g}" for q in predictor.levels]].to_numpy()
         expected = panel.close[rows, None, None] * np.exp(returns)
@@ -186,12 +196,16 @@ def test_states_and_coverage_come_from_a_walk_through_validation_and_test(predic
     quantiles = combine(raw, predictor.weights) if name == "ensemble" else raw[name]
     actual, date = np.log(panel.close[ahead] / panel.close[rows, None]), panel.date[rows]
     wanted = [0.035, 0.1, 0.9, 0.965]
-    out, state = Conformal.start(5).run(
-        quantiles, predictor.levels, actual, date, wanted, panel.date[ahead]
+    states = []
+    known = panel.date[ahead]
+    _, state = Conformal.start(5).run(
+        quantiles, predictor.levels, actual, date, known=known, states=states
     )
-    found = predictor.calibration[name]
+    found = predictor.pools[KIND].calibration[name]
     np.testing.assert_allclose(found.state.score, state.score, atol=0.01)  # float32 at an edge
-    dates = np.unique(date)
+    dates, day = np.unique(date, return_inverse=True)
+    base, want = norm.ppf(predictor.levels), norm.ppf(wanted)
+    out = quantiles_at(quantiles, base, shifted(np.array(states), want)[day])
     assert found.dates == min(len(dates), YEAR) and len(found.coverage) == len(MEASURED)
     last = date >= dates[-YEAR:][0]
     for level, low, high in ((0.93, 0, 3), (0.8, 1, 2)):
@@ -199,34 +213,39 @@ def test_states_and_coverage_come_from_a_walk_through_validation_and_test(predic
         assert found.realised(level) == pytest.approx(inside[last].mean(), abs=5e-3)
 
 
-def test_coverage_is_of_who_answers_as_it_was_measured(predictor, members, bars, meta):
-    def coverage(bars=bars, model=predictor, **settings):
-        return {r.coverage for r in model.predict(bars, **settings).reports.values()}
+def test_coverage_is_of_the_symbol_else_of_its_kind(predictor, members, bars, meta):
+    def reports(bars=bars, model=predictor, **settings):
+        return model.predict(bars, **settings).reports.values()
 
-    ensemble, tft = (predictor.calibration[name] for name in ("ensemble", "tft"))
-    assert coverage(level=0.8) == {ensemble.realised(0.8)}
-    assert coverage(level=0.8, weights={"tft": 1}) == {tft.realised(0.8)}
-    assert coverage(level=0.8, weights={"tft": 0.2, "nhits": 0.8}) == {None}
-    assert coverage(level=0.999) == {None}
-    assert coverage(meta.tail(5)) == {None}  # measured on origins with more bars than these
+    ensemble, tft = (predictor.pools[KIND].calibration[name] for name in ("ensemble", "tft"))
+    for report in reports(level=0.8):
+        low, high = report.coverage_interval
+        assert 0.6 < low < report.coverage < high < 0.95
+        assert report.measured == "over 252 dates of its own to 2017-12-21"
+    few = bars.groupby("symbol").tail(100)
+    for weights, pool in ((None, ensemble), ({"tft": 1}, tft)):
+        for report in reports(few, level=0.8, weights=weights):
+            assert report.coverage == pool.realised(0.8)
+            assert report.measured == f"over {pool.dates} dates of {KIND} to 2017-12-21"
+    assert {r.coverage for r in reports(weights={"tft": 0.2, "nhits": 0.8})} == {None}
+    assert {r.coverage for r in reports(few, level=0.999)} == {None}
+    assert {r.coverage for r in reports(meta.tail(5))} == {None}  # fewer than any was measured on
     end = str(bars["date"].max().date())
     early = tn.make_panel(bars, tn.PanelConfig(train_end=end, valid_end=end))
     never = tn.Predictor.from_members(members, early)  # no later origins
-    assert coverage(model=never) == {None}
-    found = predictor.predict(bars, level=0.8)
-    dates, until = ensemble.dates, predictor.seen["META"][:10]
-    assert found.confidence == 0.8 and found.caption("META") == (
-        f"80% interval (held {ensemble.realised(0.8):.0%} over {dates} dates to {until}, "
-        "all symbols together)"
-    )
+    assert {r.coverage for r in reports(model=never)} == {None}
     assert never.predict(bars).caption("META") == "93% interval"
+    found = predictor.predict(few, level=0.8)
+    assert found.confidence == 0.8 and found.caption("META").startswith(
+        f"80% interval (held {ensemble.realised(0.8):.0%} ["
+    )
 
 
 @pytest.mark.parametrize("place", [3, 40, -2])
 def test_past_origins_are_calibrated_as_of_their_date(predictor, bars, place, tmp_path):
-    fresh = replace(predictor, calibration={}, seen={})
+    fresh = replace(predictor, pools={})
     model = fresh.calibrated(bars)
-    day = pd.Timestamp(model.calibration["ensemble"].past.date[place, 0])
+    day = pd.Timestamp(model.pools[KIND].calibration["ensemble"].past.date[place, 0])
     then = bars[bars["date"] <= day]
     last_step = predictor.horizon  # of earlier steps more outcomes are known than origins are whole
     expected = fresh.calibrated(then).predict(then)
@@ -240,7 +259,6 @@ def test_past_origins_are_calibrated_as_of_their_date(predictor, bars, place, tm
         every = every[(every["origin"] == day) & (every["step"] == last_step)]
         pd.testing.assert_frame_equal(every.reset_index(drop=True), expected, rtol=1e-5)
         report = found.reports["META"]  # nor is a coverage named that came later
-        assert 0.5 < report.coverage <= 1
         assert not report.measured or report.measured.split(" to ")[1][:10] < str(day.date())
     late = model.predict(bars).frame
     assert not np.allclose(late["upper"], fresh.predict(bars).frame["upper"], rtol=1e-4)
@@ -249,7 +267,7 @@ def test_past_origins_are_calibrated_as_of_their_date(predictor, bars, place, tm
 def test_new_bars_of_old_dates_change_no_state_of_the_past(predictor, bars, meta):
     """They are learnt on top of today's state, which has seen what came after those dates."""
     later = predictor.calibrated(meta.assign(symbol="MINE"))
-    past = predictor.calibration["ensemble"].past
+    past = predictor.pools[KIND].calibration["ensemble"].past
     for day in past.date[[0, 10, -1], 0]:
         then = bars[bars["date"] <= day]
         pd.testing.assert_frame_equal(later.predict(then).frame, predictor.predict(then).frame)
@@ -258,9 +276,10 @@ def test_new_bars_of_old_dates_change_no_state_of_the_past(predictor, bars, meta
     )
     # bars of another length begin with the state of when they begin
     weeks = meta[meta["date"] >= "2016-06-01"].set_index("date").resample("7D").last().dropna()
-    first = predictor.calibrated(weeks.reset_index()).calibration["ensemble"].past
-    ((_, then),) = predictor.calibration["ensemble"].as_of(first.date[:1, 0])
-    np.testing.assert_allclose(first.score[0], then.state.score, rtol=1e-6)
+    *_, pool = predictor.calibrated(weeks.reset_index()).pools.values()
+    first = pool.calibration["ensemble"].past
+    ((_, then),) = predictor.pools[KIND].calibration["ensemble"].as_of(first.date[:1, 0])
+    np.testing.assert_allclose(first.score[0], then.state.steady, rtol=1e-6)
 
 
 def test_origins_that_the_model_was_trained_on_say_so(predictor, bars):
@@ -276,19 +295,22 @@ def test_coverage_is_not_claimed_for_bars_of_another_length(predictor, meta, tmp
     how = {"open": "first", "high": "max", "low": "min", "close": "last", "volume": "sum"}
     weeks = meta.resample("W-FRI", on="date").agg(how).dropna().reset_index().assign(symbol="META")
     report = predictor.predict(weeks).reports["META"]
-    assert report.coverage is None
-    assert "7 days" in report.warnings[0] and "one day" in report.warnings[0]
+    assert report.coverage is None and report.coverage_interval is None
+    assert WEEKLY in report.warnings[0] and one_sentence(report.warnings[0])
     (only,) = specific(predictor.predict(rows_of(weeks)).reports["series"].warnings)
-    assert "no dates" in only and "days long" not in only  # who knows
+    assert "no dates" in only
     calibrated = predictor.calibrated(weeks)
     calibrated.save(tmp_path)
     for weekly in (calibrated, tn.Predictor.load(tmp_path)):
         found = weekly.predict(weeks)
-        report, state = found.reports["META"], weekly.calibration["ensemble"]
-        assert not specific(report.warnings) and report.coverage == state.realised(0.93)
+        report, pool = found.reports["META"], weekly.pools[WEEKLY]
+        assert not specific(report.warnings)  # a hundred weeks are too few for one's own
+        assert report.coverage == pool.calibration["ensemble"].realised(0.93)
         dates = len(weeks) - CONTEXT - predictor.horizon + 1  # of weeks alone
-        assert report.measured == f"over {dates} dates to {weekly.seen['META'][:10]}"
-        assert weekly.predict(meta).reports["META"].coverage is None
+        assert report.measured == f"over {dates} dates of {WEEKLY} to {pool.seen['META'][:10]}"
+        assert weekly.predict(meta).reports["META"].coverage == (
+            predictor.predict(meta).reports["META"].coverage
+        )
 
 
 def test_any_level_inside_0_and_1(predictor, bars):
@@ -297,8 +319,10 @@ def test_any_level_inside_0_and_1(predictor, bars):
         found = predictor.predict(bars, level=level)
         frame, interval = found.frame, found.summary()[0]["interval"]
         assert interval["level"] == level
+        assert 0 <= interval["coverage"] <= 1  # each by itself, on the symbol's own past
+        few = predictor.predict(bars.groupby("symbol").tail(90), level=level).summary()[0]
         measured = MEASURED[0] <= level <= MEASURED[-1]
-        assert (interval["coverage"] is not None) == measured
+        assert (few["interval"]["coverage"] is not None) == measured
         columns = [c for c in frame if c.replace(".", "").isdigit()]
         assert {f"{q:g}" for q in predictor.levels} <= set(columns)
         assert columns == sorted(columns, key=float)
@@ -313,25 +337,29 @@ def test_any_level_inside_0_and_1(predictor, bars):
 def test_calibration_goes_on_with_new_bars_and_takes_each_origin_once(members, bars):
     panel = tn.make_panel(bars[bars["date"] <= "2017-06-30"])
     early = tn.Predictor.from_members(members, panel)
-    before, frame = early.calibration, early.predict(bars).frame
+    before, frame = early.pools[KIND].calibration, early.predict(bars).frame
     later = early.calibrated(bars)
-    assert later.members is early.members and early.calibration is before  # a copy
+    assert later.members is early.members and early.pools[KIND].calibration is before  # a copy
     pd.testing.assert_frame_equal(early.predict(bars).frame, frame, check_exact=True)
-    assert set(later.seen.values()) == {"2017-12-21T00:00:00"}  # its fifth step is the last bar
-    for name, calibration in later.calibration.items():
+    pool = later.pools[KIND]
+    assert set(pool.seen.values()) == {"2017-12-21T00:00:00"}  # its fifth step is the last bar
+    for name, calibration in pool.calibration.items():
         assert (calibration.state.score != before[name].state.score).any()
         assert before[name].dates < calibration.dates <= YEAR
     assert not np.allclose(values(later.predict(bars).frame), values(frame), rtol=1e-9)
-    assert later.calibrated(bars).calibration == later.calibration
+    assert later.calibrated(bars).pools == later.pools
     # All bars of another symbol are new
     other = later.calibrated(stocks(("NVDA",), "2016-01-01", "2017-12-31"))
-    assert other.seen["NVDA"] == other.seen["META"] and other.calibration["tft"].dates == YEAR
+    pool = other.pools[KIND]
+    assert pool.seen["NVDA"] == pool.seen["META"] and pool.calibration["tft"].dates == YEAR
 
 
 def test_calibration_by_bars_without_dates_and_too_few(predictor, meta):
     found = predictor.calibrated(rows_of(made_bars(("X",), 90)))
-    assert (found.calibration["tft"].state.score != predictor.calibration["tft"].state.score).any()
-    assert found.seen == predictor.seen
+    first, undated = found.pools.values()
+    assert first is predictor.pools[KIND] and not undated.seen
+    state, before = (pool.calibration["tft"].state for pool in (undated, first))
+    assert (state.score != before.score).any()
     words = f"META has 24 bars but an origin with its outcome takes {CONTEXT + 5}"
     with pytest.raises(HistoryTooShort, match=words) as caught:
         predictor.calibrated(meta.tail(24))
@@ -416,6 +444,6 @@ def test_train_predictor_goes_on_from_its_folder(bars, meta, tmp_path, monkeypat
 
 
 def test_a_copy_shares_nothing_that_changes(predictor, bars):
-    before = copy.deepcopy(predictor.calibration["tft"].to_dict())
+    before = copy.deepcopy(predictor.pools[KIND].calibration["tft"].to_dict())
     predictor.predict(bars, origins="all")
-    assert predictor.calibration["tft"].to_dict() == before
+    assert predictor.pools[KIND].calibration["tft"].to_dict() == before

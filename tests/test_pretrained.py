@@ -41,7 +41,7 @@ def test_it_forecasts_the_bundled_bars_with_no_network(shipped, monkeypatch):
     assert used == {"ensemble (0.65 TFT + 0.35 N-HITS)"}
     for summary in found.summary():
         assert not specific(summary["warnings"]) and summary["confidence"] == 0.93
-        coverage = summary["interval"]["coverage"]  # over the last year of origins
+        coverage = summary["interval"]["coverage"]  # over the symbol's own last year
         assert abs(coverage - 0.93) < 0.04
 
 

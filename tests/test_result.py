@@ -150,13 +150,17 @@ def test_frame_and_summary(predictor):
     for level in ("0.035", "0.5", "0.965"):
         name = {"0.035": "lower", "0.5": "median", "0.965": "upper"}[level]
         assert one["quantiles"][level] == [bar[name] for bar in one["path"]]
-    assert set(one["interval"]) == {"level", "lower", "upper", "coverage"}
+    keys = {"level", "lower", "upper", "coverage", "coverage_interval"}
+    assert set(one["interval"]) == keys
     assert one["interval"]["level"] == one["confidence"] == 0.93
     assert one["model_used"] == "ensemble (0.65 TFT + 0.35 N-HITS)"
-    assert 0.5 < one["interval"]["coverage"] < 1
+    low, high = one["interval"]["coverage_interval"]
+    assert 0.5 < low < one["interval"]["coverage"] < high < 1
     json.dumps(several)
     caption = forecast.caption("AAPL")
-    assert caption.startswith("93% interval (held ") and caption.endswith("all symbols together)")
+    assert caption.startswith("93% interval (held ") and caption.endswith(
+        "of its own to 2017-12-21)"
+    )
     assert repr(forecast).splitlines()[1] == f"  AAPL: {several[0]['model_used']}, {caption}"
 
 
@@ -184,20 +188,6 @@ def test_bars_that_end_long_ago_say_so_and_fresh_ones_do_not(predictor, freq, da
     fresh = today - pd.tseries.offsets.BDay(1)
     fresh = predictor.predict(ending(fresh, freq=freq)).reports["A"].warnings
     assert not [text for text in fresh if "ago" in text]
-
-
-def test_a_coverage_that_was_measured_on_others_says_so(predictor):
-    def others(symbol):
-        texts = predictor.predict(stocks((symbol,)).assign(symbol=symbol)).reports[symbol].warnings
-        return [text for text in texts if "other symbols" in text]
-
-    assert not others("AAPL")
-    mine = stocks(("AAPL",)).assign(symbol="MINE")
-    report = predictor.predict(mine).reports["MINE"]
-    (text,) = [text for text in report.warnings if "other symbols" in text]
-    assert f"{len(predictor.seen)} other symbols" in text and one_sentence(text)
-    calibrated = predictor.calibrated(mine).predict(mine).reports["MINE"].warnings
-    assert not [text for text in calibrated if "other symbols" in text]
 
 
 def test_a_market_that_too_few_symbols_tell_is_a_warning(predictor):

@@ -229,11 +229,13 @@ def train(sources, out, preset, horizon, seed, train_end, valid_end, **options):
     if not has_torch():
         _say("warning: PyTorch can't be imported, so gradient boosting alone is trained")
     predictor = train_predictor(make_panel(bars, settings), preset, training, folder)
-    for name, calibration in predictor.calibration.items():
-        coverage = calibration.realised(config.LEVEL)
-        if coverage is not None:
-            interval = f"the {config.LEVEL:.0%} interval {predictor.measured(calibration)}"
-            _say(f"{name}: {coverage:.1%} of outcomes inside {interval}")
+    for kind, pool in predictor.pools.items():
+        for name, calibration in pool.calibration.items():
+            coverage = calibration.realised(config.LEVEL)
+            if coverage is not None:
+                over = f"{calibration.dates} dates of {kind} to {calibration.last}"
+                inside = f"inside the {config.LEVEL:.0%} interval over {over}"
+                _say(f"{name}: {coverage:.1%} of outcomes {inside}")
     yield str(folder)
 
 

@@ -62,8 +62,9 @@ class ForecastPipeline(Pipeline):
         Returns
         -------
         For one symbol the dict of `Forecast.summary`, for several a list of them: prediction is the
-        next bar's median price, interval {level, lower, upper, coverage}, confidence its level,
-        path all bars ahead, model_used who answers, warnings what was repaired and guessed, too.
+        next bar's median price, interval {level, lower, upper, coverage, coverage_interval},
+        confidence its level, path all bars ahead, model_used who answers, warnings what was
+        repaired and guessed, too.
 
         Raises
         ------

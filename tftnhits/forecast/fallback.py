@@ -24,7 +24,7 @@ Candidate = dict[str, float]  # the weights of the members that answer together
 class Answer:
     """What one candidate forecasts, for all origins of some symbols."""
 
-    key: str  # "ensemble" or a member's name, as in Predictor.calibration
+    key: str  # "ensemble" or a member's name, as in Pool.calibration
     name: str  # in words
     index: np.ndarray  # [k] of the origins among those asked for
     quantiles: np.ndarray  # [k, H, Q] of the cumulative log return

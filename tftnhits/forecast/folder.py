@@ -17,8 +17,9 @@ from ..models.baselines import Walk
 from ..models.boosting import Boosting
 from ..models.checkpoint import PAST, Part, is_weights, load_part, save_part
 from .conformal import Calibration, Past
-from .ensemble import MEMBERS, Member, Network, has_torch
+from .ensemble import MEMBERS, WALK, Member, Network, has_torch
 from .fallback import NO_TORCH, unusable
+from .pools import KINDS, LENGTHS, UNDATED, Pool
 
 if TYPE_CHECKING:
     from .predictor import Predictor
@@ -46,7 +47,7 @@ def write_folder(folder: Path, predictor: Predictor) -> Path:
             ]
             for name, member in predictor.members.items()
         }
-        past = save_part(folder, PAST, _past_part(predictor.calibration))
+        past = save_part(folder, PAST, _past_part(predictor.pools))
         record = {"format": FORMAT, "members": members, "past": past, **_settings(predictor)}
         write_json(path, record)
         _delete_others(folder, files_named(record))
@@ -69,23 +70,26 @@ def _settings(predictor: Predictor) -> dict[str, Any]:
         "fitted": {k: np.asarray(v).tolist() for k, v in predictor.fitted.items()},
         "levels": list(predictor.levels),
         "walk": predictor.walk.shape.tolist(),
-        "calibration": {k: c.to_dict() for k, c in predictor.calibration.items()},
+        "calibration": {
+            kind: {name: c.to_dict() for name, c in pool.calibration.items()}
+            for kind, pool in predictor.pools.items()
+        },
         "weights": predictor.weights,
-        "seen": predictor.seen,
+        "seen": {kind: pool.seen for kind, pool in predictor.pools.items()},
         "depth": predictor.depth,
-        "bar_days": predictor.bar_days,
         "manifest": predictor.manifest,
     }
 
 
-def _past_part(calibrations: dict[str, Calibration]) -> Part:
+def _past_part(pools: dict[str, Pool]) -> Part:
     """What the calibrations were on earlier dates, as one file."""
     arrays = {}
-    for key, calibration in calibrations.items():
+    every = [(k, name, c) for k, pool in pools.items() for name, c in pool.calibration.items()]
+    for kind, name, calibration in every:
         if past := calibration.past:
+            key = f"{kind}/{name}"
             arrays[f"{key}.date"] = past.date.view(np.int64)
             arrays[f"{key}.score"] = past.score
-            arrays[f"{key}.inside"] = past.inside
             arrays[f"{key}.until"] = np.array([past.until], "datetime64[ns]").view(np.int64)
     return Part({}, safetensors.numpy.save(arrays))
 
@@ -97,7 +101,7 @@ def _pasts(part: Part) -> dict[str, Past]:
     for key in {name.partition(".")[0] for name in arrays}:
         dates = arrays[f"{key}.date"].view("datetime64[ns]")
         until = arrays[f"{key}.until"].view("datetime64[ns]")[0]
-        pasts[key] = Past(dates, arrays[f"{key}.score"], arrays[f"{key}.inside"], until)
+        pasts[key] = Past(dates, arrays[f"{key}.score"], until)
     return pasts
 
 
@@ -197,7 +201,6 @@ def _predictor(
         except (CheckpointError, ConfigError, MissingDependency) as error:
             missing[name] = unusable(error)
     try:
-        pasts, days = _pasts(parts[PAST][0]), record["bar_days"]
         manifest = dict(record["manifest"])
         np.datetime64(manifest.get("trained to") or "NaT", "D")  # it is compared with dates
         return make(
@@ -207,19 +210,32 @@ def _predictor(
             panel_config=PanelConfig.from_dict(record["panel"]),
             fitted={k: np.array(v, float) for k, v in record["fitted"].items()},
             weights=dict(record["weights"]),
-            calibration={
-                key: Calibration.from_dict(values, pasts.get(key))
-                for key, values in record["calibration"].items()
-            },
-            seen={k: str(np.datetime64(v)) for k, v in record["seen"].items()},
+            pools=_pools(record, _pasts(parts[PAST][0])),
             depth=int(record["depth"]),
-            bar_days=None if days is None else float(days),
             manifest=manifest,
         )
     except Exception as error:  # a foreign record can fail wherever it is read
         raise CheckpointError(
             f"{folder} can't be used ({str(error).rstrip('.')}); save its predictor again."
         ) from error
+
+
+def _pools(record: dict[str, Any], pasts: dict[str, Past]) -> dict[str, Pool]:
+    """The pools of a folder's record; one of before there were kinds is of its length of bars."""
+    records, seen = record["calibration"], record["seen"]
+    if WALK in records:
+        days = record["bar_days"]
+        length = int(np.searchsorted([*LENGTHS.values()], days or 0))
+        kind = UNDATED if days is None else str(KINDS[length][1])
+        records, seen = {kind: records}, {kind: seen}
+        pasts = {f"{kind}/{name}": past for name, past in pasts.items()}
+    return {
+        kind: Pool(
+            {k: Calibration.from_dict(v, pasts.get(f"{kind}/{k}")) for k, v in values.items()},
+            {symbol: str(np.datetime64(day)) for symbol, day in seen[kind].items()},
+        )
+        for kind, values in records.items()
+    }
 
 
 def _built(name: str, parts: list[Part]) -> Member:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
+from scipy.special import ndtri
 
 from ..config import ENSEMBLE_WEIGHTS, LEVEL, PanelConfig, TrainConfig
 from ..data import features as F
@@ -19,7 +20,7 @@ from ..errors import CheckpointError, ConfigError, DataError, HistoryTooShort, q
 from ..files import versions
 from ..models.baselines import Walk
 from ..models.hub import model_folder
-from .conformal import Calibration, Conformal
+from .conformal import quantiles_at
 from .ensemble import (
     MEMBERS,
     NAMES,
@@ -33,7 +34,9 @@ from .ensemble import (
 )
 from .fallback import NO_TORCH, answer, chain, chain_origins
 from .folder import read_folder, write_folder
-from .result import Forecast, SymbolReport, bar_days, other_length, remark, review, tidy
+from .own import Scores, own_history
+from .pools import Pool, calibration_of, kinds, pool_scores, taught, unseen
+from .result import Forecast, SymbolReport, remark, review, tidy
 
 
 @dataclass(eq=False, repr=False)
@@ -49,10 +52,8 @@ class Predictor:
     walk : the random walk, which always answers
     panel_config, fitted : how inputs are made of bars, as of the panel of the training
     weights : of the networks, scaled to sum 1
-    calibration : by who answers: "ensemble", a member's name or "walk"
-    seen : by symbol, the last origin date that the calibration has taken in
-    depth : bars that each origin of the calibration had at least
-    bar_days : how long the calibration's bars are; None where that is not known
+    pools : by kind of bars, the calibrations of all that can answer
+    depth : bars that each origin of the calibrations had at least
     manifest : versions and data of the training
     """
 
@@ -62,10 +63,8 @@ class Predictor:
     panel_config: PanelConfig
     fitted: dict[str, np.ndarray]
     weights: dict[str, float]
-    calibration: dict[str, Calibration]
-    seen: dict[str, str]
+    pools: dict[str, Pool]
     depth: int
-    bar_days: float | None
     manifest: dict[str, Any]
     horizon: int = field(init=False)  # steps ahead that the members were trained for
     levels: tuple[float, ...] = field(init=False)  # of the quantiles, ascending
@@ -76,12 +75,6 @@ class Predictor:
         self.context = max(m.context for m in (*self.members.values(), self.walk))
         self._check_parts()
         self.weights = check_weights(self.weights or ENSEMBLE_WEIGHTS, self._networks())
-        # Those that can't answer on this machine stay, to be saved again
-        answering = [*self.members, WALK]
-        if all(name in self.members for name in ENSEMBLE_WEIGHTS):
-            answering.append("ensemble")
-        identity = Calibration(Conformal.start(self.horizon))
-        self.calibration = dict.fromkeys(answering, identity) | self.calibration
 
     def _check_parts(self) -> None:
         """Raises ConfigError if the parts don't fit each other."""
@@ -99,7 +92,8 @@ class Predictor:
         finite = fits and np.isfinite(np.concatenate([*self.fitted.values()])).all()
         if not finite or (self.fitted["spread"] <= 0).any():
             raise ConfigError("The fitted scale is none of the panel's inputs; train again.")
-        if any(len(c.state.score) != self.horizon for c in self.calibration.values()):
+        known = [c for pool in self.pools.values() for c in pool.calibration.values()]
+        if any(len(calibration.state.score) != self.horizon for calibration in known):
             raise ConfigError("A calibration is for another horizon; train again.")
 
     def _networks(self) -> list[str]:
@@ -136,10 +130,8 @@ class Predictor:
             panel_config=panel.config,
             fitted=panel.fitted,
             weights=weights or {},
-            calibration={},
-            seen={},
+            pools={},
             depth=max(m.context for m in wrapped.values()),
-            bar_days=None,
             manifest=manifest,
         )
         splits = [panel.origins(split, predictor.context) for split in ("valid", "test")]
@@ -160,7 +152,8 @@ class Predictor:
 
         For each symbol the first answers that can: the ensemble, the TFT alone, N-HITS alone,
         gradient boosting, a random walk. Its report names it, and says why no earlier one does.
-        Quantiles are calibrated as of their origin: no state is used that later outcomes made.
+        Quantiles are calibrated as of their origin, by the pool of that kind of bars and by what
+        came of the symbol's own last bars: no state is used that later outcomes made.
 
         Parameters
         ----------
@@ -194,47 +187,41 @@ class Predictor:
             reports = _chosen(reports, symbols, panel)
             numbers = [s for s, name in enumerate(panel.symbols) if name in reports]
             rows = rows[np.isin(panel.symbol_of(rows), numbers)]
-        # Quantiles of who answers for a symbol, calibrated by its own record
+        # Quantiles of who answers for a symbol, calibrated by its kind's record and by its own
+        want = ndtri(levels)
+        own, measured = own_history(panel, rows, self.walk, self._scores(WALK, panel), want, level)
         quantiles = np.empty((len(rows), horizon, len(levels)))
         for one in answer(panel, rows, members, self.missing, candidates):
             origins = rows[one.index]
-            symbol = panel.symbol_of(origins)
-            raw = one.quantiles[:, :horizon]
-            quantiles[one.index], then = self._as_of(one.key, panel, origins, raw, levels)
+            score = self._scores(one.key, panel)(origins, want) + own[one.index]
+            raw, score = one.quantiles[:, :horizon], np.sort(score[:, :horizon], axis=-1)
+            quantiles[one.index] = quantiles_at(raw, ndtri(self.levels), score)
             as_measured = one.key != "ensemble" or shares == self.weights
+            symbol, kind = panel.symbol_of(origins), kinds(panel, origins)
             for s, why in one.warnings.items():
-                report = reports[panel.symbols[s]]
-                remark(report, panel, origins[symbol == s], horizon, self)
+                report, last = reports[panel.symbols[s]], int(np.flatnonzero(symbol == s)[-1])
+                remark(report, panel, origins[symbol == s], horizon, self, kind[last])
                 report.model_used = one.name
                 report.warnings = [*why, *report.warnings]
                 if as_measured and report.measurable:
-                    report.coverage = then[s].realised(level)
-                    report.measured = self.measured(then[s])
+                    pool = calibration_of(self.pools, kind[last], one.key, self.horizon)
+                    ((_, then),) = pool.as_of(panel.date[origins[[last]]])
+                    report.claim(level, then, kind[last], measured.get(s))
         frame = tidy(panel, rows, quantiles, levels, level)
         return Forecast(frame, bars, level, reports, (self, panel, rows))
 
-    def _as_of(
-        self, key: str, panel: Panel, rows: np.ndarray, raw: np.ndarray, levels: tuple[float, ...]
-    ) -> tuple[np.ndarray, dict[int, Calibration]]:
-        """Quantiles `raw` [k, H, Q] from origins [k], calibrated as of their dates, [k, H, W].
-
-        And by symbol's number the calibration as of its last origin.
-        """
-        quantiles = np.empty((*raw.shape[:2], len(levels)))
-        symbol, then = panel.symbol_of(rows), {}
-        for index, calibration in self.calibration[key].as_of(panel.date[rows]):
-            quantiles[index] = calibration.state.calibrate(raw[index], self.levels, levels)
-            then |= dict.fromkeys(symbol[index].tolist(), calibration)
-        return quantiles, then
+    def _scores(self, key: str, panel: Panel) -> Scores:
+        """What stands for normal scores as of origins, by the pools of who answers."""
+        return partial(pool_scores, self.pools, key, panel)
 
     def calibrated(
         self, bars: Any, calendar: str | Mapping[str, str | None] | None = None
     ) -> Predictor:
         """A copy whose calibration has gone on, date by date, over the origins of new bars.
 
-        `bars` and `calendar` are as in `predict`. Origins up to `seen` are left out, so that bars
-        may hold the whole history; without dates they can't be told apart and count each time. Bars
-        of another length than before begin a new record of coverage. Raises as `predict`, and
+        `bars` and `calendar` are as in `predict`. Origins that it has taken in are left out, so
+        that bars may hold the whole history; without dates they can't be told apart and count each
+        time. Bars of a new kind begin a record of their own. Raises as `predict`, and
         HistoryTooShort if no origin has the context before and the horizon after.
         """
         panel = panel_of(load_bars(bars), self.panel_config, self.fitted, calendar)
@@ -246,23 +233,7 @@ class Predictor:
                 f"{panel.symbols[0]} has {panel.length[0]} bars but an origin with its outcome "
                 f"takes {self.context + self.horizon}; give more."
             )
-        before = self
-        if any(other_length(days, self.bar_days) for days in bar_days(panel)):
-            # a new record goes on from the state of when its bars begin
-            begin = panel.date[rows].min(keepdims=True)
-            states = {key: next(c.as_of(begin))[1].state for key, c in self.calibration.items()}
-            fresh = {key: Calibration(state) for key, state in states.items()}
-            before = replace(self, calibration=fresh, seen={})
-        seen = [before.seen.get(symbol, "NaT") for symbol in panel.symbols]
-        old = panel.date[rows] <= np.array(seen, "datetime64[ns]")[panel.symbol_of(rows)]
-        return before._updated(panel, rows[~old])
-
-    def measured(self, calibration: Calibration) -> str:
-        """What coverage was measured on: "over 252 dates to 2017-12-21, all symbols together"."""
-        if not calibration.last:
-            return f"over {calibration.dates} bars"
-        together = ", all symbols together" if len(self.seen) > 1 else ""
-        return f"over {calibration.dates} dates to {calibration.last}{together}"
+        return self._updated(panel, unseen(self.pools, panel, rows))
 
     def save(self, folder: str | Path) -> Path:
         """Write the predictor as a folder of safetensors and JSON files; returns the folder.
@@ -272,7 +243,8 @@ class Predictor:
         OutputError : the folder can't be written
         CheckpointError : a member that it was loaded with is missing, and would be lost
         """
-        if lost := [name for name in self.missing if name in self.calibration]:
+        kept = {name for pool in self.pools.values() for name in pool.calibration}
+        if lost := [name for name in self.missing if name in kept]:
             raise CheckpointError(
                 f"{NAMES[lost[0]]} of this predictor is missing and would be lost; "
                 "load the whole folder, then save it."
@@ -320,32 +292,16 @@ class Predictor:
         return int(horizon), float(level), tuple(sorted(levels))
 
     def _updated(self, panel: Panel, rows: np.ndarray) -> Predictor:
-        """A copy whose calibrations have taken in the origins `rows` with all outcomes known."""
+        """A copy whose pools have taken in the origins `rows` with all outcomes known."""
         rows = rows[np.isfinite(np.asarray(panel.target)[rows]).all(1)]
         if not len(rows):
             return self
-        # When each origin is, and when its outcomes are known
-        symbol = panel.symbol_of(rows)
-        ahead = rows[:, None] + np.arange(1, self.horizon + 1)
-        date, due, seen = panel.date[rows], panel.date[ahead], self.seen
-        if np.isnat(date).any():  # bars count where there are no dates
-            date, due = rows - panel.start[symbol], ahead - panel.start[symbol][:, None]
-        else:
-            last = pd.Series(date).groupby(symbol).max()
-            seen = seen | {panel.symbols[s]: day.isoformat() for s, day in last.items()}
         # What all that can answer would have forecast, against the outcomes
         quantiles = {k: m.quantiles(panel, rows) for k, m in self.members.items()}
         if all(name in quantiles for name in ENSEMBLE_WEIGHTS):
             quantiles["ensemble"] = combine(quantiles, self.weights)
         quantiles[WALK] = self.walk.quantiles(panel, rows)
-        actual = panel.outcomes(rows)
-        calibration = dict(self.calibration)
-        for key, values in quantiles.items():
-            calibration[key] = calibration[key].update(values, self.levels, actual, date, due)
-        lengths = bar_days(panel)
-        lengths = lengths[np.isfinite(lengths)]
-        days = float(np.median(lengths)) if len(lengths) else None
-        return replace(self, calibration=calibration, seen=seen, bar_days=days)
+        return replace(self, pools=taught(self.pools, panel, rows, quantiles, self.levels))
 
 
 def train_predictor(

@@ -12,6 +12,9 @@ from ..data import features as F
 from ..data.repair import ALL, idle
 from ..data.windows import Panel
 from ..errors import DataError, HistoryTooShort
+from .conformal import Calibration
+from .own import Measured, binomial_interval
+from .pools import bar_days
 
 if TYPE_CHECKING:
     from .predictor import Predictor
@@ -20,7 +23,6 @@ FLOAT = np.finfo(float)
 BEHIND = np.timedelta64(10, "D")  # a last bar this much older than the newest is stale
 STALE = 3  # sessions without a bar before today, or bars where they are longer
 LONG = 1.5  # days from which bars are not daily ones
-OTHER = 2.0  # times as long a bar can be and still count as of the same length
 
 
 @dataclass
@@ -33,8 +35,11 @@ class SymbolReport:
         None where the symbol was left out; the first warning then says why.
     coverage : float or None
         Share of past outcomes inside such intervals; None if that was never measured.
+    coverage_interval : tuple of float or None
+        Where the probability of an outcome inside lies, at 95%, a date counted once.
     measured : str
-        What it was measured on: "over 252 dates to 2017-12-21".
+        What it was measured on: "over 252 dates of its own to 2017-12-21"; of a symbol with few
+        bars, "over 252 dates of daily bars of usual volatility to 2017-12-21".
     warnings : list of str
         One sentence each.
     measurable : bool
@@ -43,9 +48,18 @@ class SymbolReport:
 
     model_used: str | None = None
     coverage: float | None = None
+    coverage_interval: tuple[float, float] | None = None
     measured: str = ""
     warnings: list[str] = field(default_factory=list)
     measurable: bool = True
+
+    def claim(self, level: float, pool: Calibration, kind: str, own: Measured | None) -> None:
+        """Say how well intervals of a level held: on the symbol's own past, else on its kind's."""
+        share, dates, last = own or (pool.realised(level), pool.dates, pool.last)
+        if share is not None:
+            self.coverage = share
+            self.measured = f"over {dates} dates of {'its own' if own else kind} to {last}"
+            self.coverage_interval = binomial_interval(share, dates)
 
 
 @dataclass(repr=False)
@@ -96,11 +110,12 @@ class Forecast:
         return "\n".join(lines)
 
     def caption(self, symbol: str) -> str:
-        """The interval in words: "93% interval (held 94% over 252 dates to 2017-12-21)"."""
+        """The interval in words: "93% interval (held 94% [90–97%] over 252 dates of its own …)"."""
         name, report = f"{100 * self.level:.6g}% interval", self.reports[symbol]
         if report.coverage is None:
             return name
-        return f"{name} (held {report.coverage:.0%} {report.measured})"
+        low, high = report.coverage_interval
+        return f"{name} (held {report.coverage:.0%} [{100 * low:.0f}–{high:.0%}] {report.measured})"
 
     def summary(self) -> dict[str, Any] | list[dict[str, Any]]:
         """The last origin's forecast as plain values; a list of them for several symbols.
@@ -109,9 +124,9 @@ class Forecast:
         -------
         dict
             symbol, origin, prediction (the next bar's median price), interval (level, lower, upper
-            of that price, coverage), confidence (the interval's nominal level), model_used, path
-            (step, date, median, lower, upper of each bar ahead), quantiles ("0.05": a price a bar
-            ahead), warnings (why other symbols were left out among them).
+            of that price, coverage, coverage_interval), confidence (the interval's nominal level),
+            model_used, path (step, date, median, lower, upper of each bar ahead), quantiles
+            ("0.05": a price a bar ahead), warnings (why other symbols were left out among them).
         """
         groups = self.frame.groupby("symbol", sort=False)
         summaries = [self._summary(str(name), rows) for name, rows in groups]
@@ -132,6 +147,7 @@ class Forecast:
                 "lower": path[0]["lower"],
                 "upper": path[0]["upper"],
                 "coverage": report.coverage,
+                "coverage_interval": report.coverage_interval and [*report.coverage_interval],
             },
             "confidence": self.confidence,
             "model_used": report.model_used,
@@ -246,35 +262,22 @@ def review(
     return bars, reports
 
 
-def bar_days(panel: Panel, symbols: Any = slice(None)) -> np.ndarray:
-    """How long the bars of symbols are, in days; NaN where they have no dates."""
-    static = np.asarray(panel.static[symbols], float)  # [S, F_s]
-    dated = static[..., F.STATIC.index("has_calendar")] > 0
-    return np.where(dated, 10 ** static[..., F.STATIC.index("bar_length")], np.nan)
-
-
-def other_length(days: float, usual: float | None) -> bool:
-    """Whether bars of so many days are of another length than those of the calibration."""
-    return usual is not None and max(days, usual) > OTHER * min(days, usual)
-
-
 def remark(
-    report: SymbolReport, panel: Panel, rows: np.ndarray, horizon: int, predictor: Predictor
+    report: SymbolReport, panel: Panel, rows: np.ndarray, horizon: int, model: Predictor, kind: str
 ) -> None:
     """Add to a symbol's report what must be said of its forecasts from the origins `rows`.
 
-    That is bars that are old, or not of the kind that the predictor was calibrated on; inputs that
+    That is bars that are old, or of a `kind` that the predictor was not calibrated on; inputs that
     are missing; origins that it was trained on; and a calendar that ends before the horizon does.
     """
     s = int(panel.symbol_of(rows[:1])[0])
-    symbol, days, usual = panel.symbols[s], float(bar_days(panel, s)), predictor.bar_days
+    symbol, days = panel.symbols[s], float(bar_days(panel, s))
     remarks = []
-    of_other_length = other_length(days, usual)
-    report.measurable &= not of_other_length and bool(panel.length[s] >= predictor.depth)
-    if of_other_length:
+    report.measurable &= bool(model.pools) and bool(panel.length[s] >= model.depth)
+    if report.measurable and kind not in model.pools:
+        report.measurable = False
         remarks.append(
-            f"Bars are {_span(days)} long here and {_span(usual)} where the model was calibrated, "
-            "so how well its intervals hold was not measured; see calibrated()."
+            f"How well intervals hold on {kind} was not measured; calibrated() measures it."
         )
     calendar, told = panel.outrun.get(symbol, ("", horizon))
     if told < horizon:
@@ -283,18 +286,13 @@ def remark(
             "the later ones go by the pattern of its bars, which knows no holidays."
         )
     report.warnings = [*remarks, *panel.notes.get(symbol, []), *report.warnings]
-    trained = predictor.manifest.get("trained to")
+    trained = model.manifest.get("trained to")
     if trained and panel.date[rows[0]] < np.datetime64(trained) + np.timedelta64(1, "D"):
         report.warnings.append(
             f"The model was trained on outcomes to {trained}, so what it forecasts from before is "
             "what it has seen."
         )
     # what is true of many forecasts comes last
-    if report.measurable and predictor.seen and symbol not in predictor.seen:
-        report.warnings.append(
-            f"How well intervals hold was measured on {len(predictor.seen)} other symbols; "
-            "calibrated() measures it on this one."
-        )
     report.warnings += filter(None, [_missing_market(panel, s), _staleness(panel, s, days)])
 
 
@@ -322,9 +320,3 @@ def _missing_market(panel: Panel, s: int) -> str:
         f"What its market did on the last bar's date is unknown, since it takes bars of "
         f"{F.MARKET_SYMBOLS} symbols, so the interval may be too narrow where all of them moved."
     )
-
-
-def _span(days: float) -> str:
-    if days > LONG:
-        return f"{days:.3g} days"
-    return "one day" if days > 0.9 else f"{1440 * days:.3g} minutes"

@@ -57,7 +57,7 @@ def plot_forecast(
     """Fan chart: recent closes, the median, nested quantile bands, and the outcome if it is known.
 
     One outcome inside or outside a band says nothing about its calibration: that is the coverage
-    in the legend, measured on a year of origins. The caption has the symbol's warnings.
+    in the legend, measured on a year of its origins. The caption has the symbol's warnings.
 
     Parameters
     ----------
