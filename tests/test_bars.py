@@ -356,6 +356,12 @@ def test_dates_that_are_none(bad):
     assert "A, row 2, column date" in refuses(tidy(dates=dates), "is not a date")
 
 
+def test_what_is_doubted_of_one_source_is_not_doubted_of_another():
+    undated = load_bars(tidy().drop(columns="date"))
+    doubts = concat_bars([undated, load_bars(tidy("B"))]).attrs["doubts"]
+    assert doubts == {"A": undated.attrs["doubts"]["all"]}
+
+
 def test_validated_bars_pass_again():
     bars = load_bars(pd.concat([tidy("B"), tidy("A")]))
     again, report = validate_bars(bars)

@@ -120,6 +120,16 @@ def test_doubts_of_the_reading_reach_the_result(predictor):
     assert "10:1 split" in forecast.summary()[1]["warnings"][0]
 
 
+def test_a_repaired_last_bar_and_a_guessed_column_reach_summary_and_caption(predictor):
+    bars = made_bars(("A",), 300)
+    bars.loc[299, "close"] = np.nan
+    forecast = predictor.predict(bars.rename(columns={"date": "when"}))
+    guess, repair = specific(forecast.summary()["warnings"])
+    assert "'when'" in guess and f"the close of {bars['date'][299]:%Y-%m-%d} was missing" in repair
+    assert repair in forecast.plot().caption
+    assert specific(predictor.predict(made_bars(("A",), 300)).summary()["warnings"]) == []
+
+
 def test_frame_and_summary(predictor):
     bars = stocks(("AAPL", "GOOG", "META"), "2016-01-01", "2017-12-31")
     forecast = predictor.predict(bars)

@@ -13,10 +13,11 @@ import pandas as pd
 
 from ..errors import DataError, printable, quoted
 from .cells import MAX_SYMBOL
+from .findings import ALL, REPORT, Report
 from .names import COLUMNS, PRICES, listed, text_of
 from .parse import Options, parse_table, plain_bars
 from .read import Table, readable
-from .repair import ALL, REPORT, Report, repair
+from .repair import repair
 from .sources import read_tables
 
 ENDINGS = re.compile(
@@ -65,7 +66,7 @@ def load_bars(
     pd.DataFrame
         symbol, date (local time without a zone, NaT if unknown), open, high, low, close, volume
         (float64, NaN if unknown), sorted by symbol and date. attrs, by symbol: "zones" where known,
-        "doubts" (sentences), "skipped" (why it was left out); and "repairs", see `repairs`.
+        "doubts" (sentences on what was guessed, or repaired among the last bars), "skipped" (why it was left out); and "repairs", see `repairs`.
 
     Raises
     ------
@@ -150,6 +151,12 @@ def concat_bars(parts: list[pd.DataFrame]) -> pd.DataFrame:
     bars.attrs = {"repairs": [one for part in parts for one in part.attrs.get("repairs", [])]}
     for key in CARRIED:
         bars.attrs[key] = {k: v for part in parts for k, v in part.attrs.get(key, {}).items()}
+    # what is doubted of a whole source is doubted of its symbols, not of other sources'
+    bars.attrs["doubts"].pop(ALL, None)
+    for part in parts:
+        of_all = part.attrs.get("doubts", {}).get(ALL, [])
+        for name in part["symbol"].unique() if of_all else ():
+            bars.attrs["doubts"][name] = [*of_all, *bars.attrs["doubts"].get(name, [])]
     return bars
 
 

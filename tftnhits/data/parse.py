@@ -13,9 +13,9 @@ from ..errors import DataError, printable, quoted
 from .cells import Numbers, parse_numbers, parse_symbols
 from .columns import EARLIEST, name_columns
 from .dates import NAT, Dates, parse_dates, settle_zones
+from .findings import Report
 from .names import ADJUSTED, COLUMNS, FACTORS, PRICES, normal, text_of
 from .read import Table
-from .repair import Report
 
 NO_DATES = "no dates, the order given is kept"
 UNDATED = (
@@ -197,6 +197,8 @@ def _note(
     size = len(table.frame)
     for note in table.notes:
         report.note(*note)
+    for sentence in table.doubts:
+        report.doubt(sentence)
     for kind, example in dates.notes:
         report.note(kind, size, example)
     report.doubt(dates.doubt)

@@ -42,6 +42,7 @@ class Table:
 
     frame: pd.DataFrame
     notes: list[tuple[str, int, str]] = field(default_factory=list)  # repair, count, example
+    doubts: list[str] = field(default_factory=list)  # sentences for the result's warnings
     text: bool = False  # all cells are text since the file is: a number in it is no oddity
     comma: bool = False  # columns are told apart otherwise, so that a comma may be a decimal mark
     labelled: bool = True  # it has a header

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from ..data import features as F
-from ..data.repair import ALL, idle
+from ..data.findings import ALL
+from ..data.repair import idle
 from ..data.windows import Panel
 from ..errors import DataError, HistoryTooShort
 
