@@ -47,11 +47,9 @@ def test_a_column_of_dates_is_the_date_whatever_its_name():
     assert not load_bars(bars.set_index("date").rename_axis(None)).attrs["doubts"]
     named = load_bars(bars.rename(columns={"date": "when"}), columns={"date": "when"})
     assert not named.attrs["doubts"]
-    millions = bars.assign(volume=bars["volume"] + 10**8)  # as large as times
-    same(
-        load_bars(io.StringIO(millions.rename(columns={"date": "when"}).to_csv(index=False))),
-        millions,
-    )
+    large = bars.assign(volume=bars["volume"] + 10**8)  # as large as times
+    text = large.rename(columns={"date": "when"}).to_csv(index=False)
+    same(load_bars(io.StringIO(text)), large)
     undated = load_bars(bars.drop(columns=["date", "symbol"]).assign(count=np.arange(80)))
     assert undated["date"].isna().all() and "no dates" in undated.attrs["doubts"]["all"][0]
 

@@ -99,8 +99,9 @@ def test_a_stale_last_bar_is_named_beside_newer_ones(predictor):
     assert str(old["date"].iloc[-1].date()) in text and one_sentence(text)
     assert not specific(forecast.reports["NEW"].warnings)
     gone["date"] -= pd.Timedelta("3000D")
-    (only,) = specific(predictor.predict(pd.concat([gone, old])).reports["GONE"].warnings)
-    assert "last bar" in only  # and of its market there is nothing to say
+    texts = specific(predictor.predict(pd.concat([gone, old])).reports["GONE"].warnings)
+    stale, unmeasured = texts  # and of its market there is nothing to say
+    assert "last bar" in stale and "no outcome was known" in unmeasured
 
 
 def test_bars_without_dates_claim_no_coverage_and_say_so(predictor):
@@ -108,6 +109,26 @@ def test_bars_without_dates_claim_no_coverage_and_say_so(predictor):
     report = forecast.reports["A"]
     assert report.coverage is None and "no dates" in report.warnings[0]
     assert one_sentence(report.warnings[0]) and np.isfinite(forecast.frame["median"]).all()
+    again = forecast.bars.copy()
+    again.attrs = {}  # as after a merge
+    assert "no dates" in predictor.predict(again).reports["A"].warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("bars", "options", "words"),
+    [
+        (3, {}, "A has 3 bars"),
+        (59, {}, "A has 59 bars"),
+        (300, {"level": 0.999}, "0.25 to 0.99"),
+        (300, {"weights": {"tft": 0.2, "nhits": 0.8}}, "weights given"),
+        (300, {}, ""),
+    ],
+)
+def test_a_coverage_that_is_not_claimed_has_its_reason(predictor, bars, options, words):
+    summary = predictor.predict(made_bars(("A",), bars), **options).summary()
+    texts = [text for text in summary["warnings"] if "claimed" in text]
+    assert (summary["interval"]["coverage"] is None) is (words != "") and len(texts) == bool(words)
+    assert all(words in text and one_sentence(text) for text in texts)
 
 
 def test_doubts_of_the_reading_reach_the_result(predictor):

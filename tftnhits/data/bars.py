@@ -66,7 +66,8 @@ def load_bars(
     pd.DataFrame
         symbol, date (local time without a zone, NaT if unknown), open, high, low, close, volume
         (float64, NaN if unknown), sorted by symbol and date. attrs, by symbol: "zones" where known,
-        "doubts" (sentences on what was guessed, or repaired among the last bars), "skipped" (why it was left out); and "repairs", see `repairs`.
+        "doubts" (sentences on what was guessed, or repaired among the last bars), "skipped" (why it
+        was left out); and "repairs", see `repairs`.
 
     Raises
     ------

@@ -94,9 +94,10 @@ def plain_bars(source: Any, name: str, report: Report) -> pd.DataFrame | None:
     # rows tell neither dates nor, if four wide, the volume
     if not isinstance(source, pd.DataFrame):
         report.note(NO_DATES, len(values))
-        report.doubt(UNDATED)
         if np.isnan(values[:, 4]).all():
             report.note("no volume column", len(values))
+    if np.isnat(date).all():
+        report.doubt(UNDATED)
     report.names = list(names)
     row = np.arange(1, len(values) + 1)
     columns = dict(zip(COLUMNS[2:], values.T, strict=True))

@@ -33,7 +33,7 @@ from .ensemble import (
 )
 from .fallback import NO_TORCH, answer, chain, chain_origins
 from .folder import read_folder, write_folder
-from .result import Forecast, SymbolReport, bar_days, other_length, remark, review, tidy
+from .result import Forecast, SymbolReport, bar_days, claim, other_length, remark, review, tidy
 
 
 @dataclass(eq=False, repr=False)
@@ -207,9 +207,7 @@ class Predictor:
                 remark(report, panel, origins[symbol == s], horizon, self)
                 report.model_used = one.name
                 report.warnings = [*why, *report.warnings]
-                if as_measured and report.measurable:
-                    report.coverage = then[s].realised(level)
-                    report.measured = self.measured(then[s])
+                claim(report, then[s] if as_measured else None, level, self)
         frame = tidy(panel, rows, quantiles, levels, level)
         return Forecast(frame, bars, level, reports, (self, panel, rows))
 

@@ -13,6 +13,7 @@ from ..data.findings import ALL
 from ..data.repair import idle
 from ..data.windows import Panel
 from ..errors import DataError, HistoryTooShort
+from .conformal import MEASURED, Calibration
 
 if TYPE_CHECKING:
     from .predictor import Predictor
@@ -277,6 +278,11 @@ def remark(
             f"Bars are {_span(days)} long here and {_span(usual)} where the model was calibrated, "
             "so how well its intervals hold was not measured; see calibrated()."
         )
+    elif panel.length[s] < predictor.depth:
+        remarks.append(
+            f"{symbol} has {panel.length[s]} bars and coverage was measured on origins of "
+            f"{predictor.depth} and more, so none is claimed; give more bars."
+        )
     calendar, told = panel.outrun.get(symbol, ("", horizon))
     if told < horizon:
         remarks.append(
@@ -297,6 +303,24 @@ def remark(
             "calibrated() measures it on this one."
         )
     report.warnings += filter(None, [_missing_market(panel, s), _staleness(panel, s, days)])
+
+
+def claim(
+    report: SymbolReport, calibration: Calibration | None, level: float, predictor: Predictor
+) -> None:
+    """Set the coverage that was measured, or say why none is; None stands for other weights."""
+    if not report.measurable:  # review and remark have said why
+        return
+    if calibration is None:
+        why = "the weights given are not those that it was measured with"
+    elif not calibration.dates:
+        why = "no outcome was known when this forecast would have been made"
+    else:
+        report.coverage = calibration.realised(level)
+        report.measured = predictor.measured(calibration)
+        why = f"it was measured on intervals of {MEASURED[0]:g} to {MEASURED[-1]:g}"
+    if report.coverage is None:
+        report.warnings.append(f"No coverage is claimed, since {why}.")
 
 
 def _staleness(panel: Panel, s: int, days: float) -> str:
