@@ -81,6 +81,8 @@ def test_archives_and_binary_files(tmp_path):
     bars.to_parquet(tmp_path / "d.pq")
     for path in tmp_path.iterdir():
         same(load_bars(path), bars)
+    bars.to_csv(tmp_path / "z.zip", index=False)  # pandas calls its member "z"
+    same(load_bars(tmp_path / "z.zip"), bars)
     nameless = bars.drop(columns="symbol").to_csv(index=False).encode()
     (tmp_path / "ACME.csv.gz").write_bytes(gzip.compress(nameless))
     same(load_bars(tmp_path / "ACME.csv.gz"), bars)
