@@ -155,6 +155,12 @@ def test_unreadable_files(tmp_path, name):
     refuses(tmp_path / name, name)
 
 
+def test_a_symbol_is_no_file_and_gets_the_calls_for_it():
+    refuses("AAPL", r"download_bars\('AAPL'\).*'eurusd', as tn.load_bars\('stocks', symbol='AAPL'")
+    refuses("ko", r"download_bars\('KO'\).*'stocks' and 'eurusd'\.")
+    refuses("here/none.csv", "'stocks' or 'eurusd'")
+
+
 def test_paths_that_are_no_files(tmp_path):
     assert str(tmp_path / "none.csv") in refuses(tmp_path / "none.csv", "There is no file")
     refuses(tmp_path, "is a folder")

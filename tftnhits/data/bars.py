@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from .sources import read_tables
 ENDINGS = re.compile(
     r"(\.(csv|txt|tsv|json|parquet|pq|feather|arrow|gz|zip|dat|asc|prn|data|jsonl|ndjson))+$", re.I
 )
+TICKER = re.compile(r"\^?[A-Za-z0-9]{1,6}([.=-][A-Za-z0-9]{1,4})?")  # BRK-B, 7203.T, EURUSD=X
 BUNDLED = ("stocks", "eurusd")  # sets of symbols in one file
 HOURLY = ("EURUSD",)  # the symbols of "eurusd"; "stocks" has all others
 CARRIED = ("zones", "doubts", "skipped")  # of attrs, by symbol, that bars keep when read again
@@ -77,6 +79,8 @@ def load_bars(
     report = Report(strict)
     if isinstance(source, str) and source in BUNDLED:
         source = bundled_bars(source)
+    elif isinstance(source, str):
+        _refuse_symbol(source)
     bars = None
     if adjusted is True and all(one is None for one in (symbol, columns, dayfirst, decimal)):
         bars = plain_bars(source, "series", report)
@@ -176,6 +180,21 @@ def bundled_path() -> Path:
     if not path.is_file():
         raise DataError(f"The bundled bars are not at {path}; set TFTNHITS_DATA to their folder.")
     return path
+
+
+def _refuse_symbol(name: str) -> None:
+    """Raises DataError with the right calls for what is no file, but looks like a symbol."""
+    if not TICKER.fullmatch(name) or ENDINGS.search(name) or os.path.exists(name):
+        return
+    offer = f"tn.download_bars({name.upper()!r}) gets live bars"
+    with suppress(DataError):  # an installation without data has none to offer
+        known = set(pd.read_parquet(bundled_path(), columns=["symbol"])["symbol"])
+        offer += ", and bundled are 'stocks' and 'eurusd'"
+        if name.upper() in known - {*HOURLY}:
+            offer += f", as tn.load_bars('stocks', symbol={name.upper()!r})"
+    raise DataError(
+        f"There is no file {name!r}; give the path of one, or if it is a symbol: {offer}."
+    )
 
 
 def _default_symbol(source: Any) -> str:
