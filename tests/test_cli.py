@@ -311,6 +311,9 @@ def test_how_a_file_is_read_can_be_told(typed, tmp_path):
     refused(typed(*given, "--strict"), "B, row 8")
     assert "on Thu 2020-07-02" in typed(*given[:-1], "--monthfirst").out
     refused(typed("predict", path, "--column", "colour=when"), "no role 'colour'")
+    path.write_text(path.read_text().replace("l;c", "l;x"))
+    refused(typed("predict", path), "Missing column close", "say --column close=NAME;")
+    assert text.typed("columns={'high': …, 'low': …}") == "--column high=NAME --column low=NAME"
 
 
 # --- predict: what is named
@@ -324,6 +327,16 @@ def test_symbols_of_the_bundled_set_say_where_they_end(typed, model):
     assert sum("Live bars" in text and "are used" in text for text in texts) == 2
     assert [note.split(":")[1].strip() for note in notes] == ["meta", "NVDA"]
     assert all(f"bundled bars, which end on {last:%Y-%m-%d}" in note for note in notes)
+
+
+def test_a_symbol_that_cannot_be_had_is_left_out_and_the_others_are_forecast(typed, model):
+    done = typed("predict", "KO", "META", "--model", model, "--csv")
+    assert set(frame_of(done)["symbol"]) == {"META"}
+    (reason,) = [line for line in done.err.splitlines() if "'KO' is neither" in line]
+    assert reason.startswith("warning: ")
+    assert "KO: left out" in typed("predict", "KO", "META", "--model", model).out
+    refused(typed("predict", "KO", "META", "--model", model, "--strict"), "'KO'")
+    refused(typed("predict", "KO", "PEP", "--model", model), "'KO'")
 
 
 def test_a_file_goes_before_a_symbol_of_the_same_name(typed, model, one_csv):

@@ -161,6 +161,7 @@ def test_ticks_closes_and_quotes_lack_columns():
     refuses("date,close\n2020-01-02,5\n2020-01-03,6\n", "Missing column open, high, low")
     refuses(pd.DataFrame({"Date": times, "AAA": 1.0, "BBB": 1.0}), "Missing column open", "AAA")
     refuses(bars_of().drop(columns=["open", "low"]), "Missing column open, low")
+    refuses(bars_of().drop(columns="close"), "Missing column close", "columns={'close': …}")
     refuses("name,age\nBob,3\nEve,4\n", "Missing column open", "found name, age")
 
 

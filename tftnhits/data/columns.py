@@ -45,7 +45,7 @@ def name_columns(table: Table, given: Any = None) -> dict[str, int]:
     if missing := [name for name in PRICES if name not in places]:
         raise DataError(
             f"Missing column {', '.join(missing)}; found {listed(labels)}. Rename one, or say "
-            "columns={'open': …}; ticks or trades are to be resampled to bars first."
+            f"columns={{'{missing[0]}': …}}; ticks or trades are to be resampled to bars first."
         )
     if "date" not in places:
         places |= _date_column(table, candidates, places)
