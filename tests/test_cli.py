@@ -229,7 +229,7 @@ backtest FILE --out m --seeds 0,x"""
 def test_wrong_usage_exits_with_2(typed, bars_csv, line):
     done = typed(*line.replace("FILE", str(bars_csv)).split())
     assert (done.code, done.out) == (2, "") and "Error: " in done.err, done.err
-    assert "Traceback" not in done.err and os.listdir() == []
+    assert "Traceback" not in done.err and "int()" not in done.err and os.listdir() == []
 
 
 # --- predict: forms
@@ -388,6 +388,8 @@ def test_predict_refuses_impossible_settings(typed, tmp_path, bars_csv, model):
     for option, value in (("horizon", 5000), ("horizon", 0), ("level", 1.5), ("level", "nan")):
         refused(typed("predict", bars_csv, "--model", model, f"--{option}", value), str(value))
     refused(typed("predict", bars_csv, "--model", tmp_path / "nowhere"), "nowhere")
+    refused(typed("predict", bars_csv, "--model", "."), "folder '.'", "no model")
+    refused(typed("predict", bars_csv, "--model", model / "predictor.json"), "is a file", "folder")
 
 
 # --- predict: figures
@@ -440,7 +442,9 @@ def test_train_and_backtest_refuse_before_they_work(typed, bars_csv):
     refused(typed("train", bars_csv, "--out", "file"), "file", "--out")
     refused(typed("train", "ZZZZ", "--out", "m"), "ZZZZ")
     dates = ("--train-end", "2017-06-30", "--valid-end", "2017-01-31")
-    refused(typed("train", bars_csv, "--out", "m", *dates), "2017-06-30", "2017-01-31")
+    done = typed("train", bars_csv, "--out", "m", *dates)
+    refused(done, "train_end 2017-06-30 comes after", "valid_end 2017-01-31;")
+    assert os.listdir() == ["file"]  # and no empty folders are left
 
 
 def test_backtest_prints_the_leaderboard(typed, tmp_path):

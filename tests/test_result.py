@@ -28,7 +28,7 @@ def spoiled(kind):
     """Bars of a symbol Z that can't be forecast, and a word of why."""
     bars = made_bars(("Z",), 300)
     if kind == "short":
-        return bars.iloc[:1], "1 bars"
+        return bars.iloc[:1], "1 bar "
     if kind == "constant":
         return bars.assign(**dict.fromkeys(PRICES, 7.25)), "never moves"
     if kind == "negative":

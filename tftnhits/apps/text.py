@@ -23,8 +23,8 @@ def typed(sentence: str) -> str:
         return " ".join(f"--column {role}=NAME" for role in re.findall(r"'(\w+)'", match[0]))
 
     sentence = re.sub(r"columns=\{('\w+': …(, )?)+\}", options, sentence)
-    sentence = sentence.replace("dayfirst=True", "--dayfirst").replace("decimal=','", "--decimal ,")
-    return sentence.replace("dayfirst=False", "--monthfirst").replace("decimal='.'", "--decimal .")
+    sentence = sentence.replace("dayfirst=True or False", "--dayfirst or --monthfirst")
+    return re.sub(r"decimal='([.,])'", r"--decimal \1", sentence)
 
 
 def _p_value(p: float) -> str:

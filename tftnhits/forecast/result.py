@@ -12,7 +12,7 @@ from ..data import features as F
 from ..data.findings import ALL
 from ..data.repair import idle
 from ..data.windows import Panel
-from ..errors import DataError, HistoryTooShort
+from ..errors import DataError, HistoryTooShort, counted
 from .conformal import MEASURED, Calibration
 
 if TYPE_CHECKING:
@@ -222,7 +222,8 @@ def review(
             )
         if b - a < least:
             unfit[name] = HistoryTooShort(
-                f"{name} can't be forecast, since it has {b - a} bars and a forecast needs {least}."
+                f"{name} can't be forecast, since it has {counted(b - a, 'bar')} and a forecast "
+                f"needs {least}."
             )
         elif halted.endswith("never moves"):
             unfit[name] = DataError(f"{name} can't be forecast, since {halted}: halted or stale.")
@@ -280,8 +281,8 @@ def remark(
         )
     elif panel.length[s] < predictor.depth:
         remarks.append(
-            f"{symbol} has {panel.length[s]} bars and coverage was measured on origins of "
-            f"{predictor.depth} and more, so none is claimed; give more bars."
+            f"{symbol} has {counted(panel.length[s], 'bar')} and coverage was measured on "
+            f"origins of {predictor.depth} and more, so none is claimed; give more bars."
         )
     calendar, told = panel.outrun.get(symbol, ("", horizon))
     if told < horizon:
