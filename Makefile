@@ -33,7 +33,7 @@ ROOT_ARGS := $(if $(filter 0,$(shell id -u)),--allow-root)
 .PHONY: help setup run test peers peers-setup old old-setup browser browser-setup lab app lint format pictures bench clean
 
 help: ## Show this help
-	@echo "make TARGET [PRESET=tiny|quick|cloud] [PYTHON=python3.12] [PORT=8888]"
+	@echo "make TARGET [PRESET=tiny|quick|cloud|card|v1.0|v2.0|v2.1] [PYTHON=python3.12] [PORT=8888]"
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(STAMP):
@@ -52,7 +52,7 @@ run: $(STAMP) ## Execute all notebooks: forecasts, figures and a report in noteb
 	@echo "Executing the notebooks with preset '$(PRESET)' ..."
 	@$(PY) -m tftnhits run --preset "$(PRESET)" $(RUN_ARGS)
 
-test: $(STAMP) ## Run all tests
+test: $(STAMP) ## Run the tests but for those of browser, peers and old, and the weekly ones (PYTEST_ARGS='-m weekly')
 	@mkdir -p build
 	@echo "Running the tests ..."
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -n $(PYTEST_JOBS) --dist loadfile --no-loadscope-reorder --junitxml=build/test-results.xml $(PYTEST_ARGS) tests/test_notebooks.py tests || { echo "Tests failed; results: $(CURDIR)/build/test-results.xml"; exit 1; }

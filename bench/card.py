@@ -1,5 +1,5 @@
 """Write the model card of data/pretrained: its words are here, every number comes from
-data/results/*.json.
+data/results/*.json, and the size from the folder itself.
 
 python bench/card.py [--results data/results] [--out data/pretrained/README.md]
 """
@@ -14,6 +14,7 @@ import tables
 
 from tftnhits.files import read_json
 
+SHIPPED = Path(__file__).parents[1] / "data" / "pretrained"
 CARD = Template("""---
 frameworks:
 - pytorch
@@ -122,9 +123,11 @@ A. Dubrawski: N-HiTS: Neural Hierarchical Interpolation for Time Series Forecast
 2023.
 
 ## Files
-`predictor.json` (inputs, settings of the members, weights of the ensemble, calibration) and, named
-there with their SHA-256, the members' weights as safetensors; `configuration.json` and
-`ms_wrapper.py` for ModelScope; $megabytes MB in all, no pickle. Made by
+`predictor.json` (inputs, settings of the members, weights of the ensemble, state of the
+calibration) and, named there with their SHA-256, the members' weights as safetensors;
+`$calibration` (the calibration's state on earlier dates, so that a forecast of
+the past is calibrated by what was known then); `configuration.json` and `ms_wrapper.py` for
+ModelScope; $megabytes MB in all, no pickle. Made by
 `python bench/pretrain.py --data FOLDER`, scored by `python bench/djia.py --data FOLDER`, and this
 card is by `python bench/readme.py`.
 """)
@@ -153,6 +156,7 @@ def render(results: Path) -> str:
             f"{kind}_taught": f"{students[0]:.2f}",
             f"{kind}_students": f"{mean:.2f} ± {statistics.stdev(students):.2f}",
         }
+    files = [path for path in SHIPPED.iterdir() if path.suffix not in (".lock", ".md")]
     return CARD.substitute(
         values,
         seeds=len(trained["seeds"]),
@@ -166,5 +170,6 @@ def render(results: Path) -> str:
         deflated=f"{djia['trading']['rule']['deflated']:.0%}",
         trials=djia["trading"]["rule"]["trials"],
         bibtex=bibtex(),
-        megabytes=f"{sum(trained['bytes'].values()) / 1e6:.1f}",
+        calibration=next(SHIPPED.glob("calibration-*.safetensors")).name,
+        megabytes=f"{sum(path.stat().st_size for path in files) / 1e6:.1f}",
     )

@@ -143,7 +143,6 @@ def main() -> None:
         "runs": [record for _, record in done],
         "students": [record for _, record in taught],
         "averaged": {kind: averaged(models, panel) for kind, models in teachers.items()},
-        "bytes": files,
         "seconds": time.perf_counter() - begin,
     }
     write_json(options.results, record)

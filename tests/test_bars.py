@@ -155,6 +155,12 @@ def test_unreadable_files(tmp_path, name):
     refuses(tmp_path / name, name)
 
 
+def test_a_symbol_is_no_file_and_gets_the_calls_for_it():
+    refuses("AAPL", r"download_bars\('AAPL'\).*'eurusd', as tn.load_bars\('stocks', symbol='AAPL'")
+    refuses("ko", r"download_bars\('KO'\).*'stocks' and 'eurusd'\.")
+    refuses("here/none.csv", "'stocks' or 'eurusd'")
+
+
 def test_paths_that_are_no_files(tmp_path):
     assert str(tmp_path / "none.csv") in refuses(tmp_path / "none.csv", "There is no file")
     refuses(tmp_path, "is a folder")
@@ -354,6 +360,12 @@ def test_dates_of_any_type(dates):
 def test_dates_that_are_none(bad):
     dates = ["2020-01-02", bad, "2020-01-06"]
     assert "A, row 2, column date" in refuses(tidy(dates=dates), "is not a date")
+
+
+def test_what_is_doubted_of_one_source_is_not_doubted_of_another():
+    undated = load_bars(tidy().drop(columns="date"))
+    doubts = concat_bars([undated, load_bars(tidy("B"))]).attrs["doubts"]
+    assert doubts == {"A": undated.attrs["doubts"]["all"]}
 
 
 def test_validated_bars_pass_again():

@@ -186,6 +186,7 @@ def test_text_is_read_by_the_type_of_the_default(make_notebook):
 def test_what_is_no_notebook_of_ours_is_refused(make_notebook, tmp_path):
     folder = make_notebook("00_first", "1")
     assert [path.stem for path in batch.find_notebooks(folder, "00")] == ["00_first"]
+    assert [path.stem for path in batch.find_notebooks(folder, "first")] == ["00_first"]
     with pytest.raises(ConfigError, match="no notebook '07'; there are 00_first"):
         batch.find_notebooks(folder, ["00", "07"])
     with pytest.raises(ConfigError, match="no notebooks"):

@@ -229,7 +229,7 @@ backtest FILE --out m --seeds 0,x"""
 def test_wrong_usage_exits_with_2(typed, bars_csv, line):
     done = typed(*line.replace("FILE", str(bars_csv)).split())
     assert (done.code, done.out) == (2, "") and "Error: " in done.err, done.err
-    assert "Traceback" not in done.err and os.listdir() == []
+    assert "Traceback" not in done.err and "int()" not in done.err and os.listdir() == []
 
 
 # --- predict: forms
@@ -276,11 +276,12 @@ def test_a_short_history_is_answered_and_said(typed, tmp_path, bars_csv, model):
     done = typed("predict", tmp_path / "short.csv", "--model", model)
     assert done.code == 0
     assert "AAPL\nmodel used: ensemble" in done.out and "GOOG\nmodel used: " in done.out
-    (warning,) = specific(done.out.strip().split("\n\n")[-1].splitlines())
-    assert warning.startswith("warning: ") and "GOOG has 2 bars" in warning
+    warnings = specific(done.out.strip().split("\n\n")[-1].splitlines())
+    assert len(warnings) == 2  # who answers, and why no coverage is claimed
+    assert all(text.startswith("warning: GOOG has 2 bars") for text in warnings)
     for form in ("--csv", "--json", "--plot"):
         told = typed("predict", tmp_path / "short.csv", "--model", model, form).err
-        assert unusual(told) == warning + "\n"
+        assert unusual(told).splitlines() == warnings
 
 
 def test_names_from_data_can_not_steer_a_terminal(typed, tmp_path, model):
@@ -311,6 +312,9 @@ def test_how_a_file_is_read_can_be_told(typed, tmp_path):
     refused(typed(*given, "--strict"), "B, row 8")
     assert "on Thu 2020-07-02" in typed(*given[:-1], "--monthfirst").out
     refused(typed("predict", path, "--column", "colour=when"), "no role 'colour'")
+    path.write_text(path.read_text().replace("l;c", "l;x"))
+    refused(typed("predict", path), "Missing column close", "say --column close=NAME;")
+    assert text.typed("columns={'high': …, 'low': …}") == "--column high=NAME --column low=NAME"
 
 
 # --- predict: what is named
@@ -324,6 +328,16 @@ def test_symbols_of_the_bundled_set_say_where_they_end(typed, model):
     assert sum("Live bars" in text and "are used" in text for text in texts) == 2
     assert [note.split(":")[1].strip() for note in notes] == ["meta", "NVDA"]
     assert all(f"bundled bars, which end on {last:%Y-%m-%d}" in note for note in notes)
+
+
+def test_a_symbol_that_cannot_be_had_is_left_out_and_the_others_are_forecast(typed, model):
+    done = typed("predict", "KO", "META", "--model", model, "--csv")
+    assert set(frame_of(done)["symbol"]) == {"META"}
+    (reason,) = [line for line in done.err.splitlines() if "'KO' is neither" in line]
+    assert reason.startswith("warning: ")
+    assert "KO: left out" in typed("predict", "KO", "META", "--model", model).out
+    refused(typed("predict", "KO", "META", "--model", model, "--strict"), "'KO'")
+    refused(typed("predict", "KO", "PEP", "--model", model), "'KO'")
 
 
 def test_a_file_goes_before_a_symbol_of_the_same_name(typed, model, one_csv):
@@ -375,6 +389,8 @@ def test_predict_refuses_impossible_settings(typed, tmp_path, bars_csv, model):
     for option, value in (("horizon", 5000), ("horizon", 0), ("level", 1.5), ("level", "nan")):
         refused(typed("predict", bars_csv, "--model", model, f"--{option}", value), str(value))
     refused(typed("predict", bars_csv, "--model", tmp_path / "nowhere"), "nowhere")
+    refused(typed("predict", bars_csv, "--model", "."), "folder '.'", "no model")
+    refused(typed("predict", bars_csv, "--model", model / "predictor.json"), "is a file", "folder")
 
 
 # --- predict: figures
@@ -427,7 +443,9 @@ def test_train_and_backtest_refuse_before_they_work(typed, bars_csv):
     refused(typed("train", bars_csv, "--out", "file"), "file", "--out")
     refused(typed("train", "ZZZZ", "--out", "m"), "ZZZZ")
     dates = ("--train-end", "2017-06-30", "--valid-end", "2017-01-31")
-    refused(typed("train", bars_csv, "--out", "m", *dates), "2017-06-30", "2017-01-31")
+    done = typed("train", bars_csv, "--out", "m", *dates)
+    refused(done, "train_end 2017-06-30 comes after", "valid_end 2017-01-31;")
+    assert os.listdir() == ["file"]  # and no empty folders are left
 
 
 def test_backtest_prints_the_leaderboard(typed, tmp_path):

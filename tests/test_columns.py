@@ -5,6 +5,7 @@ import io
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import one_sentence
 from test_read import bars_of, inferred, lines, prices, refuses, same
 
 from tftnhits.data.bars import load_bars, repairs
@@ -40,8 +41,25 @@ def test_a_column_of_dates_is_the_date_whatever_its_name():
     text = bars.rename(columns={"date": "when"}).to_csv(index=False)
     same(load_bars(io.StringIO(text)), bars)
     refuses(text.replace("2015-03-02", "soon"), "column date", "'soon'")
+    for read in (load_bars(io.StringIO(text)), load_bars(bars.rename(columns={"date": "when"}))):
+        (doubt,) = read.attrs["doubts"]["all"]
+        assert "'when' is taken for the date" in doubt and one_sentence(doubt)
+    assert not load_bars(bars.set_index("date").rename_axis(None)).attrs["doubts"]
+    named = load_bars(bars.rename(columns={"date": "when"}), columns={"date": "when"})
+    assert not named.attrs["doubts"]
+    large = bars.assign(volume=bars["volume"] + 10**8)  # as large as times
+    text = large.rename(columns={"date": "when"}).to_csv(index=False)
+    same(load_bars(io.StringIO(text)), large)
     undated = load_bars(bars.drop(columns=["date", "symbol"]).assign(count=np.arange(80)))
     assert undated["date"].isna().all() and "no dates" in undated.attrs["doubts"]["all"][0]
+
+
+def test_of_two_dates_that_differ_the_one_that_is_taken_is_a_doubt():
+    bars = bars_of()
+    both = bars.assign(trade_date=bars["date"] - pd.Timedelta("1D"))
+    assert "tells most times" in load_bars(both).attrs["doubts"]["all"][0]
+    both["trade_date"] += pd.Timedelta("25h")
+    assert not load_bars(both).attrs["doubts"]
 
 
 def test_what_a_user_says_goes_before_all_guesses():
@@ -143,6 +161,7 @@ def test_ticks_closes_and_quotes_lack_columns():
     refuses("date,close\n2020-01-02,5\n2020-01-03,6\n", "Missing column open, high, low")
     refuses(pd.DataFrame({"Date": times, "AAA": 1.0, "BBB": 1.0}), "Missing column open", "AAA")
     refuses(bars_of().drop(columns=["open", "low"]), "Missing column open, low")
+    refuses(bars_of().drop(columns="close"), "Missing column close", "columns={'close': …}")
     refuses("name,age\nBob,3\nEve,4\n", "Missing column open", "found name, age")
 
 

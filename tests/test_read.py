@@ -81,6 +81,8 @@ def test_archives_and_binary_files(tmp_path):
     bars.to_parquet(tmp_path / "d.pq")
     for path in tmp_path.iterdir():
         same(load_bars(path), bars)
+    bars.to_csv(tmp_path / "z.zip", index=False)  # pandas calls its member "z"
+    same(load_bars(tmp_path / "z.zip"), bars)
     nameless = bars.drop(columns="symbol").to_csv(index=False).encode()
     (tmp_path / "ACME.csv.gz").write_bytes(gzip.compress(nameless))
     same(load_bars(tmp_path / "ACME.csv.gz"), bars)
@@ -185,6 +187,8 @@ def test_no_header_time_and_prices(unit):
             read = load_bars(io.StringIO(text))
             same(read, bars.drop(columns="at"), symbol=False), name
             assert "columns told by what they hold" in inferred(read)
+            (doubt,) = read.attrs["doubts"]["all"]
+            assert f"close {layout.split().index('close') + 1}" in doubt and one_sentence(doubt)
 
 
 def test_no_header_dates_and_times_in_columns():
@@ -205,6 +209,14 @@ def test_no_header_and_nothing_that_tells_prices():
     refuses(lines(bars, wide), "no header", "the same symbol")
     blank = "2020-01-01,1,3,0.5,2\n2020-01-02,,,,\n2020-01-03,1,3,0.5,2\n"
     assert load_bars(io.StringIO(blank))["close"].tolist() == [2.0, 2.0]
+
+
+def test_rows_of_a_list_in_another_order_are_a_doubt_and_in_the_usual_one_are_none():
+    bars = continuous(bars_of())
+    for layout, words in (("open high low close", []), ("low high open close", ["close 4"])):
+        rows = bars[layout.split()].to_numpy().tolist()
+        doubts = load_bars(rows).attrs["doubts"]["all"]
+        assert len(doubts) == 1 + len(words) and all(word in doubts[-2] for word in words)
 
 
 def test_rows_of_a_list_with_their_time():

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tftnhits.data.bars import load_bars, repairs, validate_bars
 from tftnhits.data.cells import MAX_SYMBOL
 from tftnhits.data.names import COLUMNS, PRICES
-from tftnhits.data.repair import MAX_RUN
+from tftnhits.data.repair import MAX_RUN, RECENT
 from tftnhits.errors import DataError, TftnhitsError
 
 NAN = np.nan
@@ -308,6 +308,44 @@ def test_doubts_go_with_the_bars_and_their_symbol():
     assert load_bars(bars).attrs["doubts"] == bars.attrs["doubts"]
 
 
+CHANGES = {  # of a bar's cells
+    "missing open": ({"open": NAN}, "the open of DAY was missing"),
+    "missing high": ({"high": NAN}, "the high of DAY was missing"),
+    "missing low": ({"low": NAN}, "the low of DAY was missing"),
+    "missing close": ({"close": NAN}, "the close of DAY was missing"),
+    "zero open": ({"open": 0.0}, "the open of DAY was 0 and is taken to be"),
+    "low and high crossed": ({"low": 300.0, "high": 80.0}, "the low of DAY was 300 and"),
+    "high below close": ({"high": 80.0}, "the high of DAY was 80 and is taken to be"),
+    "low above close": ({"low": 300.0}, "the low of DAY was 300 and is taken to be"),
+    "zero volume": ({"volume": 0.0}, "the volume of DAY was 0 and is taken to be missing"),
+    "negative volume": ({"volume": -1.0}, "the volume of DAY was -1"),
+    "infinite volume": ({"volume": np.inf}, "the volume of DAY was inf"),
+}
+
+
+@pytest.mark.parametrize("kind", CHANGES)
+def test_a_repair_of_one_of_the_last_bars_is_a_doubt_and_an_older_one_is_not(kind):
+    cells, words = CHANGES[kind]
+    for row in (2, 19 - RECENT, 20 - RECENT, 19):
+        table = edited({(row, name): value for name, value in cells.items()}, n=20)
+        bars = load_bars(pd.concat([table, frame(20, "B")]))
+        assert len(repairs(bars)) and "B" not in bars.attrs["doubts"]
+        doubts = bars.attrs["doubts"].get("A", [])
+        assert len(doubts) == (row >= 20 - RECENT)
+        day = f"{table['date'][row]:%Y-%m-%d}"
+        assert all(words.replace("DAY", day) in one and one_sentence(one) for one in doubts)
+
+
+def test_doubts_of_the_last_bars_are_short_and_leave_out_what_is_no_repair():
+    none = edited({(row, name): NAN for row in range(15, 20) for name in PRICES[:2]}, n=20)
+    (many,) = load_bars(none).attrs["doubts"]["A"]
+    assert many.count("was missing") == 3 and "7 more" in many and one_sentence(many)
+    currency, rounded = frame(20).assign(volume=0.0), frame(20)
+    rounded.loc[19, "high"] = rounded.loc[19, "close"] * (1 - 1e-6)
+    for bars in (currency, rounded):
+        assert len(repairs(load_bars(bars))) and not load_bars(bars).attrs["doubts"]
+
+
 def test_todays_bar_twice_is_one_bar():
     table = made_bars(("A",), 60)
     later, low = table["date"].iloc[-1] + pd.Timedelta("16h"), table["low"].iloc[-1]
@@ -315,6 +353,7 @@ def test_todays_bar_twice_is_one_bar():
     assert len(bars) == 60 and bars["close"].iloc[-1] == low
     assert bars["date"].iloc[-1] == table["date"].iloc[-1]
     assert repairs(bars)["repair"].tolist() == ["last day is there twice, the later bar kept"]
+    assert "twice" in bars.attrs["doubts"]["A"][0] and one_sentence(bars.attrs["doubts"]["A"][0])
     assert len(load_bars(made_bars(("A",), 60, "h"))) == 60
 
 

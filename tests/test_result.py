@@ -28,7 +28,7 @@ def spoiled(kind):
     """Bars of a symbol Z that can't be forecast, and a word of why."""
     bars = made_bars(("Z",), 300)
     if kind == "short":
-        return bars.iloc[:1], "1 bars"
+        return bars.iloc[:1], "1 bar "
     if kind == "constant":
         return bars.assign(**dict.fromkeys(PRICES, 7.25)), "never moves"
     if kind == "negative":
@@ -108,6 +108,35 @@ def test_bars_without_dates_claim_no_coverage_and_say_so(predictor):
     report = forecast.reports["A"]
     assert report.coverage is None and "no dates" in report.warnings[0]
     assert one_sentence(report.warnings[0]) and np.isfinite(forecast.frame["median"]).all()
+    again = forecast.bars.copy()
+    again.attrs = {}  # as after a merge
+    assert "no dates" in predictor.predict(again).reports["A"].warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("bars", "options", "words"),
+    [
+        (3, {}, "A has 3 bars"),
+        (59, {}, "A has 59 bars"),
+        (150, {}, "no outcome was known"),
+        (300, {"weights": {"tft": 0.2, "nhits": 0.8}}, "weights given"),
+        (300, {}, ""),
+    ],
+)
+def test_a_coverage_that_is_not_claimed_has_its_reason(predictor, bars, options, words):
+    summary = predictor.predict(made_bars(("A",), bars), **options).summary()
+    texts = [text for text in summary["warnings"] if "claimed" in text]
+    assert (summary["interval"]["coverage"] is None) is (words != "") and len(texts) == bool(words)
+    assert all(words in text and one_sentence(text) for text in texts)
+
+
+def test_a_level_beyond_those_measured_claims_no_coverage(predictor):
+    late = made_bars(("A",), 150)
+    late["date"] += pd.Timedelta("3000D")  # after the pool's record
+    for level, words in ((0.999, "0.25 to 0.99"), (0.9, "")):
+        report = predictor.predict(late, level=level).reports["A"]
+        assert (report.coverage is None) is (words != "")
+        assert any(words in text for text in report.warnings if "claimed" in text) is (words != "")
 
 
 def test_doubts_of_the_reading_reach_the_result(predictor):
@@ -118,6 +147,16 @@ def test_doubts_of_the_reading_reach_the_result(predictor):
     assert "10:1 split" in forecast.reports["B"].warnings[0]
     assert not specific(forecast.reports["A"].warnings)
     assert "10:1 split" in forecast.summary()[1]["warnings"][0]
+
+
+def test_a_repaired_last_bar_and_a_guessed_column_reach_summary_and_caption(predictor):
+    bars = made_bars(("A",), 300)
+    bars.loc[299, "close"] = np.nan
+    forecast = predictor.predict(bars.rename(columns={"date": "when"}))
+    guess, repair = specific(forecast.summary()["warnings"])
+    assert "'when'" in guess and f"the close of {bars['date'][299]:%Y-%m-%d} was missing" in repair
+    assert repair in forecast.plot().caption
+    assert specific(predictor.predict(made_bars(("A",), 300)).summary()["warnings"]) == []
 
 
 def test_frame_and_summary(predictor):

@@ -12,6 +12,7 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "data" / "results"
+MEMBERS = ("tft-", "nhits-", "boosting-")
 
 
 @pytest.fixture
@@ -37,6 +38,16 @@ def test_model_card_shows_what_was_measured(bench):
     assert card == (ROOT / "data" / "pretrained" / "README.md").read_text()
     assert card.startswith("---\n") and "time-series-forecasting" in card.split("---\n")[1]
     assert "not trading advice" in card and "$" not in card
+    # its section on files names each kind that is there, and their size
+    shipped = [
+        path
+        for path in (ROOT / "data" / "pretrained").iterdir()
+        if path.suffix not in (".lock", ".md")
+    ]
+    files = card.split("## Files")[1]
+    told = float(re.search(r"([\d.]+) MB in all", files)[1])
+    assert told == pytest.approx(sum(path.stat().st_size for path in shipped) / 1e6, abs=0.05)
+    assert all(path.name in files or path.name.startswith(MEMBERS) for path in shipped)
 
 
 def test_readme_card_and_citation_name_the_same_version_and_licence():

@@ -27,6 +27,11 @@ def quoted(value: object, limit: int = 60) -> str:
     return printable(text, limit)
 
 
+def counted(number: int, thing: str) -> str:
+    """A number of things for a message: "1 bar", "3 bars"."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
 class TftnhitsError(Exception):
     """Base of all errors that the kit raises on purpose; the command line exits with `code`."""
 

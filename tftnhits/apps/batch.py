@@ -70,12 +70,17 @@ def find_notebooks(folder: str | Path, names: Iterable[str] | None = None) -> li
         return notebooks
     chosen = set()
     for name in names.split(",") if isinstance(names, str) else names:
-        matches = [path for path in notebooks if name in (path.stem, path.name, path.stem[:2])]
+        matches = [path for path in notebooks if name in _names_of(path)]
         if not matches:
             known = ", ".join(path.stem for path in notebooks)
             raise ConfigError(f"There is no notebook {name!r}; there are {known}.")
         chosen.update(matches)
     return sorted(chosen)
+
+
+def _names_of(path: Path) -> tuple[str, ...]:
+    """What a notebook may be called: 00_quickstart.ipynb, 00_quickstart, 00, quickstart."""
+    return (path.name, path.stem, path.stem[:2], path.stem[3:])
 
 
 def run_notebooks(

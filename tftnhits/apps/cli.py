@@ -13,6 +13,7 @@ import click
 
 from ..errors import OutputError, TftnhitsError, printable
 from .commands import DEBUG, cli
+from .text import typed
 
 RESUMED = ("train", "backtest")  # commands that go on where they stopped
 
@@ -44,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
         error.show()
         return error.exit_code
     except TftnhitsError as error:
-        return _end(f"error: {error}", error.code)
+        return _end(f"error: {typed(str(error))}", error.code)
     except Exception as error:
         if debug:
             traceback.print_exc()

@@ -10,7 +10,7 @@ import io
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -92,7 +92,10 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _seeds(text: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in text.split(","))
+    try:
+        return tuple(int(number) for number in text.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{text!r} are no numbers; write them as 0,1,2") from None
 
 
 def _presets(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
@@ -220,15 +223,15 @@ def train(sources, out, preset, horizon, seed, train_end, valid_end, **options):
     """
     settings = config.PanelConfig(horizon=horizon, train_end=train_end, valid_end=valid_end)
     training = replace(config.preset(preset)[3], seed=seed)
-    folder = _folder(out)
-    bars = _read(sources or ["stocks"], options)
-    from ..data.windows import make_panel
-    from ..forecast.ensemble import has_torch
-    from ..forecast.predictor import train_predictor
+    with _folder(out) as folder:
+        bars = _read(sources or ["stocks"], options)
+        from ..data.windows import make_panel
+        from ..forecast.ensemble import has_torch
+        from ..forecast.predictor import train_predictor
 
-    if not has_torch():
-        _say("warning: PyTorch can't be imported, so gradient boosting alone is trained")
-    predictor = train_predictor(make_panel(bars, settings), preset, training, folder)
+        if not has_torch():
+            _say("warning: PyTorch can't be imported, so gradient boosting alone is trained")
+        predictor = train_predictor(make_panel(bars, settings), preset, training, folder)
     for kind, pool in predictor.pools.items():
         for name, calibration in pool.calibration.items():
             coverage = calibration.realised(config.LEVEL)
@@ -262,13 +265,13 @@ def backtest(sources, out, jobs, as_json, as_csv, **settings):
         raise click.UsageError("--json and --csv are not allowed together.")
     options = {name: settings.pop(name) for name in READING}
     plan = config.BacktestConfig(**settings)
-    folder = _folder(out)
-    bars = _read(sources or ["stocks"], options)
     from ..evaluation.backtest import backtest as walk
     from ..evaluation.leaderboard import summary
     from . import text
 
-    result = walk(bars, plan, folder, jobs)
+    with _folder(out) as folder:
+        bars = _read(sources or ["stocks"], options)
+        result = walk(bars, plan, folder, jobs)
     judged = importlib.util.find_spec("arch") is not None
     if not judged:
         _say("note: no tests of who is better without arch: pip install 'tftnhits[evaluation]'")
@@ -362,13 +365,26 @@ def _read(sources: Sequence[str], options: dict[str, Any]) -> pd.DataFrame:
     return bars
 
 
-def _folder(name: str) -> Path:
-    """The folder, made if need be: before hours of work rather than after. Raises OutputError."""
+@contextmanager
+def _folder(name: str) -> Iterator[Path]:
+    """The folder, made if need be: before hours of work rather than after. Raises OutputError.
+
+    One that was made and is still empty when the work fails goes again.
+    """
+    there = Path(name).exists()
     try:
         Path(name).mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
         raise OutputError(f"The folder --out {name} can't be made: {error}.") from error
-    return Path(name)
+    try:
+        yield Path(name)
+    except BaseException:
+        if not there:
+            inside = [path for path in Path(name).rglob("*") if path.is_dir()]
+            for path in (*sorted(inside, reverse=True), Path(name)):  # the deepest first
+                with suppress(OSError):  # it holds something
+                    path.rmdir()
+        raise
 
 
 def _say(line: str) -> None:

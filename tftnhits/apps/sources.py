@@ -35,7 +35,8 @@ def read_sources(names: Sequence[str], **options: Any) -> tuple[pd.DataFrame, li
     Raises
     ------
     DataError (unreadable, named twice, one symbol from two sources, dates in some alone),
-    DownloadError, MissingDependency (a symbol that is neither live nor bundled to be had)
+    DownloadError, MissingDependency (no symbol is live or bundled to be had, or with `strict` one
+    is not; else it is among the bars' attrs["skipped"])
     """
     for name in names:
         if list(names).count(name) > 1:
@@ -44,22 +45,33 @@ def read_sources(names: Sequence[str], **options: Any) -> tuple[pd.DataFrame, li
     symbols = [name for name in names if _is_live(name, bundled)]
     # files before anything is downloaded
     sources = {name: _read(name, bundled, options) for name in names if name not in symbols}
+    left_out: dict[str, TftnhitsError] = {}
     reasons = dict.fromkeys(set(sources) & set(BUNDLED), "")  # why bars are not live
     for name, bars in _download(symbols).items():
         if isinstance(bars, TftnhitsError):
-            if name.upper() not in bundled:
-                raise _unknown(name, bundled, bars) from bars
             error = bars
+            if name.upper() not in bundled:
+                unknown = _unknown(name, bundled, error)
+                if options.get("strict"):
+                    raise unknown from error
+                left_out[name] = unknown
+                continue
             reasons[name] = f"; {_reason(error)}"
             bars = load_bars("stocks", symbol=name.upper())
-            bars.attrs["doubts"] = {name.upper(): [_stand_in(name, error, bars)]}
+            doubts = bars.attrs["doubts"].setdefault(name.upper(), [])
+            doubts.insert(0, _stand_in(name, error, bars))
         sources[name] = bars
+    if left_out and not sources:
+        raise next(iter(left_out.values()))
     _check_apart(sources)
     notes = []
     for name in names:
-        notes += _notes(name, sources[name], reasons.get(name))
-    frames = [sources[name] for name in names]
-    return frames[0] if len(frames) == 1 else concat_bars(frames), list(dict.fromkeys(notes))
+        if name in sources:
+            notes += _notes(name, sources[name], reasons.get(name))
+    frames = [sources[name] for name in names if name in sources]
+    bars = frames[0] if len(frames) == 1 else concat_bars(frames)
+    bars.attrs["skipped"] |= {name.upper(): str(why) for name, why in left_out.items()}
+    return bars, list(dict.fromkeys(notes))
 
 
 def _is_live(name: str, bundled: Sequence[str]) -> bool:

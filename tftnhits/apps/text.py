@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING
 
 from ..errors import printable
@@ -13,6 +14,17 @@ if TYPE_CHECKING:
     from ..forecast.result import Forecast
 
 MAX_NAMED = 6  # symbols that a line names before it counts the rest
+
+
+def typed(sentence: str) -> str:
+    """A sentence of the package with what to say on the command line instead of in Python."""
+
+    def options(match: re.Match) -> str:
+        return " ".join(f"--column {role}=NAME" for role in re.findall(r"'(\w+)'", match[0]))
+
+    sentence = re.sub(r"columns=\{('\w+': …(, )?)+\}", options, sentence)
+    sentence = sentence.replace("dayfirst=True or False", "--dayfirst or --monthfirst")
+    return re.sub(r"decimal='([.,])'", r"--decimal \1", sentence)
 
 
 def _p_value(p: float) -> str:
@@ -64,7 +76,7 @@ def forecast_text(forecast: Forecast) -> str:
 def warnings_of(forecast: Forecast) -> list[str]:
     """The warnings of all symbols, each text once."""
     texts = [text for report in forecast.reports.values() for text in report.warnings]
-    return [printable(text, 500) for text in dict.fromkeys(texts)]
+    return [typed(printable(text, 500)) for text in dict.fromkeys(texts)]
 
 
 def _steps(forecast: Forecast, symbol: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,17 @@ import pandas as pd
 
 from ..errors import DataError, printable, quoted
 from .cells import MAX_SYMBOL
+from .findings import ALL, REPORT, Report
 from .names import COLUMNS, PRICES, listed, text_of
 from .parse import Options, parse_table, plain_bars
 from .read import Table, readable
-from .repair import ALL, REPORT, Report, repair
+from .repair import repair
 from .sources import read_tables
 
 ENDINGS = re.compile(
     r"(\.(csv|txt|tsv|json|parquet|pq|feather|arrow|gz|zip|dat|asc|prn|data|jsonl|ndjson))+$", re.I
 )
+TICKER = re.compile(r"\^?[A-Za-z0-9]{1,6}([.=-][A-Za-z0-9]{1,4})?")  # BRK-B, 7203.T, EURUSD=X
 BUNDLED = ("stocks", "eurusd")  # sets of symbols in one file
 HOURLY = ("EURUSD",)  # the symbols of "eurusd"; "stocks" has all others
 CARRIED = ("zones", "doubts", "skipped")  # of attrs, by symbol, that bars keep when read again
@@ -65,7 +68,8 @@ def load_bars(
     pd.DataFrame
         symbol, date (local time without a zone, NaT if unknown), open, high, low, close, volume
         (float64, NaN if unknown), sorted by symbol and date. attrs, by symbol: "zones" where known,
-        "doubts" (sentences), "skipped" (why it was left out); and "repairs", see `repairs`.
+        "doubts" (sentences on what was guessed, or repaired among the last bars), "skipped" (why it
+        was left out); and "repairs", see `repairs`.
 
     Raises
     ------
@@ -75,6 +79,8 @@ def load_bars(
     report = Report(strict)
     if isinstance(source, str) and source in BUNDLED:
         source = bundled_bars(source)
+    elif isinstance(source, str):
+        _refuse_symbol(source)
     bars = None
     if adjusted is True and all(one is None for one in (symbol, columns, dayfirst, decimal)):
         bars = plain_bars(source, "series", report)
@@ -150,6 +156,12 @@ def concat_bars(parts: list[pd.DataFrame]) -> pd.DataFrame:
     bars.attrs = {"repairs": [one for part in parts for one in part.attrs.get("repairs", [])]}
     for key in CARRIED:
         bars.attrs[key] = {k: v for part in parts for k, v in part.attrs.get(key, {}).items()}
+    # what is doubted of a whole source is doubted of its symbols, not of other sources'
+    bars.attrs["doubts"].pop(ALL, None)
+    for part in parts:
+        of_all = part.attrs.get("doubts", {}).get(ALL, [])
+        for name in part["symbol"].unique() if of_all else ():
+            bars.attrs["doubts"][name] = [*of_all, *bars.attrs["doubts"].get(name, [])]
     return bars
 
 
@@ -168,6 +180,21 @@ def bundled_path() -> Path:
     if not path.is_file():
         raise DataError(f"The bundled bars are not at {path}; set TFTNHITS_DATA to their folder.")
     return path
+
+
+def _refuse_symbol(name: str) -> None:
+    """Raises DataError with the right calls for what is no file, but looks like a symbol."""
+    if not TICKER.fullmatch(name) or ENDINGS.search(name) or os.path.exists(name):
+        return
+    offer = f"tn.download_bars({name.upper()!r}) gets live bars"
+    with suppress(DataError):  # an installation without data has none to offer
+        known = set(pd.read_parquet(bundled_path(), columns=["symbol"])["symbol"])
+        offer += ", and bundled are 'stocks' and 'eurusd'"
+        if name.upper() in known - {*HOURLY}:
+            offer += f", as tn.load_bars('stocks', symbol={name.upper()!r})"
+    raise DataError(
+        f"There is no file {name!r}; give the path of one, or if it is a symbol: {offer}."
+    )
 
 
 def _default_symbol(source: Any) -> str:

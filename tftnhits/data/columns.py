@@ -45,10 +45,10 @@ def name_columns(table: Table, given: Any = None) -> dict[str, int]:
     if missing := [name for name in PRICES if name not in places]:
         raise DataError(
             f"Missing column {', '.join(missing)}; found {listed(labels)}. Rename one, or say "
-            "columns={'open': …}; ticks or trades are to be resampled to bars first."
+            f"columns={{'{missing[0]}': …}}; ticks or trades are to be resampled to bars first."
         )
     if "date" not in places:
-        places |= _date_column(table.frame, candidates, places)
+        places |= _date_column(table, candidates, places)
     if "time" in candidates and candidates["time"][0] != places.get("date"):
         places.setdefault("time", candidates["time"][0])
     volumes = candidates.get("volume", [])
@@ -62,19 +62,25 @@ def name_columns(table: Table, given: Any = None) -> dict[str, int]:
     return places
 
 
-def _date_column(frame: pd.DataFrame, candidates: dict, taken: dict) -> dict[str, int]:
+def _date_column(table: Table, candidates: dict, taken: dict) -> dict[str, int]:
     """The position of the column of dates, by role; empty if there is none."""
+    frame = table.frame
     named = candidates.get("date", []) + candidates.get("time", [])
     if len(candidates.get("date", [])) == 1 or len(named) == 1:
         return {"date": named[0]}
     if named:  # the one that tells most times apart, of those that can be read
         read = [_dates(frame.iloc[:, place]) for place in named]
         distinct = [-1 if dates is None else len(np.unique(dates)) for dates in read]
-        return {"date": named[int(np.argmax(distinct))]}
+        best = int(np.argmax(distinct))
+        days = [dates.astype("datetime64[D]") for dates in read if dates is not None]
+        if any((one != days[0]).any() for one in days[1:]):
+            table.doubts.append(_taken_for_date(frame, named[best], "tells most times apart"))
+        return {"date": named[best]}
 
     # the one column that holds dates, though its name doesn't say so
     fits = []
-    for place in {*range(frame.shape[1])} - {*taken.values()}:
+    known = {place for places in candidates.values() for place in places} | {*taken.values()}
+    for place in sorted({*range(frame.shape[1])} - known):  # a volume can look like a time
         series = frame.iloc[:, place]
         number = pd.api.types.is_numeric_dtype(series.dtype)
         if not number and _dates(series, MOSTLY) is not None:
@@ -82,7 +88,20 @@ def _date_column(frame: pd.DataFrame, candidates: dict, taken: dict) -> dict[str
     if len(fits) > 1:
         names = " and ".join(quoted(frame.columns[place]) for place in fits[:2])
         raise DataError(f"Columns {names} could both be the date; say columns={{'date': …}}.")
-    return {"date": fits[0]} if fits else {}
+    if not fits:
+        return {}
+    # an index of dates that has no name is one in pandas' own words, not by our guess
+    index = pd.api.types.is_datetime64_any_dtype(frame.dtypes.iloc[fits[0]])
+    if not (index and text_of(frame.columns[fits[0]]) == "index"):
+        table.doubts.append(_taken_for_date(frame, fits[0], "holds dates"))
+    return {"date": fits[0]}
+
+
+def _taken_for_date(frame: pd.DataFrame, place: int, why: str) -> str:
+    """The sentence about a column of dates that its name does not tell."""
+    label = text_of(frame.columns[place])
+    column = f"Column {quoted(label)}" if label else f"Column {place + 1}, which has no name,"
+    return f"{column} is taken for the date since it {why}; say columns={{'date': …}} if it is not."
 
 
 def _dates(series: pd.Series, share: float = 1.0) -> np.ndarray | None:
@@ -142,9 +161,13 @@ def _by_shape(table: Table) -> dict[str, int]:
         inside = (fifth >= low) & (fifth <= high)
         if inside.mean() >= ORDERED or fifth[-1] == close[-1]:  # a mean or adjusted price
             roles["volume"] += 1
-    if table.text or dates is not None:
+    if table.text or dates is not None or layout != LAYOUTS[0]:
         roles_text = ", ".join(f"{name} {roles[name] + 1}" for name in COLUMNS if name in roles)
         table.note("columns told by what they hold", 1, roles_text)
+        table.doubts.append(
+            f"The columns have no names, so what they hold tells which is which ({roles_text}); "
+            "name them if that is wrong."
+        )
     return roles
 
 

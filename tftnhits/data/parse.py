@@ -13,9 +13,9 @@ from ..errors import DataError, printable, quoted
 from .cells import Numbers, parse_numbers, parse_symbols
 from .columns import EARLIEST, name_columns
 from .dates import NAT, Dates, parse_dates, settle_zones
+from .findings import Report
 from .names import ADJUSTED, COLUMNS, FACTORS, PRICES, normal, text_of
 from .read import Table
-from .repair import Report
 
 NO_DATES = "no dates, the order given is kept"
 UNDATED = (
@@ -94,9 +94,10 @@ def plain_bars(source: Any, name: str, report: Report) -> pd.DataFrame | None:
     # rows tell neither dates nor, if four wide, the volume
     if not isinstance(source, pd.DataFrame):
         report.note(NO_DATES, len(values))
-        report.doubt(UNDATED)
         if np.isnan(values[:, 4]).all():
             report.note("no volume column", len(values))
+    if np.isnat(date).all():
+        report.doubt(UNDATED)
     report.names = list(names)
     row = np.arange(1, len(values) + 1)
     columns = dict(zip(COLUMNS[2:], values.T, strict=True))
@@ -197,6 +198,8 @@ def _note(
     size = len(table.frame)
     for note in table.notes:
         report.note(*note)
+    for sentence in table.doubts:
+        report.doubt(sentence)
     for kind, example in dates.notes:
         report.note(kind, size, example)
     report.doubt(dates.doubt)

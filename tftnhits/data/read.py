@@ -42,6 +42,7 @@ class Table:
 
     frame: pd.DataFrame
     notes: list[tuple[str, int, str]] = field(default_factory=list)  # repair, count, example
+    doubts: list[str] = field(default_factory=list)  # sentences for the result's warnings
     text: bool = False  # all cells are text since the file is: a number in it is no oddity
     comma: bool = False  # columns are told apart otherwise, so that a comma may be a decimal mark
     labelled: bool = True  # it has a header
@@ -75,7 +76,8 @@ def file_bytes(path: str | os.PathLike) -> bytes:
             mode = os.stat(path).st_mode
         except FileNotFoundError as error:
             raise DataError(
-                f"There is no file {name}; give the path of a {KINDS}, or 'stocks' (bundled)."
+                f"There is no file {name}; give the path of a {KINDS}, or 'stocks' or 'eurusd' "
+                "(bundled)."
             ) from error
         if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):  # /dev/zero has no end
             kind = "folder" if stat.S_ISDIR(mode) else "device"
@@ -146,8 +148,10 @@ def _unpacked(raw: bytes, name: str, table: Table) -> bytes:
         raw = gzip.GzipFile(fileobj=io.BytesIO(raw)).read(LARGEST + 1)
     elif raw[:4] == b"PK\x03\x04" and b"xl/" not in raw:
         archive = zipfile.ZipFile(io.BytesIO(raw))
-        files = [file for file in archive.namelist() if file.lower().endswith(ARCHIVED)]
+        files = [file for file in archive.namelist() if not file.endswith("/")]
         files = [file for file in files if not re.search("__MACOSX|readme|licen[cs]e", file, re.I)]
+        if len(files) > 1:  # a sole one needs no ending: pandas names it after the archive
+            files = [file for file in files if file.lower().endswith(ARCHIVED)]
         if len(files) != 1:
             raise DataError(f"{name} is a zip with {len(files)} tables; unpack it, give one file.")
         table.note("zip member read", 1, files[0])

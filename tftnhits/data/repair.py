@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-
 import numpy as np
 import pandas as pd
 
 from ..errors import DataError
+from .findings import Report, when
 from .names import COLUMNS, PRICES
 
-REPORT = ("symbol", "repair", "count", "first", "example")
-ALL = "all"  # stands for the whole source
+RECENT = 5  # last bars of a symbol, on which a forecast leans so much that their repair is a doubt
+SLIGHT = 1e-4  # relative change of a price, one basis point, that is mere rounding
+SHOWN = 3  # changes that such a doubt names before it counts the rest
 MAX_RUN = 5  # bars in a row that may lack a close: a trading week
 PRICE_RANGE = (1e-12, 1e15)
 CROSSED = 0.05  # share of rows with the high below the low from which columns are mislabelled
@@ -27,73 +26,6 @@ NEWS = 4  # times the volume that a split explains, from which a fall is one on 
 IDLE = 10  # bars without any move that say that a symbol is halted
 
 
-@dataclass
-class Report:
-    """What is said of bars, in frames with the columns code, row, date and five of numbers."""
-
-    strict: bool = False  # raise at the first fault
-    names: list[str] = field(default_factory=list)  # symbols by code
-    entries: dict[tuple[str, str], list] = field(default_factory=dict)  # by symbol and repair
-    doubts: dict[str, list[str]] = field(default_factory=dict)  # sentences by symbol
-    skipped: dict[str, str] = field(default_factory=dict)  # why a symbol is left out
-    zones: dict[str, str] = field(default_factory=dict)  # by symbol, where the source tells it
-
-    def note(
-        self, repair: str, count: int, example: str = "", symbol: str = ALL, first: str = ""
-    ) -> None:
-        """Adds `count` to a kind of repair."""
-        entry = self.entries.setdefault((symbol, repair), [symbol, repair, 0, first, example])
-        entry[2] += count
-
-    def mark(
-        self, bars: pd.DataFrame, mask: np.ndarray, repair: str, example: Callable[[int], str]
-    ) -> None:
-        """Counts the rows of `mask` [R] a symbol; `example` describes one row."""
-        rows = np.flatnonzero(mask)
-        if not rows.size:
-            return
-        codes, first, counts = np.unique(
-            bars["code"].to_numpy()[rows], return_index=True, return_counts=True
-        )
-        for code, i, count in zip(codes, rows[first], counts, strict=True):
-            self.note(repair, int(count), example(i), self.names[code], when(bars, i))
-
-    def doubt(self, sentence: str, symbol: str = ALL) -> None:
-        """A guess that reaches the result's warnings."""
-        if sentence and sentence not in self.doubts.get(symbol, []):
-            self.doubts.setdefault(symbol, []).append(sentence)
-
-    def fault(
-        self, bars: pd.DataFrame, mask: np.ndarray, sentence: Callable[[int], str]
-    ) -> pd.DataFrame:
-        """The bars without the symbols that have a row in `mask` [R]; `sentence` says why.
-
-        Raises DataError where `strict`, and where no symbol would be left.
-        """
-        rows = np.flatnonzero(mask)
-        if not rows.size:
-            return bars
-        code = bars["code"].to_numpy()
-        codes, first = np.unique(code[rows], return_index=True)
-        sound = ~np.isin(code, codes)
-        if self.strict or not sound.any():
-            raise DataError(self.where(bars, rows[0]) + sentence(rows[0]))
-        for one, i in zip(codes, rows[first], strict=True):
-            self.skipped.setdefault(self.names[one], self.where(bars, i) + sentence(i))
-        return bars[sound]
-
-    def where(self, bars: pd.DataFrame, i: int) -> str:
-        """Symbol, row and date of a bar, for a message."""
-        row, day = f"row {bars['row'].iloc[i]}", when(bars, i)
-        return f"{self.names[bars['code'].iloc[i]]}, {row}" + (f" ({day})" if day != row else "")
-
-
-def when(bars: pd.DataFrame, i: int) -> str:
-    """The date of a bar, else its row."""
-    date = bars["date"].iloc[i]
-    return f"row {bars['row'].iloc[i]}" if pd.isna(date) else str(date).removesuffix(" 00:00:00")
-
-
 def repair(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
     """Bars (code, row, date, five columns of numbers) after all rules, by symbol and date.
 
@@ -101,6 +33,7 @@ def repair(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
     on a table that is no history of bars.
     """
     refuse_others(bars, report)
+    given = bars
     code, date = bars["code"].to_numpy(), bars["date"].to_numpy()
     prices = bars[[*PRICES]].to_numpy()
     within = code[1:] == code[:-1]
@@ -115,6 +48,8 @@ def repair(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
         for rule in RULES:
             bars = rule(bars, report)
     bars = fit_ranges(bars, report)
+    if bars is not given:
+        doubt_recent(given, bars, report)
     suspect_splits(bars, report)
     return bars
 
@@ -241,6 +176,13 @@ def merge_last_day(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
     former = np.isin(np.arange(len(bars)), rows - 1)
     kind = "last day is there twice, the later bar kept"
     report.mark(bars, former, kind, lambda i: when(bars, i + 1))
+    for i in rows.tolist():
+        name = report.names[code[i]]
+        report.doubt(
+            f"The last day of {name} is there twice, as {when(bars, i - 1)} and {when(bars, i)}; "
+            "the later bar is kept, so drop it if it is not the whole day's.",
+            name,
+        )
     date = date.copy()
     date[rows] = date[rows - 1]
     return bars.assign(date=date)[~former]
@@ -347,6 +289,41 @@ def _last_known(values: np.ndarray) -> np.ndarray:
 
 
 # -- what is odd, and said
+
+
+def doubt_recent(given: pd.DataFrame, bars: pd.DataFrame, report: Report) -> None:
+    """A doubt for each symbol one of whose last bars has another value than was `given`.
+
+    Compared are the cells themselves, so that no kind of repair can be forgotten here.
+    """
+    code = bars["code"].to_numpy()
+    from_end = np.searchsorted(code, code, side="right") - np.arange(len(code))
+    last = bars[from_end <= RECENT]
+    before = given.loc[last.index, [*COLUMNS[2:]]].to_numpy()
+    after = last[[*COLUMNS[2:]]].to_numpy()
+    changed = ~np.isclose(after, before, rtol=SLIGHT, atol=0, equal_nan=True)
+    # a volume that is never known, such as that of currencies, is no repair of these bars
+    traded = np.unique(code[bars["volume"].notna()])
+    changed[:, -1] &= np.isin(last["code"], traded)
+    for one in np.unique(last["code"].to_numpy()[changed.any(axis=1)]):
+        rows = np.flatnonzero((last["code"] == one) & changed.any(axis=1))[::-1]  # the newest first
+        changes = [
+            f"the {COLUMNS[2 + k]} of {when(last, i)} was {_value(before[i, k])} and is taken to "
+            f"be {_value(after[i, k])}"
+            for i in rows
+            for k in np.flatnonzero(changed[i])
+        ]
+        more = [f"{len(changes) - SHOWN} more were mended"] if len(changes) > SHOWN else []
+        name = report.names[one]
+        report.doubt(
+            f"Among the last {RECENT} bars of {name}, on which its forecast leans most, "
+            f"{', '.join(changes[:SHOWN] + more)}; give what is right.",
+            name,
+        )
+
+
+def _value(number: float) -> str:
+    return "missing" if np.isnan(number) else f"{number:.6g}"
 
 
 def suspect_splits(bars: pd.DataFrame, report: Report) -> None:

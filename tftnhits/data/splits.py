@@ -38,7 +38,8 @@ def splits_of(date: np.ndarray, length: np.ndarray, config: PanelConfig) -> np.n
                 ends[i] = _end_of_day(given)
         if ends[0] > ends[1]:
             raise ConfigError(
-                f"train_end {ends[0]} comes after valid_end {ends[1]}; give them in order."
+                f"train_end {str(ends[0])[:10]} comes after valid_end {str(ends[1])[:10]}; give "
+                "them in order."
             )
         begins = [seen[0] - 1]
         for end in ends:

@@ -129,7 +129,8 @@ def explain_forecast(fc: Forecast) -> Explanation:
     if not tables:
         raise ConfigError(
             f"No network answered but {', '.join(sorted(set(used.values())))}, which has no "
-            "attention or stacks; permutation_importance tells which inputs matter to any member."
+            "attention or stacks; tftnhits.forecast.importance.permutation_importance tells which "
+            "inputs matter to any member."
         )
     return Explanation(**tables, seeds=seeds, model_used=used)
 

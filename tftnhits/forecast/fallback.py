@@ -13,7 +13,7 @@ import numpy as np
 
 from ..config import ENSEMBLE_WEIGHTS
 from ..data.windows import Panel
-from ..errors import CheckpointError, DataError, printable
+from ..errors import CheckpointError, DataError, counted, printable
 from .ensemble import NAMES, WALK, Member, combine
 
 NO_TORCH = "PyTorch can't be imported (install the extra 'torch')"
@@ -110,7 +110,8 @@ def _ask(
     asked = np.unique(symbol[pending])
     short = asked[panel.length[asked] < member.context].tolist()
     reasons = {
-        s: f"{{symbol}} has {panel.length[s]} bars and {{who}} need{{s}} {member.context}"
+        s: f"{{symbol}} has {counted(panel.length[s], 'bar')} and {{who}} need{{s}} "
+        f"{member.context}"
         for s in short
     }
     quantiles = np.full((len(rows), member.horizon, len(member.levels)), np.nan)

@@ -203,10 +203,9 @@ class Predictor:
                 remark(report, panel, origins[symbol == s], horizon, self, kind[last])
                 report.model_used = one.name
                 report.warnings = [*why, *report.warnings]
-                if as_measured and report.measurable:
-                    pool = calibration_of(self.pools, kind[last], one.key, self.horizon)
-                    ((_, then),) = pool.as_of(panel.date[origins[[last]]])
-                    report.claim(level, then, kind[last], measured.get(s))
+                pool = calibration_of(self.pools, kind[last], one.key, self.horizon)
+                ((_, then),) = pool.as_of(panel.date[origins[[last]]])
+                report.claim(level, then, kind[last], measured.get(s), as_measured)
         frame = tidy(panel, rows, quantiles, levels, level)
         return Forecast(frame, bars, level, reports, (self, panel, rows))
 

@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 
 from ..data import features as F
-from ..data.repair import ALL, idle
+from ..data.findings import ALL
+from ..data.repair import idle
 from ..data.windows import Panel
-from ..errors import DataError, HistoryTooShort
-from .conformal import Calibration
+from ..errors import DataError, HistoryTooShort, counted
+from .conformal import MEASURED, Calibration
 from .own import Measured, binomial_interval
 from .pools import bar_days
 
@@ -53,13 +54,28 @@ class SymbolReport:
     warnings: list[str] = field(default_factory=list)
     measurable: bool = True
 
-    def claim(self, level: float, pool: Calibration, kind: str, own: Measured | None) -> None:
-        """Say how well intervals of a level held: on the symbol's own past, else on its kind's."""
+    def claim(
+        self, level: float, pool: Calibration, kind: str, own: Measured | None, as_measured: bool
+    ) -> None:
+        """Say how well intervals of a level held: on the symbol's own past, else on its kind's.
+
+        Or why that is not said: not `as_measured` are forecasts by other weights.
+        """
+        if not self.measurable:  # review and remark have said why
+            return
         share, dates, last = own or (pool.realised(level), pool.dates, pool.last)
-        if share is not None:
+        if not as_measured:
+            why = "the weights given are not those that it was measured with"
+        elif not dates:
+            why = "no outcome was known when this forecast would have been made"
+        elif share is None:
+            why = f"it was measured on intervals of {MEASURED[0]:g} to {MEASURED[-1]:g}"
+        else:
             self.coverage = share
             self.measured = f"over {dates} dates of {'its own' if own else kind} to {last}"
             self.coverage_interval = binomial_interval(share, dates)
+            return
+        self.warnings.append(f"No coverage is claimed, since {why}.")
 
 
 @dataclass(repr=False)
@@ -236,7 +252,8 @@ def review(
             )
         if b - a < least:
             unfit[name] = HistoryTooShort(
-                f"{name} can't be forecast, since it has {b - a} bars and a forecast needs {least}."
+                f"{name} can't be forecast, since it has {counted(b - a, 'bar')} and a forecast "
+                f"needs {least}."
             )
         elif halted.endswith("never moves"):
             unfit[name] = DataError(f"{name} can't be forecast, since {halted}: halted or stale.")
@@ -278,6 +295,11 @@ def remark(
         report.measurable = False
         remarks.append(
             f"How well intervals hold on {kind} was not measured; calibrated() measures it."
+        )
+    elif panel.length[s] < model.depth:
+        remarks.append(
+            f"{symbol} has {counted(panel.length[s], 'bar')} and coverage was measured on "
+            f"origins of {model.depth} and more, so none is claimed; give more bars."
         )
     calendar, told = panel.outrun.get(symbol, ("", horizon))
     if told < horizon:

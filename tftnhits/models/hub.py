@@ -93,7 +93,15 @@ def model_folder(source: str | Path | None) -> Path | None:
     if source is None or isinstance(source, Path):
         return source
     if isinstance(source, os.PathLike) or (isinstance(source, str) and os.path.exists(source)):
-        return Path(source)
+        folder = Path(source)
+        if not folder.is_dir():
+            raise CheckpointError(f"{quoted(source, 100)} is a file; name the folder it is in.")
+        if not (folder / "predictor.json").exists():
+            raise CheckpointError(
+                f"The folder {quoted(source, 100)} holds no model (predictor.json); name one that "
+                "tftnhits train made."
+            )
+        return folder
     if not is_id(source):
         raise CheckpointError(
             f"There is no model folder {quoted(source, 100)}; name one, or an id as 'owner/name'."

@@ -121,6 +121,16 @@ class Run:
         self.best_loss = math.nan if record["best_loss"] is None else record["best_loss"]
 
 
+WORDS = {  # what the parts of a run's key are to who reads that one differs
+    "model": "kind of network",
+    "config": "size of network (the preset)",
+    "train": "settings of training (the preset, the seed)",
+    "panel": "horizon or split dates",
+    "data": "bars",
+    "teachers": "networks to learn from",
+}
+
+
 def _below(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
     """Those whose names begin with `name` and a dot, without it."""
     return {k[len(name) + 1 :]: v for k, v in tensors.items() if k.startswith(name + ".")}
@@ -130,7 +140,7 @@ def _check_key(path: Path, earlier: Any, key: dict[str, Any]) -> None:
     """Raise CheckpointError if the state at `path` belongs to another run."""
     if earlier != key:
         earlier = earlier if isinstance(earlier, dict) else {}
-        changed = ", ".join(k for k in key if earlier.get(k) != key[k])
+        changed = ", ".join(WORDS.get(k, k) for k in key if earlier.get(k) != key[k])
         raise CheckpointError(
             f"{path} was made with another {changed}; delete it, or choose another folder."
         )
