@@ -128,15 +128,15 @@ def drop_empty(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
         name = report.names[symbol]
         report.skipped.setdefault(name, f"{name} has no price at all.")
 
-    # a symbol without prices for over a week, but for the time before its first
+    # a symbol without prices for over a week or at its end, but for the time before its first
     priced = np.flatnonzero(~empty)
     stop = np.searchsorted(code, code[priced], side="right")  # the row after the symbol's last
-    runs = np.minimum(np.append(priced[1:], len(code)), stop) - priced - 1
-    for i, run in zip(priced[runs > MAX_RUN], runs[runs > MAX_RUN], strict=True):
-        name = report.names[code[i]]
-        report.doubt(
-            f"{name} has no prices in {run} rows after {when(bars, i)}; they are left out.", name
-        )
+    following = np.append(priced[1:], len(code))
+    runs = np.minimum(following, stop) - priced - 1
+    said = (runs > MAX_RUN) | ((runs > 0) & (following >= stop))
+    for i, run in zip(priced[said], runs[said], strict=True):
+        name, rows = report.names[code[i]], counted(run, "row")
+        report.doubt(f"{name} has no prices in {rows} after {when(bars, i)}; left out.", name)
     why = ", column date is empty though others have one; fill it or drop the row."
     return report.fault(bars[~empty], undated[~empty], lambda i: why)
 

@@ -144,6 +144,11 @@ def read_folder(folder: Path | None, make: type[Predictor]) -> Predictor:
 
 def _read_record(folder: Path) -> dict[str, Any]:
     """What predictor.json holds, members that this version knows among it."""
+    if folder.is_dir() and not (folder / "predictor.json").exists():
+        raise CheckpointError(
+            f"The folder '{folder}' holds no model (predictor.json is missing); name one that "
+            "tftnhits train made."
+        )
     record = read_json(folder / "predictor.json")
     number = record.get("format")
     if type(number) is not int or number != FORMAT:

@@ -96,11 +96,6 @@ def model_folder(source: str | Path | None) -> Path | None:
         folder = Path(source)
         if not folder.is_dir():
             raise CheckpointError(f"{quoted(source, 100)} is a file; name the folder it is in.")
-        if not (folder / "predictor.json").exists():
-            raise CheckpointError(
-                f"The folder {quoted(source, 100)} holds no model (predictor.json); name one that "
-                "tftnhits train made."
-            )
         return folder
     if not is_id(source):
         raise CheckpointError(
