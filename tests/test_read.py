@@ -150,6 +150,7 @@ def test_lines_around_the_table_are_skipped_and_noted():
     cut = load_bars(io.StringIO("\n".join(plain)[:-30]))
     same(cut, bars[:-1], symbol=False)
     assert inferred(cut)["incomplete last row removed"]
+    assert "cut off" in cut.attrs["doubts"]["all"][-1]
     spaced = "\n".join(" ".join(line.split(",")) for line in plain)
     same(load_bars(io.StringIO(spaced)), bars, symbol=False)
     refuses("\n".join([*plain[:5], "2020-01-01,5,5", *plain[5:]]), "row 5 has 3 cells", "mend")

@@ -148,10 +148,14 @@ def test_rows_without_prices_are_no_bars():
     fails(empty(range(8)), "No row has a price")
 
 
-@pytest.mark.parametrize(("begin", "size", "told"), [(0, 6, 0), (2, 6, 1), (10, 6, 1), (2, 5, 0)])
-def test_long_runs_without_prices_are_told_but_for_the_time_before_listing(begin, size, told):
+RUNS = [(0, 6, 0), (2, 6, 1), (10, 6, 1), (2, 5, 0), (15, 1, 1), (14, 1, 0)]
+
+
+@pytest.mark.parametrize(("begin", "size", "told"), RUNS)
+def test_runs_without_prices_are_told_if_long_or_last_but_not_before_listing(begin, size, told):
     doubts = load_bars(empty(range(begin, begin + size), n=16)).attrs["doubts"].get("A", [])
-    assert len(doubts) == told and all("no prices in 6 rows" in one for one in doubts)
+    rows = f"{size} row{'s' * (size > 1)}"
+    assert len(doubts) == told and all(f"no prices in {rows} after" in one for one in doubts)
 
 
 def test_volume():

@@ -301,6 +301,8 @@ def _body(rows: list, header: list, usual: int, table: Table, name: str) -> list
             table.note("line without a bar skipped", 1, " ".join(row))
         elif i > last and len(row) < width:
             table.note("incomplete last row removed", 1, " ".join(row))
+            shown = printable(" ".join(row), 60)
+            table.doubts.append(f"The last row is cut off ({shown}) and left out.")
         else:
             raise DataError(
                 f"{name}, row {i + 1} has {len(row)} cells, the header {width}; mend that row."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from ..errors import DataError
+from ..errors import DataError, counted
 from .findings import Report, when
 from .names import COLUMNS, PRICES
 
