@@ -166,7 +166,9 @@ def test_a_history_too_short_for_some(predictor, bars):
     assert used(found) == {"AAPL": ENSEMBLE, "META": "gradient boosting"}
     assert not specific(found.reports["AAPL"].warnings)
     assert specific(found.reports["META"].warnings) == [
-        "META has 7 bars and the networks need 20, so gradient boosting answers."
+        "META has 7 bars and the networks need 20, so gradient boosting answers.",
+        "META has 7 bars and coverage was measured on origins of 20 and more, so none is claimed; "
+        "give more bars.",
     ]
     counts = found.frame.groupby("symbol")["origin"].nunique()
     assert counts["AAPL"] == (mixed["symbol"] == "AAPL").sum() - 19 and counts["META"] == 6
@@ -175,7 +177,7 @@ def test_a_history_too_short_for_some(predictor, bars):
     networks = {k: predictor.members[k] for k in ("tft", "nhits")}
     walk = tn.Predictor.from_members(networks, tn.make_panel(bars)).predict(short).summary()
     assert walk["model_used"] == NAMES["walk"] and "need 20" in walk["warnings"][0]
-    with pytest.raises(HistoryTooShort, match="META has 1 bars but the model needs 2") as caught:
+    with pytest.raises(HistoryTooShort, match="META has 1 bar but the model needs 2") as caught:
         predictor.predict(short.tail(1))
     assert one_sentence(str(caught.value))
 

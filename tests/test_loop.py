@@ -239,7 +239,7 @@ def test_a_state_of_another_run_is_refused(panel, tmp_path, changed):
         "panel": (NHITS_TINY, make_panel(bars, PanelConfig(known=("gap", "has_calendar")))),
     }[changed]
     words = re.escape(WORDS[changed])
-    with pytest.raises(CheckpointError, match=f"made with another .*{words}") as caught:
+    with pytest.raises(CheckpointError, match=f"differs in .*{words}") as caught:
         trained(*other, checkpoint=path)
     assert one_sentence(str(caught.value)) and str(path) in str(caught.value)
 
@@ -319,7 +319,7 @@ except CheckpointError as error:
 """
 
 
-@pytest.mark.parametrize("seed, answer", [(TRAIN_TINY.seed, "done"), (5, "another train")])
+@pytest.mark.parametrize("seed, answer", [(TRAIN_TINY.seed, "done"), (5, "settings of training")])
 def test_two_processes_at_one_state_lose_none_of_it(panel, tmp_path, seed, answer):
     """One begins before the other's first epoch is kept, and goes on after that one's last."""
     path = tmp_path / "run.state"
@@ -368,5 +368,5 @@ def test_a_student_learns_the_teachers_mean(panel, tmp_path):
     assert after < before / 2, (before, after)
     again = fit(student, blind, train, tmp_path / "state", progress=False, teachers=teachers)
     assert weights(again.model) == weights(found.model)  # read back
-    with pytest.raises(CheckpointError, match="another teachers"):
+    with pytest.raises(CheckpointError, match="networks to learn from"):
         fit(student, blind, train, tmp_path / "state", progress=False, teachers=teachers[:1])

@@ -66,7 +66,9 @@ def test_rows_without_dates(pipe, shipped, bars):
     same(result, shipped.predict(rows).summary())
     assert len(result["path"]) == shipped.horizon
     short = bars < shipped.context
-    assert ("boosting" in result["model_used"]) == short and len(result["warnings"]) == 2 + short
+    # of few bars, who answers and that no coverage is claimed
+    assert ("boosting" in result["model_used"]) == short
+    assert len(result["warnings"]) == 2 + 2 * short
     assert "no dates" in specific(result["warnings"])[-1]
 
 

@@ -188,7 +188,7 @@ def test_what_a_panel_cannot_give_is_said(panel):
     for error, words, ask, *args in (
         (ConfigError, "'validation'", panel.origins, "validation"),
         (HistoryTooShort, "B has 40 bars", panel.last_origins, 60),
-        (HistoryTooShort, r"C has 1 bars.*give 1 more\.$", panel.last_origins, 2),
+        (HistoryTooShort, r"C has 1 bar but.*give 1 more\.$", panel.last_origins, 2),
         (TftnhitsError, "10", blocks, panel, panel.start[:1] + 8, 10, 16),
         (HistoryTooShort, "999", training_starts, panel, 999, 8, 0),
     ):

@@ -425,7 +425,8 @@ def test_a_symbol_is_live_or_else_bundled(market):
     same(bars, tn.load_bars("stocks", symbol="META"))
     assert "bundled bars" in notes[0] and "can't be reached" in notes[0]
     with pytest.raises(tn.DownloadError, match=r"'KOX' is neither .*can't be reached"):
-        read_sources(["META", "KOX"])
+        read_sources(["META", "KOX"], strict=True)
+    assert "can't be reached" in read_sources(["META", "KOX"])[0].attrs["skipped"]["KOX"]
     asked = len(market.seen)
     for name in ("none.csv", "a/b", "US0378331005"):
         with pytest.raises(tn.DataError, match="neither a file nor a bundled symbol"):

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ..config import PanelConfig
-from ..errors import ConfigError, DataError, HistoryTooShort
+from ..errors import ConfigError, DataError, HistoryTooShort, counted
 from . import features as F
 from .bars import validate_bars
 from .markets import Joined, Timeline, join_markets, timelines, unknown_zones
@@ -70,10 +70,10 @@ class Panel:
         short = np.flatnonzero(self.length < context)
         if len(short):
             symbol = self.symbols[short[0]]
-            have = self.length[short[0]]
+            have = int(self.length[short[0]])
             other = ", or use gradient boosting, which answers from 2 bars on"
             raise HistoryTooShort(
-                f"{symbol} has {have} bars but the model needs {context}; "
+                f"{symbol} has {counted(have, 'bar')} but the model needs {context}; "
                 f"give {context - have} more{other if context > 2 else ''}."
             )
         return self.start + self.length - 1

@@ -142,5 +142,5 @@ def _check_key(path: Path, earlier: Any, key: dict[str, Any]) -> None:
         earlier = earlier if isinstance(earlier, dict) else {}
         changed = ", ".join(WORDS.get(k, k) for k in key if earlier.get(k) != key[k])
         raise CheckpointError(
-            f"{path} was made with another {changed}; delete it, or choose another folder."
+            f"{path} is of a run that differs in {changed}; delete it, or choose another folder."
         )
