@@ -202,7 +202,7 @@ def row(name: str, forecaster: Forecaster, task: Task) -> tuple[dict, np.ndarray
         else np.stack([first[..., forecaster.levels.index(q)] for q in WANTED], -1)
     )
     out["raw"] = scores(first[test], forecaster.levels, task.actual[test], date[test], naive[test])
-    regime = np.array(REGIMES)[terciles(panel.scale[task.rows[test]])]
+    regime = np.array(REGIMES)[terciles(panel.scale[task.rows[test], 0])]
     groups = [
         by_group(intervals[test], WANTED, task.actual[test], group)
         for group in (np.full(test.sum(), "all"), regime)

@@ -99,7 +99,7 @@ def make_panel(z: np.ndarray, ends: np.ndarray, horizon: int) -> Panel:
         known=np.zeros((series * rows, 1), np.float32),
         static=np.zeros((series, len(STATIC)), np.float32),
         target=flat(ahead.astype(np.float32), np.nan),
-        scale=np.full(series * rows, scale, np.float32),
+        scale=np.full((series * rows, horizon), scale, np.float32),
         split=flat(np.repeat(split[:, None], series, 1), 3),
         fitted={},
     )
@@ -108,7 +108,7 @@ def make_panel(z: np.ndarray, ends: np.ndarray, horizon: int) -> Panel:
 def scores(forecast: np.ndarray, panel: Panel, rows: np.ndarray) -> dict[str, float]:
     """Errors in z-scores of forecast changes [K, H]; zeros repeat the last value."""
     root = np.sqrt(np.arange(1, panel.config.horizon + 1))
-    error = panel.target[rows] * panel.scale[rows, None] * root - forecast
+    error = panel.target[rows] * panel.scale[rows] * root - forecast
     return {
         "mse": float((error.astype(float) ** 2).mean()),
         "mae": float(np.abs(error).mean(dtype=float)),
@@ -183,7 +183,7 @@ def compare(
         "seeds": seeds,
         "steps": steps,
         "warmup": WARMUP,
-        "scale": float(panel.scale[0]),
+        "scale": float(panel.scale[0, 0]),
         "fitted": int(ends[1]) + 1,
         "valid": int(ends[1] - ends[0]),
         "rows": int(ends[which]) + 1,

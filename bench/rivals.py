@@ -154,7 +154,7 @@ def make_frame(panel: Panel) -> tuple[pd.DataFrame, list[str], list[str]]:
         "ds": bars
         - panel.start[symbol],  # bar numbers, since the symbols' sessions differ a little
         "y": np.log(panel.close[bars]),
-        SCALE: panel.scale[bars],
+        SCALE: panel.scale[bars, 0],
         "date": panel.date[bars],
     }
     names = {}

@@ -118,9 +118,9 @@ def test_simulation_against_a_loop(panel):
     for k, row in enumerate(rows):
         for h in range(1, 6):
             origins = np.arange(max(row - h - 499, panel.start[symbol[k]]), row - h + 1)
-            z = np.log(panel.close[origins + h] / panel.close[origins]) / sigma[origins]
+            z = np.log(panel.close[origins + h] / panel.close[origins]) / sigma[origins, h - 1]
             np.testing.assert_allclose(
-                found[k, h - 1], np.quantile(z, LEVELS) * sigma[row], rtol=1e-4, atol=1e-7
+                found[k, h - 1], np.quantile(z, LEVELS) * sigma[row, h - 1], rtol=1e-4, atol=1e-7
             )
 
 
@@ -191,7 +191,7 @@ def test_the_walk_has_no_drift_and_follows_the_scale(bars):
     found = walk.quantiles(panel, rows)
     np.testing.assert_allclose(found, -found[..., ::-1], atol=1e-12)
     assert (np.diff(found) > 0).all() and found.shape == (2, 5, 5)
-    scale = np.asarray(panel.scale, float)[rows]
+    scale = np.asarray(panel.scale, float)[rows, :, None]
     np.testing.assert_allclose(found[0], found[1] * scale[0] / scale[1], rtol=1e-9)
 
 

@@ -262,7 +262,7 @@ class OneInput:
     context, horizon, levels = 2, 5, (0.25, 0.5, 0.75)
 
     def quantiles(self, panel, rows):
-        values = panel.observed[rows, 0] * panel.scale[rows]
+        values = panel.observed[rows, 0] * panel.scale[rows, 0]
         by_step = values[:, None, None] * np.sqrt(np.arange(1, 6))[:, None]
         return np.broadcast_to(by_step, (len(rows), 5, 3))
 

@@ -81,7 +81,7 @@ def test_what_is_fitted_depends_on_the_training_split_alone(horizon):
     changed.loc[later, "volume"] *= 9
     config = PanelConfig(horizon=horizon, train_end="2015-01-30", valid_end="2015-06-30")
     one, other = make_panel(bars, config), make_panel(changed, config)
-    assert one.fitted.keys() == other.fitted.keys() == {"har", "center", "spread"}
+    assert one.fitted.keys() == other.fitted.keys() == {"har", "moments", "center", "spread"}
     assert all(same_bits(value, other.fitted[name]) for name, value in one.fitted.items())
 
 
@@ -104,10 +104,12 @@ def test_all_features_are_there_bounded_and_standardised(panel):
 def test_returns_and_targets_are_by_the_scale_known_before(bars, panel):
     close = np.log(bars.loc[bars["symbol"] == "B", "close"].to_numpy())
     rows = panel.start[1] + np.arange(BARS)
-    expected = np.diff(close) / panel.scale[rows[:-1]]
+    expected = np.diff(close) / panel.scale[rows[:-1], 0]
     np.testing.assert_allclose(feature(panel, "return")[rows[1:]], expected, rtol=1e-4, atol=1e-5)
     for step in range(1, 6):
-        expected = (close[step:] - close[:-step]) / (panel.scale[rows[:-step]] * np.sqrt(step))
+        expected = (close[step:] - close[:-step]) / (
+            panel.scale[rows[:-step], step - 1] * np.sqrt(step)
+        )
         target = panel.target[rows, step - 1]
         np.testing.assert_allclose(target[:-step], expected, rtol=1e-4, atol=1e-5)
         assert np.isnan(target[-step:]).all()
@@ -135,26 +137,6 @@ def test_variance_of_a_bar_by_hand():
     np.testing.assert_allclose(parts["return"][0], [np.nan, gap])
 
 
-def test_har_fit_recovers_known_coefficients():
-    rng = np.random.default_rng(0)
-    truth = np.array([0.2, 0.5, 0.2, -0.1, 0.15, 0.25])
-    variance = np.exp(rng.normal(0, 1, (2, 400)))
-    train = np.arange(400) < np.array([[250], [300]])
-    x = np.concatenate([np.ones((2, 400, 1)), rng.normal(size=(2, 400, 5))], axis=-1)
-    ahead = np.full((2, 400), np.nan)  # log volatility of the next five bars
-    for t in range(395):
-        ahead[:, t] = 0.5 * np.log(variance[:, t + 1 : t + 6].mean(1))
-    x[..., 5] = (ahead - x[..., :5] @ truth[:5]) / truth[5]
-    x[~train] = 1e6  # no such row may be used
-    np.testing.assert_allclose(F.fit_har(x, variance, train), truth, rtol=1e-8)
-
-
-@pytest.mark.parametrize("bars", [1, 2, 5, 6, 40])
-def test_har_of_too_few_rows_is_a_plain_average(bars):
-    x, variance = np.ones((2, bars, 6)), np.ones((2, bars))
-    np.testing.assert_allclose(F.fit_har(x, variance, np.ones((2, bars), bool)), [0, *[0.2] * 5])
-
-
 def test_the_scale_follows_the_volatility():
     sigma = np.repeat([0.005, 0.03, 0.005, 0.03, 0.005, 0.03], 100)
     bars = made_bars(("A",), 600)
@@ -162,7 +144,7 @@ def test_the_scale_follows_the_volatility():
     edge = np.exp(sigma)
     bars = bars.assign(open=close, close=close, high=close * edge, low=close / edge)
     panel = make_panel(bars, PanelConfig(train_end=str(bars["date"][450].date())))
-    levels = [np.median(panel.scale[i * 100 + 50 : i * 100 + 100]) for i in range(6)]
+    levels = [np.median(panel.scale[i * 100 + 50 : i * 100 + 100, 0]) for i in range(6)]
     assert min(levels[1::2]) > 3 * max(levels[::2])
 
 

@@ -127,7 +127,7 @@ def test_resume_after_kill_9_ends_in_the_same_weights(panel, tmp_path):
 @models
 def test_never_worse_on_validation_than_the_baseline_it_starts_from(config, panel):
     rows = panel.origins("valid", config.context)
-    steps = np.sqrt(np.arange(1, 6)) * np.asarray(panel.scale)[rows, None]
+    steps = np.sqrt(np.arange(1, 6)) * np.asarray(panel.scale)[rows]
     quantiles = baseline_quantiles("HAR", panel, rows, config.quantiles) / steps[..., None]
     baseline = pinball_loss(quantiles, panel.target[rows], config.quantiles).mean()
     untrained = build(config, panel.inputs)
@@ -218,7 +218,7 @@ def test_masks_hide_whole_groups_of_a_chunk_each_by_chance(panel):
 
 def test_a_hidden_group_looks_like_a_panel_that_lacks_it():
     """What `_masked` makes of full bars is what bars without volume or dates give."""
-    bars = made_bars(("A",), 120)
+    bars = made_bars(("A",), 120, freq="D")  # without gaps, which the scale would know
     one = make_panel(bars)
     plain = bars.assign(volume=np.nan, date=np.datetime64("NaT", "ns"))
     start, generator = np.array([30]), np.random.default_rng(0)
@@ -294,7 +294,7 @@ def test_losses_by_hand(panel):
     model = trained(NHITS_TINY, panel, replace(TRAIN_TINY, epochs=1)).model
     rows = panel.origins("valid", 20)
     quantiles, outcomes = forecast_rows(model, panel, rows), panel.outcomes(rows)
-    scale = np.asarray(panel.scale)[rows, None] * np.sqrt(np.arange(1, 6))
+    scale = np.asarray(panel.scale)[rows] * np.sqrt(np.arange(1, 6))
     levels = NHITS_TINY.quantiles
     expected = pinball_loss(quantiles / scale[..., None], panel.target[rows], levels).mean()
     assert split_loss(model, panel) == pytest.approx(expected, rel=1e-5)

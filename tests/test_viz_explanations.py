@@ -37,14 +37,18 @@ def test_every_figure_is_whole_legible_and_says_what_it_does_not_prove(theme):
 
 def test_titles_repeat_the_tables():
     last, mean, _ = explained()
-    share = mean["tft"].past.groupby("input")["weight"].mean().sort_values()
+    selection = mean["tft"].selection
+    selection = selection[(selection["kind"] == "past") & selection["varies"]]
+    share = selection.set_index("input")["weight"].sort_values()
     one, two = (in_words(name) for name in share.index[-2:])
     words = f"{two} and {one} take {share.iloc[-2:].sum():.0%}"
     assert words in title(plots.plot_selection(mean["tft"]))
     parts = last.parts[(last.parts["symbol"] == "META") & (last.parts["step"] == 5)]
     words = f"median ends at {100 * parts['median'].sum():+.2f}%"
     assert words in title(plots.plot_decomposition(last, "META"))
-    assert f"TFT weighs {two} most" in title(last.plot("META"))
+    inputs = next(one["inputs"] for one in last.summary() if one["symbol"] == "META")
+    most = in_words(max(inputs, key=inputs.get))
+    assert f"TFT weighs {most} most" in title(last.plot("META"))
 
 
 def test_inputs_that_never_vary_are_left_out_and_named():

@@ -1,8 +1,8 @@
 """Causal, scale-free features of bars: the value at t uses rows up to t only, to the bit.
 
 All work is done on padded arrays [S, T] (symbol, bar number), so that 500 symbols cost a few filter
-passes. Sources: Garman & Klass 1980 (range volatility), Corsi 2009 (HAR); the largest shocks of the
-last four quarters stand for the earnings cycle.
+passes. Source: Garman & Klass 1980 (range volatility); the largest shocks of the last four quarters
+stand for the earnings cycle.
 """
 
 from __future__ import annotations
@@ -11,14 +11,10 @@ from collections.abc import Iterable
 
 import numpy as np
 from scipy.ndimage import maximum_filter1d
-from scipy.signal import lfilter
 
-ALPHAS = (0.5, 0.15, 0.05, 0.015)  # decay of the volatility averages, about 1, 6, 20 and 66 bars
-RETURN_ALPHA = 0.06  # RiskMetrics' 0.94
-FLOOR = 1e-14  # variance of a bar that did not move; keeps logarithms finite
+from .scale import ALPHAS, FLOOR, Scale, ewma
+
 CLIP = 10.0
-HAR_INPUTS = 2 + len(ALPHAS)  # one, the logs of the averages, that of squared returns
-HAR_STEPS = 5  # the volatility scale forecasts the mean of the next five bars
 # Bars since the last four quarters' reports
 QUARTERS = ((57, 64), (121, 126), (184, 189), (247, 252))
 RECENT = (4, 20, 40)
@@ -71,19 +67,6 @@ def in_words(name: str) -> str:
     return WORDS.get(name, name.replace("_", " "))
 
 
-def ewma(x: np.ndarray, alpha: float) -> np.ndarray:
-    """Bias-corrected exponential moving average along the last axis; NaN cells carry no weight.
-
-    x: [S, T]. Returns [S, T], NaN until the first number, and so long after the last that its
-    weight underflows.
-    """
-    seen = np.isfinite(x)
-    a = [1.0, alpha - 1.0]
-    weight = lfilter([alpha], a, seen.astype(float), axis=-1)
-    weight = np.where(weight > 1e-250, weight, np.nan)
-    return lfilter([alpha], a, np.where(seen, x, 0.0), axis=-1) / weight
-
-
 def trailing_max(x: np.ndarray, first: int, last: int) -> np.ndarray:
     """Largest x in rows t - last … t - first, both included, along the last axis; NaN for none."""
     width = last - first + 1
@@ -97,57 +80,34 @@ def trailing_max(x: np.ndarray, first: int, last: int) -> np.ndarray:
 
 
 def bar_parts(price: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Log returns, variance (Garman & Klass 1980) and HAR's inputs of bars.
+    """Log returns and the variance (Garman & Klass 1980) of bars, [S, T] each.
 
-    `price` has logs of open, high, low, close, [S, T] each. "har" [S, T, 6] holds one, half-logs of
-    the variance's averages, and that of the squared returns' average; all others are [S, T].
+    `price` has logs of open, high, low, close, [S, T] each.
     """
     o, h, low, c = (price[name] for name in ("open", "high", "low", "close"))
     before = np.concatenate([np.full_like(c[:, :1], np.nan), c[:, :-1]], axis=1)
     garman_klass = 0.5 * (h - low) ** 2 - (2 * np.log(2) - 1) * (c - o) ** 2
     variance = np.maximum(garman_klass, 0) + np.nan_to_num(o - before) ** 2 + FLOOR
-    logs = [0.5 * np.log(ewma(variance, alpha)) for alpha in ALPHAS]
-    returns = 0.5 * np.log(ewma((c - before) ** 2, RETURN_ALPHA) + FLOOR)
-    returns = np.where(np.isfinite(returns), returns, logs[2])  # a first bar has no return
-    return {
-        "return": c - before,
-        "overnight": o - before,
-        "intraday": c - o,
-        "range": h - low,
-        "variance": variance,
-        "har": np.stack([np.ones_like(c), *logs, returns], axis=-1),
-    }
-
-
-def fit_har(x: np.ndarray, variance: np.ndarray, train: np.ndarray) -> np.ndarray:
-    """Pooled least squares of the next five bars' log volatility on HAR's inputs (Corsi 2009).
-
-    x [S, T, 6], variance [S, T], train [S, T] true where the five bars ahead are for training.
-    Returns 6 coefficients; with too few rows those of a plain average of the inputs.
-    """
-    ahead = np.full_like(variance, np.nan)
-    total = sum(variance[:, i : variance.shape[1] - HAR_STEPS + i] for i in range(1, HAR_STEPS + 1))
-    ahead[:, :-HAR_STEPS] = 0.5 * np.log(total / HAR_STEPS)
-    rows = train & np.isfinite(ahead) & np.isfinite(x).all(-1)
-    if rows.sum() < 30 * x.shape[-1]:
-        return np.r_[0.0, np.full(x.shape[-1] - 1, 1 / (x.shape[-1] - 1))]
-    return np.linalg.lstsq(x[rows], ahead[rows], rcond=None)[0]
+    parts = {"return": c - before, "overnight": o - before, "intraday": c - o, "range": h - low}
+    return parts | {"variance": variance}
 
 
 def observed_features(
-    parts: dict[str, np.ndarray], volume: np.ndarray, sigma: np.ndarray
+    parts: dict[str, np.ndarray], volume: np.ndarray, scale: Scale
 ) -> dict[str, np.ndarray]:
     """Every observed feature but the market's, [S, T] each, NaN where unknown.
 
     A return is divided by the forecast made a bar before it, so that it is a shock of unit size.
     """
-    # Returns and range, by the scale
-    before = np.concatenate([sigma[:, :1], sigma[:, :-1]], axis=1)
+    # Returns and range, by the scale of the bar before
+    sigma = scale.sigma
+    ahead = sigma * np.sqrt(scale.season[..., 0])
+    before = np.concatenate([ahead[:, :1], ahead[:, :-1]], axis=1)
     before = np.where(np.isfinite(before), before, sigma)
     out = {name: parts[name] / before for name in ("return", "overnight", "intraday")}
     out["range"] = np.log((parts["range"] + 1e-3 * before) / before)
-    for i, alpha in enumerate(ALPHAS, 1):
-        out[f"volatility_{alpha}"] = parts["har"][..., i] - np.log(sigma)
+    for i, alpha in enumerate(ALPHAS):
+        out[f"volatility_{alpha}"] = scale.averages[..., i] - np.log(sigma)
     # Volume, by its own average
     with np.errstate(divide="ignore", invalid="ignore"):
         log_volume = np.where(volume > 0, np.log(volume), np.nan)

@@ -13,7 +13,9 @@ import pandas as pd
 from ..config import PanelConfig
 from ..errors import ConfigError, DataError, HistoryTooShort, counted
 from . import features as F
+from . import scale as V
 from .bars import validate_bars
+from .corpus import Mixture
 from .markets import Joined, Timeline, join_markets, timelines, unknown_zones
 from .names import PRICES
 from .patterns import INTRADAY, weekday_of
@@ -29,7 +31,7 @@ class Batch(NamedTuple):
     known: Any  # [B, T+H, F_k]
     static: Any  # [B, F_s]
     target: Any  # [B, N, H] log return / (scale · √step), NaN where unknown or outside the split
-    scale: Any  # [B, N] one-bar volatility forecast at the origin
+    scale: Any  # [B, N, H] volatility forecast at the origin, of the return over h bars by √h
 
 
 @dataclass(frozen=True)
@@ -46,12 +48,14 @@ class Panel:
     known: Any  # [R, F_k] float32
     static: Any  # [S, F_s] float32
     target: Any  # [R, H] float32
-    scale: Any  # [R] float32
+    scale: Any  # [R, H] float32
     split: np.ndarray  # [R] int8: 0, 1, 2 as in SPLITS; 3 elsewhere (purged, or no outcome yet)
-    fitted: dict[str, np.ndarray]  # of the training split: "har" [6], "center", "spread" [F_o]
+    # Of the training split: "har" [6], "moments" [6, 6], "center", "spread" [F_o]
+    fitted: dict[str, np.ndarray]
     # By symbol: a calendar that tells but so many of the H dates ahead; sentences to warn with
     outrun: dict[str, tuple[str, int]] = field(default_factory=dict)
     notes: dict[str, list[str]] = field(default_factory=dict)
+    mixture: Mixture | None = None  # where symbols are of several markets
 
     @property
     def inputs(self) -> dict[str, tuple[str, ...]]:
@@ -64,6 +68,17 @@ class Panel:
             raise ConfigError(f"There is no split {split!r}; choose one of {', '.join(SPLITS)}.")
         rows = np.flatnonzero(self.split == SPLITS.index(split))
         return rows[rows - self.start[self.symbol_of(rows)] >= context - 1]
+
+    def judged(self, split: str, context: int) -> tuple[np.ndarray, np.ndarray]:
+        """Origins [K] of `split` on which a network is judged, and the weights [K] of their losses.
+
+        All alike, or each market alike where there are several.
+        """
+        rows = self.origins(split, context)
+        if self.mixture is None:
+            return rows, np.full(len(rows), 1 / max(len(rows), 1))
+        rows = self.mixture.thinned(rows, self.symbol_of(rows))
+        return rows, self.mixture.weights(self.symbol_of(rows))
 
     def last_origins(self, context: int = 1) -> np.ndarray:
         """The last bar of each symbol, [S]; raises HistoryTooShort on fewer than `context` bars."""
@@ -170,33 +185,32 @@ def panel_of(
     column = {name: grid.wide(bars[name].to_numpy(float)) for name in (*PRICES, "volume")}
     price = {name: np.log(column[name]) for name in PRICES}
     parts = F.bar_parts(price)
-    if fitted is None:
-        # The scale's targets reach HAR_STEPS ahead, whatever the horizon: purged by that
-        longer = replace(config, horizon=max(config.horizon, F.HAR_STEPS))
-        train = splits_of(market_time, grid.length, longer) == 0
-        har = F.fit_har(parts["har"], parts["variance"], train)
-    else:
-        har = np.asarray(fitted["har"], float)
-    sigma = np.exp((parts["har"] * har).sum(-1))  # [S, T]
+    # The scale's targets reach HAR_STEPS ahead, whatever the horizon: purged by that
+    longer = replace(config, horizon=max(config.horizon, V.HAR_STEPS))
+    train = splits_of(market_time, grid.length, longer) == 0
+    slot = grid.with_ahead(times.slot, -1)
+    scale = V.volatility_scale(parts["variance"], parts["return"], slot, train, fitted)
     # Observed inputs: of the symbol itself, and of the markets that its bars see
-    features = F.observed_features(parts, column["volume"], sigma)
+    features = F.observed_features(parts, column["volume"], scale)
     if times.joined:
         session = grid.wide(times.joined.session, -1)
         others = (grid.wide(other, -1) for other in times.joined.others)
         trend = features["volatility_0.15"] - features["volatility_0.015"]
         features |= F.market_features(features["return"], trend, session, others)
     else:
-        features |= dict.fromkeys(F.MARKET, np.full_like(sigma, np.nan))
+        features |= dict.fromkeys(F.MARKET, np.full_like(scale.sigma, np.nan))
     observed = np.stack([features[name] for name in names["observed"]], axis=-1)
     if fitted is None:
-        fitted = {"har": har, **_standard(observed[split == 0], names["observed"])}
+        pool = {"har": scale.har, "moments": scale.moments}
+        fitted = pool | _standard(observed[split == 0], names["observed"])
     observed = (observed - fitted["center"]) / fitted["spread"]
     observed = np.nan_to_num(observed, nan=0.0, posinf=F.CLIP, neginf=-F.CLIP)
     # Targets: cumulative log returns of 1 … H steps in units of the scale, NaN past the end
-    target = np.full((*sigma.shape, config.horizon), np.nan)  # [S, T, H]
-    for step in range(1, min(config.horizon, sigma.shape[1] - 1) + 1):
+    by_step = scale.by_step()
+    target = np.full(by_step.shape, np.nan)  # [S, T, H]
+    for step in range(1, min(config.horizon, target.shape[1] - 1) + 1):
         change = price["close"][:, step:] - price["close"][:, :-step]
-        target[:, :-step, step - 1] = change / (sigma[:, :-step] * np.sqrt(step))
+        target[:, :-step, step - 1] = change / (by_step[:, :-step, step - 1] * np.sqrt(step))
     static = times.static.copy()
     static[:, F.STATIC.index("has_volume")] = np.isfinite(column["volume"]).any(1)
     return Panel(
@@ -210,7 +224,7 @@ def panel_of(
         known=times.known,
         static=static,
         target=grid.flat(target, np.nan),
-        scale=grid.flat(sigma, np.nan),
+        scale=grid.flat(by_step, np.nan),
         split=grid.flat(split, NONE, np.int8),
         fitted={name: np.asarray(values, float) for name, values in fitted.items()},
         outrun=times.outrun,
@@ -236,6 +250,12 @@ class _Grid:
         out[self.cells] = column
         return out
 
+    def with_ahead(self, rows: np.ndarray, fill: Any) -> np.ndarray:
+        """Values of rows [R] as [S, T+H]: a symbol's bars, then those ahead of it."""
+        out = np.full((len(self.length), self.length.max() + self.horizon), fill, rows.dtype)
+        out[np.arange(out.shape[1]) < (self.length + self.horizon)[:, None]] = rows
+        return out
+
     def flat(self, values: np.ndarray, fill: Any, dtype: Any = np.float32) -> np.ndarray:
         """[S, T, …] as rows [R, …]."""
         out = np.full((self.size, *values.shape[2:]), fill, dtype)
@@ -249,6 +269,7 @@ class _Times(NamedTuple):
     market: np.ndarray  # [N] by each market's clock
     date: np.ndarray  # [R] as the source has it, those ahead too
     known: np.ndarray  # [R, F_k]
+    slot: np.ndarray  # [R] part of the session
     static: np.ndarray  # [S, F_s], has_volume not filled in
     joined: Joined | None
     outrun: dict[str, tuple[str, int]]
@@ -262,9 +283,11 @@ def _times(bars: pd.DataFrame, grid: _Grid, names: tuple[str, ...], calendar: An
     static = np.zeros((len(grid.symbols), len(F.STATIC)), np.float32)
     if np.isnat(stamps).all():
         known = np.zeros((grid.size, len(names)), np.float32)
-        return _Times(stamps, date, known, static, joined=None, outrun={}, notes={})
+        slot = np.zeros(grid.size, np.int16)
+        return _Times(stamps, date, known, slot, static, joined=None, outrun={}, notes={})
     lines, which = timelines(bars, grid.symbols, grid.length, grid.horizon, calendar)
     known = [_known(line, names) for line in lines]
+    slots = [V.session_slots(np.concatenate([line.times, line.ahead]), line.step) for line in lines]
     outrun = {}
     for s, (symbol, i) in enumerate(zip(grid.symbols, which, strict=True)):
         line = lines[i]
@@ -281,6 +304,7 @@ def _times(bars: pd.DataFrame, grid: _Grid, names: tuple[str, ...], calendar: An
         market=np.concatenate([lines[i].times for i in which]),
         date=date,
         known=np.concatenate([known[i] for i in which]),
+        slot=np.concatenate([slots[i] for i in which]),
         static=static,
         joined=joined,
         outrun=outrun,
@@ -296,10 +320,13 @@ def _known(line: Timeline, names: tuple[str, ...]) -> np.ndarray:
 
 
 def _standard(rows: np.ndarray, names: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """Mean and deviation [F_o] of training rows; returns (of unit size) and flags stay so."""
+    """Mean and deviation [F_o] of training rows; returns (of unit size) and flags stay so.
+
+    A stray print counts as CLIP at most.
+    """
     center, spread = np.zeros(len(names)), np.ones(len(names))
     for i, name in enumerate(names):
-        known = rows[:, i][np.isfinite(rows[:, i])]
+        known = np.clip(rows[:, i][np.isfinite(rows[:, i])], -F.CLIP, F.CLIP)
         if name != "return" and not name.startswith("has_") and len(known) > 30:
             center[i] = known.mean()
             spread[i] = max(known.std(), 1e-3)
@@ -362,4 +389,6 @@ def training_starts(panel: Panel, context: int, origins: int, seed: int) -> np.n
     place = rows - panel.start[symbol] - (context - 1)
     first = np.maximum((place + shift) // origins * origins - shift, 0)
     starts = np.unique(panel.start[symbol] + first)
+    if panel.mixture is not None:
+        return starts[panel.mixture.choose(panel.symbol_of(starts), generator)]
     return generator.permutation(starts)

@@ -247,7 +247,7 @@ def forecast_frame(
         "seed": np.int32(run.seed),
         "forecaster": pd.Categorical([forecaster] * ahead.size, forecasters),
         "close": np.repeat(panel.close[rows], steps),
-        "scale": np.repeat(np.asarray(panel.scale, np.float32)[rows], steps),
+        "scale": np.asarray(panel.scale, np.float32)[rows, :steps].ravel(),
         "naive": np.repeat(naive.astype(np.float32), steps),
         "actual": np.where(np.isfinite(actual), panel.close[ahead], np.nan).ravel(),
     }

@@ -207,7 +207,8 @@ def _traces(
         b, n = np.asarray(chunk)[:, None], np.asarray(fork)[:, None]
         if not hasattr(output, "attention"):
             parts = _parts(model, output.parts[b[:, 0], n[:, 0]].cpu().numpy())[:, :horizon]
-            unit = np.asarray(panel.scale)[rows[index], None] * np.sqrt(np.arange(1, horizon + 1))
+            unit = np.asarray(panel.scale)[rows[index], :horizon]
+            unit = unit * np.sqrt(np.arange(1, horizon + 1))  # [k, H]
             yield index, {"parts": parts * unit[..., None, None]}
             continue
         bars, ahead = np.arange(context) if steps else [context - 1], np.arange(steps or 1)

@@ -44,7 +44,7 @@ def kinds(panel: Panel, rows: np.ndarray) -> np.ndarray:
     Volatility is the geometric mean of the scale over the symbol's bars up to the origin.
     """
     first = panel.start[panel.symbol_of(rows)]
-    logs = np.nan_to_num(np.log(np.asarray(panel.scale, float)))  # there is none ahead
+    logs = np.nan_to_num(np.log(np.asarray(panel.scale[:, 0], float)))  # there is none ahead
     total = np.cumsum(logs)
     mean = (total[rows] - total[first] + logs[first]) / (rows - first + 1)
     days = bar_days(panel)[panel.symbol_of(rows)]

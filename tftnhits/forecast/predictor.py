@@ -12,9 +12,9 @@ import numpy as np
 from scipy.special import ndtri
 
 from ..config import ENSEMBLE_WEIGHTS, LEVEL, PanelConfig, TrainConfig
-from ..data import features as F
 from ..data.bars import load_bars
 from ..data.names import listed
+from ..data.scale import HAR_SIZE
 from ..data.windows import Panel, input_names, panel_of
 from ..errors import CheckpointError, ConfigError, DataError, HistoryTooShort, quoted
 from ..files import versions
@@ -87,9 +87,12 @@ class Predictor:
                     "than the rest of the predictor; train it again."
                 )
         count = len(inputs["observed"])
-        sizes = {"har": (F.HAR_INPUTS,), "center": (count,), "spread": (count,)}
+        sizes = {"har": (HAR_SIZE,), "moments": (HAR_SIZE, HAR_SIZE)}
+        sizes |= {"center": (count,), "spread": (count,)}
+        if "moments" not in self.fitted:  # trained before there were any
+            del sizes["moments"]
         fits = {name: np.shape(values) for name, values in self.fitted.items()} == sizes
-        finite = fits and np.isfinite(np.concatenate([*self.fitted.values()])).all()
+        finite = fits and all(np.isfinite(values).all() for values in self.fitted.values())
         if not finite or (self.fitted["spread"] <= 0).any():
             raise ConfigError("The fitted scale is none of the panel's inputs; train again.")
         known = [c for pool in self.pools.values() for c in pool.calibration.values()]

@@ -96,8 +96,8 @@ class Boosting:
         steps = np.arange(self.horizon)
         inputs = _inputs(panel, np.repeat(rows, self.horizon), np.tile(steps, len(rows)))
         scaled = self.trees.predict(inputs).reshape(len(rows), self.horizon, -1)  # [K, H, Q]
-        scale = np.asarray(panel.scale, float)[rows, None, None]
-        return np.sort(scaled, axis=-1) * scale * np.sqrt(steps + 1)[:, None]
+        unit = np.asarray(panel.scale, float)[rows] * np.sqrt(steps + 1)  # [K, H]
+        return np.sort(scaled, axis=-1) * unit[..., None]
 
     def to_part(self) -> Part:
         """The fitted model as data, to be saved."""

@@ -19,10 +19,21 @@ def pinball(quantiles: Tensor, target: Tensor, levels: Tensor) -> Tensor:
     ----------
     Koenker & Bassett 1978, Regression Quantiles.
     """
+    loss, known = _losses(quantiles, target, levels)
+    return loss.sum() / known.sum().clamp(min=1)
+
+
+def pinball_by_origin(quantiles: Tensor, target: Tensor, levels: Tensor) -> Tensor:
+    """`pinball` of each origin [K] alone; quantiles [K, H, Q], target [K, H]."""
+    loss, known = _losses(quantiles, target, levels)
+    return loss.sum(-1) / known.sum(-1).clamp(min=1)
+
+
+def _losses(quantiles: Tensor, target: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
+    """Losses [...] over all levels, zero where the target is unknown; and where it is known."""
     known = torch.isfinite(target)
     error = torch.where(known, target, 0.0)[..., None] - quantiles
-    loss = torch.maximum(levels * error, (levels - 1) * error).mean(-1)
-    return (loss * known).sum() / known.sum().clamp(min=1)
+    return torch.maximum(levels * error, (levels - 1) * error).mean(-1) * known, known
 
 
 def squared(quantiles: Tensor, wanted: Tensor, known: Tensor) -> Tensor:

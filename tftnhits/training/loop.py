@@ -22,7 +22,7 @@ from ..data.windows import Batch, Panel, blocks, gather, training_starts
 from ..errors import ConfigError
 from ..models.baselines import empirical_quantiles
 from ..models.caller import few_threads, own_torch
-from ..models.losses import pinball
+from ..models.losses import pinball, pinball_by_origin
 from ..models.store import build, fingerprint
 from ..models.tft import TFT
 from .run import Run
@@ -106,19 +106,23 @@ def forecast_rows(model: nn.Module, panel: Panel, rows: np.ndarray) -> np.ndarra
     scaled = np.empty((len(rows), horizon, len(levels)), np.float32)
     for output, _, index, place in outputs(model, panel, rows):
         scaled[index] = output.quantiles.cpu().numpy()[place]
-    root = np.sqrt(np.arange(1, horizon + 1))[:, None]
-    return scaled * np.asarray(panel.scale)[rows, None, None] * root
+    unit = np.asarray(panel.scale)[rows] * np.sqrt(np.arange(1, horizon + 1))  # [K, H]
+    return scaled * unit[..., None]
 
 
 def split_loss(model: nn.Module, panel: Panel, split: str = "valid") -> float:
-    """Mean pinball loss over a split's origins, in units of scale · √step; NaN if it is empty."""
-    rows = panel.origins(split, model.config.context)
+    """Mean pinball loss over a split's origins, in units of scale · √step; NaN if it is empty.
+
+    Over several markets the mean of theirs, each over its unit (Panel.judged).
+    """
+    rows, weights = panel.judged(split, model.config.context)
     levels = torch.tensor(model.config.quantiles, dtype=torch.float32)
-    total = torch.zeros((), dtype=torch.float32)
+    total = 0.0
     for output, batch, index, place in outputs(model, panel, rows):
         quantiles, target = output.quantiles[place], batch.target[place]
-        total += pinball(quantiles, target, levels.to(target.device)).cpu() * len(index)
-    return float(total) / len(rows) if len(rows) else math.nan
+        loss = pinball_by_origin(quantiles, target, levels.to(target.device)).cpu().numpy()
+        total += float(loss @ weights[index])
+    return total if len(rows) else math.nan
 
 
 def valid_loss(model: nn.Module, panel: Panel) -> float:

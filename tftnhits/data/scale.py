@@ -1,0 +1,237 @@
+"""The volatility scale: the size of move that a bar and the next ones make, as known at the bar.
+
+A pooled HAR regression (Corsi 2009) on range volatilities (Garman & Klass 1980), by three means fit
+for any market and bar length: its slopes sum to one, so that it reverts to the symbol's own long
+average and to no market's level; the season of the session is divided out and put back; and the
+coefficients are drawn from the pool's to the symbol's own as its history grows. All of it is causal
+to the bit, on padded arrays [S, T] (symbol, bar number).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.signal import lfilter
+
+from .patterns import INTRADAY
+
+ALPHAS = (0.5, 0.15, 0.05, 0.015)  # decay of the volatility averages, about 1, 6, 20 and 66 bars
+SLOWEST = len(ALPHAS) - 1
+RETURN_ALPHA = 0.06  # RiskMetrics' 0.94
+LONG_ALPHA = 0.001  # of the average to which volatility reverts
+HAR_STEPS = 5  # HAR forecasts the mean of the next five bars
+HAR_SIZE = 2 + len(ALPHAS)  # of its coefficients: one, and the other averages less the slowest
+FLOOR = 1e-14  # variance of a bar that did not move; keeps logarithms finite
+# The season: parts of a day, by how long the gap before a bar is a gap, and what is averaged
+PART = np.timedelta64(30, "m")
+PARTS = 48
+LONG_GAP = 2.5  # bars
+SEASON_DECAY = 0.5 ** (1 / 250)  # a part's own bars that halve the weight
+SEASON_PRIOR = 20  # bars that say there is no season
+LARGEST_RATIO = 8.0  # of a bar's variance to the average
+# Own history: chosen on validation over six markets (daily and hourly)
+OWN_DECAY = 0.5 ** (1 / 1000)  # bars that halve the weight
+OWN_PRIOR = 500  # bars that the pool's coefficients count for
+RIDGE = 1e-4  # where bars that never move tell nothing
+LARGEST_ERROR = 1.5  # of log volatility: a stray print is no news
+BLOCK = 1 << 16  # bars solved for at a time, which bounds memory
+
+
+class Scale(NamedTuple):
+    """What the bars' volatility tells, [S, T] symbol and bar number."""
+
+    sigma: np.ndarray  # [S, T] volatility of the next bars, without season
+    season: np.ndarray  # [S, T, H] variance of the step ahead relative to that of any
+    averages: np.ndarray  # [S, T, 6] logs of past volatility: at ALPHAS, of returns, the long one
+    har: np.ndarray  # [6] the pool's coefficients
+    moments: np.ndarray  # [6, 6] mean product of HAR's inputs in the pool
+
+    def by_step(self) -> np.ndarray:
+        """Volatility of the return over h bars, over √h, [S, T, H]."""
+        total = np.cumsum(self.season, axis=-1)
+        return self.sigma[..., None] * np.sqrt(total / np.arange(1, total.shape[-1] + 1))
+
+
+def volatility_scale(
+    variance: np.ndarray,
+    returns: np.ndarray,
+    slot: np.ndarray,
+    train: np.ndarray | None = None,
+    fitted: dict[str, np.ndarray] | None = None,
+) -> Scale:
+    """The scale of bars; its HAR is `fitted`, or else fitted on the bars `train` [S, T].
+
+    variance, returns : [S, T] of bars, NaN where there is none
+    slot : [S, T+H] part of the session (`session_slots`), H bars ahead too; -1 for none
+    """
+    if fitted is not None and "moments" not in fitted:
+        return _plain(variance, returns, slot, fitted["har"])
+    past, season = _seasons(variance, slot)
+    calm = variance / past
+    averages = _log_averages(calm, returns**2 / past)
+    design, rest = _regression(averages, calm)
+    if fitted is None:
+        har, moments = fit_har(design, rest, train)
+    else:
+        har, moments = np.asarray(fitted["har"], float), np.asarray(fitted["moments"], float)
+    own = _own_har(design, rest, har, moments)
+    sigma = np.exp(averages[..., SLOWEST] + (design * own).sum(-1))
+    return Scale(sigma, season, averages, har, moments)
+
+
+def _plain(variance: np.ndarray, returns: np.ndarray, slot: np.ndarray, har: np.ndarray) -> Scale:
+    """As models know it that were trained before the scale had its season: a pooled HAR alone."""
+    averages = _log_averages(variance, returns**2)
+    inputs = np.concatenate([np.ones((*variance.shape, 1)), averages[..., :-1]], axis=-1)
+    sigma = np.exp((inputs * np.asarray(har, float)).sum(-1))
+    season = np.ones((*variance.shape, slot.shape[1] - variance.shape[1]))
+    return Scale(sigma, season, averages, np.asarray(har, float), np.empty(0))
+
+
+def ewma(x: np.ndarray, alpha: float) -> np.ndarray:
+    """Bias-corrected exponential moving average along the last axis; NaN cells carry no weight.
+
+    x: [S, T]. Returns [S, T], NaN until the first number, and so long after the last that its
+    weight underflows.
+    """
+    seen = np.isfinite(x)
+    a = [1.0, alpha - 1.0]
+    weight = lfilter([alpha], a, seen.astype(float), axis=-1)
+    weight = np.where(weight > 1e-250, weight, np.nan)
+    return lfilter([alpha], a, np.where(seen, x, 0.0), axis=-1) / weight
+
+
+# --- the season
+
+
+def session_slots(times: np.ndarray, step: np.timedelta64) -> np.ndarray:
+    """The part of its session that each bar [R] is in: half-hours, and apart those after a gap.
+
+    `times` are by the market's clock, `step` is between bars. Bars of a day or more have one part.
+    """
+    gap = np.diff(times, prepend=times[:1]) > LONG_GAP * step
+    if step >= INTRADAY:
+        return gap.astype(np.int16)
+    part = (times - times.astype("datetime64[D]")) // PART
+    return (part + PARTS * gap).astype(np.int16)
+
+
+def _seasons(variance: np.ndarray, slot: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Relative variance of each bar's part of the session, [S, T] as it was known before the bar.
+
+    And [S, T, H] of the parts of the H bars after it, as known at the bar.
+    """
+    symbols, bars = variance.shape
+    slow = ewma(variance, ALPHAS[-1])
+    ratio = np.full(slot.shape, np.nan)
+    ratio[:, 1:bars] = np.minimum(variance[:, 1:] / slow[:, :-1], LARGEST_RATIO)
+    after, before = _by_part(ratio, slot)
+    past = np.where(before >= 0, after[before], 1.0).reshape(slot.shape)[:, :bars]
+    # The bars ahead: back to the last of their part that is no later than the origin
+    here = np.arange(slot.size).reshape(slot.shape)[:, :bars]
+    season = np.ones((symbols, bars, slot.shape[1] - bars))
+    for step in range(season.shape[-1]):
+        last = before.reshape(slot.shape)[:, step + 1 : step + 1 + bars].copy()
+        while (late := last > here).any():
+            last[late] = before[last[late]]
+        season[..., step] = np.where(last >= 0, after[last], 1.0)
+    return past, season
+
+
+def _by_part(ratio: np.ndarray, slot: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Averages of `ratio` over the bars of one part, flat over the cells [S · (T+H)].
+
+    After each bar; and the index of the bar of its part before it, -1 for none.
+    """
+    cells = np.flatnonzero(slot >= 0)
+    symbol = cells // slot.shape[1]
+    part = symbol * (2 * PARTS) + slot.ravel()[cells]
+    order = np.argsort(part, kind="stable")
+    cells, part = cells[order], part[order]
+    first = np.r_[True, part[1:] != part[:-1]]
+    group = np.cumsum(first) - 1
+    place = np.arange(len(cells)) - np.flatnonzero(first)[group]
+    # One row a part, padded
+    rows = np.full((group[-1] + 1, place.max() + 1), np.nan)
+    rows[group, place] = ratio.ravel()[cells]
+    seen = np.isfinite(rows)
+    decay = [1.0, -SEASON_DECAY]
+    count = SEASON_PRIOR + lfilter([1.0], decay, seen.astype(float), axis=-1)
+    average = (SEASON_PRIOR + lfilter([1.0], decay, np.where(seen, rows, 0.0), axis=-1)) / count
+    after, before = np.ones(slot.size), np.full(slot.size, -1)
+    after[cells] = average[group, place]
+    before[cells[1:]] = np.where(first[1:], -1, cells[:-1])
+    return after, before
+
+
+# --- HAR
+
+
+def _log_averages(variance: np.ndarray, squares: np.ndarray) -> np.ndarray:
+    """Half-logs [S, T, 6] of averages: of variances at ALPHAS, of squared returns, the long one."""
+    logs = [0.5 * np.log(ewma(variance, alpha)) for alpha in ALPHAS]
+    returns = 0.5 * np.log(ewma(squares, RETURN_ALPHA) + FLOOR)
+    returns = np.where(np.isfinite(returns), returns, logs[2])  # a first bar has no return
+    return np.stack([*logs, returns, 0.5 * np.log(ewma(variance, LONG_ALPHA))], axis=-1)
+
+
+def _regression(averages: np.ndarray, variance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """HAR's inputs [S, T, 6] and what it forecasts [S, T], both less the average at the last alpha.
+
+    So its slopes sum to one: it forecasts the next five bars' log volatility over that average.
+    """
+    slowest = averages[..., SLOWEST]
+    design = np.ones(averages.shape)
+    design[..., 1:] = np.delete(averages, SLOWEST, axis=-1) - slowest[..., None]
+    rest = np.full_like(variance, np.nan)
+    bars = variance.shape[1]
+    total = sum(variance[:, i : bars - HAR_STEPS + i] for i in range(1, HAR_STEPS + 1))
+    rest[:, :-HAR_STEPS] = 0.5 * np.log(total / HAR_STEPS) - slowest[:, :-HAR_STEPS]
+    return design, rest
+
+
+def fit_har(
+    design: np.ndarray, rest: np.ndarray, train: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The pool's least squares: coefficients [6], and mean products of the inputs [6, 6].
+
+    `train` [S, T] is true where the five bars ahead are for training. With too few rows they are
+    those of a plain average.
+    """
+    rows = train & np.isfinite(rest) & np.isfinite(design).all(-1)
+    if rows.sum() < 30 * HAR_SIZE:
+        spread = np.full(HAR_SIZE - 1, 0.05)
+        return np.r_[0.0, np.full(HAR_SIZE - 1, 1 / HAR_SIZE)], np.diag(np.r_[1.0, spread])
+    x = design[rows]
+    moments = x.T @ x / len(x) + RIDGE * np.eye(HAR_SIZE)
+    return np.linalg.lstsq(x, rest[rows], rcond=None)[0], moments
+
+
+def _own_har(
+    design: np.ndarray, rest: np.ndarray, har: np.ndarray, moments: np.ndarray
+) -> np.ndarray:
+    """Coefficients [S, T, 6] as of each bar: the pool's, drawn to those of the symbol's own past.
+
+    Recursive least squares with forgetting, in which the pool counts as OWN_PRIOR bars. An error
+    is known HAR_STEPS bars after its own.
+    """
+    error = rest - (design * har).sum(-1)
+    known = np.isfinite(error)
+    error = np.where(known, np.clip(error, -LARGEST_ERROR, LARGEST_ERROR), 0.0)
+    x = np.where(known[..., None], design, 0.0)
+    out = np.empty(design.shape)
+    for first in range(0, len(x), block := max(1, BLOCK // x.shape[1])):
+        part = slice(first, first + block)
+        products = _past_sums(x[part, :, :, None] * x[part, :, None, :])  # [S, T, 6, 6]
+        gradient = _past_sums(x[part] * error[part, :, None])  # [S, T, 6]
+        gap = np.linalg.solve(products + OWN_PRIOR * moments, gradient[..., None])
+        out[part] = har + gap[..., 0]
+    return out
+
+
+def _past_sums(x: np.ndarray) -> np.ndarray:
+    """Discounted sums along the second axis of what was known HAR_STEPS bars later."""
+    late = np.zeros_like(x)
+    late[:, HAR_STEPS:] = x[:, :-HAR_STEPS]
+    return lfilter([1.0], [1.0, -OWN_DECAY], late, axis=1)
