@@ -158,5 +158,5 @@ def one_sentence(message: str) -> bool:
 def specific(warnings: list[str]) -> list[str]:
     """Those that are not true of most forecasts of old or made-up bars."""
     usual = ("more than 3 ", "What its market did", "was not measured; ", "trained on outcomes")
-    usual += ("No coverage is claimed",)
+    usual += ("No coverage is claimed", "Coverage was measured on ")
     return [text for text in warnings if not any(words in text for words in usual)]

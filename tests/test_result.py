@@ -137,6 +137,8 @@ def test_a_level_beyond_those_measured_claims_no_coverage(predictor):
         report = predictor.predict(late, level=level).reports["A"]
         assert (report.coverage is None) is (words != "")
         assert any(words in text for text in report.warnings if "claimed" in text) is (words != "")
+        of_others = [text for text in report.warnings if text.startswith("Coverage was measured")]
+        assert len(of_others) == (words == "") and all(one_sentence(text) for text in of_others)
 
 
 def test_doubts_of_the_reading_reach_the_result(predictor):

@@ -74,6 +74,11 @@ class SymbolReport:
             self.coverage = share
             self.measured = f"over {dates} dates of {'its own' if own else kind} to {last}"
             self.coverage_interval = binomial_interval(share, dates)
+            if own is None:
+                self.warnings.append(
+                    f"Coverage was measured on {kind} of other symbols or dates, since this one "
+                    "has too few outcomes of its own."
+                )
             return
         self.warnings.append(f"No coverage is claimed, since {why}.")
 
