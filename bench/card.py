@@ -62,7 +62,8 @@ predictor(financial_data)
 Instead of the first line, `trust_remote_code=True` does. `prediction` is the next bar's median
 price, `path` all bars ahead; `confidence` is the nominal level of the interval;
 `interval["coverage"]` is the share of the symbol's own outcomes over its last 252 dates that such
-intervals held, each calibrated by what was known then, and `coverage_interval` what that tells of
+intervals held: the volatility scale's, calibrated as the networks' are by what was known then (to
+forecast that past by the networks would take too long); and `coverage_interval` what that tells of
 the probability, at 95%. For a symbol with fewer than 100 dates it is that of the data below (2017,
 all symbols together); for bars of a kind not below (daily bars, between .6% and 3% a day) it is
 none, and `calibrated()` measures it.

@@ -115,8 +115,8 @@ def scored(name: str, quantiles: np.ndarray, actual: np.ndarray, third: np.ndarr
     row: dict[str, Any] = {"forecaster": name, "loss": float(loss.mean())}
     row["by step"] = loss.mean(0).tolist()
     for label, (low, high) in INTERVALS.items():
-        ends = (quantiles[..., QUANTILES.index(level)] for level in (low, high))
-        lower, upper = ends
+        lower = quantiles[..., QUANTILES.index(low)]
+        upper = quantiles[..., QUANTILES.index(high)]
         inside = (actual >= lower) & (actual <= upper)
         row[f"{label}% holds"] = float(inside.mean())
         row[f"{label}% holds, by third"] = [float(inside[third == i].mean()) for i in range(3)]

@@ -65,6 +65,7 @@ def test_an_epoch_takes_of_each_market_what_the_mixture_says(merged):
     many = replace(merged, mixture=replace(merged.mixture, chunks=np.array([500, 1])))
     often = training_starts(many, 20, 16, 0)
     assert len(often) == 501 and len({*often.tolist()}) < 100  # each several times
+    assert many.digest() != merged.digest()  # a training of one is not gone on with by the other
 
 
 def test_markets_are_judged_alike_over_their_own_unit(merged):

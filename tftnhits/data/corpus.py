@@ -13,6 +13,8 @@ from ..errors import ConfigError
 if TYPE_CHECKING:
     from .windows import Panel
 
+JOINED = ("length", "date", "close", "observed", "known", "static", "target", "scale", "split")
+
 
 @dataclass(frozen=True)
 class Mixture:
@@ -99,8 +101,7 @@ def merge(panels: Mapping[str, Panel], mixture: Mixture) -> Panel:
         symbols=tuple(f"{name}/{s}" for name, panel in panels.items() for s in panel.symbols),
         start=np.concatenate(start),
         mixture=mixture,
-        **{name: joined(name) for name in ("length", "date", "close", "observed", "known")},
-        **{name: joined(name) for name in ("static", "target", "scale", "split")},
+        **{name: joined(name) for name in JOINED},
         outrun={},
         notes={},
     )

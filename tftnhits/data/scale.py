@@ -23,10 +23,10 @@ LONG_ALPHA = 0.001  # of the average to which volatility reverts
 HAR_STEPS = 5  # HAR forecasts the mean of the next five bars
 HAR_SIZE = 2 + len(ALPHAS)  # of its coefficients: one, and the other averages less the slowest
 FLOOR = 1e-14  # variance of a bar that did not move; keeps logarithms finite
-# The season: parts of a day, by how long the gap before a bar is a gap, and what is averaged
-PART = np.timedelta64(30, "m")
+# The season of the session
+PART = np.timedelta64(30, "m")  # of a day, whose bars have a variance of their own
 PARTS = 48
-LONG_GAP = 2.5  # bars
+LONG_GAP = 2.5  # times the usual time between bars, from which on a bar comes after a gap
 SEASON_DECAY = 0.5 ** (1 / 250)  # a part's own bars that halve the weight
 SEASON_PRIOR = 20  # bars that say there is no season
 LARGEST_RATIO = 8.0  # of a bar's variance to the average
@@ -221,7 +221,8 @@ def _own_har(
     error = np.where(known, np.clip(error, -LARGEST_ERROR, LARGEST_ERROR), 0.0)
     x = np.where(known[..., None], design, 0.0)
     out = np.empty(design.shape)
-    for first in range(0, len(x), block := max(1, BLOCK // x.shape[1])):
+    block = max(1, BLOCK // x.shape[1])  # symbols
+    for first in range(0, len(x), block):
         part = slice(first, first + block)
         products = _past_sums(x[part, :, :, None] * x[part, :, None, :])  # [S, T, 6, 6]
         gradient = _past_sums(x[part] * error[part, :, None])  # [S, T, 6]

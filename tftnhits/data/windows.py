@@ -110,12 +110,14 @@ class Panel:
         return replace(self, **{n: torch.as_tensor(getattr(self, n), device=device) for n in names})
 
     def digest(self) -> str:
-        """A hash of dates, closes, symbols, inputs and splits, for manifests and checkpoints."""
+        """A hash of dates, closes, symbols, inputs, splits and mixture, for manifests."""
         names = np.frombuffer("\0".join(self.symbols).encode(), np.uint8)
         prices = np.nan_to_num(self.close)
         inputs = np.asarray(self.observed), np.asarray(self.scale)
         digest = hashlib.sha256()
-        for part in (self.date.view(np.int64), prices, names, *inputs, self.split):
+        mixture = self.mixture
+        drawn = () if mixture is None else (mixture.market, mixture.chunks, mixture.unit)
+        for part in (self.date.view(np.int64), prices, names, *inputs, self.split, *drawn):
             digest.update(np.ascontiguousarray(part).tobytes())
         return digest.hexdigest()[:16]
 
@@ -185,9 +187,11 @@ def panel_of(
     column = {name: grid.wide(bars[name].to_numpy(float)) for name in (*PRICES, "volume")}
     price = {name: np.log(column[name]) for name in PRICES}
     parts = F.bar_parts(price)
-    # The scale's targets reach HAR_STEPS ahead, whatever the horizon: purged by that
-    longer = replace(config, horizon=max(config.horizon, V.HAR_STEPS))
-    train = splits_of(market_time, grid.length, longer) == 0
+    train = None
+    if fitted is None:
+        # The scale's targets reach HAR_STEPS ahead, whatever the horizon: purged by that
+        longer = replace(config, horizon=max(config.horizon, V.HAR_STEPS))
+        train = splits_of(market_time, grid.length, longer) == 0
     slot = grid.with_ahead(times.slot, -1)
     scale = V.volatility_scale(parts["variance"], parts["return"], slot, train, fitted)
     # Observed inputs: of the symbol itself, and of the markets that its bars see
@@ -205,12 +209,7 @@ def panel_of(
         fitted = pool | _standard(observed[split == 0], names["observed"])
     observed = (observed - fitted["center"]) / fitted["spread"]
     observed = np.nan_to_num(observed, nan=0.0, posinf=F.CLIP, neginf=-F.CLIP)
-    # Targets: cumulative log returns of 1 … H steps in units of the scale, NaN past the end
     by_step = scale.by_step()
-    target = np.full(by_step.shape, np.nan)  # [S, T, H]
-    for step in range(1, min(config.horizon, target.shape[1] - 1) + 1):
-        change = price["close"][:, step:] - price["close"][:, :-step]
-        target[:, :-step, step - 1] = change / (by_step[:, :-step, step - 1] * np.sqrt(step))
     static = times.static.copy()
     static[:, F.STATIC.index("has_volume")] = np.isfinite(column["volume"]).any(1)
     return Panel(
@@ -223,13 +222,25 @@ def panel_of(
         observed=grid.flat(np.clip(observed, -F.CLIP, F.CLIP), 0.0),
         known=times.known,
         static=static,
-        target=grid.flat(target, np.nan),
+        target=grid.flat(_targets(price["close"], by_step), np.nan),
         scale=grid.flat(by_step, np.nan),
         split=grid.flat(split, NONE, np.int8),
         fitted={name: np.asarray(values, float) for name, values in fitted.items()},
         outrun=times.outrun,
         notes=times.notes,
     )
+
+
+def _targets(close: np.ndarray, by_step: np.ndarray) -> np.ndarray:
+    """Cumulative log returns of 1 … H steps by the scale, [S, T, H], NaN past the end.
+
+    `close` [S, T] is in logs, `by_step` [S, T, H] the scale.
+    """
+    target = np.full(by_step.shape, np.nan)
+    for step in range(1, min(by_step.shape[2], close.shape[1] - 1) + 1):
+        change = close[:, step:] - close[:, :-step]
+        target[:, :-step, step - 1] = change / (by_step[:, :-step, step - 1] * np.sqrt(step))
+    return target
 
 
 @dataclass

@@ -35,7 +35,8 @@ class SymbolReport:
     model_used : str or None
         None where the symbol was left out; the first warning then says why.
     coverage : float or None
-        Share of past outcomes inside such intervals; None if that was never measured.
+        Share of past outcomes inside such intervals; None if that was never measured. The symbol's
+        own are judged by the volatility scale's intervals, calibrated alike (forecast/own.py).
     coverage_interval : tuple of float or None
         Where the probability of an outcome inside lies, at 95%, a date counted once.
     measured : str

@@ -63,6 +63,7 @@ class Hub:
         )
 
     def inside(self) -> HubError:
+        """The error of a redirect to a private address."""
         return HubError(
             f"{self.name} sends on to an address inside your own network for {self.model_id}; "
             "use another hub."
