@@ -108,7 +108,7 @@ def random_batch(inputs, context=8, origins=4, horizon=3, chunks=2, before=0, se
         normal(chunks, bars + horizon, len(inputs["known"])),
         normal(chunks, len(inputs["static"])),
         normal(chunks, origins, horizon),
-        normal(chunks, origins).abs() + 0.1,
+        normal(chunks, origins, horizon).abs() + 0.1,
     )
 
 

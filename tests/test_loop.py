@@ -288,6 +288,8 @@ def test_forecast_rows_in_any_order_and_company(config, panel):
         alone = forecast_rows(model, panel, rows[i : i + 1])
         np.testing.assert_allclose(alone[0], found[i], rtol=1e-5, atol=1e-7)
     assert forecast_rows(model, panel, rows[:0]).shape == (0, 5, len(config.quantiles))
+    two = forecast_rows(model, panel.first(2), rows)
+    np.testing.assert_allclose(two, found[:, :2], rtol=1e-4, atol=1e-7)
 
 
 def test_losses_by_hand(panel):

@@ -30,8 +30,9 @@ class Batch(NamedTuple):
     observed: Any  # [B, T, F_o]
     known: Any  # [B, T+H, F_k]
     static: Any  # [B, F_s]
-    target: Any  # [B, N, H] log return / (scale · √step), NaN where unknown or outside the split
-    scale: Any  # [B, N, H] volatility forecast at the origin, of the return over h bars by √h
+    # [B, N, h], of the h ≤ H steps that are to be forecast
+    target: Any  # log return / (scale · √step), NaN where unknown or outside the split
+    scale: Any  # volatility forecast at the origin, of the return over each step's bars by its √
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,8 @@ class Panel:
     observed: Any  # [R, F_o] float32, zero where unknown
     known: Any  # [R, F_k] float32
     static: Any  # [S, F_s] float32
-    target: Any  # [R, H] float32
-    scale: Any  # [R, H] float32
+    target: Any  # [R, H] float32, of fewer steps after `first`
+    scale: Any  # [R, H] float32, as well
     split: np.ndarray  # [R] int8: 0, 1, 2 as in SPLITS; 3 elsewhere (purged, or no outcome yet)
     # Of the training split: "har" [6], "moments" [6, 6], "center", "spread" [F_o]
     fitted: dict[str, np.ndarray]
@@ -61,6 +62,15 @@ class Panel:
     def inputs(self) -> dict[str, tuple[str, ...]]:
         """Names of the observed, known and static inputs."""
         return input_names(self.config)
+
+    @property
+    def steps(self) -> int:
+        """Steps ahead that are forecast."""
+        return self.target.shape[1]
+
+    def first(self, steps: int) -> Panel:
+        """The same panel, of which but the first steps are forecast; a view."""
+        return replace(self, target=self.target[:, :steps], scale=self.scale[:, :steps])
 
     def origins(self, split: str, context: int = 1) -> np.ndarray:
         """Rows [K] that are origins of `split`, the last of at least `context` bars."""
@@ -99,7 +109,7 @@ class Panel:
 
     def outcomes(self, rows: np.ndarray) -> np.ndarray:
         """Log returns [K, H] that came true after the origins `rows` [K], NaN where bars end."""
-        ahead = self.close[rows[:, None] + 1 + np.arange(self.config.horizon)]
+        ahead = self.close[rows[:, None] + 1 + np.arange(self.steps)]
         return np.log(ahead / self.close[rows, None])
 
     def with_tensors(self, device: str = "cpu") -> Panel:

@@ -202,7 +202,7 @@ def _traces(
     """
     from ..training.loop import outputs
 
-    context, horizon = model.config.context, steps or model.config.horizon
+    context, horizon = model.config.context, steps or panel.steps
     for output, _, index, (chunk, fork) in outputs(model, panel, rows):
         b, n = np.asarray(chunk)[:, None], np.asarray(fork)[:, None]
         if not hasattr(output, "attention"):
@@ -225,7 +225,8 @@ def _traces(
 
 def _parts(model: Any, stacks: np.ndarray) -> np.ndarray:
     """Quantiles of stacks [k, H, S, Q] → median and width [k, H, S+1, 2], the baseline first."""
-    base = np.broadcast_to(model.base.cpu().numpy()[:, None], stacks[:, :, :1].shape)
+    base = model.base[: stacks.shape[1]].cpu().numpy()[:, None]  # [H, 1, Q]
+    base = np.broadcast_to(base, stacks[:, :, :1].shape)
     quantiles = np.concatenate([base, stacks], axis=2)
     levels = np.asarray(model.config.quantiles)
     wanted = (0.5, (1 - LEVEL) / 2, (1 + LEVEL) / 2)

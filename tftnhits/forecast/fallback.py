@@ -114,7 +114,7 @@ def _ask(
         f"{member.context}"
         for s in short
     }
-    quantiles = np.full((len(rows), member.horizon, len(member.levels)), np.nan)
+    quantiles = np.full((len(rows), panel.steps, len(member.levels)), np.nan)
     run = pending & ~np.isin(symbol, short)
     if not run.any():
         return quantiles, reasons

@@ -45,7 +45,7 @@ def own_history(
     Returns [K, H, W], and by symbol's number how many of its outcomes were inside the interval as
     calibrated then: of at least LEAST and at most YEAR dates, known by its last origin.
     """
-    departure = np.zeros((len(rows), walk.horizon, len(want)))
+    departure = np.zeros((len(rows), panel.steps, len(want)))
     first = panel.start[panel.symbol_of(rows)] + WARM
     grown = np.flatnonzero(rows >= first)
     if not len(grown):
@@ -64,7 +64,7 @@ def own_history(
     departure[grown] = signed - pool(origins, want)
     held = {}
     for k in np.flatnonzero(np.diff(panel.symbol_of(origins), append=-1)):  # each symbol's last
-        stop = int(place[k]) - walk.horizon + 1  # of the lane's origins whose outcomes are known
+        stop = int(place[k]) - panel.steps + 1  # of the lane's origins whose outcomes are known
         past = slice(max(stop - YEAR, 0), max(stop, 0))
         one = _share(score[lane[k], past], inside[lane[k], past])
         if one[1] >= LEAST:
@@ -85,7 +85,7 @@ def _scores_under_walk(panel: Panel, lanes: np.ndarray, size: int, walk: Walk) -
     symbol = panel.symbol_of(lanes)
     end = (panel.start + panel.length)[symbol][:, None]
     target = np.asarray(panel.target, float)[np.minimum(bars, end - 1)]  # of unit size
-    shape = np.broadcast_to(walk.shape, (*target.shape, len(walk.levels)))
+    shape = np.broadcast_to(walk.shape[: panel.steps], (*target.shape, len(walk.levels)))
     score = np.abs(outcome_scores(shape, ndtri(walk.levels), target))
     return np.where((bars < end)[..., None], score, np.nan)
 

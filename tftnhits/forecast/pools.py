@@ -71,14 +71,13 @@ def pool_scores(
     pools: Mapping[str, Pool], key: str, panel: Panel, rows: np.ndarray, want: np.ndarray
 ) -> np.ndarray:
     """What stood for the normal scores `want` [W] as of the origins `rows` [K]: [K, H, W]."""
-    horizon = panel.config.horizon
-    out = np.empty((len(rows), horizon, len(want)))
+    out = np.empty((len(rows), panel.steps, len(want)))
     kind = kinds(panel, rows)
     for name in np.unique(kind):
         group = np.flatnonzero(kind == name)
-        calibration = calibration_of(pools, name, key, horizon)
+        calibration = calibration_of(pools, name, key, panel.config.horizon)
         for index, then in calibration.as_of(panel.date[rows[group]]):
-            out[group[index]] = shifted(then.state.steady, want)
+            out[group[index]] = shifted(then.state.steady, want)[: panel.steps]
     return out
 
 

@@ -184,7 +184,7 @@ class Predictor:
         # Bars, the origins in them, and what must be said of each symbol
         least = min(member.context for member in members.values())
         bars, reports = review(load_bars(bars, strict=strict), least, strict)
-        panel = panel_of(bars, self.panel_config, self.fitted, calendar)
+        panel = panel_of(bars, self.panel_config, self.fitted, calendar).first(horizon)
         rows = chain_origins(panel, members, candidates, origins == "all")
         if symbols is not None:
             reports = _chosen(reports, symbols, panel)
@@ -193,12 +193,12 @@ class Predictor:
         # Quantiles of who answers for a symbol, calibrated by its kind's record and by its own
         want = ndtri(levels)
         own, measured = own_history(panel, rows, self.walk, self._scores(WALK, panel), want, level)
-        quantiles = np.empty((len(rows), horizon, len(levels)))
+        quantiles = np.empty((len(rows), panel.steps, len(levels)))
         for one in answer(panel, rows, members, self.missing, candidates):
             origins = rows[one.index]
             score = self._scores(one.key, panel)(origins, want) + own[one.index]
-            raw, score = one.quantiles[:, :horizon], np.sort(score[:, :horizon], axis=-1)
-            quantiles[one.index] = quantiles_at(raw, ndtri(self.levels), score)
+            score = np.sort(score, axis=-1)
+            quantiles[one.index] = quantiles_at(one.quantiles, ndtri(self.levels), score)
             as_measured = one.key != "ensemble" or shares == self.weights
             symbol, kind = panel.symbol_of(origins), kinds(panel, origins)
             for s, why in one.warnings.items():

@@ -148,8 +148,8 @@ class Walk:
 
     def quantiles(self, panel: Panel, rows: np.ndarray) -> np.ndarray:
         """Quantiles [K, H, Q] of the cumulative log return from the origins `rows` [K]."""
-        unit = _har(panel)[rows] * np.sqrt(np.arange(1, self.horizon + 1))  # [K, H]
-        return unit[..., None] * self.shape
+        unit = _har(panel)[rows] * np.sqrt(np.arange(1, panel.steps + 1))  # [K, H]
+        return unit[..., None] * self.shape[: panel.steps]
 
 
 def baseline_quantiles(

@@ -93,9 +93,9 @@ class Boosting:
 
     def quantiles(self, panel: Panel, rows: np.ndarray) -> np.ndarray:
         """Quantiles [K, H, Q] of the cumulative log return from the origins `rows` [K]."""
-        steps = np.arange(self.horizon)
-        inputs = _inputs(panel, np.repeat(rows, self.horizon), np.tile(steps, len(rows)))
-        scaled = self.trees.predict(inputs).reshape(len(rows), self.horizon, -1)  # [K, H, Q]
+        steps = np.arange(panel.steps)
+        inputs = _inputs(panel, np.repeat(rows, len(steps)), np.tile(steps, len(rows)))
+        scaled = self.trees.predict(inputs).reshape(len(rows), len(steps), -1)  # [K, H, Q]
         unit = np.asarray(panel.scale, float)[rows] * np.sqrt(steps + 1)  # [K, H]
         return np.sort(scaled, axis=-1) * unit[..., None]
 

@@ -178,7 +178,7 @@ class NHITS(nn.Module):
         return ((windows - windows[..., -1:]) / math.sqrt(length)).flip(-1)
 
     def forward(self, batch: Batch) -> NHITSOutput:
-        """Forecast from the last N = batch.scale.shape[1] bars of each chunk."""
+        """Forecast from the last N bars of each chunk the steps of batch.scale [B, N, H]."""
         # 1. down the stacks: each takes what it explains from the path (section 3.2)
         residual = self.path(batch)
         states: list[Tensor] = []
@@ -194,6 +194,7 @@ class NHITS(nn.Module):
         if self.across is not None:
             states = self.across(torch.stack(states, 2)).unbind(2)
         parts = [stack.part(state) for stack, state in zip(self.stacks, states, strict=True)]
-        parts = torch.stack(parts, 3)  # [B, N, H, S, Q]
+        steps = batch.scale.shape[2]
+        parts = torch.stack(parts, 3)[:, :, :steps]  # [B, N, H, S, Q]
         explained = torch.stack(backcasts, 2) if backcasts else residual[:, :, None][:, :, :0]
-        return NHITSOutput(rearrange(self.base + parts.sum(3)), parts, explained)
+        return NHITSOutput(rearrange(self.base[:steps] + parts.sum(3)), parts, explained)

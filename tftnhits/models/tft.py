@@ -102,13 +102,13 @@ class TFT(nn.Module):
         self.register_buffer("base", torch.zeros(config.horizon, len(config.quantiles)))
 
     def forward(self, batch: Batch, fork: Tensor | None = None) -> TFTOutput:
-        """Forecast from the last N = batch.scale.shape[1] bars of each chunk.
+        """Forecast from the last N bars of each chunk the steps of batch.scale [B, N, H].
 
         With `fork` [B] only that one of the N origins of each chunk is decoded, as if N were 1 and
         T the context.
         """
-        n, t = batch.scale.shape[1], batch.observed.shape[1]
-        horizon, layers = self.config.horizon, self.config.lstm_layers
+        _, n, horizon = batch.scale.shape
+        t, layers = batch.observed.shape[1], self.config.lstm_layers
         # 1. static contexts, eq. 9 and section 4.3
         static = self.static_selection(batch.static)
         selection = self.to_selection(static.value)

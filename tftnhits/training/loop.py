@@ -29,6 +29,8 @@ from .run import Run
 
 ORIGINS = 64  # origins a chunk in evaluation: a constant, since the grid is part of the forecast
 CHUNKS = 32  # chunks a batch in evaluation
+FIRST = 5  # steps that matter most: training judges by them, and learns them from every batch
+WHOLE = 3  # of so many batches one has the steps beyond
 
 
 @dataclass
@@ -102,23 +104,23 @@ def _decode_one(
 
 def forecast_rows(model: nn.Module, panel: Panel, rows: np.ndarray) -> np.ndarray:
     """Quantiles [K, H, Q] of the cumulative log return from the origins `rows` [K]."""
-    horizon, levels = model.config.horizon, model.config.quantiles
-    scaled = np.empty((len(rows), horizon, len(levels)), np.float32)
+    scaled = np.empty((len(rows), panel.steps, len(model.config.quantiles)), np.float32)
     for output, _, index, place in outputs(model, panel, rows):
         scaled[index] = output.quantiles.cpu().numpy()[place]
-    unit = np.asarray(panel.scale)[rows] * np.sqrt(np.arange(1, horizon + 1))  # [K, H]
+    unit = np.asarray(panel.scale)[rows] * np.sqrt(np.arange(1, panel.steps + 1))  # [K, H]
     return scaled * unit[..., None]
 
 
 def split_loss(model: nn.Module, panel: Panel, split: str = "valid") -> float:
-    """Mean pinball loss over a split's origins, in units of scale · √step; NaN if it is empty.
+    """Mean pinball loss of the first steps over a split's origins; NaN if it is empty.
 
-    Over several markets the mean of theirs, each over its unit (Panel.judged).
+    In units of scale · √step. Over several markets the mean of theirs, each over its unit
+    (Panel.judged).
     """
     rows, weights = panel.judged(split, model.config.context)
     levels = torch.tensor(model.config.quantiles, dtype=torch.float32)
     total = 0.0
-    for output, batch, index, place in outputs(model, panel, rows):
+    for output, batch, index, place in outputs(model, panel.first(FIRST), rows):
         quantiles, target = output.quantiles[place], batch.target[place]
         loss = pinball_by_origin(quantiles, target, levels.to(target.device)).cpu().numpy()
         total += float(loss @ weights[index])
@@ -190,13 +192,15 @@ def _epoch(run: Run, panel: Panel, bar: tqdm) -> dict[str, float]:
     _seed(train.seed * 1_000_003 + run.epoch + 1)
     generator = np.random.default_rng([train.seed, run.epoch, 1])
     starts = training_starts(panel, context, train.origins, train.seed * 1_000_003 + run.epoch)
+    first = panel.first(FIRST)
     steps = math.ceil(len(starts) / train.batch)
     levels = torch.tensor(run.model.config.quantiles, dtype=torch.float32, device=device())
     run.model.train()
     begin, windows, losses = time.perf_counter(), 0, []
     for i in range(steps):
         chunks = starts[i * train.batch : (i + 1) * train.batch]
-        batch = gather(panel, chunks, context, train.origins, "train")
+        taught = panel if i % WHOLE == 0 else first
+        batch = gather(taught, chunks, context, train.origins, "train")
         batch = _masked(batch, panel, train.mask, generator)
         losses.append(run.step(batch, levels, min(run.epoch * steps + i, run.total - 1)))
         windows += int(torch.isfinite(batch.target[..., 0]).sum())
