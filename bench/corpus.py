@@ -9,7 +9,8 @@ A folder holds Parquet files and beside them a corpus.toml with a table for each
     resample = ["2h", "4h"]       # more markets, of longer bars; "W" are weeks
     calendar = "24/7"             # if it can't be told from the dates
 
-`read_corpus` makes one panel of all, in files that training maps into memory. Nothing of the bars enters the repository.
+`read_corpus` makes one panel of all, in files that training maps into memory. Nothing of the bars
+enters the repository.
 """
 
 from __future__ import annotations
@@ -124,7 +125,7 @@ def read_corpus(
     files.
     """
     made_of = [repr((market, market.path.stat().st_mtime_ns)) for market in markets]
-    if not _made_of(folder) == made_of:
+    if _made_of(folder) != made_of:
         _write(markets, folder, made_of)
     panel = _mapped(folder)
     count = len(panel.mixture.names)
