@@ -140,10 +140,14 @@ def market_losses(model: torch.nn.Module, panel: Panel) -> dict[str, float]:
     """By market, a network's validation loss over that of the market's volatility scale."""
     panel = panel.first(FIRST)
     rows, _ = panel.judged("valid", model.config.context)
+    return losses_of(forecast_rows(model, panel, rows), panel, rows)
+
+
+def losses_of(quantiles: np.ndarray, panel: Panel, rows: np.ndarray) -> dict[str, float]:
+    """`market_losses` of forecasts [K, H, Q] from the origins `rows` [K]."""
     market = panel.mixture.market[panel.symbol_of(rows)]
-    quantiles = forecast_rows(model, panel, rows)
     unit = panel.scale[rows] * np.sqrt(np.arange(1, panel.steps + 1))
-    loss = pinball_loss(quantiles / unit[..., None], panel.target[rows], model.config.quantiles)
+    loss = pinball_loss(quantiles / unit[..., None], panel.target[rows], QUANTILES)
     return {
         name: float(np.nanmean(loss[market == m]) / panel.mixture.unit[m])
         for m, name in enumerate(panel.mixture.names)

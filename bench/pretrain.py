@@ -1,7 +1,7 @@
 """Train the model that data/pretrained ships on a corpus of markets, several seeds of each network.
 
     python bench/pretrain.py --corpus FOLDER… [--preset cloud] [--seeds 0,1,2] [--students 0]
-    [--horizon 20] [--chunks 4096] [--temperature 0.5] [--jobs 2] [--out data/pretrained]
+    [--horizon 20] [--chunks 4096] [--temperature 0.7] [--jobs 2] [--out data/pretrained]
 
 Each FOLDER holds Parquet files of bars and a corpus.toml that names them (bench/corpus.py). The
 seeds of a network teach one that forecasts as their average does: the first of `--students` is
@@ -24,22 +24,25 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import joblib
 import numpy as np
 import torch
-from corpus import market_losses, markets_in, read_corpus
+from corpus import losses_of, market_losses, markets_in, read_corpus
 from torch import nn
 
 import tftnhits as tn
 from tftnhits.apps.hub import add_modelscope_files
-from tftnhits.config import SEEDS, preset, with_horizon
-from tftnhits.data.windows import Panel
+from tftnhits.config import ENSEMBLE_WEIGHTS, SEEDS, preset, with_horizon
+from tftnhits.data.windows import Batch, Panel
 from tftnhits.files import write_json
-from tftnhits.training.loop import fit
+from tftnhits.forecast.ensemble import combine
+from tftnhits.training.loop import FIRST, fit, forecast_rows
 from tftnhits.training.trials import log_trial
 
 KINDS = ("tft", "nhits")
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the way to the other median
 TAUGHT = 10_000  # validation or test origins of a market that teach the calibration, about
 
 
@@ -113,17 +116,48 @@ def run(
     return {kind: [one for one in done if one[1]["network"] == kind] for kind in KINDS}
 
 
-class Averaged(nn.Module):
-    """Networks as one whose quantiles are the mean of theirs."""
+class Teacher(nn.Module):
+    """Networks as one: the mean of their quantiles, with its median drawn to another."""
 
-    def __init__(self, models: Sequence[nn.Module]):
+    def __init__(self, models: Sequence[nn.Module], others: Sequence[nn.Module], share: float):
         super().__init__()
-        self.models = nn.ModuleList(models)
-        self.config = models[0].config
+        self.models, self.others = nn.ModuleList(models), nn.ModuleList(others)
+        self.register_buffer("share", torch.tensor(share))
+        self.config, self.inputs = models[0].config, models[0].inputs
 
-    def forward(self, batch):
+    def forward(self, batch: Batch) -> Any:
+        """As its first network does, with the quantiles of all."""
         quantiles = sum(model(batch).quantiles for model in self.models) / len(self.models)
-        return self.models[0](batch)._replace(quantiles=quantiles)
+        middle = quantiles.shape[-1] // 2
+        other = torch.zeros_like(quantiles[..., middle : middle + 1])
+        for model in self.others:
+            other = other + model(batch).quantiles[..., middle : middle + 1] / len(self.others)
+        drawn = quantiles + self.share * (other - quantiles[..., middle : middle + 1])
+        return self.models[0](batch)._replace(quantiles=drawn)
+
+
+def drawn_median(teachers: dict[str, list[nn.Module]], panel: Panel) -> dict:
+    """How far N-HITS' median is best drawn to TFT's, or to zero: by the mean over markets."""
+    panel = panel.first(FIRST)
+    rows, _ = panel.judged("valid", teachers["nhits"][0].config.context)
+    mean = {
+        kind: sum(forecast_rows(model, panel, rows) for model in models) / len(models)
+        for kind, models in teachers.items()
+    }
+    middle = mean["tft"].shape[-1] // 2
+    medians = {kind: quantiles[..., middle : middle + 1] for kind, quantiles in mean.items()}
+    table = []
+    for to in ("zero", "tft"):
+        for share in SHARES:
+            drawn = share * ((medians["tft"] if to == "tft" else 0.0) - medians["nhits"])
+            losses = losses_of(mean["nhits"] + drawn, panel, rows)
+            both = combine({"tft": mean["tft"], "nhits": mean["nhits"] + drawn}, ENSEMBLE_WEIGHTS)
+            ensemble = losses_of(both, panel, rows)
+            row = {"to": to, "share": share, "valid": float(np.mean(list(losses.values())))}
+            row |= {"markets": losses, "ensemble": ensemble}
+            table.append(row)
+    tft = losses_of(mean["tft"], panel, rows)
+    return {"chosen": min(table, key=lambda row: row["valid"]), "tried": table, "tft": tft}
 
 
 def predictor_of(members: dict[str, nn.Module], corpus: Corpus) -> tn.Predictor:
@@ -143,7 +177,7 @@ def main() -> None:
     parser.add_argument("--seeds", default=",".join(map(str, range(SEEDS["cloud"]))))
     parser.add_argument("--students", default="0", help="seeds of the distilled networks")
     parser.add_argument("--chunks", type=int, default=4096, help="of 64 origins, an epoch")
-    parser.add_argument("--temperature", type=float, default=0.5)
+    parser.add_argument("--temperature", type=float, default=0.7)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--work", type=Path, default=Path("build/pretrain"))
     parser.add_argument("--log", default="data/results/trials.jsonl")
@@ -162,13 +196,21 @@ def main() -> None:
     panel = corpus.panel()
     seeds = [int(seed) for seed in options.seeds.split(",")]
     students = [int(seed) for seed in options.students.split(",")]
+    # 1. the teachers
     tasks = [(kind, seed) for kind in KINDS for seed in seeds]
     done = run(options.jobs, tasks, corpus, {})
     teachers = {kind: [model for model, _ in pairs] for kind, pairs in done.items()}
     torch.save(teachers, options.work / "teachers.pt")
+    # 2. their students, N-HITS' with a median that validation chose
     tasks = [(kind, seed) for kind in KINDS for seed in students]
-    taught = run(options.jobs, tasks, corpus, teachers)
-    averaged = {kind: market_losses(Averaged(models), panel) for kind, models in teachers.items()}
+    median = drawn_median(teachers, panel)
+    others = teachers["tft"] if median["chosen"]["to"] == "tft" else []
+    one = {
+        "tft": [Teacher(teachers["tft"], [], 0.0)],
+        "nhits": [Teacher(teachers["nhits"], others, median["chosen"]["share"])],
+    }
+    taught = run(options.jobs, tasks, corpus, one)
+    # 3. the predictor
     predictor = predictor_of({kind: pairs[0][0] for kind, pairs in taught.items()}, corpus)
     predictor.save(options.out)
     add_modelscope_files(options.out)
@@ -181,7 +223,7 @@ def main() -> None:
         "context": predictor.context,
         "runs": [record for pairs in done.values() for _, record in pairs],
         "students": [record for pairs in taught.values() for _, record in pairs],
-        "averaged": averaged,
+        "median": median,
         "seconds": time.perf_counter() - begin,
     }
     write_json(options.results, record)
