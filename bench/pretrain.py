@@ -160,6 +160,14 @@ def drawn_median(teachers: dict[str, list[nn.Module]], panel: Panel) -> dict:
     return {"chosen": min(table, key=lambda row: row["valid"]), "tried": table, "tft": tft}
 
 
+def ensemble_losses(networks: dict[str, nn.Module], panel: Panel) -> dict[str, float]:
+    """By market, what `market_losses` tells of both networks together, not calibrated."""
+    panel = panel.first(FIRST)
+    rows, _ = panel.judged("valid", networks["tft"].config.context)
+    each = {kind: forecast_rows(model, panel, rows) for kind, model in networks.items()}
+    return losses_of(combine(each, ENSEMBLE_WEIGHTS), panel, rows)
+
+
 def predictor_of(members: dict[str, nn.Module], corpus: Corpus) -> tn.Predictor:
     """The networks with boosting, calibrated on some symbols of each market."""
     panel = corpus.panel()
@@ -211,7 +219,8 @@ def main() -> None:
     }
     taught = run(options.jobs, tasks, corpus, one)
     # 3. the predictor
-    predictor = predictor_of({kind: pairs[0][0] for kind, pairs in taught.items()}, corpus)
+    networks = {kind: pairs[0][0] for kind, pairs in taught.items()}
+    predictor = predictor_of(networks, corpus)
     predictor.save(options.out)
     add_modelscope_files(options.out)
     record = {
@@ -224,6 +233,7 @@ def main() -> None:
         "runs": [record for pairs in done.values() for _, record in pairs],
         "students": [record for pairs in taught.values() for _, record in pairs],
         "median": median,
+        "shipped": ensemble_losses(networks, panel),
         "seconds": time.perf_counter() - begin,
     }
     write_json(options.results, record)
