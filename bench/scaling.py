@@ -1,7 +1,8 @@
 """What more markets and wider networks buy: each network at four widths on four sets of markets.
 
     python bench/scaling.py --corpus FOLDER… --sets djia=djia us100=us_daily:100 us800=us_daily all
-    [--widths 16,32,64,128] [--seeds 0] [--chunks 2048] [--epochs 2] [--out data/results/scaling.json]
+    [--widths 16,32,64,128] [--seeds 0] [--chunks 2048] [--epochs 2] [--jobs 2]
+    [--out data/results/scaling.json]
 
 A set is a name and the markets that it trains on, from corpus.toml, with how many symbols at most
 (no markets: all of them). Every network is trained on as many chunks and judged by its own set's
@@ -52,9 +53,10 @@ def restricted(panel: Panel, markets: list[str]) -> Panel:
     return replace(panel, split=split, mixture=replace(mixture, chunks=chunks))
 
 
-def trained(kind: str, width: int, chosen: str, seed: int, panel: Panel, epochs: int) -> dict:
+def trained(kind: str, width: int, chosen: str, seed: int, corpus: tuple, epochs: int) -> dict:
     """A row of the table."""
     torch.set_num_threads(1)
+    panel = read_corpus(*corpus)  # mapped: to send it to a process would copy it
     tft, nhits, _, settings = preset("cloud")
     name, _, markets = chosen.partition("=")
     own = restricted(panel, [market for market in markets.split(",") if market])
@@ -81,7 +83,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("data/results/scaling.json"))
     options = parser.parse_args()
     markets = markets_in(options.corpus, options.horizon)
-    panel = read_corpus(markets, options.work / "panel", options.chunks, TEMPERATURE)
+    corpus = (markets, options.work / "panel", options.chunks, TEMPERATURE)
+    read_corpus(*corpus)
     rows = read_json(options.out)["rows"] if options.out.exists() else []
     known = {(row["network"], row["hidden"], row["set"], row["seed"]) for row in rows}
     tasks = [
@@ -93,7 +96,7 @@ def main() -> None:
         if (kind, width, chosen.partition("=")[0], seed) not in known
     ]
     work = joblib.Parallel(options.jobs, return_as="generator_unordered")
-    for row in work(joblib.delayed(trained)(*task, panel, options.epochs) for task in tasks):
+    for row in work(joblib.delayed(trained)(*task, corpus, options.epochs) for task in tasks):
         rows.append(row)
         settings = {"chunks": options.chunks, "epochs": options.epochs, "temperature": TEMPERATURE}
         write_json(options.out, {"settings": settings, "rows": rows})
