@@ -55,7 +55,7 @@ def _levels() -> Any:
 
 def _columns() -> Any:
     advice = "give names of columns, each once, such as ('vix',)"
-    return _checked((), advice, _are_columns)
+    return _checked((), advice, lambda v: v == () or (v is not None and _are_names(v)))
 
 
 def _date() -> Any:
@@ -88,10 +88,6 @@ def _are_seeds(seeds: Any) -> bool:
 
 def _are_names(names: Any) -> bool:
     return names is None or (_are_distinct(names) and all(isinstance(n, str) for n in names))
-
-
-def _are_columns(names: Any) -> bool:
-    return names == () or (_are_distinct(names) and all(isinstance(n, str) and n for n in names))
 
 
 def _are_distinct(items: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -36,7 +37,7 @@ PROVIDED = re.compile(
     "|factor|high|hour|id$|ignore|index$|label|level|low|marketcap|mean|minute|month|n$|no$|noof"
     "|num|offset|oi$|open|pct|percent|prev|price|quote|raw|repair|sector|shares|spread$|split"
     "|stocksplit|taker|time|trades?$|traded|transaction|turnover|unadj|unix|unnamed|value|volume"
-    "|vwap|wap|week|year|zone"
+    r"|vwap|wap|week|year|zone|\d"
 )
 FLAGS = {"true": "1", "false": "0"}
 
@@ -81,14 +82,10 @@ def likely_inputs(spare: pd.DataFrame) -> list[str]:
     found = []
     for place, label in enumerate(spare.columns):
         name = normal(label)
-        if not name.isascii() or name.isdigit() or role_of(label) or PROVIDED.match(name):
-            continue
-        try:
-            (values,) = input_numbers({"": spare.iloc[:SAMPLE, place]}).values()
-        except DataError:
-            continue
-        if name and np.isfinite(values).any():
-            found.append(text_of(label))
+        if name and name.isascii() and not (role_of(label) or PROVIDED.match(name)):
+            with suppress(DataError):
+                if np.isfinite(input_numbers({"": spare.iloc[:SAMPLE, place]})[""]).any():
+                    found.append(text_of(label))
     return found
 
 

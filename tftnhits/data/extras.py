@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 
 from ..config import PanelConfig
-from ..errors import ConfigError, DataError, counted, quoted
+from ..errors import ConfigError, DataError, quoted
 from . import features as F
 from .columns import input_numbers
 from .dates import parse_dates
-from .names import check_inputs, listed, role_of, text_of
+from .names import COLUMNS, check_inputs, listed, role_of, text_of
 from .read import Table, file_bytes, parse_bytes, readable
 from .sources import plain_frame
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from .windows import Panel
 
 SHOWN = 3  # dates that a sentence names before it counts the rest
-DATED = ("date", "time")
 
 
 def input_names(config: PanelConfig) -> dict[str, tuple[str, ...]]:
@@ -97,44 +96,25 @@ def standardised(values: np.ndarray, center: np.ndarray, spread: np.ndarray) -> 
     return np.clip(values, -F.CLIP, F.CLIP)
 
 
-def notes_of(
-    bars: pd.DataFrame, config: PanelConfig, notes: Mapping[str, list[str]]
-) -> dict[str, list[str]]:
-    """By symbol, `notes` and what is to be said of inputs of validated bars.
+def notes_of(own: Mapping[str, np.ndarray], panel: Panel, unused: list[str]) -> Panel:
+    """The panel with notes on columns that are no inputs, and on inputs that a last bar lacks.
 
-    That is an input that the frame, or a symbol's last bar, doesn't have, and columns that the
-    model doesn't know.
+    `own` are the extra columns of all bars, [N] each.
     """
-    common = []
-    if unused := bars.attrs.get("unused", []):
-        many = len(unused) > 1
-        common.append(
-            f"The model knows no input{'s' * many} {', '.join(map(quoted, unused[:5]))}; it was "
-            f"trained without {'them' if many else 'it'} and ignores {'them' if many else 'it'}."
-        )
-    for name in config.extra:
-        if name not in bars.columns:
-            common.append(
-                f"The bars have no column {quoted(name)}, which the model was trained with, so its "
-                "mean of the training stands in for it."
+    notes = {symbol: list(panel.notes.get(symbol, [])) for symbol in panel.symbols}
+    what = " or ".join(map(quoted, unused[:5]))
+    for symbol, last in zip(panel.symbols, np.cumsum(panel.length) - 1, strict=True):
+        if unused:
+            notes[symbol].append(
+                f"The model knows no input {what}; it was trained without it and ignores it."
             )
-    given = [name for name in config.extra if name in bars.columns]
-    if not common and not given:
-        return dict(notes)
-    last = bars.drop_duplicates("symbol", keep="last")
-    out = {}
-    for i, symbol in enumerate(last["symbol"]):
-        out[symbol] = [*notes.get(symbol, []), *common]
-        for name in given:
-            if np.isnan(last[name].iloc[i]):
-                out[symbol].append(
-                    f"{quoted(name)} is missing on the last bar of {symbol}, so its mean of the "
-                    "training stands in for it."
+        for name, column in own.items():
+            if np.isnan(column[last]):
+                notes[symbol].append(
+                    f"The last bar of {symbol} has no {quoted(name)}, so the mean of the training "
+                    "stands in for it."
                 )
-    return out
-
-
-# --- what is known ahead
+    return replace(panel, notes=notes)
 
 
 def with_future(panel: Panel, future: Any = None) -> Panel:
@@ -143,8 +123,8 @@ def with_future(panel: Panel, future: Any = None) -> Panel:
     Parameters
     ----------
     panel : of bars to forecast from
-    future : frame, records or file of the dates ahead: symbol (none: of all), date, and a column
-        for each of PanelConfig.extra_known
+    future : frame, records or file of dates ahead: symbol (none: of all), date, and a column for
+        each of PanelConfig.extra_known
 
     Raises DataError on a future that can't be read.
     """
@@ -154,73 +134,54 @@ def with_future(panel: Panel, future: Any = None) -> Panel:
         for said in notes.values() if future is not None else ():
             said.append("The model has no inputs of its own that are known ahead; ignored: future.")
         return replace(panel, notes=notes)
-    given, doubt = ({}, "") if future is None else _read_future(future, names)
+    told = _read_future({"date": []} if future is None else future, names)
+    # The rows ahead, and what is told of their dates, by day unless bars are shorter
+    rows = (panel.start + panel.length)[:, None] + np.arange(horizon)  # [S, H]
+    unit = "D" if (panel.static[:, F.STATIC.index("bar_length")] >= 0).all() else "ns"
+    ahead = pd.DataFrame({"symbol": np.repeat(panel.symbols, horizon)})
+    ahead["date"] = pd.DatetimeIndex(panel.date[rows].ravel()).floor(unit)
+    told["date"] = told["date"].dt.floor(unit)
+    keys = [name for name in ("symbol", "date") if name in told]
+    ahead = ahead.merge(told.drop_duplicates(keys, keep="last"), "left", keys)
+    values = ahead[[*names]].to_numpy().reshape(*rows.shape, -1)  # [S, H, E]
     center, spread = (panel.fitted[name][-len(names) :] for name in ("center", "spread"))
     known = np.array(panel.known)
-    for s, symbol in enumerate(panel.symbols):
-        ahead = panel.start[s] + panel.length[s] + np.arange(horizon)
-        daily = panel.static[s, F.STATIC.index("bar_length")] >= 0  # log10 of days
-        values = np.full((horizon, len(names)), np.nan)
-        rows = given.get(symbol, given.get(""))
-        if rows is not None:
-            values = _on_dates(rows, panel.date[ahead], "D" if daily else "ns")
-        known[ahead, -len(names) :] = standardised(values, center, spread)
-        gone = np.isnan(values[: panel.steps])
-        notes[symbol] += [doubt] if doubt else []
-        for name, dates in zip(names, gone.T, strict=True):
-            notes[symbol] += _lacking(name, panel.date[ahead[: panel.steps]][dates])
+    known[rows, -len(names) :] = standardised(values, center, spread)
+    for symbol, lacks, dates in zip(panel.symbols, np.isnan(values), panel.date[rows], strict=True):
+        for name, gone in zip(names, lacks[: panel.steps].T, strict=True):
+            notes[symbol] += _lacking(name, dates[: panel.steps][gone])
     return replace(panel, known=known, notes=notes)
 
 
-def _on_dates(rows: pd.DataFrame, dates: np.ndarray, unit: str) -> np.ndarray:
-    """The numbers [H, E] of the rows of the `dates` [H], by day or to the ns; NaN where none is."""
-    index = pd.DatetimeIndex(rows["date"]).floor(unit)
-    values = rows.drop(columns=["symbol", "date"]).set_axis(index)
-    values = values[~index.duplicated(keep="last") & index.notna()]
-    return values.reindex(pd.DatetimeIndex(dates).floor(unit)).to_numpy()
-
-
 def _lacking(name: str, dates: np.ndarray) -> list[str]:
-    """The sentence about dates ahead of which an input is not known, if there are any."""
-    if not len(dates):
-        return []
-    if np.isnat(dates).any():
-        when = "the bars ahead, which have no dates"
-    else:
-        when = ", ".join(str(pd.Timestamp(day)).removesuffix(" 00:00:00") for day in dates[:SHOWN])
-        when += f" and {counted(len(dates) - SHOWN, 'more date')}" * (len(dates) > SHOWN)
+    """The sentence on the dates ahead for which an input is not told, if there are any."""
+    days = [str(pd.Timestamp(date)).removesuffix(" 00:00:00") for date in dates]
+    when = ", ".join(days[:SHOWN]) + f" and {len(days) - SHOWN} more" * (len(days) > SHOWN)
     return [
-        f"Nothing is known of {quoted(name)} on {when}, so its mean of the training stands in for "
+        f"Nothing is known of {quoted(name)} on {when}, so the mean of the training stands in for "
         "it; predict(…, future=frame) takes it."
-    ]
+    ] * bool(days)
 
 
-def _read_future(future: Any, names: tuple[str, ...]) -> tuple[dict[str, pd.DataFrame], str]:
-    """Rows of date and inputs by symbol, "" for all of them; a sentence on how dates were read."""
-    text = False
+def _read_future(future: Any, names: tuple[str, ...]) -> pd.DataFrame:
+    """Rows of symbol (if there is one), date and the inputs `names`, NaN where missing."""
     if isinstance(future, str | os.PathLike):
         future = parse_bytes(file_bytes(future), quoted(os.fspath(future), 200))
-    if isinstance(future, Table):
-        text, future = future.text, future.frame
     with readable("future can't be read"):
-        frame = plain_frame(pd.DataFrame(future))
-    columns = {text_of(label): frame.iloc[:, i] for i, label in enumerate(frame.columns)}
-    dated = [label for label in columns if role_of(label) in DATED or label == "index"]
-    if not dated:
-        raise DataError(
-            f"future has no column of dates; found {listed(columns)}. Give date, the symbol if "
-            f"there are several, and {', '.join(names)}."
-        )
-    dates = parse_dates(columns[dated[0]], np.zeros(len(frame), np.int64))
-    if dates.bad.any():
-        cell = quoted(columns[dated[0]].iloc[int(np.argmax(dates.bad))])
+        frame = plain_frame(future.frame if isinstance(future, Table) else pd.DataFrame(future))
+    columns = {}
+    for i, label in enumerate(frame.columns):
+        role = {"time": "date"}.get(role_of(label), role_of(label))
+        columns.setdefault(role if role in COLUMNS[:2] else text_of(label), frame.iloc[:, i])
+    dates = columns.get("date", columns.get("index"))  # an index without a name
+    if dates is None:
+        raise DataError(f"future has no column of dates, but {listed(columns)}; add date.")
+    read = parse_dates(dates, np.zeros(len(frame), np.int64))
+    if read.bad.any():
+        cell = quoted(dates.iloc[int(np.argmax(read.bad))])
         raise DataError(f"future has {cell} for a date; write it as YYYY-MM-DD.")
-    symbols = [label for label in columns if role_of(label) == "symbol"]
-    rows = pd.DataFrame({"symbol": "", "date": dates.local}, index=range(len(frame)))
-    if symbols:
-        rows["symbol"] = columns[symbols[0]].map(text_of).to_numpy()
-    given = {name: columns[name] for name in names if name in columns}
-    given = input_numbers(given, text=text)
-    for name in names:
-        rows[name] = given.get(name, np.nan)
-    return dict(list(rows.groupby("symbol"))), dates.doubt
+    own = input_numbers({name: columns[name] for name in names if name in columns})
+    out = pd.DataFrame({"date": read.local, **own}).reindex(columns=["date", *names])
+    if "symbol" in columns:
+        out["symbol"] = columns["symbol"].map(text_of).to_numpy()
+    return out.dropna(subset="date")

@@ -223,7 +223,7 @@ def panel_of(
     by_step = scale.by_step()
     static = times.static.copy()
     static[:, F.STATIC.index("has_volume")] = np.isfinite(column["volume"]).any(1)
-    return Panel(
+    panel = Panel(
         config=config,
         symbols=grid.symbols,
         start=grid.start,
@@ -238,8 +238,9 @@ def panel_of(
         split=grid.flat(split, NONE, np.int8),
         fitted={name: np.asarray(values, float) for name, values in fitted.items()},
         outrun=times.outrun,
-        notes=notes_of(bars, config, times.notes),
+        notes=times.notes,
     )
+    return notes_of(own, panel, bars.attrs.get("unused", []))
 
 
 def _targets(close: np.ndarray, by_step: np.ndarray) -> np.ndarray:
