@@ -227,9 +227,8 @@ def train(sources, out, preset, horizon, seed, train_end, valid_end, observed, k
 
     The same command goes on where an earlier one stopped.
     """
-    ends = {"train_end": train_end, "valid_end": valid_end}
     own = {"extra_observed": observed, "extra_known": known}
-    settings = config.PanelConfig(horizon=horizon, **ends, **own)
+    settings = config.PanelConfig(horizon, train_end, valid_end, **own)
     training = replace(config.preset(preset)[3], seed=seed)
     with _folder(out) as folder:
         bars = _read(sources or ["stocks"], options, settings.extra)
@@ -368,7 +367,6 @@ def _read(
     from .sources import read_sources
 
     options["extra"] = extra
-
     options["columns"] = dict(options["columns"])
     options["adjusted"] = not options.pop("unadjusted")
     bars, notes = read_sources(sources, **options)

@@ -74,7 +74,7 @@ def input_numbers(
                 f"Column {quoted(name)}, row {np.argmax(bad) + 1}: {quoted(cell)} is not a number; "
                 "an input is one, empty where it is missing."
             )
-    return {name: np.where(np.isinf(v), np.nan, v) for name, v in numbers.values.items()}
+    return numbers.values
 
 
 def likely_inputs(spare: pd.DataFrame) -> list[str]:

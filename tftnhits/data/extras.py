@@ -52,15 +52,15 @@ def own_inputs(bars: pd.DataFrame, config: PanelConfig, lenient: bool) -> dict[s
     """
     columns = {}
     for name in config.extra:
+        values = np.full(len(bars), np.nan)
         if name in bars.columns:
-            columns[name] = bars[name].to_numpy(float)
-        elif lenient:
-            columns[name] = np.full(len(bars), np.nan)
-        else:
+            values = bars[name].to_numpy(float)
+        elif not lenient:
             raise DataError(
                 f"The bars have no column {quoted(name)} for the model to learn from; found "
                 f"{listed(bars.columns)}. Give it, and load_bars keeps it by extra=({name!r},)."
             )
+        columns[name] = np.where(np.isfinite(values), values, np.nan)
     return columns
 
 

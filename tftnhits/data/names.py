@@ -123,11 +123,10 @@ def check_inputs(names: Any) -> None:
     if not isinstance(names, tuple | list) or not all(isinstance(name, str) for name in names):
         raise ConfigError(f"extra is {quoted(names)}; give names of columns, such as ('vix',).")
     for name in names:
-        role = ROLE.get(normal(name), (name,))[0]
-        if role in (*ROLE, "code", "row") or names.count(name) > 1:
+        if normal(name) in (*ROLE, "row") or names.count(name) > 1:
             raise ConfigError(
-                f"The input {quoted(name)} has the name of a bar's {role}, or comes twice; give "
-                "its column another name."
+                f"The input {quoted(name)} comes twice, or has the name of a column of bars; "
+                "give its column another name."
             )
 
 
