@@ -222,6 +222,12 @@ def test_hourly_bars_are_told_by_the_hour(predictor):
     np.testing.assert_array_equal(panel.known[:, :-1], filled.known[:, :-1])
 
 
+def test_bars_without_dates_are_told_nothing_ahead(bars, predictor, future):
+    fc = predictor.predict(bars[bars["symbol"] == "A"].drop(columns="date"), future=future)
+    (report,) = fc.reports.values()
+    assert any(f"{UNTOLD}the bars ahead, which have no dates" in text for text in report.warnings)
+
+
 def test_saved_and_calibrated_predictors_keep_their_inputs(bars, predictor, future, tmp_path):
     loaded = tn.Predictor.load(predictor.save(tmp_path / "model"))
     one, other = (p.predict(bars, future=future) for p in (predictor, loaded))

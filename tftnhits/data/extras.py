@@ -67,8 +67,8 @@ def own_inputs(bars: pd.DataFrame, config: PanelConfig, lenient: bool) -> dict[s
 def standard(rows: np.ndarray, names: tuple[str, ...]) -> dict[str, np.ndarray]:
     """Mean and deviation [F] of training rows [K, F]; returns (of unit size) and flags stay so.
 
-    A stray print of a feature counts as CLIP at most. Raises DataError on an own input that has
-    fewer than two values.
+    A stray print of a feature counts as CLIP at most; a user's own input can be of any size. Raises
+    DataError on one of fewer than two values.
     """
     center, spread = np.zeros(len(names)), np.ones(len(names))
     for i, name in enumerate(names):
@@ -157,6 +157,8 @@ def _lacking(name: str, dates: np.ndarray) -> list[str]:
     """The sentence on the dates ahead for which an input is not told, if there are any."""
     days = [str(pd.Timestamp(date)).removesuffix(" 00:00:00") for date in dates]
     when = ", ".join(days[:SHOWN]) + f" and {len(days) - SHOWN} more" * (len(days) > SHOWN)
+    if np.isnat(dates).any():
+        when = "the bars ahead, which have no dates"
     return [
         f"Nothing is known of {quoted(name)} on {when}, so the mean of the training stands in for "
         "it; predict(…, future=frame) takes it."

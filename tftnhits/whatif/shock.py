@@ -319,7 +319,8 @@ class WhatIf:
         settings["symbols"] = [symbol]
         question, own = (number, repr(settings)), self.model.panel_config
         if own.extra_known:
-            settings["future"] = self.bars  # from an origin of the past, what was known ahead
+            # from an origin of the past, what was known ahead
+            settings["future"] = self.bars[self.bars["symbol"] == symbol]
         if question != self._last[0]:  # else another shock would cost two forecasts
             bars = self._context(symbol, number)
             self._last = question, self.model.predict(bars, **settings)
