@@ -361,15 +361,12 @@ def info():
         yield "torch can't be imported: gradient boosting answers; pip install 'tftnhits[torch]'"
 
 
-def _read(
-    sources: Sequence[str], options: dict[str, Any], extra: tuple[str, ...] = ()
-) -> pd.DataFrame:
+def _read(sources: Sequence[str], options: dict[str, Any], extra: Any = ()) -> pd.DataFrame:
     from .sources import read_sources
 
-    options["extra"] = extra
     options["columns"] = dict(options["columns"])
     options["adjusted"] = not options.pop("unadjusted")
-    bars, notes = read_sources(sources, **options)
+    bars, notes = read_sources(sources, extra=extra, **options)
     for note in notes:
         _say(f"note: {note}")
     return bars

@@ -132,8 +132,8 @@ def parse_table(table: Table, name: str, options: Options, report: Report) -> pd
     wanted = {role: columns[role] for role in (*COLUMNS[2:], *ADJUSTED) if role in columns}
     numbers = parse_numbers(wanted, options.decimal, table.comma, table.text)
     values = {role: numbers.values.get(role, np.nan) for role in COLUMNS[2:]}
-    own = input_numbers(own, numbers.decimal, table.text)
-    bars = pd.DataFrame({"code": code, "row": frame.index, "date": dates.local, **values, **own})
+    values |= input_numbers(own, numbers.decimal, table.text)
+    bars = pd.DataFrame({"code": code, "row": frame.index, "date": dates.local, **values})
 
     # the symbol asked for
     report.names = names

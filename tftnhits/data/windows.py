@@ -121,14 +121,11 @@ class Panel:
         return replace(self, **{n: torch.as_tensor(getattr(self, n), device=device) for n in names})
 
     def digest(self) -> str:
-        """A hash of dates, closes, symbols, inputs, splits and mixture, for manifests.
-
-        Inputs known ahead count where they are not the calendar's alone, which dates tell.
-        """
+        """A hash of dates, closes, symbols, inputs, splits and mixture, for manifests."""
         names = np.frombuffer("\0".join(self.symbols).encode(), np.uint8)
         prices = np.nan_to_num(self.close)
         inputs = [np.asarray(self.observed), np.asarray(self.scale)]
-        if self.config.extra_known:
+        if self.config.extra_known:  # the other known ones follow from the dates
             inputs.append(np.asarray(self.known))
         digest = hashlib.sha256()
         mixture = self.mixture
@@ -159,8 +156,7 @@ def make_panel(
     Raises
     ------
     DataError on bars that can't be repaired or lack an input, ConfigError on an unknown feature or
-    calendar or dates out of order, MissingDependency on a calendar's name without
-    exchange_calendars.
+    calendar or dates out of order, MissingDependency where a name needs exchange_calendars.
     """
     config = config or PanelConfig()
     return panel_of(validate_bars(bars, extra=config.extra)[0], config, fitted, calendar)
