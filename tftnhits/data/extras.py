@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -101,19 +101,22 @@ def notes_of(own: Mapping[str, np.ndarray], panel: Panel, unused: list[str]) -> 
 
     `own` are the extra columns of all bars, [N] each.
     """
-    notes = {symbol: list(panel.notes.get(symbol, [])) for symbol in panel.symbols}
-    what = " or ".join(map(quoted, unused[:5]))
+    what, said = " or ".join(map(quoted, unused[:5])), []
+    ignored = f"The model knows no input {what}; it was trained without it and ignores it."
     for symbol, last in zip(panel.symbols, np.cumsum(panel.length) - 1, strict=True):
-        if unused:
-            notes[symbol].append(
-                f"The model knows no input {what}; it was trained without it and ignores it."
-            )
+        said += [(symbol, ignored)] if unused else []
         for name, column in own.items():
             if np.isnan(column[last]):
-                notes[symbol].append(
-                    f"The last bar of {symbol} has no {quoted(name)}, so the mean of the training "
-                    "stands in for it."
-                )
+                why = f"has no {quoted(name)}, so the mean of the training stands in for it."
+                said.append((symbol, f"The last bar of {symbol} {why}"))
+    return _noted(panel, said)
+
+
+def _noted(panel: Panel, said: Iterable[tuple[str, str]]) -> Panel:
+    """The panel with more notes, (symbol, sentence) each."""
+    notes = {symbol: [*sentences] for symbol, sentences in panel.notes.items()}
+    for symbol, sentence in said:
+        notes.setdefault(symbol, []).append(sentence)
     return replace(panel, notes=notes)
 
 
@@ -129,11 +132,9 @@ def with_future(panel: Panel, future: Any = None) -> Panel:
     Raises DataError on a future that can't be read.
     """
     names, horizon = panel.config.extra_known, panel.config.horizon
-    notes = {symbol: list(panel.notes.get(symbol, [])) for symbol in panel.symbols}
     if not names:
-        for said in notes.values() if future is not None else ():
-            said.append("The model has no inputs of its own that are known ahead; ignored: future.")
-        return replace(panel, notes=notes)
+        ignored = "The model has no inputs of its own that are known ahead; ignored: future."
+        return _noted(panel, [(s, ignored) for s in panel.symbols if future is not None])
     told = _read_future({"date": []} if future is None else future, names)
     # The rows ahead, and what is told of their dates, by day unless bars are shorter
     rows = (panel.start + panel.length)[:, None] + np.arange(horizon)  # [S, H]
@@ -147,22 +148,24 @@ def with_future(panel: Panel, future: Any = None) -> Panel:
     center, spread = (panel.fitted[name][-len(names) :] for name in ("center", "spread"))
     known = np.array(panel.known)
     known[rows, -len(names) :] = standardised(values, center, spread)
+    said = []
     for symbol, lacks, dates in zip(panel.symbols, np.isnan(values), panel.date[rows], strict=True):
         for name, gone in zip(names, lacks[: panel.steps].T, strict=True):
-            notes[symbol] += _lacking(name, dates[: panel.steps][gone])
-    return replace(panel, known=known, notes=notes)
+            if gone.any():
+                said.append((symbol, _lacking(name, dates[: panel.steps][gone])))
+    return _noted(replace(panel, known=known), said)
 
 
-def _lacking(name: str, dates: np.ndarray) -> list[str]:
-    """The sentence on the dates ahead for which an input is not told, if there are any."""
+def _lacking(name: str, dates: np.ndarray) -> str:
+    """The sentence on the dates ahead for which an input is not told."""
     days = [str(pd.Timestamp(date)).removesuffix(" 00:00:00") for date in dates]
     when = ", ".join(days[:SHOWN]) + f" and {len(days) - SHOWN} more" * (len(days) > SHOWN)
     if np.isnat(dates).any():
         when = "the bars ahead, which have no dates"
-    return [
+    return (
         f"Nothing is known of {quoted(name)} on {when}, so the mean of the training stands in for "
         "it; predict(…, future=frame) takes it."
-    ] * bool(days)
+    )
 
 
 def _read_future(future: Any, names: tuple[str, ...]) -> pd.DataFrame:
