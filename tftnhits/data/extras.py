@@ -101,7 +101,8 @@ def notes_of(own: Mapping[str, np.ndarray], panel: Panel, unused: list[str]) -> 
 
     `own` are the extra columns of all bars, [N] each.
     """
-    what, said = " or ".join(map(quoted, unused[:5])), []
+    said = []
+    what = " or ".join(map(quoted, unused[:5]))
     ignored = f"The model knows no input {what}; it was trained without it and ignores it."
     for symbol, last in zip(panel.symbols, np.cumsum(panel.length) - 1, strict=True):
         said += [(symbol, ignored)] if unused else []
@@ -131,7 +132,8 @@ def with_future(panel: Panel, future: Any = None) -> Panel:
 
     Raises DataError on a future that can't be read.
     """
-    names, horizon = panel.config.extra_known, panel.config.horizon
+    names = panel.config.extra_known
+    horizon = panel.config.horizon
     if not names:
         ignored = "The model has no inputs of its own that are known ahead; ignored: future."
         return _noted(panel, [(s, ignored) for s in panel.symbols if future is not None])

@@ -317,7 +317,8 @@ class WhatIf:
         """
         number = self.bar_at(symbol, origin)
         settings["symbols"] = [symbol]
-        question, own = (number, repr(settings)), self.model.panel_config
+        question = (number, repr(settings))
+        own = self.model.panel_config
         if own.extra_known:
             # from an origin of the past, what was known ahead
             settings["future"] = self.bars[self.bars["symbol"] == symbol]
