@@ -20,6 +20,7 @@ from hub_server import hub_server
 import tftnhits as tn
 from tftnhits.apps import cli, commands, text
 from tftnhits.config import PRESETS
+from tftnhits.escape import csv_text
 from tftnhits.evaluation import leaderboard
 
 COMMANDS = ("predict", "train", "backtest", "publish", "run", "info")
@@ -433,6 +434,25 @@ def test_train_leaves_the_predictor_that_python_trains(typed, bars_csv):
     pd.testing.assert_frame_equal(found, expected, rtol=1e-6)
     assert typed(*command).out == "m\n"
     refused(typed(*command[:-1], "2017-09-30"), "m")  # another split's training states are there
+
+
+def test_own_inputs_are_trained_with_and_told_ahead(typed):
+    bars = made_bars(("A", "B"), 300)
+    bars["vix"] = 20 + np.arange(600) % 7
+    bars["earnings"] = np.arange(600) % 9 == 0
+    bars.to_csv("own.csv", index=False)
+    command = ("train", "own.csv", "--out", "m", "--preset", "tiny", "--observed", "vix")
+    assert typed(*command, "--known", "earnings").code == 0
+    refused(typed(*command[:-1], "vix,moon"), "column 'moon'")
+    dates = pd.bdate_range(bars["date"].max(), periods=6)[1:]
+    pd.DataFrame({"date": dates, "earnings": 1}).to_csv("dates.csv", index=False)
+    predict = ("predict", "own.csv", "--model", "m", "--csv")
+    plain, told = typed(*predict), typed(*predict, "--future", "dates.csv")
+    assert "Nothing is known of 'earnings' on " in plain.err
+    assert told.code == 0 and "earnings" not in told.err
+    loaded = tn.Predictor.load("m").predict("own.csv", future="dates.csv")
+    assert told.out == csv_text(loaded.frame)
+    assert "no input 'vix' or 'earnings'" in typed("predict", "own.csv", "--csv").err
 
 
 def test_train_and_backtest_refuse_before_they_work(typed, bars_csv):

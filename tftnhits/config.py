@@ -53,6 +53,11 @@ def _levels() -> Any:
     return _checked(QUANTILES, advice, _are_quantiles)
 
 
+def _columns() -> Any:
+    advice = "give names of columns, each once, such as ('vix',)"
+    return _checked((), advice, lambda v: v == () or (v is not None and _are_names(v)))
+
+
 def _date() -> Any:
     return _checked(None, "write a date as 2012-01-31", lambda v: v is None or _is_date(v))
 
@@ -132,7 +137,8 @@ class PanelConfig(_Config):
     the next 15% of the dates. The first `embargo` sessions (days with bars; without dates, bars)
     after each of the two belong to no split. `observed` and `known` name the features to use;
     None takes all. The day of the year and of the month are left out by default: networks learn
-    dates by heart (validation loss 39.68, without 39.46).
+    dates by heart (validation loss 39.68, without 39.46). `extra_observed` and `extra_known` name
+    columns of the bars' frame that are inputs, too: known at their own bar, or ahead of it.
     """
 
     horizon: int = _whole(5)
@@ -144,6 +150,17 @@ class PanelConfig(_Config):
         *("hour_sin", "hour_cos", "has_calendar"),
     )
     embargo: int = _whole(0, 0)
+    extra_observed: tuple[str, ...] = _columns()  # a volatility index, another market's return
+    extra_known: tuple[str, ...] = _columns()  # earnings dates, rate decisions
+
+    @property
+    def extra(self) -> tuple[str, ...]:
+        """Columns that the bars have to have beside their own."""
+        return self.extra_observed + self.extra_known
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; without extra columns as before there were any."""
+        return {k: v for k, v in super().to_dict().items() if v != ()}
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ def _day(text: str) -> str:
 
 
 def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(","))
+    return tuple(name.strip() for name in text.split(",")) if text else ()
 
 
 def _seeds(text: str) -> tuple[int, ...]:
@@ -142,6 +142,7 @@ forms = _options(
 @_command(
     """  tftnhits predict AAPL NVDA
   tftnhits predict bars.csv --horizon 3 --level 0.8 --plot
+  tftnhits predict bars.csv --model model --future dates.csv
   tftnhits predict - --csv < bars.csv | head -2
   tftnhits predict bars.csv --json | python -m json.tool"""
 )
@@ -152,6 +153,7 @@ forms = _options(
 )
 @click.option("--calendar", metavar="NAME", help="of the dates ahead, as XNYS or 24/7")
 @click.option("--model", metavar="FOLDER_OR_ID", help="a trained model; default: the shipped one")
+@click.option("--future", metavar="FILE", help="dates ahead, with the model's inputs known by then")
 @forms
 @click.option(
     "--plot",
@@ -162,7 +164,7 @@ forms = _options(
     help="draw the fan chart into FILE.png or FILE.html, by default SYMBOL.png; prints the paths",
 )
 @reading
-def predict(sources, horizon, level, calendar, model, as_json, as_csv, plot, **options):
+def predict(sources, horizon, level, calendar, model, future, as_json, as_csv, plot, **options):
     """Forecast the bars that follow those in files or of symbols.
 
     A source is a file (CSV, JSON, Parquet …), '-' for standard input, a symbol of Yahoo Finance, or
@@ -170,12 +172,13 @@ def predict(sources, horizon, level, calendar, model, as_json, as_csv, plot, **o
     """
     if as_json + as_csv + (plot is not None) > 1:
         raise click.UsageError("--json, --csv and --plot are not allowed together.")
-    bars = _read(sources, options)
     from ..forecast.predictor import Predictor
     from . import text
 
-    forecast = Predictor.load(model).predict(
-        bars, horizon, level, calendar=calendar, strict=options["strict"]
+    predictor = Predictor.load(model)
+    bars = _read(sources, options, predictor.panel_config.extra)
+    forecast = predictor.predict(
+        bars, horizon, level, calendar=calendar, strict=options["strict"], future=future
     )
     if as_json or as_csv or plot is not None:
         for warning in text.warnings_of(forecast):
@@ -208,23 +211,27 @@ def _draw(forecast: Forecast, target: str) -> Iterator[str]:
 
 @_command(
     """  tftnhits train --out model
-  tftnhits train bars.csv --out model --preset tiny --train-end 2016-12-31"""
+  tftnhits train bars.csv --out model --preset tiny --train-end 2016-12-31
+  tftnhits train bars.csv --out model --observed vix,sentiment --known earnings"""
 )
 @click.argument("sources", nargs=-1, metavar=f"[{SOURCES}]")
 @fitting
 @click.option("--seed", type=SEED, default=0, show_default=True, help="of the networks' start")
 @_day_option("--train-end", "last day of training; default: 70% of them")
 @_day_option("--valid-end", "last day of validation; default: 85%")
+@click.option("--observed", type=_names, default="", metavar="A,B", help="columns that are inputs")
+@click.option("--known", type=_names, default="", metavar="A,B", help="those known ahead of time")
 @reading
-def train(sources, out, preset, horizon, seed, train_end, valid_end, **options):
+def train(sources, out, preset, horizon, seed, train_end, valid_end, observed, known, **options):
     """Train a model into a folder, on the bundled stocks unless bars are named.
 
     The same command goes on where an earlier one stopped.
     """
-    settings = config.PanelConfig(horizon=horizon, train_end=train_end, valid_end=valid_end)
+    own = {"extra_observed": observed, "extra_known": known}
+    settings = config.PanelConfig(horizon, train_end, valid_end, **own)
     training = replace(config.preset(preset)[3], seed=seed)
     with _folder(out) as folder:
-        bars = _read(sources or ["stocks"], options)
+        bars = _read(sources or ["stocks"], options, settings.extra)
         from ..data.windows import make_panel
         from ..forecast.ensemble import has_torch
         from ..forecast.predictor import train_predictor
@@ -354,12 +361,12 @@ def info():
         yield "torch can't be imported: gradient boosting answers; pip install 'tftnhits[torch]'"
 
 
-def _read(sources: Sequence[str], options: dict[str, Any]) -> pd.DataFrame:
+def _read(sources: Sequence[str], options: dict[str, Any], extra: Any = ()) -> pd.DataFrame:
     from .sources import read_sources
 
     options["columns"] = dict(options["columns"])
     options["adjusted"] = not options.pop("unadjusted")
-    bars, notes = read_sources(sources, **options)
+    bars, notes = read_sources(sources, extra=extra, **options)
     for note in notes:
         _say(f"note: {note}")
     return bars

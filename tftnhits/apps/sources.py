@@ -11,7 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from ..data.bars import BUNDLED, HOURLY, bundled_path, concat_bars, load_bars, repairs
+from ..data.bars import BUNDLED, HOURLY, bundled_path, concat_bars, load_bars, read_bars, repairs
+from ..data.parse import Options
 from ..data.yahoo import download_bars, is_symbol
 from ..errors import DataError, DownloadError, MissingDependency, TftnhitsError, quoted
 
@@ -30,7 +31,7 @@ def read_sources(names: Sequence[str], **options: Any) -> tuple[pd.DataFrame, li
     names : each a file; "-" for standard input; "stocks" or "eurusd", the bundled sets; or a symbol
         of Yahoo Finance in any case, whose bundled bars stand in where live ones can't be had. A
         file goes before a symbol of the same name.
-    options : load_bars' for files and standard input
+    options : load_bars' for files and standard input; they need not have its `extra` columns
 
     Raises
     ------
@@ -82,19 +83,21 @@ def _is_live(name: str, bundled: Sequence[str]) -> bool:
 
 def _read(name: str, bundled: Sequence[str], options: dict[str, Any]) -> pd.DataFrame:
     """The bars of a file, of standard input or of a bundled set."""
+    options = {**options}
+    strict = options.pop("strict", False)
     if name == STDIN:
         if sys.stdin is None:
             raise DataError("Standard input is closed; pipe CSV into it, or name a file.")
         if sys.stdin.isatty():
             print("note: reading CSV from standard input; Ctrl-D ends it", file=sys.stderr)
-        return load_bars(getattr(sys.stdin, "buffer", sys.stdin), **options)
+        return read_bars(getattr(sys.stdin, "buffer", sys.stdin), Options(**options), strict)
     if name in BUNDLED:
         return load_bars(name)
     if os.path.isdir(name):
         raise DataError(f"{quoted(name, 100)} is a folder; name a file of bars.")
     if not os.path.exists(name):  # a pipe is no regular file
         raise _unknown(name, bundled)
-    return load_bars(name, **options)
+    return read_bars(name, Options(**options), strict)
 
 
 def _download(symbols: list[str]) -> dict[str, pd.DataFrame | TftnhitsError]:

@@ -41,6 +41,7 @@ def load_bars(
     decimal: str | None = None,
     adjusted: bool = True,
     strict: bool = False,
+    extra: tuple[str, ...] = (),
 ) -> pd.DataFrame:
     """Validated bars of any source, in one tidy frame.
 
@@ -62,36 +63,51 @@ def load_bars(
         Use adjusted prices where the source has them beside the raw ones, all of them.
     strict
         Raise at the first symbol that can't be repaired, instead of leaving it out.
+    extra
+        Names of further columns of numbers to keep: inputs of a model (PanelConfig.extra_observed).
 
     Returns
     -------
     pd.DataFrame
-        symbol, date (local time without a zone, NaT if unknown), open, high, low, close, volume
-        (float64, NaN if unknown), sorted by symbol and date. attrs, by symbol: "zones" where known,
-        "doubts" (sentences on what was guessed, or repaired among the last bars), "skipped" (why it
-        was left out); and "repairs", see `repairs`.
+        symbol, date (local time without a zone, NaT if unknown), open, high, low, close, volume,
+        extra (float64, NaN if unknown), sorted by symbol and date. attrs, by symbol: "zones" where
+        known, "doubts" (sentences on what was guessed, or repaired among the last bars), "skipped"
+        (why it was left out); "repairs", see `repairs`; "unused", columns that look like inputs.
 
     Raises
     ------
     DataError
         One sentence on what can't be read or repaired; rows count from 1 without the header.
+    ConfigError
+        An extra column whose name is that of a bar's own.
     """
+    options = Options(symbol, columns, dayfirst, decimal, adjusted, extra)
+    bars = read_bars(source, options, strict)
+    if lacking := [name for name in extra if name not in bars.columns]:
+        raise DataError(
+            f"The bars have no column {quoted(lacking[0])}, which extra names; found "
+            f"{listed([*bars.columns, *bars.attrs['unused']])}."
+        )
+    return bars
+
+
+def read_bars(source: Any, options: Options, strict: bool = False) -> pd.DataFrame:
+    """`load_bars`, without those of the extra columns that the source doesn't have."""
     report = Report(strict)
     if isinstance(source, str) and source in BUNDLED:
         source = bundled_bars(source)
     elif isinstance(source, str):
         _refuse_symbol(source)
     bars = None
-    if adjusted is True and all(one is None for one in (symbol, columns, dayfirst, decimal)):
-        bars = plain_bars(source, "series", report)
+    if options == Options(extra=options.extra):  # nothing said of how to read it
+        bars = plain_bars(source, "series", report, options.extra)
     if bars is None:
-        options = Options(symbol, columns, dayfirst, decimal, adjusted)
         name = "The open file" if hasattr(source, "read") else ""
         if isinstance(source, str | os.PathLike):
             name = quoted(os.fspath(source), 200)
         try:
             with readable("The bars can't be read"):
-                tables = read_tables(source, symbol or _default_symbol(source))
+                tables = read_tables(source, options.symbol or _default_symbol(source))
             bars = _parsed(tables, options, report)
         except DataError as error:
             if not name or name.lower() in str(error).lower():
@@ -105,13 +121,16 @@ def load_bars(
     return bars
 
 
-def validate_bars(frame: pd.DataFrame, strict: bool = True) -> tuple[pd.DataFrame, pd.DataFrame]:
+def validate_bars(
+    frame: pd.DataFrame, strict: bool = True, extra: tuple[str, ...] = ()
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Repaired bars of a tidy frame, and the report of the repairs; a second pass repairs nothing.
 
     Parameters
     ----------
     frame : columns symbol, open, high, low, close, and if there are any date and volume
     strict : raise at the first symbol that can't be repaired, instead of leaving it out
+    extra : further columns to keep, where there are any
 
     Returns
     -------
@@ -129,7 +148,7 @@ def validate_bars(frame: pd.DataFrame, strict: bool = True) -> tuple[pd.DataFram
         raise DataError(
             "validate_bars takes a data frame with plain columns; load_bars takes others."
         )
-    bars = plain_bars(frame, "series", report)
+    bars = plain_bars(frame, "series", report, extra)
     if bars is None:
         if missing := [name for name in ("symbol", *PRICES) if name not in frame.columns]:
             raise DataError(
@@ -139,7 +158,7 @@ def validate_bars(frame: pd.DataFrame, strict: bool = True) -> tuple[pd.DataFram
         plain = frame.set_axis(np.arange(1, len(frame) + 1), axis=0)
         plain.attrs = {}
         exact = {name: name for name in COLUMNS if name in frame.columns}
-        options = Options(columns=exact, adjusted=False)
+        options = Options(columns=exact, adjusted=False, extra=extra)
         bars = _parsed([("series", Table(plain))], options, report)
     bars = _public(repair(bars, report), report, frame.attrs)
     return bars, repairs(bars)
@@ -158,6 +177,8 @@ def concat_bars(parts: list[pd.DataFrame]) -> pd.DataFrame:
         bars.attrs[key] = {k: v for part in parts for k, v in part.attrs.get(key, {}).items()}
     # what is doubted of a whole source is doubted of its symbols, not of other sources'
     bars.attrs["doubts"].pop(ALL, None)
+    unused = [name for part in parts for name in part.attrs.get("unused", [])]
+    bars.attrs["unused"] = [*dict.fromkeys(unused)]
     for part in parts:
         of_all = part.attrs.get("doubts", {}).get(ALL, [])
         for name in part["symbol"].unique() if of_all else ():
@@ -227,7 +248,8 @@ def _public(bars: pd.DataFrame, report: Report, before: dict) -> pd.DataFrame:
     """The public frame, with the report and what a former reading found in its attrs."""
     code = bars["code"].to_numpy()
     symbol = pd.Series(report.names, dtype=str).array.take(code)
-    columns = {name: bars[name].to_numpy() for name in COLUMNS[1:]}
+    extra = [name for name in bars.columns if name not in (*COLUMNS, "code", "row")]
+    columns = {name: bars[name].to_numpy() for name in (*COLUMNS[1:], *extra)}
     out = pd.DataFrame({"symbol": symbol, **columns})
     former = {key: value for key in CARRIED if isinstance(value := before.get(key), dict)}
     for name, sentences in former.get("doubts", {}).items():
@@ -238,6 +260,8 @@ def _public(bars: pd.DataFrame, report: Report, before: dict) -> pd.DataFrame:
     out.attrs["zones"] = {name: zone for name, zone in zones.items() if name in present}
     out.attrs["doubts"] = {name: report.doubts[name] for name in report.doubts if name in present}
     out.attrs["skipped"] = former.get("skipped", {}) | report.skipped
+    unused = before.get("unused") if isinstance(before.get("unused"), list) else []
+    out.attrs["unused"] = [n for n in dict.fromkeys([*unused, *report.unused]) if n not in extra]
     entries = sorted(report.entries.values(), key=lambda entry: (entry[0] != ALL, entry[0]))
     out.attrs["repairs"] = [dict(zip(REPORT, entry, strict=True)) for entry in entries]
     return out

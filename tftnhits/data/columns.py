@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +13,7 @@ import pandas as pd
 from ..errors import DataError, quoted
 from .cells import parse_numbers
 from .dates import clock_times, parse_dates
-from .names import COLUMNS, PRICES, chosen_columns, listed, match_columns, text_of
+from .names import COLUMNS, PRICES, chosen_columns, listed, match_columns, normal, role_of, text_of
 from .read import Table
 
 SAMPLE = 1_000  # rows by which a column without a name is told
@@ -27,6 +30,63 @@ LAYOUTS = (
     ("volume", "close", "high", "low", "open"),
     ("volume", "open", "high", "low", "close"),
 )
+
+# what providers add to bars, which nobody means as an input: the beginnings of such names
+PROVIDED = re.compile(
+    "adj|amount|ask|average|avg|bid|capital|change|close|count|currency|date|day|dividend|epoch"
+    "|factor|high|hour|id$|ignore|index$|label|level|low|marketcap|mean|minute|month|n$|no$|noof"
+    "|num|offset|oi$|open|pct|percent|prev|price|quote|raw|repair|sector|shares|spread$|split"
+    "|stocksplit|taker|time|trades?$|traded|transaction|turnover|unadj|unix|unnamed|value|volume"
+    r"|vwap|wap|week|year|zone|\d"
+)
+FLAGS = {"true": "1", "false": "0"}
+
+
+def take_inputs(table: Table, names: tuple[str, ...]) -> tuple[Table, dict[str, pd.Series]]:
+    """The table without the columns `names`, a user's own inputs; and those that there are."""
+    labels = [text_of(label) for label in table.frame.columns] if table.labelled else []
+    places = {}
+    for name in names:
+        if labels.count(name) > 1:
+            raise DataError(f"Column {quoted(name)} is there more than once; keep one of them.")
+        if name in labels:
+            places[name] = labels.index(name)
+    if not places:
+        return table, {}
+    rest = [i for i in range(len(labels)) if i not in places.values()]
+    own = {name: table.frame.iloc[:, place] for name, place in places.items()}
+    return replace(table, frame=table.frame.iloc[:, rest]), own
+
+
+def input_numbers(
+    columns: dict[str, pd.Series], decimal: str | None = None, text: bool = False
+) -> dict[str, np.ndarray]:
+    """Own inputs by name, float64 [R], NaN where missing; DataError on a cell that is no number."""
+    for name, series in columns.items():
+        if series.dtype.kind not in "fiu":  # flags count as 1 and 0
+            cells = series.astype(object)
+            columns[name] = cells.map(lambda cell: FLAGS.get(text_of(cell).lower(), cell))
+    numbers = parse_numbers(columns, decimal, text=text)
+    for name, bad in numbers.bad.items():
+        if bad.any():
+            cell = columns[name].iloc[int(np.argmax(bad))]
+            raise DataError(
+                f"Column {quoted(name)}, row {np.argmax(bad) + 1}: {quoted(cell)} is not a number; "
+                "an input is one, empty where it is missing."
+            )
+    return numbers.values
+
+
+def likely_inputs(spare: pd.DataFrame) -> list[str]:
+    """Labels of columns that look like inputs: numbers, by no name that providers use."""
+    found = []
+    for place, label in enumerate(spare.columns):
+        name = normal(label)
+        if name and name.isascii() and not (role_of(label) or PROVIDED.match(name)):
+            with suppress(DataError):
+                if np.isfinite(input_numbers({"": spare.iloc[:SAMPLE, place]})[""]).any():
+                    found.append(text_of(label))
+    return found
 
 
 def name_columns(table: Table, given: Any = None) -> dict[str, int]:

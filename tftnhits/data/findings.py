@@ -24,6 +24,7 @@ class Report:
     doubts: dict[str, list[str]] = field(default_factory=dict)  # sentences by symbol
     skipped: dict[str, str] = field(default_factory=dict)  # why a symbol is left out
     zones: dict[str, str] = field(default_factory=dict)  # by symbol, where the source tells it
+    unused: list[str] = field(default_factory=list)  # columns that a model might have as inputs
 
     def note(
         self, repair: str, count: int, example: str = "", symbol: str = ALL, first: str = ""

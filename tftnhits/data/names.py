@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..errors import DataError, printable, quoted
+from ..errors import ConfigError, DataError, printable, quoted
 
 PRICES = ("open", "high", "low", "close")
 COLUMNS = ("symbol", "date", *PRICES, "volume")
@@ -116,6 +116,18 @@ def chosen_columns(given: Any, labels: pd.Index) -> dict[str, int]:
             f"columns={quoted(given, 100)} names one column for two roles; name another."
         )
     return places
+
+
+def check_inputs(names: Any) -> None:
+    """Raises ConfigError on what can't be the names of a user's own inputs."""
+    if not isinstance(names, tuple | list) or not all(isinstance(name, str) for name in names):
+        raise ConfigError(f"extra is {quoted(names)}; give names of columns, such as ('vix',).")
+    for name in names:
+        if normal(name) in (*ROLE, "row") or names.count(name) > 1:
+            raise ConfigError(
+                f"The input {quoted(name)} comes twice, or has the name of a column of bars; "
+                "give its column another name."
+            )
 
 
 def listed(labels: Iterable[Any]) -> str:

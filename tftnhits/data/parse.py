@@ -11,10 +11,10 @@ import pandas as pd
 
 from ..errors import DataError, printable, quoted
 from .cells import Numbers, parse_numbers, parse_symbols
-from .columns import EARLIEST, name_columns
+from .columns import EARLIEST, input_numbers, likely_inputs, name_columns, take_inputs
 from .dates import NAT, Dates, parse_dates, settle_zones
 from .findings import Report
-from .names import ADJUSTED, COLUMNS, FACTORS, PRICES, normal, text_of
+from .names import ADJUSTED, COLUMNS, FACTORS, PRICES, check_inputs, normal, text_of
 from .read import Table
 
 NO_DATES = "no dates, the order given is kept"
@@ -37,8 +37,10 @@ class Options:
     dayfirst: bool | None = None
     decimal: str | None = None
     adjusted: bool = True
+    extra: tuple[str, ...] = ()  # further columns to keep, where there are any
 
     def __post_init__(self) -> None:
+        check_inputs(self.extra)
         named = isinstance(self.symbol, str) and self.symbol.strip()
         if self.symbol is not None and not named:
             raise DataError(
@@ -50,17 +52,21 @@ class Options:
             raise DataError(f"decimal is {quoted(self.decimal)}; give '.' or ',', or None.")
 
 
-def plain_bars(source: Any, name: str, report: Report) -> pd.DataFrame | None:
+def plain_bars(
+    source: Any, name: str, report: Report, extra: tuple[str, ...] = ()
+) -> pd.DataFrame | None:
     """As `parse_table`, of what needs no reading; None of all else.
 
-    That is rows [open, high, low, close(, volume)] of numbers, and frames of our columns and types.
+    That is rows [open, high, low, close(, volume)] of numbers, and frames of our columns and types,
+    with those of `extra` behind them.
     """
     names = [name]
     if isinstance(source, pd.DataFrame):
         # a frame of our own columns and types
-        kinds = ("datetime64[ns]", *["float64"] * 5)
+        columns = (*COLUMNS, *extra)
+        kinds = ("datetime64[ns]", *["float64"] * (len(columns) - 2))
         index = source.index
-        if (*source.columns,) != COLUMNS or (*map(str, source.dtypes[1:]),) != kinds:
+        if (*source.columns,) != columns or (*map(str, source.dtypes[1:]),) != kinds:
             return None
         if index.nlevels > 1 or index.name is not None or index.dtype.kind not in "iu":
             return None
@@ -69,7 +75,7 @@ def plain_bars(source: Any, name: str, report: Report) -> pd.DataFrame | None:
         code, names = pd.factorize(source["symbol"], sort=True)
         if not len(code) or (code < 0).any():
             return None
-        date, values = source["date"].to_numpy(), source[[*COLUMNS[2:]]].to_numpy()
+        date, values = source["date"].to_numpy(), source[[*columns[2:]]].to_numpy()
     else:
         # rows of numbers, of one width, in the usual order of prices
         if isinstance(source, list) and source:
@@ -100,8 +106,8 @@ def plain_bars(source: Any, name: str, report: Report) -> pd.DataFrame | None:
         report.doubt(UNDATED)
     report.names = list(names)
     row = np.arange(1, len(values) + 1)
-    columns = dict(zip(COLUMNS[2:], values.T, strict=True))
-    return pd.DataFrame({"code": code, "row": row, "date": date, **columns})
+    values = dict(zip((*COLUMNS, *extra)[2:], values.T))  # rows have none of `extra`
+    return pd.DataFrame({"code": code, "row": row, "date": date, **values})
 
 
 def parse_table(table: Table, name: str, options: Options, report: Report) -> pd.DataFrame:
@@ -110,6 +116,7 @@ def parse_table(table: Table, name: str, options: Options, report: Report) -> pd
     Symbols with a cell that is no date or no number are left out; bars without one are of `name`.
     """
     # which column is what
+    table, own = take_inputs(table, options.extra)
     places = name_columns(table, options.columns)
     frame = table.frame
     if not len(frame):
@@ -125,6 +132,7 @@ def parse_table(table: Table, name: str, options: Options, report: Report) -> pd
     wanted = {role: columns[role] for role in (*COLUMNS[2:], *ADJUSTED) if role in columns}
     numbers = parse_numbers(wanted, options.decimal, table.comma, table.text)
     values = {role: numbers.values.get(role, np.nan) for role in COLUMNS[2:]}
+    values |= input_numbers(own, numbers.decimal, table.text)
     bars = pd.DataFrame({"code": code, "row": frame.index, "date": dates.local, **values})
 
     # the symbol asked for
@@ -161,6 +169,7 @@ def parse_table(table: Table, name: str, options: Options, report: Report) -> pd
     extra = [text_of(frame.columns[i]) for i in spare] if table.labelled else []
     if extra := [label for label in extra if label]:
         report.note("extra column ignored", len(extra), ", ".join(extra[:5]))
+        report.unused += likely_inputs(frame.iloc[:, spare])
     present = {names[i] for i in bars["code"].unique()}
     report.zones |= {symbol: zone for symbol, zone in zones.items() if symbol in present}
     return bars.assign(symbol=np.asarray(names, object)[bars["code"]])

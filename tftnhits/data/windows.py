@@ -16,6 +16,7 @@ from . import features as F
 from . import scale as V
 from .bars import validate_bars
 from .corpus import Mixture
+from .extras import input_names, notes_of, own_inputs, standard, standardised
 from .markets import Joined, Timeline, join_markets, timelines, unknown_zones
 from .names import PRICES
 from .patterns import INTRADAY, weekday_of
@@ -51,7 +52,7 @@ class Panel:
     target: Any  # [R, H] float32, of fewer steps after `first`
     scale: Any  # [R, H] float32, as well
     split: np.ndarray  # [R] int8: 0, 1, 2 as in SPLITS; 3 elsewhere (purged, or no outcome yet)
-    # Of the training split: "har" [6], "moments" [6, 6], "center", "spread" [F_o]
+    # Of the training split: "har" [6], "moments" [6, 6], "center", "spread" [F_o + extra_known]
     fitted: dict[str, np.ndarray]
     # By symbol: a calendar that tells but so many of the H dates ahead; sentences to warn with
     outrun: dict[str, tuple[str, int]] = field(default_factory=dict)
@@ -123,24 +124,15 @@ class Panel:
         """A hash of dates, closes, symbols, inputs, splits and mixture, for manifests."""
         names = np.frombuffer("\0".join(self.symbols).encode(), np.uint8)
         prices = np.nan_to_num(self.close)
-        inputs = np.asarray(self.observed), np.asarray(self.scale)
+        inputs = [np.asarray(self.observed), np.asarray(self.scale)]
+        if self.config.extra_known:  # the other known ones follow from the dates
+            inputs.append(np.asarray(self.known))
         digest = hashlib.sha256()
         mixture = self.mixture
         drawn = () if mixture is None else (mixture.market, mixture.chunks, mixture.unit)
         for part in (self.date.view(np.int64), prices, names, *inputs, self.split, *drawn):
             digest.update(np.ascontiguousarray(part).tobytes())
         return digest.hexdigest()[:16]
-
-
-def input_names(config: PanelConfig) -> dict[str, tuple[str, ...]]:
-    """Names of the observed, known and static inputs; raises ConfigError on an unknown one."""
-    known = config.known or F.KNOWN
-    observed = config.observed or F.OBSERVED
-    for names, every in ((observed, F.OBSERVED), (known, F.KNOWN)):
-        if unknown := sorted({*names} - {*every}):
-            choice = ", ".join(every)
-            raise ConfigError(f"There is no feature {unknown[0]!r}; choose from {choice}.")
-    return {"observed": observed, "known": known, "static": F.STATIC}
 
 
 def make_panel(
@@ -153,8 +145,8 @@ def make_panel(
 
     Parameters
     ----------
-    bars : frame of symbol, date, open, high, low, close, volume; `attrs["zones"]` may name the time
-        zone of a symbol's dates ("America/New_York", "UTC+08:00")
+    bars : frame of symbol, date, open, high, low, close, volume and the columns that `config` takes
+        as inputs; `attrs["zones"]` may name the time zone of a symbol's dates ("UTC+08:00")
     config : horizon, inputs and splits
     fitted : volatility scale, means and deviations of a trained model (Panel.fitted); None fits
         them on the training split
@@ -163,10 +155,11 @@ def make_panel(
 
     Raises
     ------
-    DataError on bars that can't be repaired, ConfigError on an unknown feature or calendar or dates
-    out of order, MissingDependency on a calendar's name without exchange_calendars.
+    DataError on bars that can't be repaired or lack an input, ConfigError on an unknown feature or
+    calendar or dates out of order, MissingDependency where a name needs exchange_calendars.
     """
-    return panel_of(validate_bars(bars)[0], config or PanelConfig(), fitted, calendar)
+    config = config or PanelConfig()
+    return panel_of(validate_bars(bars, extra=config.extra)[0], config, fitted, calendar)
 
 
 def panel_of(
@@ -190,7 +183,7 @@ def panel_of(
         rows=np.arange(len(symbol)) + np.repeat(start - first, length),
         size=len(symbol) + config.horizon * len(first),
     )
-    times = _times(bars, grid, names["known"], calendar)
+    times = _times(bars, grid, config.known or F.KNOWN, calendar)
     market_time = grid.wide(times.market, np.datetime64("NaT"))
     split = splits_of(market_time, grid.length, config)
     # Prices: log returns, and the volatility scale that makes them of unit size
@@ -213,25 +206,31 @@ def panel_of(
         features |= F.market_features(features["return"], trend, session, others)
     else:
         features |= dict.fromkeys(F.MARKET, np.full_like(scale.sigma, np.nan))
+    # The frame's own columns; those known ahead are zero in the rows ahead until with_future
+    own = own_inputs(bars, config, lenient=fitted is not None)
+    features |= {name: grid.wide(values) for name, values in own.items()}
+    columns = (*names["observed"], *config.extra_known)
     if fitted is None:
-        center, spread = _standard(features, names["observed"], split == 0)
+        center, spread = standard(features, columns, split == 0)
         fitted = {"har": scale.har, "moments": scale.moments, "center": center, "spread": spread}
-    observed = np.empty((*split.shape, len(names["observed"])), np.float32)
-    for i, name in enumerate(names["observed"]):
-        values = (features.pop(name) - fitted["center"][i]) / fitted["spread"][i]
-        observed[..., i] = np.clip(np.nan_to_num(values, nan=0.0), -F.CLIP, F.CLIP)
+    inputs = np.empty((*split.shape, len(columns)), np.float32)
+    for i, name in enumerate(columns):
+        center, spread = (fitted[key][i] for key in ("center", "spread"))
+        inputs[..., i] = standardised(features.pop(name), center, spread)
+    inputs = grid.flat(inputs, 0.0)
+    count = len(names["observed"])
     by_step = scale.by_step()
     static = times.static.copy()
     static[:, F.STATIC.index("has_volume")] = np.isfinite(column["volume"]).any(1)
-    return Panel(
+    panel = Panel(
         config=config,
         symbols=grid.symbols,
         start=grid.start,
         length=grid.length,
         date=times.date,
         close=grid.flat(column["close"], np.nan, float),
-        observed=grid.flat(observed, 0.0),
-        known=times.known,
+        observed=np.ascontiguousarray(inputs[:, :count]),
+        known=np.hstack([times.known, inputs[:, count:]]),
         static=static,
         target=grid.flat(_targets(price["close"], by_step), np.nan),
         scale=grid.flat(by_step, np.nan),
@@ -240,6 +239,7 @@ def panel_of(
         outrun=times.outrun,
         notes=times.notes,
     )
+    return notes_of(own, panel, bars.attrs.get("unused", []))
 
 
 def _targets(close: np.ndarray, by_step: np.ndarray) -> np.ndarray:
@@ -339,23 +339,6 @@ def _known(line: Timeline, names: tuple[str, ...]) -> np.ndarray:
     times = np.concatenate([line.times, line.ahead])
     every = F.known_features(times, line.step / MINUTE)
     return every[:, [F.KNOWN.index(name) for name in names]].astype(np.float32)
-
-
-def _standard(
-    features: Mapping[str, np.ndarray], names: tuple[str, ...], train: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Means and deviations [F_o] on the bars `train`; returns (of unit size) and flags stay so.
-
-    A stray print counts as CLIP at most.
-    """
-    center, spread = np.zeros(len(names)), np.ones(len(names))
-    for i, name in enumerate(names):
-        known = features[name][train]
-        known = np.clip(known[np.isfinite(known)], -F.CLIP, F.CLIP)
-        if name != "return" and not name.startswith("has_") and len(known) > 30:
-            center[i] = known.mean()
-            spread[i] = max(known.std(), 1e-3)
-    return center, spread
 
 
 def blocks(

@@ -72,8 +72,9 @@ def permutation_importance(
 
     `model` is a torch module or any member. `groups` names sets of observed and known inputs that
     move together (FAMILIES, for one); None takes each observed input alone, and understates those
-    whose news others carry too. An input that never varies here has nothing to permute and is left
-    out. Raises ConfigError on an input that there is not.
+    whose news others carry too. A user's own inputs stand alone in any case, unless a group has
+    them. An input that never varies here has nothing to permute and is left out. Raises ConfigError
+    on an input that there is not.
 
     Returns
     -------
@@ -86,8 +87,10 @@ def permutation_importance(
     varies = varying(panel, rows, member.context)["past"][0]
     inputs = {name for name, moves in zip(names, varies) if moves}
     groups = groups or {name: (name,) for name in panel.inputs["observed"]}
-    if unknown := {name for names in groups.values() for name in names} - {*F.OBSERVED, *F.KNOWN}:
+    grouped, own = {name for names in groups.values() for name in names}, panel.config.extra
+    if unknown := grouped - {*F.OBSERVED, *F.KNOWN, *own}:
         raise ConfigError(f"There is no input {min(unknown)!r} to permute; see panel.inputs.")
+    groups = {**groups, **{name: (name,) for name in own if name not in grouped}}
     generator = np.random.default_rng(seed)
     base = _loss(member, panel, rows)
     table = []

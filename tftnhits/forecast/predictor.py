@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy.special import ndtri
 
 from ..config import ENSEMBLE_WEIGHTS, LEVEL, PanelConfig, TrainConfig
-from ..data.bars import load_bars
+from ..data.bars import read_bars
+from ..data.extras import input_names, with_future
 from ..data.names import listed
+from ..data.parse import Options
 from ..data.scale import HAR_SIZE
-from ..data.windows import Panel, input_names, panel_of
+from ..data.windows import Panel, panel_of
 from ..errors import CheckpointError, ConfigError, DataError, HistoryTooShort, quoted
 from ..files import versions
 from ..models.baselines import Walk
@@ -87,7 +90,7 @@ class Predictor:
                     f"{NAMES[name]} has another horizon, other quantile levels or other inputs "
                     "than the rest of the predictor; train it again."
                 )
-        count = len(inputs["observed"])
+        count = len(inputs["observed"]) + len(self.panel_config.extra_known)
         sizes = {"har": (HAR_SIZE,), "moments": (HAR_SIZE, HAR_SIZE)}
         sizes |= {"center": (count,), "spread": (count,)}
         if "moments" not in self.fitted:  # trained before there were any
@@ -151,6 +154,7 @@ class Predictor:
         calendar: str | Mapping[str, str | None] | None = None,
         strict: bool = False,
         symbols: Sequence[str] | None = None,
+        future: Any = None,
     ) -> Forecast:
         """Forecast from the last bar of every symbol, or from every bar with origins="all".
 
@@ -169,6 +173,8 @@ class Predictor:
         calendar : a name ("XNYS", "24/7") or names by symbol, for the dates ahead; None infers it
         strict : refuse a symbol that can't be forecast, instead of leaving it out with a warning
         symbols : those to forecast, if not all
+        future : frame or file of the dates ahead: symbol (none: of all), date, and the inputs that
+            are known ahead (PanelConfig.extra_known); a warning names the dates that it lacks
 
         Raises
         ------
@@ -184,8 +190,9 @@ class Predictor:
         candidates = chain({**members, **self.missing}, shares)
         # Bars, the origins in them, and what must be said of each symbol
         least = min(member.context for member in members.values())
-        bars, reports = review(load_bars(bars, strict=strict), least, strict)
+        bars, reports = review(self.read(bars, strict), least, strict)
         panel = panel_of(bars, self.panel_config, self.fitted, calendar).first(horizon)
+        panel = with_future(panel, future)
         rows = chain_origins(panel, members, candidates, origins == "all")
         if symbols is not None:
             reports = _chosen(reports, symbols, panel)
@@ -213,6 +220,10 @@ class Predictor:
         frame = tidy(panel, rows, quantiles, levels, level)
         return Forecast(frame, bars, level, reports, (self, panel, rows))
 
+    def read(self, bars: Any, strict: bool = False) -> pd.DataFrame:
+        """Validated bars of what load_bars takes, with the columns that are the model's inputs."""
+        return read_bars(bars, Options(extra=self.panel_config.extra), strict)
+
     def _scores(self, key: str, panel: Panel) -> Scores:
         """What stands for normal scores as of origins, by the pools of who answers."""
         return partial(pool_scores, self.pools, key, panel)
@@ -228,7 +239,7 @@ class Predictor:
         time. Bars of a new kind begin a record of their own. Raises as `predict`, and
         HistoryTooShort if no origin has the context before and the horizon after.
         """
-        panel = panel_of(load_bars(bars), self.panel_config, self.fitted, calendar)
+        panel = panel_of(self.read(bars), self.panel_config, self.fitted, calendar)
         first = panel.start + self.context - 1
         stop = panel.start + panel.length - self.horizon
         rows = np.concatenate([np.arange(a, b) for a, b in zip(first, stop, strict=True)])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from base64 import b64encode
+from collections.abc import Iterator
 from html import escape
 from importlib.util import find_spec
 from typing import Any
@@ -16,7 +17,9 @@ from typing import Any
 import numpy as np
 
 from ..config import LEVEL
+from ..data.extras import input_names
 from ..data.features import MARKET_SYMBOLS
+from ..data.names import COLUMNS
 from ..errors import ConfigError, MissingDependency, TftnhitsError, printable, quoted
 from ..viz.style import price, unit_of
 from .shock import NOTHING, Comparison, Shock, WhatIf, when
@@ -45,6 +48,7 @@ SHOCKS = {  # value for no shock, lowest, highest, step, label
     "volume": (1.0, 0.25, 5.0, 0.25, "Volume, ×"),
     "market": (0.0, -10.0, 10.0, 0.5, "Market move, %"),
 }
+OWN = "input "  # before the name of a control of a user's own input
 BUSY = '<div role="status" aria-busy="true">Asking the model …</div>'
 log = logging.getLogger("tftnhits")
 
@@ -93,6 +97,7 @@ class Panel:
 
     def __init__(self, picture: Any, lab: WhatIf, symbol: str | None, origin: Any):
         self.picture, self.lab = picture, lab
+        self.shocks = SHOCKS | dict(_own_shocks(lab))
         self.default_weight = round(100 * lab.model.weights.get("tft", 0))  # percent
         self.comparison: Comparison | None = None  # the last that could be answered
         symbol = next(iter(lab.by_symbol)) if symbol is None else symbol
@@ -120,12 +125,12 @@ class Panel:
             "horizon": _slider(model.horizon, 1, model.horizon, 1, "Horizon"),
             "level": _slider(round(100 * LEVEL), 50, 99, 1, "Interval, %"),
             "weight": _slider(self.default_weight, 0, 100, 1, "TFT's weight, %"),
-            **{name: _slider(*numbers) for name, numbers in SHOCKS.items()},
+            **{name: _slider(*numbers) for name, numbers in self.shocks.items()},
             "reset": w.Button(description="No shock", tooltip="Take the shock back"),
         }
         controls["weight"].disabled = not {"tft", "nhits"} <= set(model.members)
         for name, control in controls.items():
-            control.add_class(f"tftnhits-{name}")
+            control.add_class(f"tftnhits-{'-'.join(name.split())}")
             if name != "reset":
                 control.style.description_width = "190px"
                 control.layout.width = "450px"
@@ -133,8 +138,8 @@ class Panel:
 
     def _arranged(self) -> Any:
         box = ipywidgets.VBox
-        others = [control for name, control in self.controls.items() if name not in SHOCKS]
-        columns = [box(others), box([self.controls[name] for name in SHOCKS])]
+        others = [control for name, control in self.controls.items() if name not in self.shocks]
+        columns = [box(others), box([self.controls[name] for name in self.shocks])]
         controls = ipywidgets.Box([*columns, *named_sliders()], layout={"flex_flow": "row wrap"})
         controls.add_class("tftnhits-controls")
         picture = ipywidgets.Box(self.picture.widgets, layout={"width": "100%"})
@@ -157,7 +162,7 @@ class Panel:
 
     def reset(self, _: Any = None) -> None:
         """No shock."""
-        for name, numbers in SHOCKS.items():
+        for name, numbers in self.shocks.items():
             self.controls[name].value = numbers[0]
 
     def refresh(self, _: Any = None) -> None:
@@ -182,7 +187,10 @@ class Panel:
 
     def _ask(self) -> Comparison:
         c = self.controls
-        shock = Shock(**{name: c[name].value for name in SHOCKS})
+        own = self.lab.model.panel_config.extra_observed
+        added = {name: c[f"{OWN}{name}"].value for name in own if f"{OWN}{name}" in c}
+        moved = {name: value for name, value in added.items() if value}
+        shock = Shock(**{name: c[name].value for name in SHOCKS}, inputs=moved)
         settings = {"horizon": c["horizon"].value, "level": c["level"].value / 100}
         if c["weight"].value != self.default_weight:
             share = c["weight"].value / 100
@@ -222,9 +230,18 @@ def _status(c: Comparison) -> str:
     return " ".join(text)
 
 
+def _own_shocks(lab: WhatIf) -> Iterator[tuple[str, tuple]]:
+    """Names and numbers, as SHOCKS has them, for own inputs: what is added, to 4 deviations."""
+    inputs = input_names(lab.model.panel_config)["observed"]
+    for name, spread in zip(inputs, lab.model.fitted["spread"]):
+        if name in lab.bars.columns[len(COLUMNS) :]:
+            step = float(f"{spread / 4:.0e}")
+            yield f"{OWN}{name}", (0.0, -16 * step, 16 * step, step, f"{name}, +")
+
+
 def _slider(value: float, low: float, high: float, step: float, label: str) -> Any:
     kind = ipywidgets.IntSlider if isinstance(step, int) else ipywidgets.FloatSlider
     slider = kind(value=value, min=low, max=high, step=step, description=label)
     slider.continuous_update = False
-    slider.readout_format = "d" if isinstance(step, int) else f".{len(f'{step:g}') - 2}f"
+    slider.readout_format = "d" if isinstance(step, int) else f".{max(len(f'{step:g}') - 2, 0)}f"
     return slider

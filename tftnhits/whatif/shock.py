@@ -6,7 +6,8 @@ what such a bar would cause. Bars after the origin are the outcome and enter no 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from numbers import Integral, Real
 from typing import Any
@@ -14,7 +15,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..data.bars import load_bars
 from ..data.calendars import market_of, next_sessions
 from ..errors import ConfigError, DataError, HistoryTooShort, printable, quoted
 from ..forecast.predictor import Predictor
@@ -43,6 +43,7 @@ class Shock:
     volume : factor; a volume that is not known stays so
     market : as change, for each other symbol with a bar on the origin's date
     bars : how many follow, 0 to 20; 0 shocks the last bar
+    inputs : what is added to the last bar's own inputs (PanelConfig.extra_observed), by name
     """
 
     change: float = 0.0
@@ -50,6 +51,7 @@ class Shock:
     volume: float = 1.0
     market: float = 0.0
     bars: int = 0
+    inputs: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, least in LEAST.items():
@@ -72,6 +74,7 @@ class Shock:
             f"range ×{self.range:g}" if self.range != 1 else "",
             f"volume ×{self.volume:g}" if self.volume != 1 else "",
             f"market {self.market:+.1f}%{each}" if self.market else "",
+            *(f"{name} {more:+g}" for name, more in self.inputs.items() if more),
         ]
         which = f"{self.bars} more bar{'s' * (self.bars > 1)}" if self.bars else "last bar"
         return f"{which} {', '.join(filter(None, words)) or 'of no change'}"
@@ -80,8 +83,13 @@ class Shock:
 NOTHING = Shock()
 
 
-def shocked(bars: pd.DataFrame, symbol: str, shock: Shock) -> pd.DataFrame:
-    """Validated bars up to the last one of `symbol`, the origin, as the shock assumes them."""
+def shocked(
+    bars: pd.DataFrame, symbol: str, shock: Shock, observed: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Validated bars up to the last one of `symbol`, the origin, as the shock assumes them.
+
+    On bars that follow, the own inputs `observed` stay what they are; those known ahead are NaN.
+    """
     names, dates = bars["symbol"].to_numpy(), bars["date"].to_numpy()
     last = np.flatnonzero(np.r_[names[1:] != names[:-1], True])  # row of each symbol's last bar
     origin = last[names[last] == symbol]
@@ -91,6 +99,10 @@ def shocked(bars: pd.DataFrame, symbol: str, shock: Shock) -> pd.DataFrame:
     stretch = np.where(rows == origin, shock.range, 1.0)
     volume = np.where(rows == origin, shock.volume, 1.0)
     moves = pd.DataFrame({"change": change, "stretch": stretch, "volume": volume}, index=rows)
+    for name, more in shock.inputs.items():
+        if name not in bars.columns:
+            raise ConfigError(f"The bars have no input {quoted(name)} to shock; name a column.")
+        bars = bars.assign(**{name: bars[name] + more * np.isin(np.arange(len(bars)), origin)})
     if not shock.bars:
         return _changed(bars, moves)
 
@@ -100,7 +112,9 @@ def shocked(bars: pd.DataFrame, symbol: str, shock: Shock) -> pd.DataFrame:
     parts = [bars]
     for row, move in moves.iterrows():
         recent = bars.iloc[max(0, row + 1 - USUAL) : row + 1]
-        parts.append(_path(recent[recent["symbol"] == names[row]], ahead, move))
+        path = _path(recent[recent["symbol"] == names[row]], ahead, move)
+        kept = {name: bars[name].iloc[row] for name in observed if name in bars.columns}
+        parts.append(path.assign(**kept))
     out = pd.concat(parts).sort_values("symbol", kind="stable", ignore_index=True)
     out.attrs = bars.attrs
     return out
@@ -255,8 +269,8 @@ class WhatIf:
     """Bars (what `load_bars` takes) and a model (a Predictor, or what its `load` takes) to ask."""
 
     def __init__(self, bars: Any = "stocks", model: Any = None):
-        self.bars = load_bars(bars)
         self.model = model if isinstance(model, Predictor) else Predictor.load(model)
+        self.bars = self.model.read(bars)
         self.dated = not self.bars["date"].isna().any()
         days = self.bars.assign(date=self.bars["date"].dt.normalize())
         self.daily = self.dated and not days.duplicated(["symbol", "date"]).any()
@@ -304,12 +318,17 @@ class WhatIf:
         number = self.bar_at(symbol, origin)
         settings["symbols"] = [symbol]
         question = (number, repr(settings))
+        own = self.model.panel_config
+        if own.extra_known:
+            # from an origin of the past, what was known ahead
+            settings["future"] = self.bars[self.bars["symbol"] == symbol]
         if question != self._last[0]:  # else another shock would cost two forecasts
             bars = self._context(symbol, number)
             self._last = question, self.model.predict(bars, **settings)
         before = after = self._last[1]
         if shock != NOTHING:
-            after = self.model.predict(shocked(before.bars, symbol, shock), **settings)
+            bars = shocked(before.bars, symbol, shock, own.extra_observed)
+            after = self.model.predict(bars, **settings)
         bars, first = self.by_symbol[symbol], max(0, number + 1 - CONTEXT)
         assumed = self._on_axis(after.bars[after.bars["symbol"] == symbol], first)
         came = bars.iloc[number + 1 :].head(shock.bars + len(after.frame))
