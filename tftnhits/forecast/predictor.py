@@ -38,6 +38,8 @@ from .own import Scores, own_history
 from .pools import Pool, calibration_of, kinds, pool_scores, taught, unseen
 from .result import Forecast, SymbolReport, remark, review, tidy
 
+PACKAGES = ("tftnhits", "torch", "numpy", "pandas", "scikit-learn")  # whose versions matter
+
 
 @dataclass(eq=False, repr=False)
 class Predictor:
@@ -120,11 +122,11 @@ class Predictor:
         wrapped = {k: m if hasattr(m, "quantiles") else Network(m) for k, m in members.items()}
         absent = [] if has_torch() else [k for k in ENSEMBLE_WEIGHTS if k not in members]
         manifest = {
-            "versions": versions("tftnhits", "torch", "numpy", "pandas", "scikit-learn"),
+            "versions": versions(*PACKAGES),
             "data": panel.digest(),
             "symbols": len(panel.symbols),
             "bars": int(panel.length.sum()),
-            "trained to": _last_day(panel, panel.origins("train")),
+            "trained to": last_day(panel, panel.origins("train")),
         }
         predictor = cls(
             members=wrapped,
@@ -333,7 +335,7 @@ def train_predictor(
     return predictor
 
 
-def _last_day(panel: Panel, rows: np.ndarray) -> str | None:
+def last_day(panel: Panel, rows: np.ndarray) -> str | None:
     """The last date of origins; None where they have none."""
     dates = panel.date[rows]
     return None if np.isnat(dates).all() else str(np.nanmax(dates).astype("datetime64[D]"))
