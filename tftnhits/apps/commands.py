@@ -17,15 +17,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from .. import __version__, config
-from ..errors import CheckpointError, OutputError, printable
+from ..errors import OutputError, printable
 from ..escape import csv_text
-from ..files import atomic_write, read_json, safe_name, versions
+from ..files import atomic_write, safe_name
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ..forecast.predictor import Predictor
     from ..forecast.result import Forecast
 
 DEBUG = "TFTNHITS_DEBUG"
@@ -37,8 +39,6 @@ SOURCES = "FILE|SYMBOL..."
 PRESETS = ", ".join(config.PRESETS).replace("v2.1, card", "v2.1 (or card)")
 PICTURES = (".png", ".html")
 CHECKOUT = Path(__file__).resolve().parents[2]
-PACKAGES = ("numpy", "pandas", "scikit-learn", "torch", "papermill", "plotly")
-PACKAGES += ("yfinance", "modelscope")
 READING = ("columns", "dayfirst", "decimal", "unadjusted", "strict")
 COUNT = click.IntRange(1, 1000)
 SEED = click.IntRange(0, 2**31 - 1)
@@ -208,38 +208,69 @@ def _draw(forecast: Forecast, target: str) -> Iterator[str]:
 
 @_command(
     """  tftnhits train --out model
-  tftnhits train bars.csv --out model --preset tiny --train-end 2016-12-31"""
+  tftnhits train bars.csv --out model --preset tiny --train-end 2016-12-31
+  tftnhits train bars.csv --from shipped --out mine"""
 )
 @click.argument("sources", nargs=-1, metavar=f"[{SOURCES}]")
 @fitting
 @click.option("--seed", type=SEED, default=0, show_default=True, help="of the networks' start")
 @_day_option("--train-end", "last day of training; default: 70% of them")
 @_day_option("--valid-end", "last day of validation; default: 85%")
+@click.option(
+    "--from",
+    "start",
+    metavar="MODEL",
+    help="fine-tune 'shipped', a model's folder or OWNER/NAME instead of training from scratch",
+)
 @reading
-def train(sources, out, preset, horizon, seed, train_end, valid_end, **options):
+@click.pass_context
+def train(context, sources, out, preset, horizon, seed, train_end, valid_end, start, **options):
     """Train a model into a folder, on the bundled stocks unless bars are named.
 
-    The same command goes on where an earlier one stopped.
+    With --from a trained model goes on learning, and is never worse on validation than it was. The
+    same command goes on where an earlier one stopped.
     """
+    if start is not None:
+        _refuse_with_from(context, "preset", "horizon")
+    from . import text
+
     settings = config.PanelConfig(horizon=horizon, train_end=train_end, valid_end=valid_end)
     training = replace(config.preset(preset)[3], seed=seed)
     with _folder(out) as folder:
         bars = _read(sources or ["stocks"], options)
-        from ..data.windows import make_panel
-        from ..forecast.ensemble import has_torch
-        from ..forecast.predictor import train_predictor
+        if start is not None:
+            predictor = _fine_tuned(start, bars, train_end, valid_end, seed, folder)
+        else:
+            from ..data.windows import make_panel
+            from ..forecast.ensemble import has_torch
+            from ..forecast.predictor import train_predictor
 
-        if not has_torch():
-            _say("warning: PyTorch can't be imported, so gradient boosting alone is trained")
-        predictor = train_predictor(make_panel(bars, settings), preset, training, folder)
-    for kind, pool in predictor.pools.items():
-        for name, calibration in pool.calibration.items():
-            coverage = calibration.realised(config.LEVEL)
-            if coverage is not None:
-                over = f"{calibration.dates} dates of {kind} to {calibration.last}"
-                inside = f"inside the {config.LEVEL:.0%} interval over {over}"
-                _say(f"{name}: {coverage:.1%} of outcomes {inside}")
+            if not has_torch():
+                _say("warning: PyTorch can't be imported, so gradient boosting alone is trained")
+            predictor = train_predictor(make_panel(bars, settings), preset, training, folder)
+    for line in text.training_lines(predictor):
+        _say(line)
     yield str(folder)
+
+
+def _refuse_with_from(context: click.Context, *names: str) -> None:
+    """Raise UsageError on options that were typed and that --from leaves no choice of."""
+    for name in names:
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(
+                f"--{name} is not allowed with --from, which keeps the model's own; leave it out."
+            )
+
+
+def _fine_tuned(
+    start: str, bars: pd.DataFrame, train_end: str, valid_end: str, seed: int, folder: Path
+) -> Predictor:
+    """A trained model that has gone on learning, saved."""
+    from .. import fine_tune  # the package says what to install where torch is missing
+    from ..forecast.finetuning import GENTLE
+
+    training = replace(GENTLE, seed=seed)
+    return fine_tune(start, bars, train_end, valid_end, training, folder)
 
 
 @_command(
@@ -325,33 +356,9 @@ def run(preset, only, out, pairs, notebooks, timeout):
 @_command("  tftnhits info")
 def info():
     """Show versions, the shipped model, presets, and whether torch works."""
-    installed = versions("tftnhits", *PACKAGES)
-    yield f"tftnhits {installed.pop('tftnhits')}, Python {installed.pop('python')}"
-    for name, version in installed.items():
-        yield f"  {name:<12}  {version}"
-    folder = CHECKOUT / "data" / "pretrained"
-    try:
-        record = read_json(folder / "predictor.json")
-        yield f"shipped model: {folder}, up to {record['panel']['horizon']} bars ahead"
-        for name, models in record["members"].items():
-            yield f"  {name:<12}  from {models[0]['config']['context']} bars on"
-    except (CheckpointError, LookupError, TypeError, AttributeError) as error:
-        yield f"shipped model: none that can be read in {folder} ({error})"
-    yield "presets"
-    for name, (tft, nhits, boosting, training) in config.PRESETS.items():
-        sizes = f"TFT hidden {tft.hidden}, N-HITS hidden {nhits.hidden}, {boosting.trees} trees"
-        kind = "classic"
-        if tft.extra_gate:
-            kind = "enhanced" if nhits.scale_attention else "enhanced without attention over scales"
-        seeds = config.SEEDS.get(name, 1)
-        yield f"  {name:<12}  {kind}, {sizes}, up to {training.epochs} epochs, seeds: {seeds}"
-    try:  # last, since it takes a second
-        import torch
+    from .info import lines
 
-        device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "the CPU"
-        yield f"torch runs on {device}"
-    except (ImportError, OSError):  # OSError: a broken library
-        yield "torch can't be imported: gradient boosting answers; pip install 'tftnhits[torch]'"
+    yield from lines(CHECKOUT)
 
 
 def _read(sources: Sequence[str], options: dict[str, Any]) -> pd.DataFrame:

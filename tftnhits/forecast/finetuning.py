@@ -142,6 +142,7 @@ def _with(
             "better": names,
         },
     }
-    tuned = replace(start, members={**start.members, **networks}, manifest=manifest)
+    members = {**start.members, **networks}
+    tuned = replace(start, members=members, panel_config=panel.config, manifest=manifest)
     rows = np.concatenate([panel.origins(split, tuned.context) for split in ("valid", "test")])
     return tuned._updated(panel, unseen(tuned.pools, panel, rows))
