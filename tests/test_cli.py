@@ -444,7 +444,8 @@ def test_train_from_a_model_fine_tunes_it(typed, model, tmp_path):
     assert [name for name, *_ in losses] == ["tft", "nhits", "ensemble"]
     assert "fine-tuned networks that are kept: " in done.err
     found, start = tn.Predictor.load("m"), tn.Predictor.load(model)
-    assert found.manifest["fine-tuned"]["bars"] == 400 and found.horizon == start.horizon
+    assert set(found.manifest["fine-tuned"]["from"]) == {"tft", "nhits"}
+    assert found.horizon == start.horizon and found.manifest["data"] == start.manifest["data"]
     assert frame_of(typed("predict", "mine.csv", "--model", "m", "--csv"))["median"].notna().all()
     assert typed(*command).out == "m\n"  # from its states
     refused(typed("train", "mine.csv", "--from", "m", "--out", "m"), "start from", "m")

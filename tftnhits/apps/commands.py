@@ -27,7 +27,6 @@ from ..files import atomic_write, safe_name
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..forecast.predictor import Predictor
     from ..forecast.result import Forecast
 
 DEBUG = "TFTNHITS_DEBUG"
@@ -230,8 +229,10 @@ def train(context, sources, out, preset, horizon, seed, train_end, valid_end, st
     With --from a trained model goes on learning, and is never worse on validation than it was. The
     same command goes on where an earlier one stopped.
     """
-    if start is not None:
-        _refuse_with_from(context, "preset", "horizon")
+    for name in ("preset", "horizon"):
+        typed = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if start is not None and typed:
+            raise click.UsageError(f"--{name} is not allowed with --from: the model has its own.")
     from . import text
 
     settings = config.PanelConfig(horizon=horizon, train_end=train_end, valid_end=valid_end)
@@ -239,7 +240,11 @@ def train(context, sources, out, preset, horizon, seed, train_end, valid_end, st
     with _folder(out) as folder:
         bars = _read(sources or ["stocks"], options)
         if start is not None:
-            predictor = _fine_tuned(start, bars, train_end, valid_end, seed, folder)
+            from .. import fine_tune  # the package says what is missing where torch is
+            from ..forecast.finetuning import GENTLE
+
+            gentle = replace(GENTLE, seed=seed)
+            predictor = fine_tune(start, bars, train_end, valid_end, gentle, folder)
         else:
             from ..data.windows import make_panel
             from ..forecast.ensemble import has_torch
@@ -251,26 +256,6 @@ def train(context, sources, out, preset, horizon, seed, train_end, valid_end, st
     for line in text.training_lines(predictor):
         _say(line)
     yield str(folder)
-
-
-def _refuse_with_from(context: click.Context, *names: str) -> None:
-    """Raise UsageError on options that were typed and that --from leaves no choice of."""
-    for name in names:
-        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            raise click.UsageError(
-                f"--{name} is not allowed with --from, which keeps the model's own; leave it out."
-            )
-
-
-def _fine_tuned(
-    start: str, bars: pd.DataFrame, train_end: str, valid_end: str, seed: int, folder: Path
-) -> Predictor:
-    """A trained model that has gone on learning, saved."""
-    from .. import fine_tune  # the package says what to install where torch is missing
-    from ..forecast.finetuning import GENTLE
-
-    training = replace(GENTLE, seed=seed)
-    return fine_tune(start, bars, train_end, valid_end, training, folder)
 
 
 @_command(

@@ -61,10 +61,7 @@ def fine_tune(
         model = Predictor.load(None if model == SHIPPED else model)
     networks = {k: m for k, m in model.members.items() if isinstance(m, Network)}
     if not networks or set(networks) != set(model.weights):
-        why = " ".join(model.missing.get(name, "") for name in model.weights).strip()
-        raise ConfigError(
-            f"The model lacks a network to fine-tune{why and f' ({why})'}; give one that is whole."
-        )
+        raise ConfigError("A network of this model is missing or can't run; give a whole one.")
     config = replace(model.panel_config, train_end=train_end, valid_end=valid_end)
     panel = panel_of(load_bars(bars), config, model.fitted)
     _check_history(panel, model.context)
@@ -136,8 +133,6 @@ def _with(
         "fine-tuned": {
             "from": {k: [fingerprint(m) for m in start.members[k].models] for k in networks},
             "data": panel.digest(),
-            "symbols": len(panel.symbols),
-            "bars": int(panel.length.sum()),
             "valid": losses,
             "better": names,
         },
