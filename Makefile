@@ -12,6 +12,8 @@ APP_ARGS ?=
 # For make bench: the folder of the DJIA's bars, which are not bundled (bench/protocol.py says which), an interpreter that
 # has the extra 'peers', and the forecasts that bench/rivals.py made with it
 DJIA ?=
+# Folders of markets to train on, each with a corpus.toml (bench/corpus.py)
+CORPUS ?=
 PEERS ?=
 RIVALS ?=
 
@@ -119,9 +121,10 @@ pictures: $(BROWSER_STAMP) ## Make the pictures of README.md and docs/gallery.md
 	@$(PY) bench/pictures.py --run build/pictures
 
 bench: $(STAMP) ## Measure speed and accuracy afresh into data/results/ (hours; DJIA= folder of its bars, see bench/protocol.py)
+	@test -n "$(CORPUS)" || { echo "Name the folders of markets to train on: CORPUS='A B' (bench/corpus.py says what they hold)"; exit 1; }
 	@test -d "$(DJIA)" || { echo "Name the folder of the DJIA's bars: make bench DJIA=/path (bench/protocol.py says which)"; exit 1; }
 	$(PY) bench/speed.py $(if $(PEERS),--peers $(PEERS))
-	$(PY) bench/pretrain.py --data "$(DJIA)"
+	$(PY) bench/pretrain.py --corpus $(CORPUS)
 	$(PY) bench/djia.py --data "$(DJIA)" $(if $(RIVALS),--rivals $(RIVALS))
 	$(PY) bench/latency.py
 	$(PY) bench/finetune.py

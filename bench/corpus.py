@@ -9,19 +9,22 @@ A folder holds Parquet files and beside them a corpus.toml with a table for each
     resample = ["2h", "4h"]       # more markets, of longer bars; "W" are weeks
     calendar = "24/7"             # if it can't be told from the dates
 
-`read_corpus` makes one panel of all. Nothing of the bars enters the repository.
+`read_corpus` makes one panel of all, in files that training maps into memory. Nothing of the bars
+enters the repository.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 
 import tftnhits as tn
 from tftnhits.config import QUANTILES, PanelConfig
@@ -30,6 +33,7 @@ from tftnhits.data.windows import Panel, panel_of
 from tftnhits.files import write_json
 from tftnhits.forecast.ensemble import pinball_loss
 from tftnhits.models.baselines import empirical_quantiles
+from tftnhits.training.loop import FIRST, forecast_rows
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -40,7 +44,8 @@ LIST = "corpus.toml"
 KEYS = {"file", "train_end", "valid_end", "resample", "calendar"}
 ARRAYS = ("start", "length", "date", "close", "observed", "known", "static", "target", "scale")
 ARRAYS += ("split",)
-MIXTURE = ("names", "market", "chunks", "unit", "judged")
+RECORD = "panel.json"
+JUDGED = 20_000  # validation origins of a market that are looked at, about
 PARTS = {"open": "first", "high": "max", "low": "min", "close": "last", "volume": "sum"}
 
 
@@ -107,63 +112,124 @@ def resampled(bars: pd.DataFrame, rule: str) -> pd.DataFrame:
 
 
 def read_corpus(
-    markets: Sequence[Market], chunks: int, temperature: float, judged: int = 20_000
+    markets: Sequence[Market],
+    folder: Path,
+    chunks: int,
+    temperature: float,
+    judged: int = JUDGED,
 ) -> Panel:
-    """One panel of all markets, of which an epoch takes `chunks` chunks.
+    """One panel of all markets, memory-mapped from `folder`, of which an epoch takes `chunks`.
 
-    A market's share of them goes with its training origins to the power of `temperature`: 0 takes
-    each market alike, 1 each origin.
+    A market's share of the chunks goes with its training origins to the power of `temperature`: 0
+    takes each market alike, 1 each origin. What `folder` holds is taken if it was made of the same
+    files.
     """
-    fitted = pool({market.name: market.panel() for market in markets})
-    panels = {market.name: market.panel(fitted) for market in markets}
-    size = np.array([max(len(p.origins("train")), 1) for p in panels.values()], float)
-    share = size**temperature / (size**temperature).sum()
-    count = [len(panel.symbols) for panel in panels.values()]
+    made_of = [repr((market, market.path.stat().st_mtime_ns)) for market in markets]
+    if _made_of(folder) != made_of:
+        _write(markets, folder, made_of)
+    panel = _mapped(folder)
+    count = len(panel.mixture.names)
+    rows = panel.origins("train")
+    size = np.bincount(panel.mixture.market[panel.symbol_of(rows)], minlength=count)
+    share = np.maximum(size, 1) ** temperature
+    share = np.maximum(1, np.round(chunks * share / share.sum())).astype(int)
+    return replace(panel, mixture=replace(panel.mixture, chunks=share, judged=judged))
+
+
+def market_losses(model: torch.nn.Module, panel: Panel) -> dict[str, float]:
+    """By market, a network's validation loss over that of the market's volatility scale."""
+    panel = panel.first(FIRST)
+    rows, _ = panel.judged("valid", model.config.context)
+    return losses_of(forecast_rows(model, panel, rows), panel, rows)
+
+
+def losses_of(quantiles: np.ndarray, panel: Panel, rows: np.ndarray) -> dict[str, float]:
+    """`market_losses` of forecasts [K, H, Q] from the origins `rows` [K]."""
+    market = panel.mixture.market[panel.symbol_of(rows)]
+    unit = panel.scale[rows] * np.sqrt(np.arange(1, panel.steps + 1))
+    loss = pinball_loss(quantiles / unit[..., None], panel.target[rows], QUANTILES)
+    return {
+        name: float(np.nanmean(loss[market == m]) / panel.mixture.unit[m])
+        for m, name in enumerate(panel.mixture.names)
+        if (market == m).any()
+    }
+
+
+def _made_of(folder: Path) -> list[str] | None:
+    try:
+        return json.loads((folder / RECORD).read_text(encoding="utf-8"))["made of"]
+    except OSError:
+        return None
+
+
+def _write(markets: Sequence[Market], folder: Path, made_of: list[str]) -> None:
+    """The panel of all markets as arrays that processes can map; no two in memory at once."""
+    fitted = pool([market.panel().fitted for market in markets])
+    panels, names = {}, []
+    for m, market in enumerate(markets):
+        panels[market.name] = _on_disk(market.panel(fitted), folder / "parts" / str(m))
+        names += [m] * len(panels[market.name].symbols)
     mixture = Mixture(
         names=tuple(panels),
-        market=np.repeat(np.arange(len(panels)), count),
-        chunks=np.maximum(1, np.round(chunks * share)).astype(int),
+        market=np.array(names),
+        chunks=np.ones(len(panels), int),
         unit=np.ones(len(panels)),
-        judged=judged,
+        judged=JUDGED,
     )
-    merged = merge(panels, mixture)
-    unit = scale_losses(merged, list(panels.values()))
-    return replace(merged, mixture=replace(mixture, unit=unit))
+    merged = _on_disk(merge(panels, mixture), folder)
+    record = {
+        "made of": made_of,
+        "config": merged.config.to_dict(),
+        "symbols": merged.symbols,
+        "fitted": {name: values.tolist() for name, values in fitted.items()},
+        "names": mixture.names,
+        "market": names,
+        "unit": scale_losses(merged, panels.values()).tolist(),
+    }
+    write_json(folder / RECORD, record)
+    shutil.rmtree(folder / "parts")
 
 
-def keep(panel: Panel, folder: Path) -> None:
-    """Write a corpus's panel, its arrays so that processes can map them."""
+def _on_disk(panel: Panel, folder: Path) -> Panel:
+    """The panel with its arrays mapped from files in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in ARRAYS:
         np.save(folder / f"{name}.npy", getattr(panel, name))
-    mixture = {k: np.asarray(getattr(panel.mixture, k)).tolist() for k in MIXTURE}
-    fitted = {name: values.tolist() for name, values in panel.fitted.items()}
-    record = {"config": panel.config.to_dict(), "symbols": panel.symbols, "fitted": fitted}
-    write_json(folder / "panel.json", record | {"mixture": mixture})
+    return replace(panel, **_arrays(folder))
 
 
-def mapped(folder: Path) -> Panel:
-    """The panel that `keep` wrote, memory-mapped: what is not touched takes no memory."""
-    record = json.loads((folder / "panel.json").read_text(encoding="utf-8"))
-    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="c") for name in ARRAYS}
-    fitted = {name: np.array(values) for name, values in record["fitted"].items()}
-    mixture = record["mixture"]
-    as_arrays = {name: np.array(mixture[name]) for name in ("market", "chunks", "unit")}
+def _arrays(folder: Path) -> dict[str, np.ndarray]:
+    return {name: np.load(folder / f"{name}.npy", mmap_mode="c") for name in ARRAYS}
+
+
+def _mapped(folder: Path) -> Panel:
+    """The panel that `_write` left: what is not touched takes no memory."""
+    record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    names = tuple(record["names"])
+    mixture = Mixture(
+        names=names,
+        market=np.array(record["market"]),
+        chunks=np.ones(len(names), int),
+        unit=np.array(record["unit"]),
+        judged=JUDGED,
+    )
     return Panel(
         config=PanelConfig.from_dict(record["config"]),
         symbols=tuple(record["symbols"]),
-        fitted=fitted,
-        mixture=Mixture(names=tuple(mixture["names"]), judged=mixture["judged"], **as_arrays),
-        **arrays,
+        fitted={name: np.array(values) for name, values in record["fitted"].items()},
+        mixture=mixture,
+        **_arrays(folder),
     )
 
 
-def scale_losses(merged: Panel, panels: Sequence[Panel], context: int = 60) -> np.ndarray:
+def scale_losses(merged: Panel, panels: Iterable[Panel], context: int = 60) -> np.ndarray:
     """Mean pinball loss [M], on the origins judged, of the scale times a market's own quantiles."""
+    merged = merged.first(FIRST)
     rows, _ = merged.judged("valid", context)
     market, losses = merged.mixture.market[merged.symbol_of(rows)], []
     for m, panel in enumerate(panels):
-        shape = empirical_quantiles(panel, np.asarray(panel.scale, float), QUANTILES)  # [H, Q]
+        panel = panel.first(FIRST)
+        shape = empirical_quantiles(panel, np.asarray(panel.scale, float), QUANTILES)  # [h, Q]
         target = merged.target[rows[market == m]]
         losses.append(np.nanmean(pinball_loss(shape[None], target, QUANTILES)))
     return np.array(losses)

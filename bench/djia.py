@@ -24,7 +24,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import tables
-from protocol import add_data, djia_bars, djia_panel
+import torch
+from protocol import TRAIN_END, VALID_END, add_data, djia_bars, seen_by
 from tables import REGIMES, SHIPPED
 
 import tftnhits as tn
@@ -47,7 +48,7 @@ from tftnhits.models.baselines import BASELINES, Baseline
 from tftnhits.training.trials import count_trials
 
 BLOCK = 10  # dates: mean length of the bootstrap's blocks
-CONTEXT = 60  # every forecaster answers for the same origins
+CONTEXT, STEPS = 60, 5  # every forecaster answers for the same origins
 BENCHMARK, RAW = "HAR", "ensemble, not calibrated"
 WANTED = (0.035, 0.1, 0.5, 0.9, 0.965)
 LABELS = {"tft": "TFT", "nhits": "N-HITS"}
@@ -68,6 +69,7 @@ class Forecaster:
 class Task:
     """The origins of the protocol and what came true."""
 
+    bars: pd.DataFrame
     panel: Panel
     rows: np.ndarray  # [K] validation origins first
     actual: np.ndarray  # [K, H]
@@ -76,10 +78,13 @@ class Task:
     @classmethod
     def make(cls, data: Path) -> Task:
         """From the bars in a folder."""
-        panel = djia_panel(data)
+        bars = djia_bars(data)
+        config = tn.PanelConfig(train_end=TRAIN_END, valid_end=VALID_END)
+        panel = tn.make_panel(bars, config)
         parts = [panel.origins(split, CONTEXT) for split in ("valid", "test")]
         rows = np.concatenate(parts)
-        return cls(panel, rows, panel.outcomes(rows), np.arange(len(rows)) < len(parts[0]))
+        valid = np.arange(len(rows)) < len(parts[0])
+        return cls(bars, panel, rows, panel.outcomes(rows), valid)
 
     def online(
         self, found: np.ndarray, levels: tuple[float, ...], wanted: tuple[float, ...]
@@ -92,16 +97,14 @@ class Task:
         )[0]
 
 
-def networks(predictor: tn.Predictor, teachers: tn.Predictor, task: Task) -> dict[str, Forecaster]:
+def networks(predictor: tn.Predictor, teachers: dict, task: Task) -> dict[str, Forecaster]:
     """Each network by seed, averaged and distilled, and the ensembles of each; one is as
     shipped."""
     levels, kinds = tuple(predictor.levels), list(ENSEMBLE_WEIGHTS)
-    runs = {
-        k: [Network(m).quantiles(task.panel, task.rows) for m in teachers.members[k].models]
-        for k in kinds
-    }
+    seen = seen_by(predictor, task.bars, task.panel, task.rows)
+    runs = {k: [Network(model).quantiles(*seen) for model in teachers[k]] for k in kinds}
     mean = {k: np.mean(v, axis=0) for k, v in runs.items()}
-    taught = {k: predictor.members[k].quantiles(task.panel, task.rows) for k in kinds}
+    taught = {k: predictor.members[k].quantiles(*seen) for k in kinds}
     pairs = [combine(dict(zip(kinds, pair)), predictor.weights) for pair in zip(*runs.values())]
     shipped = combine(taught, predictor.weights)
     n = len(pairs)
@@ -282,11 +285,11 @@ def all_origins(predictor: tn.Predictor, data: Path, days: int = 500) -> dict:
     """How long forecasts from each of the last `days` bars of every symbol take, bars to frame."""
     bars = djia_bars(data).groupby("symbol").tail(days + CONTEXT - 1).reset_index(drop=True)
     begin = time.perf_counter()
-    frame = predictor.predict(bars, origins="all").frame
+    frame = predictor.predict(bars, STEPS, origins="all").frame
     seconds = time.perf_counter() - begin
     return {
         "symbols": frame["symbol"].nunique(),
-        "forecasts": len(frame) // predictor.horizon,
+        "forecasts": len(frame) // STEPS,
         "seconds": seconds,
     }
 
@@ -299,8 +302,8 @@ def main() -> None:
     )
     parser.add_argument(
         "--teachers",
-        default="build/pretrain/teachers",
-        help="the seeds, where bench/pretrain.py ran",
+        default="build/pretrain/teachers.pt",
+        help="the seeds, as bench/pretrain.py left them",
     )
     parser.add_argument(
         "--rivals", help="a Parquet of other packages' forecasts, by bench/rivals.py"
@@ -309,7 +312,8 @@ def main() -> None:
     parser.add_argument("--out", default="data/results/djia.json")
     options = parser.parse_args()
     begin, task = time.perf_counter(), Task.make(options.data)
-    predictor, teachers = tn.Predictor.load(options.model), tn.Predictor.load(options.teachers)
+    predictor = tn.Predictor.load(options.model)
+    teachers = torch.load(options.teachers, weights_only=False)  # a file of one's own
     levels = tuple(predictor.levels)
     found = {
         name: Forecaster(
@@ -317,7 +321,8 @@ def main() -> None:
         )
         for name in BASELINES
     }
-    boosting = predictor.members["boosting"].quantiles(task.panel, task.rows)
+    seen = seen_by(predictor, task.bars, task.panel, task.rows)
+    boosting = predictor.members["boosting"].quantiles(*seen)
     found["gradient boosting"] = Forecaster(levels, [boosting])
     found |= networks(predictor, teachers, task)
     ensembles, weights = weighted(found, task)
@@ -329,7 +334,7 @@ def main() -> None:
     record = {
         "protocol": "train to 2013-12-31, validation 2014-2015, test 2016-2017; "
         "pinball x 1e4, nine levels",
-        "seeds": len(teachers.members["tft"].models),
+        "seeds": len(teachers["tft"]),
         "origins": {"valid": int(task.valid.sum()), "test": int((~task.valid).sum())},
         "data": task.panel.digest(),
         "weights": weights,

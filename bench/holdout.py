@@ -1,11 +1,12 @@
 """The shipped model on bars that nobody here has seen, against baselines fitted on these bars.
 
-    python bench/holdout.py FILE… [--model data/pretrained] [--share 0.5] [--out FILE.json]
+    python bench/holdout.py FOLDER… [--model data/pretrained] [--share 0.5] [--out FILE.json]
 
-FILE is anything that `load_bars` takes; each is one market. The baselines are fitted on the first
-`--share` of its dates, all are scored on the rest: the mean pinball loss × 10⁴ of the cumulative
-log return, over the protocol's nine levels, by step; one-sided Diebold-Mariano tests against HAR,
-errors clustered by date; and what intervals held, by third of the volatility. HAR is the textbook
+FOLDER holds Parquet files, each of one market; a file, or a name that `load_bars` takes, is one
+market, too. The baselines are fitted on the first `--share` of its dates, all are scored on the
+rest: the mean pinball loss × 10⁴ of the cumulative log return, over the protocol's nine levels, by
+the first five steps; one-sided Diebold-Mariano tests against HAR, errors clustered by date; and
+what intervals held, by third of the volatility. HAR is the textbook
 one (Corsi 2009, on range volatilities): least squares on the market's own first part, without
 season or own history. The shipped model is shown as it forecasts and with its raw quantiles.
 """
@@ -18,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from protocol import seen_by
 from tables import REGIMES
 
 import tftnhits as tn
@@ -35,6 +37,7 @@ from tftnhits.models.baselines import GARCH, Baseline, empirical_quantiles
 GAP = 0.02  # share of the dates between what baselines are fitted on and what is scored
 SHIPPED, RAW, SCALE = "shipped", "shipped, not calibrated", "shipped scale"
 HAR, LOCAL = "HAR", "our scale, fitted here"
+STEPS = 5  # that are scored
 BATCH = 40  # symbols forecast at a time, which bounds memory
 INTERVALS = {"93": (0.035, 0.965), "80": (0.1, 0.9)}
 SCORED = [QUANTILES.index(level) for level in SCORE_LEVELS]
@@ -80,10 +83,10 @@ def forecasts(bars: pd.DataFrame, panel: Panel, rows: np.ndarray, model: Any) ->
             out[label] = Baseline(name, panel, QUANTILES).quantiles(panel, rows)
         except MissingDependency as error:
             print(f"{name} is left out: {error}")
-    own = panel_of(bars, model.panel_config, model.fitted)
-    out[SCALE] = model.walk.quantiles(own, rows)
+    seen = seen_by(model, bars, panel, rows)
+    out[SCALE] = model.walk.quantiles(*seen)
     out[RAW] = sum(
-        weight * model.members[name].quantiles(own, rows) for name, weight in model.weights.items()
+        weight * model.members[name].quantiles(*seen) for name, weight in model.weights.items()
     )
     out[SHIPPED] = calibrated(bars, panel, rows, model)
     return out
@@ -92,15 +95,15 @@ def forecasts(bars: pd.DataFrame, panel: Panel, rows: np.ndarray, model: Any) ->
 def calibrated(bars: pd.DataFrame, panel: Panel, rows: np.ndarray, model: Any) -> np.ndarray:
     """The shipped model's forecasts [K, H, 11] as `predict` makes them, as of each origin."""
     columns = [f"{level:g}" for level in QUANTILES]
-    out = np.full((len(rows), model.horizon, len(columns)), np.nan)
+    out = np.full((len(rows), STEPS, len(columns)), np.nan)
     names = np.array(panel.symbols, object)
     for first in range(0, len(names), BATCH):
         chosen = [*names[first : first + BATCH]]
-        frame = model.predict(bars, origins="all", symbols=chosen).frame
+        frame = model.predict(bars, STEPS, origins="all", symbols=chosen).frame
         for name, part in frame.groupby("symbol", sort=False):
             s = panel.symbols.index(name)
             own = np.flatnonzero(panel.symbol_of(rows) == s)
-            cube = part[columns].to_numpy(float).reshape(-1, model.horizon, len(columns))
+            cube = part[columns].to_numpy(float).reshape(-1, STEPS, len(columns))
             made = panel.start[s] + panel.length[s] - len(cube) + np.arange(len(cube))
             place = rows[own] - made[0]
             known = place >= 0
@@ -129,7 +132,7 @@ def score(source: str, model: Any, share: float) -> dict[str, Any]:
     if bars["date"].isna().any():
         raise SystemExit(f"{source} has no dates; a hold-out is split by them.")
     train_end, valid_end = split_dates(bars, share)
-    config = PanelConfig(horizon=model.horizon, train_end=train_end, valid_end=valid_end)
+    config = PanelConfig(horizon=STEPS, train_end=train_end, valid_end=valid_end)
     panel = panel_of(bars, config)
     rows = panel.origins("test", model.context)
     if not len(rows):
@@ -141,7 +144,7 @@ def score(source: str, model: Any, share: float) -> dict[str, Any]:
     table = []
     for name, quantiles in found.items():
         row = scored(name, quantiles, actual, third)
-        test = diebold_mariano(losses[name], losses[HAR], panel.date[rows], 2 * model.horizon - 1)
+        test = diebold_mariano(losses[name], losses[HAR], panel.date[rows], 2 * STEPS - 1)
         row["to HAR"] = row["loss"] / (1e4 * float(losses[HAR].mean()))
         row["p"] = None if name == HAR else float(test.p_value)
         table.append(row)
@@ -156,6 +159,17 @@ def score(source: str, model: Any, share: float) -> dict[str, Any]:
         "claims": len(claims),
         "rows": table,
     }
+
+
+def markets_of(sources: list[str]) -> list[str]:
+    """The Parquet files of those that are folders, and the others as they are."""
+    found = []
+    for source in sources:
+        files = sorted(map(str, Path(source).glob("*.parquet"))) if Path(source).is_dir() else None
+        if files == []:
+            raise SystemExit(f"{source} has no Parquet file; give a folder of bars.")
+        found += files or [source]
+    return found
 
 
 def shown(market: dict[str, Any]) -> str:
@@ -177,13 +191,13 @@ def shown(market: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("sources", nargs="+", metavar="FILE")
+    parser.add_argument("sources", nargs="+", metavar="FOLDER")
     parser.add_argument("--model", default=None, help="a predictor's folder; the shipped one")
     parser.add_argument("--share", type=float, default=0.5)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     model, markets = tn.Predictor.load(options.model), []
-    for source in options.sources:
+    for source in markets_of(options.sources):
         try:
             markets.append(score(source, model, options.share))
         except TftnhitsError as error:

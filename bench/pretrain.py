@@ -1,113 +1,191 @@
-"""Train the model that data/pretrained ships: the preset `cloud` on the DJIA panel, several seeds
-of each network.
+"""Train the model that data/pretrained ships on a corpus of markets, several seeds of each network.
 
-    python bench/pretrain.py --data FOLDER [--preset cloud] [--seeds 0,1,2,3,4] [--students 0,1,2]
-    [--jobs 2]
-        [--out data/pretrained]
+    python bench/pretrain.py --corpus FOLDER… [--preset cloud] [--seeds 0,1,2] [--students 0]
+    [--horizon 20] [--chunks 4096] [--temperature 0.7] [--jobs 2] [--out data/pretrained]
 
-FOLDER holds the bars, which are not bundled (protocol.py says which). Train to 2013, validation
-2014–2015. The seeds of a network teach one that forecasts as their average does: the first of
-`--students` is shipped whatever the others reach, which tell how much that depends on its seed.
-Each training has one thread and keeps its state in the work folder, so that a second call goes on
-where a killed one ended; the teachers are left in its folder teachers. The output folder gets the
-predictor (its calibration then moves on over 2016–2017, which trains nothing) and ModelScope's two
-files, and data/results/pretrained.json says what was trained; bench/djia.py scores it on the test
-years, and bench/card.py writes the model card.
+Each FOLDER holds Parquet files of bars and a corpus.toml that names them (bench/corpus.py). The
+seeds of a network teach one that forecasts as their average does: the first of `--students` is
+shipped whatever the others reach, which tell how much that depends on its seed. Validation is the
+mean over markets of a network's loss over that of the volatility scale.
+
+Each training has one thread and keeps its state in the work folder after each epoch, a few minutes
+of --chunks chunks, so that a second call goes on where a killed one ended; the teachers are left in
+its folder teachers. The output folder gets the predictor (its calibration is taught by some symbols
+of each market, over validation and test years, which trains nothing) and ModelScope's two files,
+and data/results/pretrained.json says what was trained; bench/djia.py and bench/holdout.py score it,
+and bench/card.py writes the model card.
 """
 
 from __future__ import annotations
 
 import argparse
+import resource
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import joblib
 import numpy as np
 import torch
-from protocol import add_data, djia_panel
+from corpus import losses_of, market_losses, markets_in, read_corpus
 from torch import nn
 
 import tftnhits as tn
 from tftnhits.apps.hub import add_modelscope_files
-from tftnhits.config import SEEDS, preset
-from tftnhits.data.windows import Panel
+from tftnhits.config import ENSEMBLE_WEIGHTS, SEEDS, preset, with_horizon
+from tftnhits.data.windows import Batch, Panel
 from tftnhits.files import write_json
-from tftnhits.training.loop import fit, forecast_rows, protocol_loss, valid_loss
+from tftnhits.forecast.ensemble import combine
+from tftnhits.training.loop import FIRST, fit, forecast_rows
 from tftnhits.training.trials import log_trial
+
+KINDS = ("tft", "nhits")
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the way to the other median
+TAUGHT = 10_000  # validation or test origins of a market that teach the calibration, about
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """What every training of a call shares."""
+
+    markets: tuple
+    folder: Path
+    chunks: int
+    temperature: float
+    preset: str
+    log: str
+
+    def panel(self) -> Panel:
+        """Mapped from the files that the first call wrote."""
+        return read_corpus(self.markets, self.folder / "panel", self.chunks, self.temperature)
 
 
 def train(
-    kind: str,
-    name: str,
-    seed: int,
-    panel: Panel,
-    work: Path,
-    log: str,
-    teachers: Sequence[nn.Module] = (),
+    kind: str, seed: int, corpus: Corpus, teachers: Sequence[nn.Module] = ()
 ) -> tuple[nn.Module, dict]:
     """One network with one seed, by outcomes or by `teachers`, and the record of its training."""
     torch.set_num_threads(1)
-    tft, nhits, _, settings = preset(name)
-    config, settings = {"tft": tft, "nhits": nhits}[kind], replace(settings, seed=seed)
+    panel = corpus.panel()
+    tft, nhits, _, settings = preset(corpus.preset)
+    config = with_horizon({"tft": tft, "nhits": nhits}[kind], panel.config.horizon)
     config = replace(config, dropout=0.0) if teachers else config
-    label = f"{kind}-{name}{'-student' * bool(teachers)}-{seed}"
-    found = fit(config, panel, settings, work / f"{label}.state", progress=False, teachers=teachers)
-    size = sum(p.numel() for p in found.model.parameters())
+    settings = replace(settings, seed=seed)
+    label = f"{kind}-{corpus.preset}{'-student' * bool(teachers)}-{seed}"
+    state = corpus.folder / f"{label}.state"
+    found = fit(config, panel, settings, state, progress=False, teachers=teachers)
+    losses = market_losses(found.model, panel)
     record = {
         "network": kind,
         "seed": seed,
-        "valid": valid_loss(found.model, panel),
+        "valid": float(np.mean(list(losses.values()))),
+        "markets": losses,
         "epochs": len(found.history),
         "stopped": found.stopped,
         "seconds": sum(h["seconds"] for h in found.history),
-        "weights": size,
+        "rate": float(np.median([h["rate"] for h in found.history])),
+        "weights": sum(p.numel() for p in found.model.parameters()),
+        "peak GB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
     }
-    more = {k: record[k] for k in ("epochs", "stopped", "seconds", "weights")}
-    more["teachers"] = len(teachers)
     log_trial(
-        log,
-        "DJIA pretrain",
+        corpus.log,
+        "corpus pretrain",
         type(found.model).__name__,
         config,
         settings,
         record["valid"],
         seed,
         panel=panel.config,
-        **more,
+        markets=losses,
+        temperature=corpus.temperature,
+        chunks=corpus.chunks,
+        teachers=len(teachers),
     )
-    print(f"{label}: validation {record['valid']:.2f}, {record['epochs']} epochs", flush=True)
+    print(f"{label}: validation {record['valid']:.5f}, {record['epochs']} epochs", flush=True)
     return found.model, record
 
 
-def averaged(models: list[nn.Module], panel: Panel) -> float:
-    """Validation loss of the mean of the seeds' quantiles."""
-    rows = panel.origins("valid", models[0].config.context)
-    pick = [models[0].config.quantiles.index(level) for level in tn.config.SCORE_LEVELS]
-    return protocol_loss(
-        np.mean([forecast_rows(m, panel, rows)[..., pick] for m in models], axis=0), panel, rows
-    )
-
-
 def run(
-    jobs: int, tasks: list[tuple], name: str, panel: Panel, work: Path, log: str
-) -> list[tuple[nn.Module, dict]]:
-    """`train` for each (network, seed, teachers), in processes side by side."""
-    return joblib.Parallel(n_jobs=jobs)(
-        joblib.delayed(train)(kind, name, seed, panel, work, log, taught)
-        for kind, seed, taught in tasks
+    jobs: int, tasks: Sequence[tuple[str, int]], corpus: Corpus, teachers: dict[str, list]
+) -> dict[str, list[tuple[nn.Module, dict]]]:
+    """`train` for each (network, seed), in processes side by side; by network."""
+    done = joblib.Parallel(n_jobs=jobs)(
+        joblib.delayed(train)(kind, seed, corpus, teachers.get(kind, ())) for kind, seed in tasks
     )
+    return {kind: [one for one in done if one[1]["network"] == kind] for kind in KINDS}
+
+
+class Teacher(nn.Module):
+    """Networks as one: the mean of their quantiles, with its median drawn to another."""
+
+    def __init__(self, models: Sequence[nn.Module], others: Sequence[nn.Module], share: float):
+        super().__init__()
+        self.models, self.others = nn.ModuleList(models), nn.ModuleList(others)
+        self.register_buffer("share", torch.tensor(share))
+        self.config, self.inputs = models[0].config, models[0].inputs
+
+    def forward(self, batch: Batch) -> Any:
+        """As its first network does, with the quantiles of all."""
+        quantiles = sum(model(batch).quantiles for model in self.models) / len(self.models)
+        middle = quantiles.shape[-1] // 2
+        other = torch.zeros_like(quantiles[..., middle : middle + 1])
+        for model in self.others:
+            other = other + model(batch).quantiles[..., middle : middle + 1] / len(self.others)
+        drawn = quantiles + self.share * (other - quantiles[..., middle : middle + 1])
+        return self.models[0](batch)._replace(quantiles=drawn)
+
+
+def drawn_median(teachers: dict[str, list[nn.Module]], panel: Panel) -> dict:
+    """How far N-HITS' median is best drawn to TFT's, or to zero: by the mean over markets."""
+    panel = panel.first(FIRST)
+    rows, _ = panel.judged("valid", teachers["nhits"][0].config.context)
+    mean = {
+        kind: sum(forecast_rows(model, panel, rows) for model in models) / len(models)
+        for kind, models in teachers.items()
+    }
+    middle = mean["tft"].shape[-1] // 2
+    medians = {kind: quantiles[..., middle : middle + 1] for kind, quantiles in mean.items()}
+    table = []
+    for to in ("zero", "tft"):
+        for share in SHARES:
+            drawn = share * ((medians["tft"] if to == "tft" else 0.0) - medians["nhits"])
+            losses = losses_of(mean["nhits"] + drawn, panel, rows)
+            both = combine({"tft": mean["tft"], "nhits": mean["nhits"] + drawn}, ENSEMBLE_WEIGHTS)
+            ensemble = losses_of(both, panel, rows)
+            row = {"to": to, "share": share, "valid": float(np.mean(list(losses.values())))}
+            row |= {"markets": losses, "ensemble": ensemble}
+            table.append(row)
+    tft = losses_of(mean["tft"], panel, rows)
+    return {"chosen": min(table, key=lambda row: row["valid"]), "tried": table, "tft": tft}
+
+
+def ensemble_losses(networks: dict[str, nn.Module], panel: Panel) -> dict[str, float]:
+    """By market, what `market_losses` tells of both networks together, not calibrated."""
+    panel = panel.first(FIRST)
+    rows, _ = panel.judged("valid", networks["tft"].config.context)
+    each = {kind: forecast_rows(model, panel, rows) for kind, model in networks.items()}
+    return losses_of(combine(each, ENSEMBLE_WEIGHTS), panel, rows)
+
+
+def predictor_of(members: dict[str, nn.Module], corpus: Corpus) -> tn.Predictor:
+    """The networks with boosting, calibrated on some symbols of each market."""
+    panel = corpus.panel()
+    config = with_horizon(preset(corpus.preset)[2], panel.config.horizon)
+    boosting = tn.Boosting(config).fit(panel)
+    some = replace(panel, mixture=replace(panel.mixture, judged=TAUGHT))
+    return tn.Predictor.from_members({**members, "boosting": boosting}, some)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    add_data(parser)
+    parser.add_argument("--corpus", required=True, nargs="+", type=Path, metavar="FOLDER")
     parser.add_argument("--preset", default="cloud")
+    parser.add_argument("--horizon", type=int, default=20)
     parser.add_argument("--seeds", default=",".join(map(str, range(SEEDS["cloud"]))))
-    parser.add_argument(
-        "--students", default="0,1,2", help="seeds of the distilled networks; the first is shipped"
-    )
+    parser.add_argument("--students", default="0", help="seeds of the distilled networks")
+    parser.add_argument("--chunks", type=int, default=4096, help="of 64 origins, an epoch")
+    parser.add_argument("--temperature", type=float, default=0.7)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--work", type=Path, default=Path("build/pretrain"))
     parser.add_argument("--log", default="data/results/trials.jsonl")
@@ -115,41 +193,73 @@ def main() -> None:
     parser.add_argument("--results", default="data/results/pretrained.json")
     options = parser.parse_args()
     begin = time.perf_counter()
-    seeds, students = (
-        [int(s) for s in given.split(",")] for given in (options.seeds, options.students)
+    corpus = Corpus(
+        markets=tuple(markets_in(options.corpus, options.horizon)),
+        folder=options.work,
+        chunks=options.chunks,
+        temperature=options.temperature,
+        preset=options.preset,
+        log=options.log,
     )
-    panel, kinds = djia_panel(options.data), ("tft", "nhits")
-    common = (options.preset, panel, options.work, options.log)
-    done = run(options.jobs, [(kind, seed, ()) for kind in kinds for seed in seeds], *common)
-    teachers = {kind: [m for m, r in done if r["network"] == kind] for kind in kinds}
-    tn.Predictor.from_members(teachers, panel).save(options.work / "teachers")
-    taught = run(
-        options.jobs, [(kind, seed, teachers[kind]) for kind in kinds for seed in students], *common
-    )
-    members = {kind: next(m for m, r in taught if r["network"] == kind) for kind in kinds}
-    boosting = tn.Boosting(preset(options.preset)[2]).fit(panel)
-    predictor = tn.Predictor.from_members({**members, "boosting": boosting}, panel)
+    panel = corpus.panel()
+    seeds = [int(seed) for seed in options.seeds.split(",")]
+    students = [int(seed) for seed in options.students.split(",")]
+    # 1. the teachers
+    tasks = [(kind, seed) for kind in KINDS for seed in seeds]
+    done = run(options.jobs, tasks, corpus, {})
+    teachers = {kind: [model for model, _ in pairs] for kind, pairs in done.items()}
+    torch.save(teachers, options.work / "teachers.pt")
+    # 2. their students, N-HITS' with a median that validation chose
+    tasks = [(kind, seed) for kind in KINDS for seed in students]
+    median = drawn_median(teachers, panel)
+    others = teachers["tft"] if median["chosen"]["to"] == "tft" else []
+    one = {
+        "tft": [Teacher(teachers["tft"], [], 0.0)],
+        "nhits": [Teacher(teachers["nhits"], others, median["chosen"]["share"])],
+    }
+    taught = run(options.jobs, tasks, corpus, one)
+    # 3. the predictor
+    networks = {kind: pairs[0][0] for kind, pairs in taught.items()}
+    predictor = predictor_of(networks, corpus)
     predictor.save(options.out)
     add_modelscope_files(options.out)
-    files = {p.name: p.stat().st_size for p in sorted(options.out.iterdir()) if p.suffix != ".lock"}
     record = {
         "preset": options.preset,
         "seeds": seeds,
         "data": panel.digest(),
-        "symbols": len(panel.symbols),
+        "corpus": described(panel),
         "horizon": predictor.horizon,
         "context": predictor.context,
-        "origins": len(panel.origins("train", predictor.context)),
-        "runs": [record for _, record in done],
-        "students": [record for _, record in taught],
-        "averaged": {kind: averaged(models, panel) for kind, models in teachers.items()},
+        "runs": [record for pairs in done.values() for _, record in pairs],
+        "students": [record for pairs in taught.values() for _, record in pairs],
+        "median": median,
+        "shipped": ensemble_losses(networks, panel),
         "seconds": time.perf_counter() - begin,
     }
     write_json(options.results, record)
-    print(
-        f"{options.out}: {sum(files.values()) / 1e6:.1f} MB in {len(files)} files; "
-        f"{options.results}"
-    )
+    print(f"{options.out}; {options.results}")
+
+
+def described(panel: Panel) -> list[dict]:
+    """Of each market its symbols, training origins, share of an epoch, and first and last bar."""
+    mixture, rows = panel.mixture, panel.origins("train")
+    origins = np.bincount(mixture.market[panel.symbol_of(rows)], minlength=len(mixture.names))
+    table = []
+    for m, name in enumerate(mixture.names):
+        symbols = np.flatnonzero(mixture.market == m)
+        last = panel.start[symbols] + panel.length[symbols] - 1
+        table.append(
+            {
+                "market": name,
+                "symbols": len(symbols),
+                "bars": int(panel.length[symbols].sum()),
+                "origins": int(origins[m]),
+                "share": float(mixture.chunks[m] / mixture.chunks.sum()),
+                "from": str(panel.date[panel.start[symbols]].min())[:10],
+                "to": str(panel.date[last].max())[:10],
+            }
+        )
+    return table
 
 
 if __name__ == "__main__":

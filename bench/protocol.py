@@ -12,10 +12,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 import tftnhits as tn
-from tftnhits.data.windows import Panel
+from tftnhits.data.windows import Panel, panel_of
 
 TRAIN_END, VALID_END = "2013-12-31", "2015-12-31"
 FILES = "*_to_*.csv"
@@ -40,6 +41,15 @@ def djia_bars(folder: Path, symbols: str | None = None) -> pd.DataFrame:
         )
     bars = tn.load_bars(pd.concat([pd.read_csv(file) for file in files], ignore_index=True))
     return bars[bars["symbol"].isin(symbols.split(","))].reset_index(drop=True) if symbols else bars
+
+
+def seen_by(
+    model: tn.Predictor, bars: pd.DataFrame, panel: Panel, rows: np.ndarray
+) -> tuple[Panel, np.ndarray]:
+    """The panel that a model makes of bars, of as many steps as `panel`, and `rows` [K] in it."""
+    own = panel_of(bars, model.panel_config, model.fitted).first(panel.steps)
+    spare = model.horizon - panel.config.horizon  # rows after each symbol's bars
+    return own, rows + spare * panel.symbol_of(rows)
 
 
 def djia_panel(folder: Path, symbols: str | None = None) -> Panel:

@@ -19,6 +19,8 @@ SECTIONS = {  # section of a document -> the result's file and its table
     "headline": ("djia", tables.headline),
     "leaderboard": ("djia", tables.leaderboard),
     "intervals": ("djia", tables.intervals),
+    "corpus": ("pretrained", tables.corpus),
+    "holdout": ("holdout", tables.holdout),
     "weights": ("djia", tables.weights),
     "backtest": ("backtest", tables.backtest),
     "folds": ("backtest", tables.folds),

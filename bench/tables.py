@@ -53,6 +53,50 @@ def errors(scores: dict) -> list[str]:
     return [number(scores, "mae", ".1f"), number(scores, "mse", ",.0f")]
 
 
+def corpus(record: dict) -> str:
+    """The markets of the training, and how networks did on their validation years."""
+    head = ["market", "symbols", "training origins", "share of an epoch", "bars from", "to"]
+    head += ["TFT", "N-HITS", "shipped"]
+    runs = record["runs"]
+    rows = []
+    for market in record["corpus"]:
+        name = market["market"]
+        row = [name, f"{market['symbols']}", f"{market['origins']:,}", f"{market['share']:.0%}"]
+        row += [market["from"][:7], market["to"][:7]]
+        for kind in ("tft", "nhits"):
+            found = [run["markets"][name] for run in runs if run["network"] == kind]
+            row.append(f"{sum(found) / len(found):.4f}")
+        rows.append([*row, f"{record['shipped'][name]:.4f}"])
+    return markdown(head, rows)
+
+
+def holdout(record: dict) -> str:
+    """Bars not looked at before: losses over those of a HAR fitted there, and coverage."""
+    head = ["bars", "scored", "loss of HAR", "shipped ÷ HAR", "p", "its scale ÷ HAR"]
+    head += ["93% holds, raw", "93% holds", "by third of volatility", "80% holds", "coverage told"]
+    rows = []
+    for market in record["markets"]:
+        by = {row["forecaster"]: row for row in market["rows"]}
+        shipped = by["shipped"]
+        thirds = " / ".join(f"{share:.1%}" for share in shipped["93% holds, by third"])
+        rows.append(
+            [
+                f"{market['bars']} ({market['symbols']})",
+                " to ".join(market["scored"]),
+                f"{by['HAR']['loss']:.2f}",
+                f"{shipped['to HAR']:.4f}",
+                p_value(shipped["p"]),
+                f"{by['shipped scale']['to HAR']:.4f}",
+                f"{by['shipped, not calibrated']['93% holds']:.1%}",
+                f"{shipped['93% holds']:.1%}",
+                thirds,
+                f"{shipped['80% holds']:.1%}",
+                "–" if market["claimed coverage"] is None else f"{market['claimed coverage']:.1%}",
+            ]
+        )
+    return markdown(head, rows)
+
+
 def leaderboard(record: dict) -> str:
     """The DJIA protocol's scores and verdicts, best first."""
     head = ["forecaster", "seeds", "test, step 1", "test, steps 1–5", "validation, steps 1–5"]

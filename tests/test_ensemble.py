@@ -19,6 +19,7 @@ from tftnhits.forecast.ensemble import (
     learn_weights,
     pinball_loss,
     train_members,
+    with_har,
 )
 
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -29,6 +30,7 @@ def test_weights_are_scaled_to_sum_one():
     assert check_weights({"tft": 3, "nhits": 1}) == {"tft": 0.75, "nhits": 0.25}
     assert check_weights({"nhits": 2}) == {"tft": 0.0, "nhits": 1.0}
     assert check_weights({"nhits": 2}, ["nhits"]) == {"nhits": 1.0}
+    assert check_weights({"tft": 1, "walk": 1}) == {"tft": 0.5, "nhits": 0.0, "walk": 0.5}
 
 
 @pytest.mark.parametrize(
@@ -51,6 +53,28 @@ def test_weights_that_mean_nothing_are_refused(weights):
     with pytest.raises(ConfigError, match="ensemble weights") as caught:
         check_weights(weights)
     assert one_sentence(str(caught.value))
+
+
+@pytest.mark.parametrize(
+    "wide, dates, low, high",
+    [(2.0, 400, 0.7, 1.0), (1.0, 400, 0.0, 0.3), (2.0, 200, 0.0, 0.0)],
+    ids=["networks are too wide", "networks know more", "too few dates"],
+)
+def test_har_has_the_weight_that_it_earns(wide, dates, low, high):
+    generator = np.random.default_rng(0)
+    known, rest = generator.normal(size=(2, dates, 1))
+    actual, shape = 0.5 * known + rest, norm.ppf(LEVELS)
+    har = np.sqrt(1.25) * np.broadcast_to(shape, (dates, 1, 5))
+    tells = 0.5 * known[..., None] if wide == 1.0 else 0.0
+    networks = tells + wide * shape * np.ones((dates, 1, 1))
+    quantiles = {"tft": networks, "nhits": networks, "walk": har}
+    day = np.arange(dates).astype("datetime64[D]").astype("datetime64[ns]")
+    found = with_har(quantiles, ENSEMBLE_WEIGHTS, actual, day, LEVELS)
+    assert low <= found.get("walk", 0.0) <= high
+    assert sum(found.values()) == pytest.approx(1)
+    assert found["tft"] / found["nhits"] == pytest.approx(65 / 35)
+    again = with_har(quantiles, found, actual, day, LEVELS)  # from there to the same
+    assert again == pytest.approx(found)
 
 
 @settings(max_examples=50, deadline=None, derandomize=True)

@@ -133,6 +133,14 @@ def test_never_worse_on_validation_than_it_was(start, bars, monkeypatch):
     assert networks(kept) == networks(start) and kept.manifest["fine-tuned"]["better"] == []
 
 
+def test_a_model_in_which_har_has_a_weight_keeps_it(start, bars):
+    mixed = replace(start, weights={"tft": 0.5, "nhits": 0.3, "walk": 0.2})
+    found = fine_tune(mixed, bars, train=QUICK, progress=False)
+    assert found.weights == mixed.weights
+    before, after = found.manifest["fine-tuned"]["valid"]["ensemble"]
+    assert after < before
+
+
 def test_a_network_that_is_not_better_stays_alone(start, bars, monkeypatch):
     from tftnhits.forecast import finetuning
 
@@ -156,7 +164,8 @@ def test_calibration_goes_on_and_forecasts_of_trained_dates_say_so(start, tuned,
     assert kind.startswith("hourly") and set(tuned.pools[kind].seen) == {"X", "Y"}
     panel = panel_for(start, bars)
     last = pd.Timestamp(panel.date[panel.origins("train")].max())
-    assert tuned.manifest["trained to"] == str(last.date())
+    told = tuned.manifest["trained to"]
+    assert told == {**start.manifest["trained to"], kind: str(last.date())}
     report = tuned.predict(bars).reports["X"]
     assert report.coverage is not None and not any("trained on" in w for w in report.warnings)
     early = tuned.predict(bars[bars["date"] <= last]).reports["X"].warnings

@@ -67,9 +67,9 @@ def test_each_kind_learns_by_itself_and_a_new_one_begins_with_the_first():
     assert set(pool.seen) == {"A"} and len(unseen(daily, panel, rows)) == 0
     unknown = calibration_of(daily, "hourly bars of low volatility", "walk", 5)
     assert unknown is pool.calibration["walk"]
-    both, panel, rows = learnt(daily, moving(0.001, "h"))
+    both, panel, rows = learnt(daily, moving(0.001, "4h"))
     first, second = both.values()
     assert first is pool and set(second.seen) == {"A"}  # the same name, bars of another kind
     assert second.calibration["walk"].dates == len(rows)
     scores = pool_scores(both, "walk", panel, rows, np.array([1.0, 2.0]))
-    assert scores.shape == (len(rows), 5, 2) and (scores[-1] > scores[0]).all()
+    assert scores.shape == (len(rows), 5, 2) and (scores[-1] > scores[0] + 1e-6).all()

@@ -241,7 +241,7 @@ def test_coverage_is_of_the_symbol_else_of_its_kind(predictor, members, bars, me
     )
 
 
-@pytest.mark.parametrize("place", [3, 40, -2])
+@pytest.mark.parametrize("place", [1, 8, -2])
 def test_past_origins_are_calibrated_as_of_their_date(predictor, bars, place, tmp_path):
     fresh = replace(predictor, pools={})
     model = fresh.calibrated(bars)
@@ -268,7 +268,7 @@ def test_new_bars_of_old_dates_change_no_state_of_the_past(predictor, bars, meta
     """They are learnt on top of today's state, which has seen what came after those dates."""
     later = predictor.calibrated(meta.assign(symbol="MINE"))
     past = predictor.pools[KIND].calibration["ensemble"].past
-    for day in past.date[[0, 10, -1], 0]:
+    for day in past.date[[0, 4, -1], 0]:
         then = bars[bars["date"] <= day]
         pd.testing.assert_frame_equal(later.predict(then).frame, predictor.predict(then).frame)
     assert not np.allclose(
@@ -283,7 +283,7 @@ def test_new_bars_of_old_dates_change_no_state_of_the_past(predictor, bars, meta
 
 
 def test_origins_that_the_model_was_trained_on_say_so(predictor, bars):
-    trained = pd.Timestamp(predictor.manifest["trained to"])
+    trained = pd.Timestamp(predictor.manifest["trained to"][KIND])
     for until, said in ((trained, True), (trained + pd.Timedelta(days=40), False)):
         texts = predictor.predict(bars[bars["date"] <= until]).reports["META"].warnings
         assert any("trained on outcomes to" in text for text in texts) == said
@@ -444,6 +444,7 @@ def test_train_predictor_goes_on_from_its_folder(bars, meta, tmp_path, monkeypat
 
 
 def test_a_copy_shares_nothing_that_changes(predictor, bars):
-    before = copy.deepcopy(predictor.pools[KIND].calibration["tft"].to_dict())
+    before = copy.deepcopy(predictor.pools[KIND].calibration["tft"].arrays())
     predictor.predict(bars, origins="all")
-    assert predictor.pools[KIND].calibration["tft"].to_dict() == before
+    for name, values in predictor.pools[KIND].calibration["tft"].arrays().items():
+        np.testing.assert_array_equal(values, before[name])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +49,13 @@ class Mixture:
             keep |= np.isin(symbol, own[::every])
         return rows[keep]
 
+    def draw(self, symbol: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
+        """Index [count] of origins of `symbol` [K], drawn by the markets' shares of chunks."""
+        market = self.market[symbol]
+        size = np.bincount(market, minlength=len(self.names))
+        chance = (self.chunks / np.maximum(size, 1))[market]
+        return generator.choice(len(market), count, p=chance / chance.sum())
+
     def weights(self, symbol: np.ndarray) -> np.ndarray:
         """Weights [K] of the origins of `symbol` [K]: their losses' sum is the mean over markets.
 
@@ -59,9 +66,8 @@ class Mixture:
         return 1 / (self.unit * count * (count > 0).sum())[market]
 
 
-def pool(panels: Mapping[str, Panel]) -> dict[str, np.ndarray]:
-    """What panels fit (Panel.fitted), over all of them, each market alike."""
-    every = [panel.fitted for panel in panels.values()]
+def pool(every: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """What markets' panels fit (Panel.fitted), over all of them, each market alike."""
     moments = np.mean([one["moments"] for one in every], axis=0)
     sums = np.mean([one["moments"] @ one["har"] for one in every], axis=0)
     # deviations over all bars: those within the markets, and those between their means

@@ -42,15 +42,18 @@ class Scale(NamedTuple):
     """What the bars' volatility tells, [S, T] symbol and bar number."""
 
     sigma: np.ndarray  # [S, T] volatility of the next bars, without season
-    season: np.ndarray  # [S, T, H] variance of the step ahead relative to that of any
+    season: np.ndarray  # [S, T, H] float32, variance of the step ahead relative to that of any
     averages: np.ndarray  # [S, T, 6] logs of past volatility: at ALPHAS, of returns, the long one
     har: np.ndarray  # [6] the pool's coefficients
     moments: np.ndarray  # [6, 6] mean product of HAR's inputs in the pool
 
     def by_step(self) -> np.ndarray:
-        """Volatility of the return over h bars, over √h, [S, T, H]."""
-        total = np.cumsum(self.season, axis=-1)
-        return self.sigma[..., None] * np.sqrt(total / np.arange(1, total.shape[-1] + 1))
+        """Volatility of the return over h bars, over √h, [S, T, H] float32."""
+        out = np.cumsum(self.season, axis=-1)
+        out /= np.arange(1, out.shape[-1] + 1, dtype=np.float32)
+        np.sqrt(out, out=out)
+        out *= self.sigma[..., None].astype(np.float32)
+        return out
 
 
 def volatility_scale(
@@ -85,7 +88,7 @@ def _plain(variance: np.ndarray, returns: np.ndarray, slot: np.ndarray, har: np.
     averages = _log_averages(variance, returns**2)
     inputs = np.concatenate([np.ones((*variance.shape, 1)), averages[..., :-1]], axis=-1)
     sigma = np.exp((inputs * np.asarray(har, float)).sum(-1))
-    season = np.ones((*variance.shape, slot.shape[1] - variance.shape[1]))
+    season = np.ones((*variance.shape, slot.shape[1] - variance.shape[1]), np.float32)
     return Scale(sigma, season, averages, np.asarray(har, float), np.empty(0))
 
 
@@ -130,7 +133,7 @@ def _seasons(variance: np.ndarray, slot: np.ndarray) -> tuple[np.ndarray, np.nda
     past = np.where(before >= 0, after[before], 1.0).reshape(slot.shape)[:, :bars]
     # The bars ahead: back to the last of their part that is no later than the origin
     here = np.arange(slot.size).reshape(slot.shape)[:, :bars]
-    season = np.ones((symbols, bars, slot.shape[1] - bars))
+    season = np.ones((symbols, bars, slot.shape[1] - bars), np.float32)
     for step in range(season.shape[-1]):
         last = before.reshape(slot.shape)[:, step + 1 : step + 1 + bars].copy()
         while (late := last > here).any():

@@ -213,12 +213,13 @@ def panel_of(
         features |= F.market_features(features["return"], trend, session, others)
     else:
         features |= dict.fromkeys(F.MARKET, np.full_like(scale.sigma, np.nan))
-    observed = np.stack([features[name] for name in names["observed"]], axis=-1)
     if fitted is None:
-        pool = {"har": scale.har, "moments": scale.moments}
-        fitted = pool | _standard(observed[split == 0], names["observed"])
-    observed = (observed - fitted["center"]) / fitted["spread"]
-    observed = np.nan_to_num(observed, nan=0.0, posinf=F.CLIP, neginf=-F.CLIP)
+        center, spread = _standard(features, names["observed"], split == 0)
+        fitted = {"har": scale.har, "moments": scale.moments, "center": center, "spread": spread}
+    observed = np.empty((*split.shape, len(names["observed"])), np.float32)
+    for i, name in enumerate(names["observed"]):
+        values = (features.pop(name) - fitted["center"][i]) / fitted["spread"][i]
+        observed[..., i] = np.clip(np.nan_to_num(values, nan=0.0), -F.CLIP, F.CLIP)
     by_step = scale.by_step()
     static = times.static.copy()
     static[:, F.STATIC.index("has_volume")] = np.isfinite(column["volume"]).any(1)
@@ -229,7 +230,7 @@ def panel_of(
         length=grid.length,
         date=times.date,
         close=grid.flat(column["close"], np.nan, float),
-        observed=grid.flat(np.clip(observed, -F.CLIP, F.CLIP), 0.0),
+        observed=grid.flat(observed, 0.0),
         known=times.known,
         static=static,
         target=grid.flat(_targets(price["close"], by_step), np.nan),
@@ -242,11 +243,11 @@ def panel_of(
 
 
 def _targets(close: np.ndarray, by_step: np.ndarray) -> np.ndarray:
-    """Cumulative log returns of 1 … H steps by the scale, [S, T, H], NaN past the end.
+    """Cumulative log returns of 1 … H steps by the scale, [S, T, H] float32, NaN past the end.
 
     `close` [S, T] is in logs, `by_step` [S, T, H] the scale.
     """
-    target = np.full(by_step.shape, np.nan)
+    target = np.full(by_step.shape, np.nan, np.float32)
     for step in range(1, min(by_step.shape[2], close.shape[1] - 1) + 1):
         change = close[:, step:] - close[:, :-step]
         target[:, :-step, step - 1] = change / (by_step[:, :-step, step - 1] * np.sqrt(step))
@@ -340,18 +341,21 @@ def _known(line: Timeline, names: tuple[str, ...]) -> np.ndarray:
     return every[:, [F.KNOWN.index(name) for name in names]].astype(np.float32)
 
 
-def _standard(rows: np.ndarray, names: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """Mean and deviation [F_o] of training rows; returns (of unit size) and flags stay so.
+def _standard(
+    features: Mapping[str, np.ndarray], names: tuple[str, ...], train: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Means and deviations [F_o] on the bars `train`; returns (of unit size) and flags stay so.
 
     A stray print counts as CLIP at most.
     """
     center, spread = np.zeros(len(names)), np.ones(len(names))
     for i, name in enumerate(names):
-        known = np.clip(rows[:, i][np.isfinite(rows[:, i])], -F.CLIP, F.CLIP)
+        known = features[name][train]
+        known = np.clip(known[np.isfinite(known)], -F.CLIP, F.CLIP)
         if name != "return" and not name.startswith("has_") and len(known) > 30:
             center[i] = known.mean()
             spread[i] = max(known.std(), 1e-3)
-    return {"center": center, "spread": spread}
+    return center, spread
 
 
 def blocks(

@@ -34,7 +34,6 @@ GRID = (*_TAIL, *(round(0.025 * i, 3) for i in range(1, 40)), *(1 - q for q in _
 RATE = 0.03
 FAR = 8.0  # |z| of an outcome beyond a tail of no width; Φ(−8) is 6e-16
 YEAR = 252  # origin dates over which realised coverage is measured
-KEEP = 5  # origin dates from one kept state to the next: a week of daily bars
 MEASURED = (0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 0.93, 0.95, 0.98, 0.99)  # nominal levels at which it is
 _KNOTS = ndtri(np.array(GRID))
 
@@ -117,22 +116,6 @@ class Conformal:
                 out[rows] = quantiles_at(quantiles[rows], base, now)
         return out, state
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        record = {"grid": list(GRID), "score": self.score.tolist(), "rate": self.rate}
-        return record | {"mean": self.steady.tolist(), "updates": self.updates}
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Conformal:
-        """Inverse of `to_dict`; raises CheckpointError on scores that don't fit their levels."""
-        score = np.array(values["score"], float)
-        mean = np.array(values.get("mean", values["score"]), float)  # folders of before have none
-        fits = tuple(values["grid"]) == GRID and score.shape[1:] == (len(GRID),)
-        fits = fits and score.shape == mean.shape
-        if not fits or not (np.diff([score, mean]) >= 0).all():
-            raise CheckpointError("A calibration's scores don't fit its levels; save it again.")
-        return cls(score, float(values["rate"]), mean, int(values.get("updates", 0)))
-
     def _learn(self, step: np.ndarray, value: np.ndarray) -> Conformal:
         """The state after outcomes of scores `value` [N] at steps `step` [N], known at once."""
         member = step == np.arange(len(self.score))[:, None]  # [H, N]
@@ -147,7 +130,7 @@ class Conformal:
 
 @dataclass(frozen=True)
 class Past:
-    """How a calibration was on earlier dates: each KEEP of its origin dates are an entry."""
+    """How a calibration was on earlier dates: the origin dates of a month are an entry."""
 
     date: np.ndarray  # [T, 2] datetime64[ns], an entry's first and last, ascending
     score: np.ndarray  # [T, H, G] float32, Conformal's `steady` on the first
@@ -244,28 +227,43 @@ class Calibration:
         return float(np.interp(level, MEASURED, self.coverage))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, of all but the past."""
+        """Plain values for JSON, of all but the arrays."""
         coverage = {f"{level:g}": share for level, share in zip(MEASURED, self.coverage)}
         record = {"dates": self.dates, "last": self.last, "coverage": coverage}
-        return record | {"state": self.state.to_dict()}
+        return record | {"rate": self.state.rate, "updates": self.state.updates}
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The scores and the past, by name."""
+        arrays = {"score": self.state.score, "mean": self.state.steady}
+        if self.past:
+            arrays["past"], arrays["date"] = self.past.score, self.past.date.view(np.int64)
+            arrays["until"] = np.array([self.past.until], "datetime64[ns]").view(np.int64)
+        return arrays
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any], past: Past | None = None) -> Calibration:
-        """Inverse of `to_dict`; raises CheckpointError as Conformal's."""
+    def restored(cls, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> Calibration:
+        """Inverse of `to_dict` and `arrays`; CheckpointError on scores that fit no levels."""
         measured = MEASURED if values["dates"] else ()
         coverage = tuple(float(values["coverage"][f"{level:g}"]) for level in measured)
-        state = Conformal.from_dict(values["state"])
-        if past is not None:
-            past.check(len(state.score))
+        score, mean, past = arrays["score"], arrays["mean"], None
+        fits = score.shape[1:] == (len(GRID),) and score.shape == mean.shape
+        if not fits or not (np.diff([score, mean]) >= 0).all():
+            raise CheckpointError("A calibration's scores don't fit its levels; save it again.")
+        if "past" in arrays:
+            date, until = (arrays[name].view("datetime64[ns]") for name in ("date", "until"))
+            past = Past(date, arrays["past"], until[0])
+            past.check(len(score))
+        state = Conformal(score, float(values["rate"]), mean, int(values["updates"]))
         return cls(state, coverage, int(values["dates"]), str(values["last"]), past)
 
 
 def _past(states: list[np.ndarray], date: np.ndarray, until: np.datetime64) -> Past:
-    """A run's past: `states` by origin date."""
+    """A run's past, of its `states` by origin date: the first of each month."""
     every = np.unique(date)
-    first = every[::KEEP]
-    last = every[np.minimum(np.arange(KEEP - 1, len(every) + KEEP - 1, KEEP), len(every) - 1)]
-    return Past(np.stack([first, last], axis=1), np.array(states[::KEEP], np.float32), until)
+    begins = np.flatnonzero(np.diff(every.astype("datetime64[M]").astype(int), prepend=-1))
+    ends = np.r_[begins[1:] - 1, len(every) - 1]
+    score = np.array([states[i] for i in begins], np.float32)
+    return Past(np.stack([every[begins], every[ends]], axis=1), score, until)
 
 
 def outcome_scores(quantiles: np.ndarray, base: np.ndarray, actual: np.ndarray) -> np.ndarray:

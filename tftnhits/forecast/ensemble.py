@@ -28,6 +28,9 @@ NAMES = {
 }
 TOLERANCE = 1e-6  # of the loss, between the weights learnt and the best there are
 ROUNDS = 200
+ENOUGH = 250  # origin dates from which a weight of HAR can be learnt
+MANY = 20_000  # origins to learn it by
+MOST = 0.9  # that it gets: an ensemble without its networks would be none
 
 
 def has_torch() -> bool:
@@ -140,10 +143,16 @@ def _train_network(
 def check_weights(
     weights: dict[str, float], names: Sequence[str] = tuple(ENSEMBLE_WEIGHTS)
 ) -> dict[str, float]:
-    """Weights of the networks `names`, scaled to sum 1; raises ConfigError on what is no weight."""
-    known = isinstance(weights, dict) and all(name in ENSEMBLE_WEIGHTS for name in weights)
+    """Weights of the networks `names`, and HAR's if it has one, scaled to sum 1.
+
+    Raises ConfigError on what is no weight.
+    """
+    every = (*ENSEMBLE_WEIGHTS, WALK)
+    known = isinstance(weights, dict) and all(name in every for name in weights)
     if known and not names:
         return {}
+    if known and WALK in weights:
+        names = [*names, WALK]
     values = np.array([np.nan])
     if known:
         with suppress(TypeError, ValueError, OverflowError):
@@ -161,6 +170,40 @@ def check_weights(
 def combine(quantiles: dict[str, np.ndarray], weights: dict[str, float]) -> np.ndarray:
     """Weighted average of quantiles […, Q], level by level (Vincent 1912): it keeps their order."""
     return sum(w * np.asarray(quantiles[name], float) for name, w in weights.items() if w)
+
+
+def with_har(
+    quantiles: dict[str, np.ndarray],
+    weights: dict[str, float],
+    actual: np.ndarray,
+    date: np.ndarray,
+    levels: Sequence[float],
+) -> dict[str, float]:
+    """Weights in which HAR, the scale under the random walk, has what it earned on origins.
+
+    Learnt on the first half of their dates, and given only if the second half is forecast better by
+    it; none with fewer than ENOUGH dates.
+
+    quantiles : by member, [K, H, Q] at `levels`; actual : [K, H]; date : [K]
+    """
+    networks = {name: weight for name, weight in weights.items() if name != WALK}
+    networks = check_weights(networks, list(networks))
+    parts = {"networks": combine(quantiles, networks), WALK: quantiles[WALK]}
+    dates = np.unique(date[~np.isnat(date)])
+    if len(dates) < ENOUGH:
+        return weights
+    early = date < dates[len(dates) // 2]
+    some = np.flatnonzero(early)[:: max(1, early.sum() // MANY)]
+    learnt = learn_weights({k: q[some] for k, q in parts.items()}, actual[some], levels)
+    har = min(learnt[WALK], MOST)
+    mixed = combine(parts, {"networks": 1 - har, WALK: har})
+    losses = [
+        np.nanmean(pinball_loss(q[~early], actual[~early], levels))
+        for q in (mixed, parts["networks"])
+    ]
+    if not losses[0] < losses[1]:
+        return networks
+    return {name: weight * (1 - har) for name, weight in networks.items()} | {WALK: har}
 
 
 def pinball_loss(quantiles: np.ndarray, actual: np.ndarray, levels: Sequence[float]) -> np.ndarray:

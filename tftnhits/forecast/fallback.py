@@ -35,7 +35,9 @@ def chain(names: Mapping[str, object], weights: Candidate) -> list[Candidate]:
     """The candidates, first to last; `names` are the members that there should be."""
     used = {name: weight for name, weight in weights.items() if weight}
     others = [name for name in ENSEMBLE_WEIGHTS if name not in used]
-    alone = [{name: 1.0} for name in (*used, *others, "boosting", WALK) if name in names]
+    each = dict.fromkeys((*used, *others, "boosting", WALK))
+    each[WALK] = each.pop(WALK)  # the last that answers alone
+    alone = [{name: 1.0} for name in each if name in names]
     return [used, *alone] if len(used) > 1 else alone
 
 

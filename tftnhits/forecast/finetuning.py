@@ -17,9 +17,9 @@ from ..errors import ConfigError, HistoryTooShort, counted
 from ..files import versions
 from ..models.store import fingerprint
 from ..training.loop import FIRST, fit
-from .ensemble import Member, Network, combine, pinball_loss
-from .pools import unseen
-from .predictor import PACKAGES, Predictor, last_day
+from .ensemble import WALK, Member, Network, combine, pinball_loss
+from .pools import trained_to, unseen
+from .predictor import PACKAGES, Predictor
 
 SHIPPED = "shipped"
 # bench/finetune.py: of twelve settings on bars of five kinds the quickest that is good on all
@@ -60,7 +60,7 @@ def fine_tune(
     if not isinstance(model, Predictor):
         model = Predictor.load(None if model == SHIPPED else model)
     networks = {k: m for k, m in model.members.items() if isinstance(m, Network)}
-    if not networks or set(networks) != set(model.weights):
+    if not networks or set(networks) != set(model.weights) - {WALK}:
         raise ConfigError("A network of this model is missing or can't run; give a whole one.")
     config = replace(model.panel_config, train_end=train_end, valid_end=valid_end)
     panel = panel_of(load_bars(bars), config, model.fitted)
@@ -73,7 +73,9 @@ def fine_tune(
         if losses[name][1] >= losses[name][0]:
             tuned[name] = network
     # each may be better and their average not: what one had over the other is gone
-    losses["ensemble"] = [_loss(some, model.weights, panel) for some in (networks, tuned)]
+    losses["ensemble"] = [
+        _loss({**some, WALK: model.walk}, model.weights, panel) for some in (networks, tuned)
+    ]
     if losses["ensemble"][1] >= losses["ensemble"][0]:
         tuned = networks
     better = _with(model, tuned, panel, losses)
@@ -113,7 +115,7 @@ def _loss(members: dict[str, Member], weights: dict[str, float], panel: Panel) -
     panel = panel.first(FIRST)
     context = max(member.context for member in members.values())
     rows = panel.origins("valid", context)
-    quantiles = combine({k: m.quantiles(panel, rows) for k, m in members.items()}, weights)
+    quantiles = combine({k: members[k].quantiles(panel, rows) for k in weights}, weights)
     unit = panel.scale[rows] * np.sqrt(np.arange(1, panel.steps + 1))  # [K, H]
     levels = next(iter(members.values())).levels
     return float(pinball_loss(quantiles / unit[..., None], panel.target[rows], levels).mean())
@@ -124,12 +126,12 @@ def _with(
 ) -> Predictor:
     """The predictor with other networks, calibrated on the panel; its manifest says of what."""
     names = [k for k, member in networks.items() if member is not start.members[k]]
-    ends = [start.manifest.get("trained to")]
-    if names:
-        ends.append(last_day(panel, panel.origins("train")))
+    ends = dict(start.manifest["trained to"])
+    for kind, day in trained_to(panel).items() if names else ():
+        ends[kind] = max(day, ends.get(kind, day))
     manifest = start.manifest | {
         "versions": versions(*PACKAGES),
-        "trained to": max(filter(None, ends), default=None),
+        "trained to": ends,
         "fine-tuned": {
             "from": {k: [fingerprint(m) for m in start.members[k].models] for k in networks},
             "data": panel.digest(),

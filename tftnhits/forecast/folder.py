@@ -15,16 +15,16 @@ from ..errors import CheckpointError, ConfigError, MissingDependency, quoted
 from ..files import locked, read_json, write_json
 from ..models.baselines import Walk
 from ..models.boosting import Boosting
-from ..models.checkpoint import PAST, Part, is_weights, load_part, save_part
-from .conformal import Calibration, Past
-from .ensemble import MEMBERS, WALK, Member, Network, has_torch
+from ..models.checkpoint import STATES, Part, is_weights, load_part, save_part
+from .conformal import Calibration
+from .ensemble import MEMBERS, Member, Network, has_torch
 from .fallback import NO_TORCH, unusable
-from .pools import KINDS, LENGTHS, UNDATED, Pool
+from .pools import Pool
 
 if TYPE_CHECKING:
     from .predictor import Predictor
 
-FORMAT = 1  # of predictor.json; raised when its fields change
+FORMAT = 2  # of predictor.json; raised when its fields change
 PATIENCE = 60.0  # seconds for another writer of the folder
 ATTEMPTS = 50  # to read a folder whole that others write: each takes milliseconds
 _BEGUN = re.compile(r"\.(?P<name>.+)\.\w+")  # atomic_write's temporary name for `name`
@@ -47,8 +47,13 @@ def write_folder(folder: Path, predictor: Predictor) -> Path:
             ]
             for name, member in predictor.members.items()
         }
-        past = save_part(folder, PAST, _past_part(predictor.pools))
-        record = {"format": FORMAT, "members": members, "past": past, **_settings(predictor)}
+        states = save_part(folder, STATES, _states_part(predictor.pools))
+        record = {
+            "format": FORMAT,
+            "members": members,
+            "calibrations": states,
+            **_settings(predictor),
+        }
         write_json(path, record)
         _delete_others(folder, files_named(record))
     return folder
@@ -81,34 +86,20 @@ def _settings(predictor: Predictor) -> dict[str, Any]:
     }
 
 
-def _past_part(pools: dict[str, Pool]) -> Part:
-    """What the calibrations were on earlier dates, as one file."""
+def _states_part(pools: dict[str, Pool]) -> Part:
+    """The arrays of all calibrations as one file."""
     arrays = {}
-    every = [(k, name, c) for k, pool in pools.items() for name, c in pool.calibration.items()]
-    for kind, name, calibration in every:
-        if past := calibration.past:
-            key = f"{kind}/{name}"
-            arrays[f"{key}.date"] = past.date.view(np.int64)
-            arrays[f"{key}.score"] = past.score
-            arrays[f"{key}.until"] = np.array([past.until], "datetime64[ns]").view(np.int64)
+    for kind, pool in pools.items():
+        for name, calibration in pool.calibration.items():
+            for what, values in calibration.arrays().items():
+                arrays[f"{kind}/{name}/{what}"] = np.ascontiguousarray(values)
     return Part({}, safetensors.numpy.save(arrays))
-
-
-def _pasts(part: Part) -> dict[str, Past]:
-    """Inverse of `_past_part`, for those that have a past."""
-    arrays = safetensors.numpy.load(part.weights)
-    pasts = {}
-    for key in {name.partition(".")[0] for name in arrays}:
-        dates = arrays[f"{key}.date"].view("datetime64[ns]")
-        until = arrays[f"{key}.until"].view("datetime64[ns]")[0]
-        pasts[key] = Past(dates, arrays[f"{key}.score"], until)
-    return pasts
 
 
 def files_named(record: dict[str, Any]) -> set[str]:
     """The files that a folder's record names."""
     parts = [part for parts in record["members"].values() for part in parts]
-    return {part["weights"] for part in (*parts, record["past"])}
+    return {part["weights"] for part in (*parts, record["calibrations"])}
 
 
 def _delete_others(folder: Path, named: set[str]) -> None:
@@ -169,7 +160,7 @@ def _read_record(folder: Path) -> dict[str, Any]:
 def _read_parts(
     folder: Path, record: dict[str, Any]
 ) -> tuple[dict[str, list[Part]], dict[str, str]]:
-    """The members and PAST as data, and why others are missing; quickly, before any is built."""
+    """The members and STATES as data, and why others are missing; quickly, before any is built."""
     parts: dict[str, list[Part]] = {}
     missing: dict[str, str] = {}
     for name, records in record["members"].items():
@@ -181,9 +172,9 @@ def _read_parts(
         except CheckpointError as error:
             missing[name] = unusable(error)
     try:
-        parts[PAST] = [load_part(folder, record.get("past"))]
+        parts[STATES] = [load_part(folder, record.get("calibrations"))]
     except CheckpointError as error:
-        missing[PAST] = str(error)
+        missing[STATES] = str(error)
     return parts, missing
 
 
@@ -195,11 +186,11 @@ def _predictor(
     make: type[Predictor],
 ) -> Predictor:
     """What `read_folder` returns, of what it has read."""
-    if PAST in missing:
-        raise CheckpointError(missing[PAST])
+    if STATES in missing:
+        raise CheckpointError(missing[STATES])
     members: dict[str, Member] = {}
     for name, some in parts.items():
-        if name == PAST:
+        if name == STATES:
             continue
         try:
             members[name] = _built(name, some)
@@ -207,7 +198,7 @@ def _predictor(
             missing[name] = unusable(error)
     try:
         manifest = dict(record["manifest"])
-        np.datetime64(manifest.get("trained to") or "NaT", "D")  # it is compared with dates
+        np.array(list(dict(manifest["trained to"]).values()), "datetime64[D]")  # are they dates
         return make(
             members=members,
             missing=missing,
@@ -215,7 +206,7 @@ def _predictor(
             panel_config=PanelConfig.from_dict(record["panel"]),
             fitted={k: np.array(v, float) for k, v in record["fitted"].items()},
             weights=dict(record["weights"]),
-            pools=_pools(record, _pasts(parts[PAST][0])),
+            pools=_pools(record, parts[STATES][0]),
             depth=int(record["depth"]),
             manifest=manifest,
         )
@@ -225,21 +216,18 @@ def _predictor(
         ) from error
 
 
-def _pools(record: dict[str, Any], pasts: dict[str, Past]) -> dict[str, Pool]:
-    """The pools of a folder's record; one of before there were kinds is of its length of bars."""
-    records, seen = record["calibration"], record["seen"]
-    if WALK in records:
-        days = record["bar_days"]
-        length = int(np.searchsorted([*LENGTHS.values()], days or 0))
-        kind = UNDATED if days is None else str(KINDS[length][1])
-        records, seen = {kind: records}, {kind: seen}
-        pasts = {f"{kind}/{name}": past for name, past in pasts.items()}
+def _pools(record: dict[str, Any], states: Part) -> dict[str, Pool]:
+    """The pools of a folder's record, their arrays from its file."""
+    arrays: dict[str, dict[str, np.ndarray]] = {}
+    for name, values in safetensors.numpy.load(states.weights).items():
+        key, _, what = name.rpartition("/")
+        arrays.setdefault(key, {})[what] = values
     return {
         kind: Pool(
-            {k: Calibration.from_dict(v, pasts.get(f"{kind}/{k}")) for k, v in values.items()},
-            {symbol: str(np.datetime64(day)) for symbol, day in seen[kind].items()},
+            {k: Calibration.restored(v, arrays[f"{kind}/{k}"]) for k, v in values.items()},
+            {name: str(np.datetime64(day)) for name, day in record["seen"][kind].items()},
         )
-        for kind, values in records.items()
+        for kind, values in record["calibration"].items()
     }
 
 

@@ -22,6 +22,7 @@ LENGTHS = {"minute": 1 / 48, "hourly": 0.5, "daily": 3.0, "weekly": np.inf}  # t
 VOLATILITIES = {"low": 0.006, "usual": 0.03, "high": np.inf}  # to so much a √day
 KINDS = np.array([[f"{a} bars of {b} volatility" for b in VOLATILITIES] for a in LENGTHS])
 UNDATED = "bars without dates"
+SOME = 10_000  # training origins whose kinds are looked at
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,17 @@ def kinds(panel: Panel, rows: np.ndarray) -> np.ndarray:
     length = np.searchsorted([*LENGTHS.values()], days)
     dated = np.isfinite(days)
     return np.where(dated, KINDS[np.where(dated, length, 0), np.where(dated, level, 0)], UNDATED)
+
+
+def trained_to(panel: Panel) -> dict[str, str]:
+    """By kind of bars, the last day that a training origin has."""
+    rows = panel.origins("train")
+    ends = np.diff(panel.symbol_of(rows), append=-1) != 0
+    some = np.unique(np.r_[rows[:: max(1, len(rows) // SOME)], rows[ends]])
+    days = panel.date[some].astype("datetime64[D]")
+    dated = ~np.isnat(days)
+    last = pd.Series(days[dated]).groupby(kinds(panel, some[dated])).max()
+    return {str(kind): day.strftime("%Y-%m-%d") for kind, day in last.items()}
 
 
 def bar_days(panel: Panel, symbols: Any = slice(None)) -> np.ndarray:

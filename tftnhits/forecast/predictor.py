@@ -31,11 +31,12 @@ from .ensemble import (
     combine,
     has_torch,
     train_members,
+    with_har,
 )
 from .fallback import NO_TORCH, answer, chain, chain_origins
 from .folder import read_folder, write_folder
 from .own import Scores, own_history
-from .pools import Pool, calibration_of, kinds, pool_scores, taught, unseen
+from .pools import Pool, calibration_of, kinds, pool_scores, taught, trained_to, unseen
 from .result import Forecast, SymbolReport, remark, review, tidy
 
 PACKAGES = ("tftnhits", "torch", "numpy", "pandas", "scikit-learn")  # whose versions matter
@@ -53,7 +54,7 @@ class Predictor:
     missing : by name, why other members that there should be can't
     walk : the random walk, which always answers
     panel_config, fitted : how inputs are made of bars, as of the panel of the training
-    weights : of the networks, scaled to sum 1
+    weights : of the networks, and of HAR where it has one ("walk"), scaled to sum 1
     pools : by kind of bars, the calibrations of all that can answer
     depth : bars that each origin of the calibrations had at least
     manifest : versions and data of the training
@@ -126,7 +127,7 @@ class Predictor:
             "data": panel.digest(),
             "symbols": len(panel.symbols),
             "bars": int(panel.length.sum()),
-            "trained to": last_day(panel, panel.origins("train")),
+            "trained to": trained_to(panel),
         }
         predictor = cls(
             members=wrapped,
@@ -139,7 +140,7 @@ class Predictor:
             depth=max(m.context for m in wrapped.values()),
             manifest=manifest,
         )
-        splits = [panel.origins(split, predictor.context) for split in ("valid", "test")]
+        splits = [panel.judged(split, predictor.context)[0] for split in ("valid", "test")]
         return predictor._updated(panel, np.concatenate(splits))
 
     def predict(
@@ -166,7 +167,7 @@ class Predictor:
         horizon : steps ahead, at most those trained for; None for all
         level : nominal level of [lower, upper], any inside (0, 1)
         origins : "last" or "all"
-        weights : {"tft": …, "nhits": …} instead of the predictor's own
+        weights : {"tft": …, "nhits": …} and maybe "walk", HAR's, instead of the predictor's own
         calendar : a name ("XNYS", "24/7") or names by symbol, for the dates ahead; None infers it
         strict : refuse a symbol that can't be forecast, instead of leaving it out with a warning
         symbols : those to forecast, if not all
@@ -223,6 +224,7 @@ class Predictor:
     ) -> Predictor:
         """A copy whose calibration has gone on, date by date, over the origins of new bars.
 
+        With a year of them, HAR gets the weight in the ensemble that it earns there, if any.
         `bars` and `calendar` are as in `predict`. Origins that it has taken in are left out, so
         that bars may hold the whole history; without dates they can't be told apart and count each
         time. Bars of a new kind begin a record of their own. Raises as `predict`, and
@@ -237,7 +239,7 @@ class Predictor:
                 f"{panel.symbols[0]} has {panel.length[0]} bars but an origin with its outcome "
                 f"takes {self.context + self.horizon}; give more."
             )
-        return self._updated(panel, unseen(self.pools, panel, rows))
+        return self._updated(panel, unseen(self.pools, panel, rows), weigh=True)
 
     def save(self, folder: str | Path) -> Path:
         """Write the predictor as a folder of safetensors and JSON files; returns the folder.
@@ -295,17 +297,29 @@ class Predictor:
         levels = {round(float(q), 12) for q in (*self.levels, 0.5, tail, 1 - tail)}
         return int(horizon), float(level), tuple(sorted(levels))
 
-    def _updated(self, panel: Panel, rows: np.ndarray) -> Predictor:
-        """A copy whose pools have taken in the origins `rows` with all outcomes known."""
+    def _updated(self, panel: Panel, rows: np.ndarray, weigh: bool = False) -> Predictor:
+        """A copy whose pools have taken in the origins `rows` with all outcomes known.
+
+        If it is to `weigh` HAR, the origins that it did so by count as trained on.
+        """
         rows = rows[np.isfinite(np.asarray(panel.target)[rows]).all(1)]
         if not len(rows):
             return self
         # What all that can answer would have forecast, against the outcomes
         quantiles = {k: m.quantiles(panel, rows) for k, m in self.members.items()}
-        if all(name in quantiles for name in ENSEMBLE_WEIGHTS):
-            quantiles["ensemble"] = combine(quantiles, self.weights)
         quantiles[WALK] = self.walk.quantiles(panel, rows)
-        return replace(self, pools=taught(self.pools, panel, rows, quantiles, self.levels))
+        weights, manifest = self.weights, self.manifest
+        if all(name in quantiles for name in ENSEMBLE_WEIGHTS):
+            if weigh:
+                weights = with_har(
+                    quantiles, weights, panel.outcomes(rows), panel.date[rows], self.levels
+                )
+            quantiles["ensemble"] = combine(quantiles, weights)
+        if weights != self.weights:
+            days = dict.fromkeys(np.unique(kinds(panel, rows)), str(panel.date[rows].max())[:10])
+            manifest = manifest | {"trained to": manifest["trained to"] | days}
+        pools = taught(self.pools, panel, rows, quantiles, self.levels)
+        return replace(self, pools=pools, weights=weights, manifest=manifest)
 
 
 def train_predictor(
@@ -333,12 +347,6 @@ def train_predictor(
     if folder:
         predictor.save(folder)
     return predictor
-
-
-def last_day(panel: Panel, rows: np.ndarray) -> str | None:
-    """The last date of origins; None where they have none."""
-    dates = panel.date[rows]
-    return None if np.isnat(dates).all() else str(np.nanmax(dates).astype("datetime64[D]"))
 
 
 def _chosen(

@@ -314,11 +314,11 @@ def remark(
             "the later ones go by the pattern of its bars, which knows no holidays."
         )
     report.warnings = [*remarks, *panel.notes.get(symbol, []), *report.warnings]
-    trained = model.manifest.get("trained to")
+    trained = model.manifest["trained to"].get(kind)
     if trained and panel.date[rows[0]] < np.datetime64(trained) + np.timedelta64(1, "D"):
         report.warnings.append(
-            f"The model was trained on outcomes to {trained}, so what it forecasts from before is "
-            "what it has seen."
+            f"The model was trained on outcomes to {trained} of {kind}, so what it forecasts from "
+            "before may be what it has seen."
         )
     # what is true of many forecasts comes last
     report.warnings += filter(None, [_missing_market(panel, s), _staleness(panel, s, days)])

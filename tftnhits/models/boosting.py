@@ -67,7 +67,10 @@ class Boosting:
         # pairs of origin and step, and the scaled returns that they are to forecast
         generator = np.random.default_rng(config.seed)
         count = min(config.rows, len(origins) * config.horizon)
-        rows = origins[generator.integers(0, len(origins), count)]
+        if panel.mixture is None:
+            rows = origins[generator.integers(0, len(origins), count)]
+        else:
+            rows = origins[panel.mixture.draw(panel.symbol_of(origins), count, generator)]
         steps = generator.integers(0, config.horizon, count)
         target = np.asarray(panel.target)[rows, steps]
         known = np.isfinite(target)

@@ -15,8 +15,8 @@ from ..errors import CheckpointError, OutputError, quoted
 from ..files import MAX_WEIGHTS, atomic_write, data_file, read_at_most, sha256
 
 FORMAT = 1  # of record and weights; raised when older versions could no longer read them
-PAST = "calibration"  # is saved alike: what a predictor's calibration was on earlier dates
-_NAMES = "|".join((*ENSEMBLE_WEIGHTS, "boosting", PAST))
+STATES = "calibration"  # is saved alike: the arrays of a predictor's calibrations
+_NAMES = "|".join((*ENSEMBLE_WEIGHTS, "boosting", STATES))
 _WEIGHTS = re.compile(rf"({_NAMES})(-[0-9]+)?-[0-9a-f]{{8}}\.safetensors")
 
 
