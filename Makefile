@@ -127,6 +127,7 @@ bench: $(STAMP) ## Measure speed and accuracy afresh into data/results/ (hours; 
 	$(PY) bench/pretrain.py --corpus $(CORPUS)
 	$(PY) bench/djia.py --data "$(DJIA)" $(if $(RIVALS),--rivals $(RIVALS))
 	$(PY) bench/latency.py
+	$(PY) bench/finetune.py
 	$(PY) bench/backtest.py --data "$(DJIA)"
 	$(PY) bench/ablation.py --data "$(DJIA)"
 	$(PY) bench/commands.py

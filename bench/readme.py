@@ -32,6 +32,7 @@ SECTIONS = {  # section of a document -> the result's file and its table
     "exchange": ("exchange", tables.exchange),
     "speed": ("speed", tables.speed),
     "latency": ("latency", tables.latency),
+    "finetune": ("finetune", tables.finetune),
     "browser": ("browser", tables.browser),
 }
 

@@ -351,3 +351,18 @@ def latency(record: dict) -> str:
         median = row["median"]
         rows.append([row["what"], f"{median:.1f} s" if median >= 1 else f"{1e3 * median:.0f} ms"])
     return markdown(["forecast", "median"], rows)
+
+
+def finetune(record: dict) -> str:
+    """By which share fine-tuning lowers the loss, a row a setting and a column a kind of bars."""
+    names = list(dict.fromkeys(row["set"] for row in record["rows"]))
+    settings: dict[tuple, dict[str, float]] = {}
+    for row in record["rows"]:
+        key = row["learning_rate"], row["batch"], row["epochs"]
+        settings.setdefault(key, {})[row["set"]] = row["gain"]
+    rows = []
+    for key, gain in settings.items():
+        mean = sum(gain.values()) / len(gain)
+        shares = [gain[name] for name in names]
+        rows.append([*map(str, key), *(f"{100 * x:.2f}%" for x in (*shares, mean))])
+    return markdown(["rate", "batch", "epochs", *names, "mean"], rows)

@@ -455,6 +455,32 @@ def test_own_inputs_are_trained_with_and_told_ahead(typed):
     assert "no input 'vix' or 'earnings'" in typed("predict", "own.csv", "--csv").err
 
 
+def test_train_from_a_model_fine_tunes_it(typed, model, tmp_path):
+    made_bars(("Q",), bars=400, seed=3).to_csv("mine.csv", index=False)
+    command = ("train", "mine.csv", "--from", model, "--out", "m", "--seed", 2)
+    done = typed(*command)
+    assert (done.code, done.out) == (0, "m\n"), done.err
+    losses = re.findall(r"^(\w+): validation loss (\S+) at the start, (\S+) fine", done.err, re.M)
+    assert [name for name, *_ in losses] == ["tft", "nhits", "ensemble"]
+    assert "fine-tuned networks that are kept: " in done.err
+    found, start = tn.Predictor.load("m"), tn.Predictor.load(model)
+    assert set(found.manifest["fine-tuned"]["from"]) == {"tft", "nhits"}
+    assert found.horizon == start.horizon and found.manifest["data"] == start.manifest["data"]
+    assert frame_of(typed("predict", "mine.csv", "--model", "m", "--csv"))["median"].notna().all()
+    assert typed(*command).out == "m\n"  # from its states
+    refused(typed("train", "mine.csv", "--from", "m", "--out", "m"), "start from", "m")
+
+
+def test_train_from_a_model_refuses_what_it_can_not_do(typed, model, bars_csv):
+    for option in (("--preset", "quick"), ("--horizon", 5)):  # typed, be it the default
+        done = typed("train", bars_csv, "--from", model, "--out", "m", *option)
+        assert (done.code, done.out) == (2, "") and f"{option[0]} is not allowed" in done.err
+    refused(typed("train", bars_csv, "--from", "nowhere", "--out", "m"), "nowhere")
+    made_bars(("Q",), bars=26).to_csv("few.csv", index=False)
+    refused(typed("train", "few.csv", "--from", model, "--out", "m"), "26 bars", "give at least")
+    assert os.listdir() == ["few.csv"]
+
+
 def test_train_and_backtest_refuse_before_they_work(typed, bars_csv):
     for command in ("train", "backtest"):
         refused(typed(command, bars_csv, "--out", "m", "--preset", "huge"), "huge", *PRESETS)

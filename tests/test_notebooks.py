@@ -7,7 +7,9 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 import pytest
+from helpers import made_bars
 
+from tftnhits import NotebookError, Predictor, load_bars
 from tftnhits.apps import batch
 from tftnhits.apps.parameters import known_parameters
 
@@ -117,6 +119,21 @@ def test_the_backtest_and_the_ablation_leave_their_figures(executed):
     figures = executed.folder / "figures"
     assert {"06_coverage.png", "06_skill.png", "07_live.png"} <= {f.name for f in figures.iterdir()}
     assert len(list(executed.folder.glob("backtest/*/runs/*.parquet"))) == 2  # two yearly folds
+
+
+def test_your_data_takes_a_file_and_refuses_a_horizon_that_no_model_has(tmp_path):
+    made_bars(("A",), bars=320).drop(columns="symbol").to_csv(tmp_path / "my own.csv", index=False)
+    given = {"source": str(tmp_path / "my own.csv"), "preset": "tiny", "horizon": 3}
+    run = batch.run_notebooks(FOLDER, "11", out=tmp_path / "out", parameters=given, timeout=300)
+    assert "Validation chooses" in run.notebooks[0].html.read_text(encoding="utf-8")
+    frame = pd.read_parquet(tmp_path / "out" / "forecasts-yours.parquet")
+    assert len(frame) == 3 and (frame["symbol"] == "my own").all()
+    (folder,) = (tmp_path / "out" / "yours").glob("*/model")
+    saved = Predictor.load(folder).predict(load_bars(given["source"]), 3).frame
+    pd.testing.assert_frame_equal(saved, frame, rtol=1e-6)
+    with pytest.raises(NotebookError, match="1 to"):
+        given["horizon"] = 999
+        batch.run_notebooks(FOLDER, "11", out=tmp_path / "far", parameters=given, timeout=300)
 
 
 @pytest.mark.parametrize("names", ["META", "META GOOG"])

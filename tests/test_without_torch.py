@@ -132,8 +132,10 @@ def test_public_names_are_lazy_and_say_what_they_need():
     lost = """
 import tftnhits as tn
 try:
-    tn.fit
+    tn.{}
 except tn.MissingDependency as error:
     print(json.dumps(str(error)))
 """
-    assert all("tftnhits[torch]" in answer(lost, error=error)[0] for error in ERRORS)
+    for name in ("fit", "fine_tune"):
+        for error in ERRORS:
+            assert "tftnhits[torch]" in answer(lost.format(name), error=error)[0]

@@ -21,6 +21,7 @@ _HOMES = {
     "training.loop": "Fit fit",
     "forecast.result": "Forecast",
     "forecast.predictor": "Predictor train_predictor",
+    "forecast.finetuning": "fine_tune",
     "models.hub": "fetch",
     "evaluation.backtest": "Backtest backtest",
     "whatif.panel": "what_if",

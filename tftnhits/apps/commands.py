@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from .. import __version__, config
-from ..errors import CheckpointError, OutputError, printable
+from ..errors import OutputError, printable
 from ..escape import csv_text
-from ..files import atomic_write, read_json, safe_name, versions
+from ..files import atomic_write, safe_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,8 +38,6 @@ SOURCES = "FILE|SYMBOL..."
 PRESETS = ", ".join(config.PRESETS).replace("v2.1, card", "v2.1 (or card)")
 PICTURES = (".png", ".html")
 CHECKOUT = Path(__file__).resolve().parents[2]
-PACKAGES = ("numpy", "pandas", "scikit-learn", "torch", "papermill", "plotly")
-PACKAGES += ("yfinance", "modelscope")
 READING = ("columns", "dayfirst", "decimal", "unadjusted", "strict")
 COUNT = click.IntRange(1, 1000)
 SEED = click.IntRange(0, 2**31 - 1)
@@ -212,7 +211,8 @@ def _draw(forecast: Forecast, target: str) -> Iterator[str]:
 @_command(
     """  tftnhits train --out model
   tftnhits train bars.csv --out model --preset tiny --train-end 2016-12-31
-  tftnhits train bars.csv --out model --observed vix,sentiment --known earnings"""
+  tftnhits train bars.csv --out model --observed vix,sentiment --known earnings
+  tftnhits train bars.csv --from shipped --out mine"""
 )
 @click.argument("sources", nargs=-1, metavar=f"[{SOURCES}]")
 @fitting
@@ -221,31 +221,51 @@ def _draw(forecast: Forecast, target: str) -> Iterator[str]:
 @_day_option("--valid-end", "last day of validation; default: 85%")
 @click.option("--observed", type=_names, default="", metavar="A,B", help="columns that are inputs")
 @click.option("--known", type=_names, default="", metavar="A,B", help="those known ahead of time")
+@click.option(
+    "--from",
+    "start",
+    metavar="MODEL",
+    help="fine-tune 'shipped', a model's folder or OWNER/NAME instead of training from scratch",
+)
 @reading
-def train(sources, out, preset, horizon, seed, train_end, valid_end, observed, known, **options):
+@click.pass_context
+def train(context, sources, out, preset, horizon, seed, train_end, valid_end, **options):
     """Train a model into a folder, on the bundled stocks unless bars are named.
 
-    The same command goes on where an earlier one stopped.
+    With --from a trained model goes on learning, and is never worse on validation than it was. The
+    same command goes on where an earlier one stopped.
     """
-    own = {"extra_observed": observed, "extra_known": known}
+    start = options.pop("start")
+    own = {f"extra_{kind}": options.pop(kind) for kind in ("observed", "known")}
+    for name in ("preset", "horizon", "observed", "known"):
+        typed = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if start is not None and typed:
+            raise click.UsageError(f"--{name} is not allowed with --from: the model has its own.")
+    from ..forecast.predictor import Predictor, train_predictor
+    from . import text
+
     settings = config.PanelConfig(horizon, train_end, valid_end, **own)
     training = replace(config.preset(preset)[3], seed=seed)
     with _folder(out) as folder:
-        bars = _read(sources or ["stocks"], options, settings.extra)
-        from ..data.windows import make_panel
-        from ..forecast.ensemble import has_torch
-        from ..forecast.predictor import train_predictor
+        if start is not None:
+            from .. import fine_tune  # the package says what is missing where torch is
+            from ..forecast.finetuning import GENTLE
 
-        if not has_torch():
-            _say("warning: PyTorch can't be imported, so gradient boosting alone is trained")
-        predictor = train_predictor(make_panel(bars, settings), preset, training, folder)
-    for kind, pool in predictor.pools.items():
-        for name, calibration in pool.calibration.items():
-            coverage = calibration.realised(config.LEVEL)
-            if coverage is not None:
-                over = f"{calibration.dates} dates of {kind} to {calibration.last}"
-                inside = f"inside the {config.LEVEL:.0%} interval over {over}"
-                _say(f"{name}: {coverage:.1%} of outcomes {inside}")
+            model = Predictor.load(None if start == "shipped" else start)
+            bars = _read(sources or ["stocks"], options, model.panel_config.extra)
+
+            gentle = replace(GENTLE, seed=seed)
+            predictor = fine_tune(model, bars, train_end, valid_end, gentle, folder)
+        else:
+            from ..data.windows import make_panel
+            from ..forecast.ensemble import has_torch
+
+            bars = _read(sources or ["stocks"], options, settings.extra)
+            if not has_torch():
+                _say("warning: PyTorch can't be imported, so gradient boosting alone is trained")
+            predictor = train_predictor(make_panel(bars, settings), preset, training, folder)
+    for line in text.training_lines(predictor):
+        _say(line)
     yield str(folder)
 
 
@@ -332,33 +352,9 @@ def run(preset, only, out, pairs, notebooks, timeout):
 @_command("  tftnhits info")
 def info():
     """Show versions, the shipped model, presets, and whether torch works."""
-    installed = versions("tftnhits", *PACKAGES)
-    yield f"tftnhits {installed.pop('tftnhits')}, Python {installed.pop('python')}"
-    for name, version in installed.items():
-        yield f"  {name:<12}  {version}"
-    folder = CHECKOUT / "data" / "pretrained"
-    try:
-        record = read_json(folder / "predictor.json")
-        yield f"shipped model: {folder}, up to {record['panel']['horizon']} bars ahead"
-        for name, models in record["members"].items():
-            yield f"  {name:<12}  from {models[0]['config']['context']} bars on"
-    except (CheckpointError, LookupError, TypeError, AttributeError) as error:
-        yield f"shipped model: none that can be read in {folder} ({error})"
-    yield "presets"
-    for name, (tft, nhits, boosting, training) in config.PRESETS.items():
-        sizes = f"TFT hidden {tft.hidden}, N-HITS hidden {nhits.hidden}, {boosting.trees} trees"
-        kind = "classic"
-        if tft.extra_gate:
-            kind = "enhanced" if nhits.scale_attention else "enhanced without attention over scales"
-        seeds = config.SEEDS.get(name, 1)
-        yield f"  {name:<12}  {kind}, {sizes}, up to {training.epochs} epochs, seeds: {seeds}"
-    try:  # last, since it takes a second
-        import torch
+    from .info import lines
 
-        device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "the CPU"
-        yield f"torch runs on {device}"
-    except (ImportError, OSError):  # OSError: a broken library
-        yield "torch can't be imported: gradient boosting answers; pip install 'tftnhits[torch]'"
+    yield from lines(CHECKOUT)
 
 
 def _read(sources: Sequence[str], options: dict[str, Any], extra: Any = ()) -> pd.DataFrame:

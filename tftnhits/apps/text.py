@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from ..config import LEVEL
 from ..errors import printable
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ..forecast.predictor import Predictor
     from ..forecast.result import Forecast
 
 MAX_NAMED = 6  # symbols that a line names before it counts the rest
@@ -111,3 +114,20 @@ def leaderboard_text(board: pd.DataFrame) -> str:
     table = board[columns].set_axis([*forms], axis=1).rename_axis(None)
     rows = table.to_string(formatters=forms, na_rep="-")
     return "\n".join([rows, "", *(NOTES[name] for name in columns if name in NOTES)])
+
+
+def training_lines(predictor: Predictor) -> Iterator[str]:
+    """What fine-tuning did to each network on validation, and how well intervals held since."""
+    tuned = predictor.manifest.get("fine-tuned")
+    if tuned:
+        for name, (before, after) in tuned["valid"].items():
+            yield f"{name}: validation loss {before:.4f} at the start, {after:.4f} fine-tuned"
+        kept = " and ".join(tuned["better"]) or "none: the networks stay as they were"
+        yield f"fine-tuned networks that are kept: {kept}"
+    for kind, pool in predictor.pools.items():
+        for name, calibration in pool.calibration.items():
+            coverage = calibration.realised(LEVEL)
+            if coverage is not None:
+                over = f"{calibration.dates} dates of {kind} to {calibration.last}"
+                inside = f"inside the {LEVEL:.0%} interval over {over}"
+                yield f"{name}: {coverage:.1%} of outcomes {inside}"

@@ -215,10 +215,8 @@ def panel_of(
         fitted = {"har": scale.har, "moments": scale.moments, "center": center, "spread": spread}
     inputs = np.empty((*split.shape, len(columns)), np.float32)
     for i, name in enumerate(columns):
-        center, spread = (fitted[key][i] for key in ("center", "spread"))
-        inputs[..., i] = standardised(features.pop(name), center, spread)
-    inputs = grid.flat(inputs, 0.0)
-    count = len(names["observed"])
+        inputs[..., i] = standardised(features.pop(name), fitted["center"][i], fitted["spread"][i])
+    observed, known = np.split(grid.flat(inputs, 0.0), [len(names["observed"])], axis=1)
     by_step = scale.by_step()
     static = times.static.copy()
     static[:, F.STATIC.index("has_volume")] = np.isfinite(column["volume"]).any(1)
@@ -229,8 +227,8 @@ def panel_of(
         length=grid.length,
         date=times.date,
         close=grid.flat(column["close"], np.nan, float),
-        observed=np.ascontiguousarray(inputs[:, :count]),
-        known=np.hstack([times.known, inputs[:, count:]]),
+        observed=np.ascontiguousarray(observed),
+        known=np.hstack([times.known, known]),
         static=static,
         target=grid.flat(_targets(price["close"], by_step), np.nan),
         scale=grid.flat(by_step, np.nan),

@@ -42,6 +42,8 @@ from .own import Scores, own_history
 from .pools import Pool, calibration_of, kinds, pool_scores, taught, trained_to, unseen
 from .result import Forecast, SymbolReport, remark, review, tidy
 
+PACKAGES = ("tftnhits", "torch", "numpy", "pandas", "scikit-learn")  # whose versions matter
+
 
 @dataclass(eq=False, repr=False)
 class Predictor:
@@ -124,7 +126,7 @@ class Predictor:
         wrapped = {k: m if hasattr(m, "quantiles") else Network(m) for k, m in members.items()}
         absent = [] if has_torch() else [k for k in ENSEMBLE_WEIGHTS if k not in members]
         manifest = {
-            "versions": versions("tftnhits", "torch", "numpy", "pandas", "scikit-learn"),
+            "versions": versions(*PACKAGES),
             "data": panel.digest(),
             "symbols": len(panel.symbols),
             "bars": int(panel.length.sum()),

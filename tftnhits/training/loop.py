@@ -7,7 +7,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -227,11 +227,12 @@ def fit(
     progress: bool = True,
     watch: Callable[[dict[str, float]], None] | None = None,
     teachers: Sequence[nn.Module] = (),
+    start: nn.Module | None = None,
 ) -> Fit:
     """Train a network on a panel's training split; the best averaged weights are returned.
 
-    It starts as its volatility scale times the training split's empirical quantiles and never ends
-    worse than that on validation.
+    It starts as its volatility scale times the training split's empirical quantiles, or as `start`
+    is, and never ends worse than that on validation.
 
     Parameters
     ----------
@@ -245,6 +246,7 @@ def fit(
         valid, rate in windows/s, seconds); may raise to stop
     teachers : trained networks with the same inputs, horizon and levels, whose mean quantiles it
         learns instead of the outcomes (distillation, Hinton et al. 2015)
+    start : a trained network whose weights are the first ones (fine-tuning); alike but for dropout
 
     Raises
     ------
@@ -258,7 +260,7 @@ def fit(
         )
     begin = time.perf_counter()
     path = Path(checkpoint) if checkpoint else None
-    run, tensors, key = _start(config, panel, train, path, teachers)
+    run, tensors, key = _start(config, panel, train, path, teachers, start)
     # epochs until the last, or until validation has not improved for long
     with tqdm(
         total=run.total,
@@ -287,14 +289,20 @@ def _start(
     train: TrainConfig,
     path: Path | None,
     teachers: Sequence[nn.Module],
+    start: nn.Module | None,
 ) -> tuple[Run, Panel, dict[str, Any]]:
     """The run before its next epoch, the panel on its device, and what tells it from others."""
     # 1. the network as it starts, and its teachers
     _seed(train.seed)
     model = build(config, panel.inputs)
     steps = math.ceil(len(training_starts(panel, config.context, train.origins, 0)) / train.batch)
-    scale = np.asarray(panel.scale, float)
-    model.base.copy_(torch.as_tensor(empirical_quantiles(panel, scale, config.quantiles)))
+    if start is None:
+        scale = np.asarray(panel.scale, float)
+        model.base.copy_(torch.as_tensor(empirical_quantiles(panel, scale, config.quantiles)))
+    elif start.inputs == model.inputs and replace(start.config, dropout=config.dropout) == config:
+        model.load_state_dict(start.state_dict())
+    else:
+        raise ConfigError("The network to start from has other inputs or sizes; give its config.")
     model.to(device())
     tensors = panel.with_tensors(device())
     for teacher in teachers:
@@ -308,6 +316,8 @@ def _start(
     key |= {"panel": panel.config.to_dict(), "data": panel.digest()}
     if teachers:
         key["teachers"] = [fingerprint(teacher) for teacher in teachers]
+    if start is not None:
+        key["start"] = fingerprint(start)
     key = json.loads(json.dumps(key))  # as it will be read back: tuples are lists
     run = Run(model, train, steps, teachers)
     if path and path.exists():

@@ -128,6 +128,7 @@ WORDS = {  # what the parts of a run's key are to who reads that one differs
     "panel": "horizon or split dates",
     "data": "bars",
     "teachers": "networks to learn from",
+    "start": "weights to start from",
 }
 
 
@@ -140,7 +141,9 @@ def _check_key(path: Path, earlier: Any, key: dict[str, Any]) -> None:
     """Raise CheckpointError if the state at `path` belongs to another run."""
     if earlier != key:
         earlier = earlier if isinstance(earlier, dict) else {}
-        changed = ", ".join(WORDS.get(k, k) for k in key if earlier.get(k) != key[k])
+        changed = ", ".join(
+            WORDS.get(k, k) for k in {**key, **earlier} if earlier.get(k) != key.get(k)
+        )
         raise CheckpointError(
             f"{path} is of a run that differs in {changed}; delete it, or choose another folder."
         )

@@ -1,0 +1,98 @@
+"""What bench/corpus.py says of a corpus that a user names wrongly: one sentence, with the place."""
+
+import importlib
+import sys
+
+import pytest
+from helpers import ROOT, made_bars, one_sentence
+
+import tftnhits as tn
+
+GOOD = 'file = "{}"\ntrain_end = "2015-09-30"\nvalid_end = "2015-12-31"\n'
+
+
+@pytest.fixture
+def corpus(monkeypatch):
+    """The module, which the other commands of bench/ import from their folder."""
+    monkeypatch.syspath_prepend(ROOT / "bench")
+    yield importlib.import_module("corpus")
+    sys.modules.pop("corpus", None)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Writes a corpus.toml beside days.parquet, four symbols; `text` follows the markets' names."""
+    made_bars().to_parquet(tmp_path / "days.parquet")
+
+    def write(text: str, name="corpus"):
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / "corpus.toml").write_text(text.replace("{}", "../days.parquet"))
+        return tmp_path / name
+
+    return write
+
+
+def said(call, *arguments) -> str:
+    with pytest.raises(SystemExit) as caught:
+        call(*arguments)
+    assert one_sentence(str(caught.value))
+    return str(caught.value)
+
+
+def test_a_market_becomes_a_panel_and_longer_bars_one_each(corpus, folder):
+    days, weeks = corpus.markets_in([folder(f'[days]\n{GOOD}resample = ["W"]\n')], 5)
+    assert (days.name, weeks.name) == ("days", "days_W") and days.config.horizon == 5
+    assert days.panel().symbols == weeks.panel().symbols == ("A", "B", "C", "D")
+    assert weeks.panel().length.max() < days.panel().length.max() / 4
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('[days]\nfile = "{}"\nvalid_end = "2015-12-31"\n', ("[days]", "lacks train_end")),
+        ('[days]\nfile = "{}"\ntrain_end = "2015-09-30"\n', ("[days]", "lacks valid_end")),
+        (f'[days]\n{GOOD}symbol = "A"\n', ("[days]", "has symbol", "resample")),
+        ("[days\n", ("no readable corpus.toml",)),
+    ],
+)
+def test_a_list_that_names_no_market_is_refused(corpus, folder, text, words):
+    where = folder(text)
+    message = said(corpus.markets_in, [where], 5)
+    assert all(word in message for word in (*words, str(where)))
+
+
+def test_a_folder_without_a_list_is_refused(corpus, tmp_path):
+    message = said(corpus.markets_in, [tmp_path], 5)
+    assert str(tmp_path) in message and "write one" in message
+
+
+def test_two_markets_of_one_name_are_refused(corpus, folder):
+    first, other = folder(f"[days]\n{GOOD}"), folder(f"[days]\n{GOOD}", "other")
+    message = said(corpus.markets_in, [first, other], 5)
+    assert "Two markets are called days" in message
+    # one that is made of longer bars counts too
+    both = folder(f'[days]\n{GOOD}resample = ["W"]\n[days_W]\n{GOOD}')
+    assert "called days_W" in said(corpus.markets_in, [both], 5)
+
+
+def test_a_market_of_one_symbol_is_refused(corpus, folder, tmp_path):
+    made_bars(("A",)).to_parquet(tmp_path / "days.parquet")
+    (market,) = corpus.markets_in([folder(f"[days]\n{GOOD}")], 5)
+    message = said(market.panel)
+    assert "days.parquet" in message and "one symbol" in message
+
+
+@pytest.mark.parametrize("kind", ["a note", "no prices", "missing"])
+def test_what_is_no_bars_gets_the_loaders_own_words_with_the_file(corpus, folder, tmp_path, kind):
+    path = tmp_path / "days.parquet"
+    if kind == "a note":
+        path.write_text("nothing to see here")
+    elif kind == "no prices":
+        made_bars()[["symbol", "date", "volume"]].to_parquet(path)
+    else:
+        path.unlink()
+    (market,) = corpus.markets_in([folder(f"[days]\n{GOOD}")], 5)
+    message = said(market.panel)
+    with pytest.raises(tn.DataError) as caught:
+        tn.load_bars(market.path)
+    assert message == f"{market.path}: {caught.value}"
