@@ -4,9 +4,9 @@
     [--horizon 20] [--chunks 4096] [--temperature 0.7] [--jobs 2] [--out data/pretrained]
 
 Each FOLDER holds Parquet files of bars and a corpus.toml that names them (bench/corpus.py). The
-seeds of a network teach one that forecasts as their average does: the first of `--students` is
-shipped whatever the others reach, which tell how much that depends on its seed. Validation is the
-mean over markets of a network's loss over that of the volatility scale.
+seeds of both networks teach one of each that forecasts as their average does: the first of
+`--students` is shipped whatever the others reach. Validation is the mean over markets of a
+network's loss over that of the volatility scale.
 
 Each training has one thread and keeps its state in the work folder after each epoch, a few minutes
 of --chunks chunks, so that a second call goes on where a killed one ended; the teachers are left in
@@ -42,7 +42,9 @@ from tftnhits.training.loop import FIRST, fit, forecast_rows
 from tftnhits.training.trials import log_trial
 
 KINDS = ("tft", "nhits")
-SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the way to the other median
+WEIGHTS = (0.35, 0.5, 0.65)  # of N-HITS among the teachers
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the way of their median to zero
+NOISE = 2e-4
 TAUGHT = 10_000  # validation or test origins of a market that teach the calibration, about
 
 
@@ -117,47 +119,51 @@ def run(
 
 
 class Teacher(nn.Module):
-    """Networks as one: the mean of their quantiles, with its median drawn to another."""
+    """All seeds of both networks as one, its median drawn to zero; else as the first of `kind`."""
 
-    def __init__(self, models: Sequence[nn.Module], others: Sequence[nn.Module], share: float):
+    def __init__(
+        self, networks: dict[str, list[nn.Module]], kind: str, weight: float, share: float
+    ):
         super().__init__()
-        self.models, self.others = nn.ModuleList(models), nn.ModuleList(others)
+        self.networks = nn.ModuleDict({k: nn.ModuleList(v) for k, v in networks.items()})
+        self.register_buffer("weight", torch.tensor([1 - weight, weight]))  # as KINDS
         self.register_buffer("share", torch.tensor(share))
-        self.config, self.inputs = models[0].config, models[0].inputs
+        self.kind = kind
+        self.config, self.inputs = networks[kind][0].config, networks[kind][0].inputs
 
     def forward(self, batch: Batch) -> Any:
-        """As its first network does, with the quantiles of all."""
-        quantiles = sum(model(batch).quantiles for model in self.models) / len(self.models)
+        """The output of the first network of its kind, with the quantiles of all."""
+        found: dict[str, list] = {k: [m(batch) for m in v] for k, v in self.networks.items()}
+        means = [torch.stack([one.quantiles for one in found[k]]).mean(0) for k in KINDS]
+        quantiles = self.weight[0] * means[0] + self.weight[1] * means[1]
         middle = quantiles.shape[-1] // 2
-        other = torch.zeros_like(quantiles[..., middle : middle + 1])
-        for model in self.others:
-            other = other + model(batch).quantiles[..., middle : middle + 1] / len(self.others)
-        drawn = quantiles + self.share * (other - quantiles[..., middle : middle + 1])
-        return self.models[0](batch)._replace(quantiles=drawn)
+        drawn = quantiles - self.share * quantiles[..., middle : middle + 1]
+        return found[self.kind][0]._replace(quantiles=drawn)
 
 
-def drawn_median(teachers: dict[str, list[nn.Module]], panel: Panel) -> dict:
-    """How far N-HITS' median is best drawn to TFT's, or to zero: by the mean over markets."""
+def blend(teachers: dict[str, list[nn.Module]], panel: Panel) -> dict:
+    """N-HITS' weight among the teachers and how far their median is drawn to zero.
+
+    By the mean over markets: of what is within NOISE of the best the least drawn.
+    """
     panel = panel.first(FIRST)
     rows, _ = panel.judged("valid", teachers["nhits"][0].config.context)
     mean = {
         kind: sum(forecast_rows(model, panel, rows) for model in models) / len(models)
         for kind, models in teachers.items()
     }
-    middle = mean["tft"].shape[-1] // 2
-    medians = {kind: quantiles[..., middle : middle + 1] for kind, quantiles in mean.items()}
-    table = []
-    for to in ("zero", "tft"):
+    middle, table = mean["tft"].shape[-1] // 2, []
+    for weight in WEIGHTS:
+        both = (1 - weight) * mean["tft"] + weight * mean["nhits"]
         for share in SHARES:
-            drawn = share * ((medians["tft"] if to == "tft" else 0.0) - medians["nhits"])
-            losses = losses_of(mean["nhits"] + drawn, panel, rows)
-            both = combine({"tft": mean["tft"], "nhits": mean["nhits"] + drawn}, ENSEMBLE_WEIGHTS)
-            ensemble = losses_of(both, panel, rows)
-            row = {"to": to, "share": share, "valid": float(np.mean(list(losses.values())))}
-            row |= {"markets": losses, "ensemble": ensemble}
-            table.append(row)
-    tft = losses_of(mean["tft"], panel, rows)
-    return {"chosen": min(table, key=lambda row: row["valid"]), "tried": table, "tft": tft}
+            losses = losses_of(both - share * both[..., middle : middle + 1], panel, rows)
+            row = {"weight": weight, "share": share, "markets": losses}
+            table.append(row | {"valid": float(np.mean(list(losses.values())))})
+    best = min(row["valid"] for row in table)
+    close = [row for row in table if row["valid"] < best + NOISE]
+    chosen = min(close, key=lambda row: (row["share"], row["valid"]))
+    each = {kind: losses_of(quantiles, panel, rows) for kind, quantiles in mean.items()}
+    return {"chosen": chosen, "tried": table, "averaged": each}
 
 
 def ensemble_losses(networks: dict[str, nn.Module], panel: Panel) -> dict[str, float]:
@@ -209,14 +215,11 @@ def main() -> None:
     done = run(options.jobs, tasks, corpus, {})
     teachers = {kind: [model for model, _ in pairs] for kind, pairs in done.items()}
     torch.save(teachers, options.work / "teachers.pt")
-    # 2. their students, N-HITS' with a median that validation chose
+    # 2. their students, whose weights and median validation chose
     tasks = [(kind, seed) for kind in KINDS for seed in students]
-    median = drawn_median(teachers, panel)
-    others = teachers["tft"] if median["chosen"]["to"] == "tft" else []
-    one = {
-        "tft": [Teacher(teachers["tft"], [], 0.0)],
-        "nhits": [Teacher(teachers["nhits"], others, median["chosen"]["share"])],
-    }
+    chosen = blend(teachers, panel)
+    weight, share = (chosen["chosen"][name] for name in ("weight", "share"))
+    one = {kind: [Teacher(teachers, kind, weight, share)] for kind in KINDS}
     taught = run(options.jobs, tasks, corpus, one)
     # 3. the predictor
     networks = {kind: pairs[0][0] for kind, pairs in taught.items()}
@@ -232,7 +235,7 @@ def main() -> None:
         "context": predictor.context,
         "runs": [record for pairs in done.values() for _, record in pairs],
         "students": [record for pairs in taught.values() for _, record in pairs],
-        "median": median,
+        "blend": chosen,
         "shipped": ensemble_losses(networks, panel),
         "seconds": time.perf_counter() - begin,
     }
