@@ -90,6 +90,10 @@ def markets_in(folders: Sequence[str | Path], horizon: int) -> list[Market]:
 
 def _derived(name: str, folder: Path, entry: dict, horizon: int) -> Iterator[Market]:
     """A market and those of longer bars."""
+    if not isinstance(entry, dict):
+        raise SystemExit(
+            f"{folder / LIST} has {name} outside of a market; put it below [its name]."
+        )
     lacking = {"file", "train_end", "valid_end"} - entry.keys()
     if lacking or not entry.keys() <= KEYS:
         what = f"lacks {min(lacking)}" if lacking else f"has {min(entry.keys() - KEYS)}"

@@ -112,6 +112,21 @@ def calibrated(bars: pd.DataFrame, panel: Panel, rows: np.ndarray, model: Any) -
     return out
 
 
+def seen_in_training(panel: Panel, rows: np.ndarray, model: Any) -> str:
+    """A sentence on a symbol that the model was trained on until after a scored origin, or none."""
+    symbol, day = panel.symbol_of(rows), panel.date[rows]
+    for name, market in model.manifest.get("corpus", {}).items():
+        shared = np.isin(symbol, np.flatnonzero(np.isin(panel.symbols, market["symbols"])))
+        early = shared & (day <= np.datetime64(market["train_end"]))
+        if early.any():
+            first = np.flatnonzero(early)[0]
+            return (
+                f"{panel.symbols[symbol[first]]} of {str(day[first])[:10]} may be what the model "
+                f"learnt from ({name} to {market['train_end']}); give other symbols or later bars."
+            )
+    return ""
+
+
 def scored(name: str, quantiles: np.ndarray, actual: np.ndarray, third: np.ndarray) -> dict:
     """Losses by step and what intervals held, of one forecaster."""
     loss = 1e4 * pinball_loss(quantiles[..., SCORED], actual, SCORE_LEVELS)  # [K, H]
@@ -137,6 +152,8 @@ def score(source: str, model: Any, share: float) -> dict[str, Any]:
     rows = panel.origins("test", model.context)
     if not len(rows):
         raise SystemExit(f"{source} has no origin after {valid_end} with its outcomes; give more.")
+    if overlap := seen_in_training(panel, rows, model):
+        raise SystemExit(f"{source}: {overlap}")
     actual = panel.outcomes(rows)
     found = forecasts(bars, panel, rows, model)
     third = terciles(panel.scale[rows, 0])

@@ -29,7 +29,7 @@ from typing import Any
 import joblib
 import numpy as np
 import torch
-from corpus import losses_of, market_losses, markets_in, read_corpus
+from corpus import Market, losses_of, market_losses, markets_in, read_corpus
 from torch import nn
 
 import tftnhits as tn
@@ -224,6 +224,7 @@ def main() -> None:
     # 3. the predictor
     networks = {kind: pairs[0][0] for kind, pairs in taught.items()}
     predictor = predictor_of(networks, corpus)
+    predictor.manifest["corpus"] = trained_on(panel, corpus.markets)
     predictor.save(options.out)
     add_modelscope_files(options.out)
     record = {
@@ -241,6 +242,18 @@ def main() -> None:
     }
     write_json(options.results, record)
     print(f"{options.out}; {options.results}")
+
+
+def trained_on(panel: Panel, markets: Sequence[Market]) -> dict[str, dict]:
+    """By market, the last day of its training and its symbols, for bench/holdout.py."""
+    every = np.array([name.partition("/")[2] for name in panel.symbols], object)
+    return {
+        market.name: {
+            "train_end": market.config.train_end,
+            "symbols": every[panel.mixture.market == m].tolist(),
+        }
+        for m, market in enumerate(markets)
+    }
 
 
 def described(panel: Panel) -> list[dict]:

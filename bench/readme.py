@@ -21,6 +21,7 @@ SECTIONS = {  # section of a document -> the result's file and its table
     "intervals": ("djia", tables.intervals),
     "corpus": ("pretrained", tables.corpus),
     "holdout": ("holdout", tables.holdout),
+    "elsewhere": ("holdout", tables.elsewhere),
     "weights": ("djia", tables.weights),
     "backtest": ("backtest", tables.backtest),
     "folds": ("backtest", tables.folds),

@@ -97,6 +97,22 @@ def holdout(record: dict) -> str:
     return markdown(head, rows)
 
 
+def elsewhere(record: dict) -> str:
+    """The hold-outs in a sentence."""
+    told = []
+    for market in record["markets"]:
+        by = {row["forecaster"]: row for row in market["rows"]}
+        shipped = by["shipped"]
+        told.append(
+            f"{market['bars']} {shipped['to HAR']:.3f} (p {p_value(shipped['p'])}; 93% intervals "
+            f"hold {shipped['93% holds']:.1%})"
+        )
+    return (
+        "**On bars of other markets and years**, which it was not trained on, the shipped model's "
+        f"loss over that of a HAR fitted there\n(`python bench/holdout.py`): {', '.join(told)}."
+    )
+
+
 def leaderboard(record: dict) -> str:
     """The DJIA protocol's scores and verdicts, best first."""
     head = ["forecaster", "seeds", "test, step 1", "test, steps 1–5", "validation, steps 1–5"]

@@ -2,11 +2,14 @@
 
 import importlib
 import sys
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from helpers import ROOT, made_bars, one_sentence
 
 import tftnhits as tn
+from tftnhits.data.windows import make_panel
 
 GOOD = 'file = "{}"\ntrain_end = "2015-09-30"\nvalid_end = "2015-12-31"\n'
 
@@ -17,6 +20,14 @@ def corpus(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "bench")
     yield importlib.import_module("corpus")
     sys.modules.pop("corpus", None)
+
+
+@pytest.fixture
+def bench(corpus):
+    """Another module of bench/."""
+    yield importlib.import_module
+    for name in ("scaling", "holdout", "protocol", "tables"):
+        sys.modules.pop(name, None)
 
 
 @pytest.fixture
@@ -46,6 +57,48 @@ def test_a_market_becomes_a_panel_and_longer_bars_one_each(corpus, folder):
     assert weeks.panel().length.max() < days.panel().length.max() / 4
 
 
+def test_a_corpus_is_written_once_and_mapped(corpus, folder, tmp_path):
+    markets = corpus.markets_in([folder(f'[days]\n{GOOD}resample = ["2D"]\n')], 7)
+    panel = corpus.read_corpus(markets, tmp_path / "panel", 10, 0.0)
+    assert panel.mixture.names == ("days", "days_2D") and panel.mixture.chunks.tolist() == [5, 5]
+    assert len(panel.symbols) == 8 and (panel.mixture.unit > 0).all()
+    assert isinstance(panel.observed, np.memmap) and panel.config.horizon == 7
+    alone = make_panel(made_bars(), markets[0].config, panel.fitted)
+    np.testing.assert_array_equal(panel.observed[: len(alone.close)], alone.observed)
+    np.testing.assert_array_equal(panel.target[: len(alone.close)], alone.target)
+    written = (tmp_path / "panel" / "panel.json").stat().st_mtime_ns
+    again = corpus.read_corpus(markets, tmp_path / "panel", 100, 1.0)
+    assert (tmp_path / "panel" / "panel.json").stat().st_mtime_ns == written
+    assert again.mixture.chunks[0] > 50 and again.digest() != panel.digest()
+    longer = corpus.markets_in([tmp_path / "corpus"], 8)
+    assert corpus.read_corpus(longer, tmp_path / "panel", 10, 0.0).config.horizon == 8
+
+
+def test_scaling_trains_on_a_part_of_the_corpus(corpus, bench, folder, tmp_path):
+    markets = corpus.markets_in([folder(f'[days]\n{GOOD}resample = ["2D"]\n')], 5)
+    panel = corpus.read_corpus(markets, tmp_path / "panel", 10, 0.0)
+    restricted = bench("scaling").restricted
+    some = restricted(panel, ["days:2"])
+    train = np.unique(some.symbol_of(some.origins("train")))
+    assert [some.symbols[s] for s in train] == ["days/A", "days/C"]
+    assert some.mixture.chunks.tolist() == [10, 0]
+    assert len(some.origins("valid")) < len(panel.origins("valid"))
+    assert "There is no market moon" in said(restricted, panel, ["moon"])
+
+
+def test_a_hold_out_that_was_trained_on_is_refused(bench):
+    seen = bench("holdout").seen_in_training
+    panel = make_panel(made_bars(("A", "B")))
+    rows, days = panel.origins("test"), panel.date[panel.origins("test")]
+    market = {"train_end": str(days.min())[:10], "symbols": ["B", "Z"]}
+    model = SimpleNamespace(manifest={"corpus": {"stocks": market}})
+    sentence = seen(panel, rows, model)
+    assert one_sentence(sentence) and "B of" in sentence and "stocks to" in sentence
+    market["train_end"] = str(days.min() - np.timedelta64(1, "D"))[:10]
+    assert seen(panel, rows, model) == ""
+    assert seen(panel, rows, SimpleNamespace(manifest={})) == ""
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -53,6 +106,7 @@ def test_a_market_becomes_a_panel_and_longer_bars_one_each(corpus, folder):
         ('[days]\nfile = "{}"\ntrain_end = "2015-09-30"\n', ("[days]", "lacks valid_end")),
         (f'[days]\n{GOOD}symbol = "A"\n', ("[days]", "has symbol", "resample")),
         ("[days\n", ("no readable corpus.toml",)),
+        ('file = "{}"\n', ("outside of a market", "file")),
     ],
 )
 def test_a_list_that_names_no_market_is_refused(corpus, folder, text, words):
