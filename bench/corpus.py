@@ -27,13 +27,13 @@ import pandas as pd
 import torch
 
 import tftnhits as tn
-from tftnhits.config import QUANTILES, PanelConfig
+from tftnhits.config import QUANTILES, STEPS, PanelConfig
 from tftnhits.data.corpus import Mixture, merge, pool
 from tftnhits.data.windows import Panel, panel_of
 from tftnhits.files import write_json
 from tftnhits.forecast.ensemble import pinball_loss
 from tftnhits.models.baselines import empirical_quantiles
-from tftnhits.training.loop import FIRST, forecast_rows
+from tftnhits.training.loop import forecast_rows
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -142,7 +142,7 @@ def read_corpus(
 
 def market_losses(model: torch.nn.Module, panel: Panel) -> dict[str, float]:
     """By market, a network's validation loss over that of the market's volatility scale."""
-    panel = panel.first(FIRST)
+    panel = panel.first(STEPS)
     rows, _ = panel.judged("valid", model.config.context)
     return losses_of(forecast_rows(model, panel, rows), panel, rows)
 
@@ -228,11 +228,11 @@ def _mapped(folder: Path) -> Panel:
 
 def scale_losses(merged: Panel, panels: Iterable[Panel], context: int = 60) -> np.ndarray:
     """Mean pinball loss [M], on the origins judged, of the scale times a market's own quantiles."""
-    merged = merged.first(FIRST)
+    merged = merged.first(STEPS)
     rows, _ = merged.judged("valid", context)
     market, losses = merged.mixture.market[merged.symbol_of(rows)], []
     for m, panel in enumerate(panels):
-        panel = panel.first(FIRST)
+        panel = panel.first(STEPS)
         shape = empirical_quantiles(panel, np.asarray(panel.scale, float), QUANTILES)  # [h, Q]
         target = merged.target[rows[market == m]]
         losses.append(np.nanmean(pinball_loss(shape[None], target, QUANTILES)))

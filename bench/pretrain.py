@@ -34,11 +34,11 @@ from torch import nn
 
 import tftnhits as tn
 from tftnhits.apps.hub import add_modelscope_files
-from tftnhits.config import ENSEMBLE_WEIGHTS, SEEDS, preset, with_horizon
+from tftnhits.config import ENSEMBLE_WEIGHTS, SEEDS, STEPS, preset, with_horizon
 from tftnhits.data.windows import Batch, Panel
 from tftnhits.files import write_json
 from tftnhits.forecast.ensemble import combine
-from tftnhits.training.loop import FIRST, fit, forecast_rows
+from tftnhits.training.loop import fit, forecast_rows
 from tftnhits.training.trials import log_trial
 
 KINDS = ("tft", "nhits")
@@ -146,7 +146,7 @@ def blend(teachers: dict[str, list[nn.Module]], panel: Panel) -> dict:
 
     By the mean over markets: of what is within NOISE of the best the least drawn.
     """
-    panel = panel.first(FIRST)
+    panel = panel.first(STEPS)
     rows, _ = panel.judged("valid", teachers["nhits"][0].config.context)
     mean = {
         kind: sum(forecast_rows(model, panel, rows) for model in models) / len(models)
@@ -168,7 +168,7 @@ def blend(teachers: dict[str, list[nn.Module]], panel: Panel) -> dict:
 
 def ensemble_losses(networks: dict[str, nn.Module], panel: Panel) -> dict[str, float]:
     """By market, what `market_losses` tells of both networks together, not calibrated."""
-    panel = panel.first(FIRST)
+    panel = panel.first(STEPS)
     rows, _ = panel.judged("valid", networks["tft"].config.context)
     each = {kind: forecast_rows(model, panel, rows) for kind, model in networks.items()}
     return losses_of(combine(each, ENSEMBLE_WEIGHTS), panel, rows)

@@ -1,8 +1,8 @@
 """What more markets and wider networks buy: each network at four widths on four sets of markets.
 
     python bench/scaling.py --corpus FOLDER… --sets djia=djia us100=us_daily:100 us800=us_daily all
-    [--widths 16,32,64,128] [--seeds 0] [--chunks 2048] [--epochs 2] [--jobs 2]
-    [--out data/results/scaling.json]
+    [--widths 16,32,64,128] [--networks tft,nhits] [--seeds 0] [--chunks 2048] [--epochs 2]
+    [--jobs 2] [--out data/results/scaling.json]
 
 A set is a name and the markets that it trains on, from corpus.toml, with how many symbols at most
 (no markets: all of them). Every network is trained on as many chunks and judged by its own set's
@@ -27,8 +27,8 @@ from tftnhits.data.windows import Panel
 from tftnhits.files import read_json, write_json
 from tftnhits.training.loop import fit
 
-KINDS = ("tft", "nhits")
 TEMPERATURE = 0.7
+JUDGED = 10_000  # validation origins of a market, about
 
 
 def restricted(panel: Panel, markets: list[str]) -> Panel:
@@ -74,6 +74,7 @@ def main() -> None:
     parser.add_argument("--corpus", required=True, nargs="+", type=Path, metavar="FOLDER")
     parser.add_argument("--sets", required=True, nargs="+", metavar="NAME=MARKETS")
     parser.add_argument("--widths", default="16,32,64,128")
+    parser.add_argument("--networks", default="tft,nhits")
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--horizon", type=int, default=20)
     parser.add_argument("--chunks", type=int, default=2048)
@@ -83,7 +84,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("data/results/scaling.json"))
     options = parser.parse_args()
     markets = markets_in(options.corpus, options.horizon)
-    corpus = (markets, options.work / "panel", options.chunks, TEMPERATURE)
+    corpus = (markets, options.work / "panel", options.chunks, TEMPERATURE, JUDGED)
     read_corpus(*corpus)
     rows = read_json(options.out)["rows"] if options.out.exists() else []
     known = {(row["network"], row["hidden"], row["set"], row["seed"]) for row in rows}
@@ -92,7 +93,7 @@ def main() -> None:
         for seed in map(int, options.seeds.split(","))
         for width in map(int, options.widths.split(","))  # the dear ones last
         for chosen in options.sets
-        for kind in KINDS
+        for kind in options.networks.split(",")
         if (kind, width, chosen.partition("=")[0], seed) not in known
     ]
     work = joblib.Parallel(options.jobs, return_as="generator_unordered")

@@ -109,7 +109,7 @@ def elsewhere(record: dict) -> str:
         )
     return (
         "**On bars of other markets and years**, which it was not trained on, the shipped model's "
-        f"loss over that of a HAR fitted there\n(`python bench/holdout.py`): {', '.join(told)}."
+        f"loss over that of a HAR fitted there (`python bench/holdout.py`): {', '.join(told)}."
     )
 
 
@@ -298,8 +298,9 @@ def versions(record: dict) -> str:
     elif any(verdict.startswith("one seed") for verdict in verdicts.values()):
         said = "one seed gives no verdict on who is better"
     return (
-        f"**Shipped is `cloud`**, as wide as `quick` and distilled from several seeds. Validation "
-        f"loss of one network, TFT / N-HITS:\n{', '.join(losses)}; {said} than `quick`."
+        f"**Shipped is `cloud`**, wider, trained on many markets and distilled from several seeds. "
+        f"On the DJIA alone, validation loss of one network, TFT / N-HITS:\n"
+        f"{', '.join(losses)}; {said} than `quick`."
     )
 
 

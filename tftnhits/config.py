@@ -15,6 +15,8 @@ QUANTILES = (0.025, 0.035, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.965, 0.975)
 # the levels whose mean pinball loss is the score of the DJIA protocol
 SCORE_LEVELS = (0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975)
 LEVEL = 0.93  # nominal level of the interval returned unless told otherwise
+# ahead: forecast where no horizon is asked for; training judges by them and has them in each batch
+STEPS = 5
 ENSEMBLE_WEIGHTS = {"tft": 0.65, "nhits": 0.35}
 # what a stack of N-HITS takes from the path: a value a bar, or knots with lines between them
 # (eq. 4), whole or a learnt share of it

@@ -146,7 +146,7 @@ forms = _options(
   tftnhits predict bars.csv --json | python -m json.tool"""
 )
 @click.argument("sources", nargs=-1, required=True, metavar=SOURCES)
-@click.option("--horizon", type=int, help="bars ahead; default: all that the model learnt")
+@click.option("--horizon", type=int, help="bars ahead, as many as the model learnt; default: 5")
 @click.option(
     "--level", type=float, default=config.LEVEL, show_default=True, help="of the interval"
 )

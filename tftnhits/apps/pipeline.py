@@ -56,7 +56,7 @@ class ForecastPipeline(Pipeline):
         ----------
         input : rows of [open, high, low, close, volume], the last the newest; a frame; a dict of
             columns; a dict symbol -> rows, frame or columns; or a frame with a column of symbols
-        horizon : bars ahead; default: all that were trained
+        horizon : bars ahead, at most those trained for; default: 5
         level : nominal level of the interval, inside (0, 1)
 
         Returns

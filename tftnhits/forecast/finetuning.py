@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from ..config import TrainConfig
+from ..config import STEPS, TrainConfig
 from ..data.splits import SHARES
 from ..data.windows import Panel, panel_of
 from ..errors import ConfigError, HistoryTooShort, counted
 from ..files import versions
 from ..models.store import fingerprint
-from ..training.loop import FIRST, fit
+from ..training.loop import fit
 from .ensemble import WALK, Member, Network, combine, pinball_loss
 from .pools import trained_to, unseen
 from .predictor import PACKAGES, Predictor
@@ -111,7 +111,7 @@ def _tuned(
 
 def _loss(members: dict[str, Member], weights: dict[str, float], panel: Panel) -> float:
     """Mean pinball loss of members' average on validation, of the first steps, by scale · √step."""
-    panel = panel.first(FIRST)
+    panel = panel.first(STEPS)
     context = max(member.context for member in members.values())
     rows = panel.origins("valid", context)
     quantiles = combine({k: members[k].quantiles(panel, rows) for k in weights}, weights)

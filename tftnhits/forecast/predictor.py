@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
-from ..config import ENSEMBLE_WEIGHTS, LEVEL, PanelConfig, TrainConfig
+from ..config import ENSEMBLE_WEIGHTS, LEVEL, STEPS, PanelConfig, TrainConfig
 from ..data.bars import read_bars
 from ..data.extras import input_names, with_future
 from ..data.names import listed
@@ -166,7 +166,7 @@ class Predictor:
         Parameters
         ----------
         bars : anything that load_bars takes; the bars of all symbols tell the market's move
-        horizon : steps ahead, at most those trained for; None for all
+        horizon : steps ahead, at most those trained for; None for STEPS of them
         level : nominal level of [lower, upper], any inside (0, 1)
         origins : "last" or "all"
         weights : {"tft": …, "nhits": …} and maybe "walk", HAR's, instead of the predictor's own
@@ -289,7 +289,7 @@ class Predictor:
         """Steps, the interval's level, and the levels of the quantiles; raises ConfigError."""
         if not isinstance(origins, str) or origins not in ("last", "all"):
             raise ConfigError(f"origins is {quoted(origins)}; choose 'last' or 'all'.")
-        horizon = self.horizon if horizon is None else horizon
+        horizon = min(STEPS, self.horizon) if horizon is None else horizon
         whole = isinstance(horizon, int | np.integer) and not isinstance(horizon, bool)
         if not whole or not 1 <= horizon <= self.horizon:
             raise ConfigError(

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from ..config import SCORE_LEVELS, NHITSConfig, TFTConfig, TrainConfig
+from ..config import SCORE_LEVELS, STEPS, NHITSConfig, TFTConfig, TrainConfig
 from ..data.features import GROUPS
 from ..data.windows import Batch, Panel, blocks, gather, training_starts
 from ..errors import ConfigError
@@ -29,8 +29,7 @@ from .run import Run
 
 ORIGINS = 64  # origins a chunk in evaluation: a constant, since the grid is part of the forecast
 CHUNKS = 32  # chunks a batch in evaluation
-FIRST = 5  # steps that matter most: training judges by them, and learns them from every batch
-WHOLE = 3  # of so many batches one has the steps beyond
+WHOLE = 3  # of so many batches one has the steps beyond the first STEPS
 
 
 @dataclass
@@ -120,7 +119,7 @@ def split_loss(model: nn.Module, panel: Panel, split: str = "valid") -> float:
     rows, weights = panel.judged(split, model.config.context)
     levels = torch.tensor(model.config.quantiles, dtype=torch.float32)
     total = 0.0
-    for output, batch, index, place in outputs(model, panel.first(FIRST), rows):
+    for output, batch, index, place in outputs(model, panel.first(STEPS), rows):
         quantiles, target = output.quantiles[place], batch.target[place]
         loss = pinball_by_origin(quantiles, target, levels.to(target.device)).cpu().numpy()
         total += float(loss @ weights[index])
@@ -192,7 +191,7 @@ def _epoch(run: Run, panel: Panel, bar: tqdm) -> dict[str, float]:
     _seed(train.seed * 1_000_003 + run.epoch + 1)
     generator = np.random.default_rng([train.seed, run.epoch, 1])
     starts = training_starts(panel, context, train.origins, train.seed * 1_000_003 + run.epoch)
-    first = panel.first(FIRST)
+    first = panel.first(STEPS)
     steps = math.ceil(len(starts) / train.batch)
     levels = torch.tensor(run.model.config.quantiles, dtype=torch.float32, device=device())
     run.model.train()

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..config import LEVEL
+from ..config import LEVEL, STEPS
 from ..data.extras import input_names
 from ..data.features import MARKET_SYMBOLS
 from ..data.names import COLUMNS
@@ -122,7 +122,7 @@ class Panel:
         controls = {
             "symbol": w.Dropdown(options=names, value=symbol, description="Symbol"),
             "origin": origin,
-            "horizon": _slider(model.horizon, 1, model.horizon, 1, "Horizon"),
+            "horizon": _slider(min(STEPS, model.horizon), 1, model.horizon, 1, "Horizon"),
             "level": _slider(round(100 * LEVEL), 50, 99, 1, "Interval, %"),
             "weight": _slider(self.default_weight, 0, 100, 1, "TFT's weight, %"),
             **{name: _slider(*numbers) for name, numbers in self.shocks.items()},
