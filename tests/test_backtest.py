@@ -149,9 +149,9 @@ def test_intervals_start_from_the_calibration_on_record_and_move_on(result):
     for record in result.records:
         rows = rows_of(result.frame, fold=record["fold"]["number"], seed=record["seed"])
         assert set(record["calibration"]) == set(rows["forecaster"])
-        for name, state in record["calibration"].items():
+        for name, score in record["calibration"].items():
             made = rows_of(rows, forecaster=name)
-            state = Conformal.from_dict(state)
+            state = Conformal(np.array(score))
             assert not np.array_equal(state.score, Conformal.start(5).score)  # validation moved it
             base, ends = norm.ppf(QUANTILES), norm.ppf(list(ENDS.values()))
             expected = quantiles_at(returns(made, PRICES), base, shifted(state.score, ends))

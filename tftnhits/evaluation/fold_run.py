@@ -147,7 +147,7 @@ def run_fold(bars: pd.DataFrame, run: FoldRun, setup: Setup) -> None:
         "weights": weights,
         "missing_outcomes": {panel.symbols[s]: int(n) for s, n in lost.items() if n},
         "fitted": {k: np.asarray(v).tolist() for k, v in panel.fitted.items()},
-        "calibration": {name: state.to_dict() for name, state in states.items()},
+        "calibration": {name: state.score.tolist() for name, state in states.items()},
         "seconds": time.perf_counter() - begin,
     }
     write_json(setup.folder / "runs" / f"{run.name}.json", record)  # last: now it is done
