@@ -298,8 +298,8 @@ def versions(record: dict) -> str:
     elif any(verdict.startswith("one seed") for verdict in verdicts.values()):
         said = "one seed gives no verdict on who is better"
     return (
-        f"**Shipped is `cloud`**, wider, trained on many markets and distilled from several seeds. "
-        f"On the DJIA alone, validation loss of one network, TFT / N-HITS:\n"
+        f"**Shipped is `cloud`**, as wide as `quick` and distilled from several seeds. Validation "
+        f"loss of one network, TFT / N-HITS:\n"
         f"{', '.join(losses)}; {said} than `quick`."
     )
 
