@@ -24,7 +24,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import tables
-import torch
 from protocol import TRAIN_END, VALID_END, add_data, djia_bars, seen_by
 from tables import REGIMES, SHIPPED
 
@@ -41,10 +40,12 @@ from tftnhits.evaluation.metrics import (
     terciles,
 )
 from tftnhits.evaluation.verdicts import confidence_set, date_losses, diebold_mariano
-from tftnhits.files import write_json
+from tftnhits.files import read_json, write_json
 from tftnhits.forecast.conformal import Conformal
 from tftnhits.forecast.ensemble import Network, combine, learn_weights
 from tftnhits.models.baselines import BASELINES, Baseline
+from tftnhits.models.checkpoint import load_part
+from tftnhits.models.store import network_of
 from tftnhits.training.trials import count_trials
 
 BLOCK = 10  # dates: mean length of the bootstrap's blocks
@@ -95,6 +96,15 @@ class Task:
         return Conformal.start(self.actual.shape[1]).run(
             found, levels, self.actual, date, wanted, due
         )[0]
+
+
+def read_teachers(folder: Path) -> dict[str, list]:
+    """Networks by kind, a seed each."""
+    parts = read_json(folder / "teachers.json")
+    return {
+        kind: [network_of(load_part(folder, record)) for record in records]
+        for kind, records in parts.items()
+    }
 
 
 def networks(predictor: tn.Predictor, teachers: dict, task: Task) -> dict[str, Forecaster]:
@@ -302,7 +312,8 @@ def main() -> None:
     )
     parser.add_argument(
         "--teachers",
-        default="build/pretrain/teachers.pt",
+        default=Path("build/pretrain/teachers"),
+        type=Path,
         help="the seeds, as bench/pretrain.py left them",
     )
     parser.add_argument(
@@ -313,7 +324,7 @@ def main() -> None:
     options = parser.parse_args()
     begin, task = time.perf_counter(), Task.make(options.data)
     predictor = tn.Predictor.load(options.model)
-    teachers = torch.load(options.teachers, weights_only=False)  # a file of one's own
+    teachers = read_teachers(options.teachers)
     levels = tuple(predictor.levels)
     found = {
         name: Forecaster(

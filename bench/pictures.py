@@ -56,6 +56,7 @@ SHOWN = (  # figures of a run, in the order of the notebooks
     "07_ablation",
     "08_links",
     "09_what_if",
+    "10_scaling",
     "11_side_by_side",
 )
 PIXELS = 1000  # width of a picture in the gallery

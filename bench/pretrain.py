@@ -38,6 +38,8 @@ from tftnhits.config import ENSEMBLE_WEIGHTS, SEEDS, STEPS, preset, with_horizon
 from tftnhits.data.windows import Batch, Panel
 from tftnhits.files import write_json
 from tftnhits.forecast.ensemble import combine
+from tftnhits.models.checkpoint import save_part
+from tftnhits.models.store import network_part
 from tftnhits.training.loop import fit, forecast_rows
 from tftnhits.training.trials import log_trial
 
@@ -214,7 +216,7 @@ def main() -> None:
     tasks = [(kind, seed) for kind in KINDS for seed in seeds]
     done = run(options.jobs, tasks, corpus, {})
     teachers = {kind: [model for model, _ in pairs] for kind, pairs in done.items()}
-    torch.save(teachers, options.work / "teachers.pt")
+    save_teachers(teachers, options.work / "teachers")
     # 2. their students, whose weights and median validation chose
     tasks = [(kind, seed) for kind in KINDS for seed in students]
     chosen = blend(teachers, panel)
@@ -254,6 +256,16 @@ def trained_on(panel: Panel, markets: Sequence[Market]) -> dict[str, dict]:
         }
         for m, market in enumerate(markets)
     }
+
+
+def save_teachers(teachers: dict[str, list[nn.Module]], folder: Path) -> None:
+    """For bench/djia.py, as a predictor's folder keeps its networks."""
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = {
+        kind: [save_part(folder, f"{kind}-{i}", network_part(m)) for i, m in enumerate(models)]
+        for kind, models in teachers.items()
+    }
+    write_json(folder / "teachers.json", parts)
 
 
 def described(panel: Panel) -> list[dict]:
