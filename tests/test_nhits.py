@@ -162,3 +162,19 @@ def test_needs_the_return():
     inputs = {**INPUTS, "observed": ("range", "volume")}
     with pytest.raises(ConfigError, match="'return'"):
         NHITS(CONFIGS["enhanced"], inputs)
+
+
+def test_of_dates_far_ahead_only_a_users_own_inputs_are_seen():
+    """The first five dates by all that is known of them; by holidays of later ones none is told."""
+    inputs = INPUTS | {"known": ("weekday_sin", "gap", "report")}
+    model = made(replace(CONFIGS["enhanced"], horizon=9), inputs=inputs)
+    batch = random_batch(inputs, CONTEXT, N, 9)
+    before = run(model, batch).quantiles
+    last = BARS - 1  # the origin of the last fork
+    for column, ahead, seen in ((0, 5, True), (1, 6, False), (2, 6, True), (2, 9, True)):
+        known = batch.known.clone()
+        known[:, last + ahead, column] += 3
+        after = run(model, batch._replace(known=known)).quantiles[:, -1]
+        assert torch.equal(after, before[:, -1]) != seen
+    short = made(replace(CONFIGS["enhanced"], horizon=9), inputs=INPUTS | {"known": ("gap",)})
+    assert all(stack.later is None for stack in short.stacks)

@@ -3,7 +3,9 @@
 The target's own history, as a path of standardised returns that ends in 0 at the origin, goes down
 the doubly residual stacks. The other inputs enter each stack by their values at the origin (they
 are averages and extremes over many scales already; their full history trained worse: 39.8 against
-39.6 on validation) and, where known, by those of the dates ahead.
+39.6 on validation) and, where known, by those of the next dates: of more than STEPS a user's own
+inputs alone, since the holidays of a month tell which month it is, and dates are learnt by heart
+(39.49 against 39.40).
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..config import NHITSConfig
+from ..config import STEPS, NHITSConfig
+from ..data.features import KNOWN
 from ..data.windows import Batch
 from ..errors import ConfigError
 from .losses import rearrange
@@ -74,10 +77,12 @@ class Stack(nn.Module):
     """
 
     def __init__(
-        self, config: NHITSConfig, pool: int, observed: int, known: int, static: int, last: bool
+        self, config: NHITSConfig, pool: int, inputs: dict[str, tuple[str, ...]], last: bool
     ):
         super().__init__()
         length, width, levels = config.context, config.hidden, len(config.quantiles)
+        observed, known, static = (len(inputs[k]) for k in ("observed", "known", "static"))
+        extra = known - len({*inputs["known"]} & {*KNOWN})  # a user's own, the last ones
         knots = math.ceil(config.horizon / pool)
         self.horizon = config.horizon
         self.shape = (levels, knots)
@@ -85,7 +90,10 @@ class Stack(nn.Module):
         points = math.ceil(length / pool)
         self.path = nn.Linear(points, width)
         self.observed = nn.Linear(observed, width, bias=False)
-        self.known = nn.Conv1d(known, width, config.horizon, bias=False) if known else None
+        self.near = min(config.horizon, STEPS)
+        self.known = nn.Conv1d(known, width, self.near, bias=False) if known else None
+        later = config.horizon - self.near
+        self.later = nn.Conv1d(extra, width, later, bias=False) if extra and later else None
         self.static = nn.Linear(static, width, bias=False) if static else None
         self.hidden = nn.Linear(width, width)
         self.dropout = nn.Dropout(config.dropout)
@@ -103,8 +111,12 @@ class Stack(nn.Module):
         n, t = batch.scale.shape[1], batch.observed.shape[1]
         total = self.observed(batch.observed[:, t - n :])
         if self.known is not None:
-            ahead = batch.known[:, t - n + 1 : t + self.horizon].transpose(1, 2)
+            ahead = batch.known[:, t - n + 1 : t + self.near].transpose(1, 2)
             total = total + self.known(ahead).transpose(1, 2)
+        if self.later is not None:
+            own = batch.known[:, t - n + 1 + self.near : t + self.horizon]
+            own = own[..., -self.later.in_channels :].transpose(1, 2)
+            total = total + self.later(own).transpose(1, 2)
         return total if self.static is None else total + self.static(batch.static)[:, None]
 
     def forward(self, residual: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -160,10 +172,9 @@ class NHITS(nn.Module):
         self.config = config
         self.inputs = {k: tuple(v) for k, v in inputs.items()}
         self.column = self.inputs["observed"].index("return")
-        observed, known, static = (len(inputs[k]) for k in ("observed", "known", "static"))
         last = len(config.pools) - 1
         self.stacks = nn.ModuleList(
-            Stack(config, k, observed, known, static, i == last) for i, k in enumerate(config.pools)
+            Stack(config, k, self.inputs, i == last) for i, k in enumerate(config.pools)
         )
         weighted = config.backcast.startswith("weighted") and last > 0
         self.residual = nn.Parameter(torch.ones(last)) if weighted else None

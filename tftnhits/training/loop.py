@@ -29,7 +29,7 @@ from .run import Run
 
 ORIGINS = 64  # origins a chunk in evaluation: a constant, since the grid is part of the forecast
 CHUNKS = 32  # chunks a batch in evaluation
-WHOLE = 3  # of so many batches one has the steps beyond the first STEPS
+WHOLE = 6  # of so many batches one has the steps beyond the first STEPS
 
 
 @dataclass
