@@ -125,7 +125,7 @@ bench: $(STAMP) ## Measure speed and accuracy afresh into data/results/ (hours; 
 	@test -d "$(DJIA)" || { echo "Name the folder of the DJIA's bars: make bench DJIA=/path (bench/protocol.py says which)"; exit 1; }
 	$(PY) bench/speed.py $(if $(PEERS),--peers $(PEERS))
 	$(PY) bench/pretrain.py --corpus $(CORPUS)
-	$(PY) bench/djia.py --data "$(DJIA)" $(if $(RIVALS),--rivals $(RIVALS))
+	$(PY) bench/djia.py --data "$(DJIA)" --model build/pretrain/model --out build/pretrain/djia.json $(if $(RIVALS),--rivals $(RIVALS))
 	$(PY) bench/latency.py
 	$(PY) bench/finetune.py
 	$(PY) bench/backtest.py --data "$(DJIA)"

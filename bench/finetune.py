@@ -24,7 +24,7 @@ from tftnhits.config import TrainConfig
 from tftnhits.data.splits import SHARES
 from tftnhits.data.windows import Panel, panel_of
 from tftnhits.files import write_json
-from tftnhits.forecast.ensemble import WALK, combine, pinball_loss
+from tftnhits.forecast.ensemble import pinball_loss
 from tftnhits.forecast.predictor import Predictor
 
 GRID = {"learning_rate": (3e-4, 1e-3, 3e-3), "batch": (2, 8), "epochs": (4, 8)}
@@ -53,10 +53,8 @@ def _before_test(bars: pd.DataFrame) -> pd.DataFrame:
 def loss(model: Predictor, panel: Panel) -> float:
     """Mean pinball loss of the ensemble over the test split, in units of scale · √step."""
     rows = panel.origins("test", model.context)
-    able = {**model.members, WALK: model.walk}
-    raw = {name: able[name].quantiles(panel, rows) for name in model.weights}
     unit = panel.scale[rows] * np.sqrt(np.arange(1, panel.steps + 1))
-    quantiles = combine(raw, model.weights) / unit[..., None]
+    quantiles = model.quantiles(panel, rows) / unit[..., None]
     return float(pinball_loss(quantiles, panel.target[rows], model.levels).mean())
 
 

@@ -85,9 +85,7 @@ def forecasts(bars: pd.DataFrame, panel: Panel, rows: np.ndarray, model: Any) ->
             print(f"{name} is left out: {error}")
     seen = seen_by(model, bars, panel, rows)
     out[SCALE] = model.walk.quantiles(*seen)
-    out[RAW] = sum(
-        weight * model.members[name].quantiles(*seen) for name, weight in model.weights.items()
-    )
+    out[RAW] = model.quantiles(*seen)
     out[SHIPPED] = calibrated(bars, panel, rows, model)
     return out
 

@@ -1,7 +1,7 @@
-"""Train the model that data/pretrained ships on a corpus of markets, several seeds of each network.
+"""Train a model on a corpus of markets, several seeds of each network, that could be shipped.
 
     python bench/pretrain.py --corpus FOLDER… [--preset cloud] [--seeds 0,1,2] [--students 0]
-    [--horizon 20] [--chunks 4096] [--temperature 0.7] [--jobs 2] [--out data/pretrained]
+    [--horizon 20] [--chunks 4096] [--temperature 0.7] [--jobs 2] [--out build/pretrain/model]
 
 Each FOLDER holds Parquet files of bars and a corpus.toml that names them (bench/corpus.py). The
 seeds of both networks teach one of each that forecasts as their average does: the first of
@@ -10,10 +10,12 @@ network's loss over that of the volatility scale.
 
 Each training has one thread and keeps its state in the work folder after each epoch, a few minutes
 of --chunks chunks, so that a second call goes on where a killed one ended; the teachers are left in
-its folder teachers. The output folder gets the predictor (its calibration is taught by some symbols
-of each market, over validation and test years, which trains nothing) and ModelScope's two files,
-and data/results/pretrained.json says what was trained; bench/djia.py and bench/holdout.py score it,
-and bench/card.py writes the model card.
+its folder teachers. The output folder gets the
+predictor (its calibration is taught by some symbols of each market, over validation and test years,
+which trains nothing) and ModelScope's two files, and the results file says what was trained.
+bench/djia.py and bench/holdout.py score it by --model. To ship it, in place of data/pretrained, is
+a decision: what data/pretrained holds was made by an earlier version of this command, from the
+DJIA's bars alone, and is better on US stocks than what this one has made so far.
 """
 
 from __future__ import annotations
@@ -78,7 +80,10 @@ def train(
     settings = replace(settings, seed=seed)
     label = f"{kind}-{corpus.preset}{'-student' * bool(teachers)}-{seed}"
     state = corpus.folder / f"{label}.state"
-    found = fit(config, panel, settings, state, progress=False, teachers=teachers)
+    epochs: list[dict] = []  # of this call
+    found = fit(
+        config, panel, settings, state, progress=False, watch=epochs.append, teachers=teachers
+    )
     losses = market_losses(found.model, panel)
     record = {
         "network": kind,
@@ -92,20 +97,21 @@ def train(
         "weights": sum(p.numel() for p in found.model.parameters()),
         "peak GB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
     }
-    log_trial(
-        corpus.log,
-        "corpus pretrain",
-        type(found.model).__name__,
-        config,
-        settings,
-        record["valid"],
-        seed,
-        panel=panel.config,
-        markets=losses,
-        temperature=corpus.temperature,
-        chunks=corpus.chunks,
-        teachers=len(teachers),
-    )
+    if epochs:  # a finished training that is read again is no new trial
+        log_trial(
+            corpus.log,
+            "corpus pretrain",
+            type(found.model).__name__,
+            config,
+            settings,
+            record["valid"],
+            seed,
+            panel=panel.config,
+            markets=losses,
+            temperature=corpus.temperature,
+            chunks=corpus.chunks,
+            teachers=len(teachers),
+        )
     print(f"{label}: validation {record['valid']:.5f}, {record['epochs']} epochs", flush=True)
     return found.model, record
 
@@ -197,8 +203,8 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--work", type=Path, default=Path("build/pretrain"))
     parser.add_argument("--log", default="data/results/trials.jsonl")
-    parser.add_argument("--out", type=Path, default=Path("data/pretrained"))
-    parser.add_argument("--results", default="data/results/pretrained.json")
+    parser.add_argument("--out", type=Path, default=Path("build/pretrain/model"))
+    parser.add_argument("--results", default="build/pretrain/pretrained.json")
     options = parser.parse_args()
     begin = time.perf_counter()
     corpus = Corpus(

@@ -21,13 +21,14 @@ import numpy as np
 import torch
 from corpus import market_losses, markets_in, read_corpus
 
-from tftnhits.config import preset, with_horizon
+from tftnhits.config import TrainConfig, preset, with_horizon
 from tftnhits.data.splits import NONE
 from tftnhits.data.windows import Panel
 from tftnhits.files import read_json, write_json
 from tftnhits.training.loop import fit
 
 TEMPERATURE = 0.7
+TRAIN = TrainConfig(learning_rate=3e-3, averaging=0.995)
 JUDGED = 10_000  # validation origins of a market, about
 
 
@@ -57,11 +58,11 @@ def trained(kind: str, width: int, chosen: str, seed: int, corpus: tuple, epochs
     """A row of the table."""
     torch.set_num_threads(1)
     panel = read_corpus(*corpus)  # mapped: to send it to a process would copy it
-    tft, nhits, _, settings = preset("cloud")
+    tft, nhits, *_ = preset("quick")
     name, _, markets = chosen.partition("=")
     own = restricted(panel, [market for market in markets.split(",") if market])
     config = with_horizon({"tft": tft, "nhits": nhits}[kind], panel.config.horizon)
-    settings = replace(settings, epochs=epochs, patience=epochs, seed=seed)
+    settings = replace(TRAIN, epochs=epochs, patience=epochs, seed=seed)
     found = fit(replace(config, hidden=width), own, settings, progress=False)
     row = {"network": kind, "hidden": width, "set": name, "seed": seed}
     row |= {"markets": market_losses(found.model, panel)}

@@ -45,6 +45,8 @@ def test_weights_are_scaled_to_sum_one():
         {"tft": None, "nhits": 1},
         {"tft": [1, 2], "nhits": 1},
         {"lstm": 1},
+        {"walk": 1},
+        {"walk": 1, "tft": 0},
         [1, 2],
     ],
     ids=str,

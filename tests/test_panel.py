@@ -3,6 +3,7 @@
 import json
 import re
 from base64 import b64decode
+from dataclasses import replace
 from datetime import date
 from html import unescape
 
@@ -281,6 +282,14 @@ def test_a_picture_stands_in_where_no_kernel_runs(bars, model, monkeypatch):
     panel._ipython_display_()
     assert b64decode(shown[0]["image/png"]).startswith(b"\x89PNG")
     assert shown[0]["application/vnd.jupyter.widget-view+json"]["model_id"] == panel.root.model_id
+
+
+def test_har_keeps_its_weight_where_the_networks_are_moved(bars, model):
+    weights = {"tft": 0.65 * 0.8, "nhits": 0.35 * 0.8, "walk": 0.2}
+    panel = tn.what_if(bars, replace(model, weights=weights), "matplotlib", "META", ORIGIN)
+    assert panel.controls["weight"].value == 65
+    panel.controls["weight"].value = 50
+    assert "0.40 TFT + 0.40 N-HITS + 0.20" in panel.comparison.after.reports["META"].model_used
 
 
 def test_a_predictor_without_networks_has_no_weights_to_choose(bars):

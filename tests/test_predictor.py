@@ -34,7 +34,7 @@ from tftnhits.forecast.conformal import (  # noqa: E402
     quantiles_at,
     shifted,
 )
-from tftnhits.forecast.ensemble import combine  # noqa: E402
+from tftnhits.forecast.ensemble import Network, combine  # noqa: E402
 from tftnhits.models.boosting import Boosting  # noqa: E402
 
 CONTEXT = TFT_TINY.context
@@ -94,6 +94,47 @@ def test_ensemble_is_the_calibrated_hand_made_average(predictor, bars, panel):
         found = frame[[f"{q:g}" for q in predictor.levels]].to_numpy()
         expected = panel.close[rows, None, None] * np.exp(returns)
         np.testing.assert_allclose(found.reshape(expected.shape), expected, rtol=1e-6)
+
+
+def test_har_in_the_ensemble_is_combined_named_kept_and_asked_alone_last(
+    predictor, bars, panel, tmp_path
+):
+    weights = {"tft": 0.4, "nhits": 0.2, "walk": 0.4}
+    model = replace(predictor, weights=weights)
+    rows = panel.last_origins(CONTEXT)
+    parts = {**predictor.members, "walk": predictor.walk}
+    expected = sum(weight * parts[name].quantiles(panel, rows) for name, weight in weights.items())
+    np.testing.assert_allclose(model.quantiles(panel, rows), expected)
+    frame = model.predict(bars).frame
+    asked = predictor.predict(bars, weights=weights)
+    pd.testing.assert_frame_equal(asked.frame, frame, check_exact=False, rtol=0.05)
+    assert asked.reports["META"].model_used == (
+        "ensemble (0.40 TFT + 0.20 N-HITS + 0.40 volatility-scaled random walk)"
+    )
+    again = tn.Predictor.load(model.save(tmp_path))
+    assert again.weights == weights
+    pd.testing.assert_frame_equal(again.predict(bars).frame, frame, check_exact=True)
+    few = bars.groupby("symbol").tail(10)
+    assert model.predict(few).reports["META"].model_used == "gradient boosting"
+
+
+def test_har_earns_a_weight_where_the_networks_are_too_wide(predictor, bars):
+    class Wide(Network):
+        def quantiles(self, panel, rows):
+            return 3 * super().quantiles(panel, rows)
+
+    wide = {k: Wide(m.models) for k, m in predictor.members.items() if k != "boosting"}
+    model = replace(predictor, members={**predictor.members, **wide}, pools={})
+    found = model.calibrated(bars)
+    assert found.weights["walk"] > 0.5 and sum(found.weights.values()) == pytest.approx(1)
+    assert found.weights["tft"] / found.weights["nhits"] == pytest.approx(65 / 35)
+    # what it was weighed by counts as seen, and a forecast of today is none of that
+    last = found.manifest["trained to"][KIND]
+    assert predictor.manifest["trained to"][KIND] < last < str(bars["date"].max())[:10]
+    texts = found.predict(bars).reports["META"].warnings
+    assert not any("trained on outcomes" in text for text in texts)
+    short = bars.groupby("symbol").tail(CONTEXT + 100)
+    assert model.calibrated(short).weights == model.weights  # too few dates
 
 
 @pytest.mark.parametrize("name, label", [("tft", "TFT"), ("nhits", "N-HITS")])

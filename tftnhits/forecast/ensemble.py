@@ -159,7 +159,8 @@ def check_weights(
             values = np.array([weights.get(name, 0.0) for name in names], float)
     with np.errstate(over="ignore"):
         total = values.sum()
-    if values.ndim != 1 or (values < 0).any() or not 0 < total < np.inf:
+    alone = known and not any(weights.get(name) for name in ENSEMBLE_WEIGHTS)  # HAR
+    if values.ndim != 1 or (values < 0).any() or not 0 < total < np.inf or alone:
         raise ConfigError(
             f"The ensemble weights {quoted(weights)} can't be used; give numbers of at least 0 by "
             f"network, not all 0, such as {ENSEMBLE_WEIGHTS}."
@@ -181,25 +182,25 @@ def with_har(
 ) -> dict[str, float]:
     """Weights in which HAR, the scale under the random walk, has what it earned on origins.
 
-    Learnt on the first half of their dates, and given only if the second half is forecast better by
-    it; none with fewer than ENOUGH dates.
+    Learnt on the first half of their dates, but for those whose outcomes reach into the second, and
+    given only if the second is forecast better by it; as before with fewer than ENOUGH dates.
 
     quantiles : by member, [K, H, Q] at `levels`; actual : [K, H]; date : [K]
     """
-    networks = {name: weight for name, weight in weights.items() if name != WALK}
-    networks = check_weights(networks, list(networks))
-    parts = {"networks": combine(quantiles, networks), WALK: quantiles[WALK]}
     dates = np.unique(date[~np.isnat(date)])
     if len(dates) < ENOUGH:
         return weights
-    early = date < dates[len(dates) // 2]
+    networks = {name: weight for name, weight in weights.items() if name != WALK}
+    networks = check_weights(networks, list(networks))
+    parts = {"networks": combine(quantiles, networks), WALK: quantiles[WALK]}
+    half = len(dates) // 2
+    early, late = date < dates[half - actual.shape[1]], date >= dates[half]
     some = np.flatnonzero(early)[:: max(1, early.sum() // MANY)]
     learnt = learn_weights({k: q[some] for k, q in parts.items()}, actual[some], levels)
     har = min(learnt[WALK], MOST)
     mixed = combine(parts, {"networks": 1 - har, WALK: har})
     losses = [
-        np.nanmean(pinball_loss(q[~early], actual[~early], levels))
-        for q in (mixed, parts["networks"])
+        np.nanmean(pinball_loss(q[late], actual[late], levels)) for q in (mixed, parts["networks"])
     ]
     if not losses[0] < losses[1]:
         return networks

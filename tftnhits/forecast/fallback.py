@@ -35,9 +35,8 @@ def chain(names: Mapping[str, object], weights: Candidate) -> list[Candidate]:
     """The candidates, first to last; `names` are the members that there should be."""
     used = {name: weight for name, weight in weights.items() if weight}
     others = [name for name in ENSEMBLE_WEIGHTS if name not in used]
-    each = dict.fromkeys((*used, *others, "boosting", WALK))
-    each[WALK] = each.pop(WALK)  # the last that answers alone
-    alone = [{name: 1.0} for name in each if name in names]
+    networks = [name for name in (*used, *others) if name != WALK]
+    alone = [{name: 1.0} for name in (*networks, "boosting", WALK) if name in names]
     return [used, *alone] if len(used) > 1 else alone
 
 

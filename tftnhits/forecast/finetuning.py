@@ -16,8 +16,8 @@ from ..errors import ConfigError, HistoryTooShort, counted
 from ..files import versions
 from ..models.store import fingerprint
 from ..training.loop import fit
-from .ensemble import WALK, Member, Network, combine, pinball_loss
-from .pools import trained_to, unseen
+from .ensemble import WALK, Member, Network, pinball_loss
+from .pools import last_days, latest, unseen
 from .predictor import PACKAGES, Predictor
 
 SHIPPED = "shipped"
@@ -68,13 +68,12 @@ def fine_tune(
     for name, network in networks.items():
         state = Path(folder) / name if folder else None
         tuned[name] = _tuned(network, panel, train or GENTLE, state, progress)
-        losses[name] = [_loss({name: one}, {name: 1.0}, panel) for one in (network, tuned[name])]
+        losses[name] = [_loss(one, panel, model.context) for one in (network, tuned[name])]
         if losses[name][1] >= losses[name][0]:
             tuned[name] = network
     # each may be better and their average not: what one had over the other is gone
-    losses["ensemble"] = [
-        _loss({**some, WALK: model.walk}, model.weights, panel) for some in (networks, tuned)
-    ]
+    both = replace(model, members={**model.members, **tuned})
+    losses["ensemble"] = [_loss(one, panel, model.context) for one in (model, both)]
     if losses["ensemble"][1] >= losses["ensemble"][0]:
         tuned = networks
     better = _with(model, tuned, panel, losses)
@@ -109,15 +108,13 @@ def _tuned(
     return Network([one.model for one in fits], fits[0].history)
 
 
-def _loss(members: dict[str, Member], weights: dict[str, float], panel: Panel) -> float:
-    """Mean pinball loss of members' average on validation, of the first steps, by scale · √step."""
+def _loss(member: Member, panel: Panel, context: int) -> float:
+    """A member's mean pinball loss on validation, of the first steps, in units of scale · √step."""
     panel = panel.first(STEPS)
-    context = max(member.context for member in members.values())
     rows = panel.origins("valid", context)
-    quantiles = combine({k: members[k].quantiles(panel, rows) for k in weights}, weights)
     unit = panel.scale[rows] * np.sqrt(np.arange(1, panel.steps + 1))  # [K, H]
-    levels = next(iter(members.values())).levels
-    return float(pinball_loss(quantiles / unit[..., None], panel.target[rows], levels).mean())
+    scaled = member.quantiles(panel, rows) / unit[..., None]
+    return float(pinball_loss(scaled, panel.target[rows], member.levels).mean())
 
 
 def _with(
@@ -125,9 +122,9 @@ def _with(
 ) -> Predictor:
     """The predictor with other networks, calibrated on the panel; its manifest says of what."""
     names = [k for k, member in networks.items() if member is not start.members[k]]
-    ends = dict(start.manifest["trained to"])
-    for kind, day in trained_to(panel).items() if names else ():
-        ends[kind] = max(day, ends.get(kind, day))
+    ends = start.manifest["trained to"]
+    if names:
+        ends = latest(ends, last_days(panel, panel.origins("train")))
     manifest = start.manifest | {
         "versions": versions(*PACKAGES),
         "trained to": ends,

@@ -22,7 +22,7 @@ LENGTHS = {"minute": 1 / 48, "hourly": 0.5, "daily": 3.0, "weekly": np.inf}  # t
 VOLATILITIES = {"low": 0.006, "usual": 0.03, "high": np.inf}  # to so much a √day
 KINDS = np.array([[f"{a} bars of {b} volatility" for b in VOLATILITIES] for a in LENGTHS])
 UNDATED = "bars without dates"
-SOME = 10_000  # training origins whose kinds are looked at
+SOME = 10_000  # origins whose kinds are looked at for their last days
 
 
 @dataclass(frozen=True)
@@ -55,15 +55,19 @@ def kinds(panel: Panel, rows: np.ndarray) -> np.ndarray:
     return np.where(dated, KINDS[np.where(dated, length, 0), np.where(dated, level, 0)], UNDATED)
 
 
-def trained_to(panel: Panel) -> dict[str, str]:
-    """By kind of bars, the last day that a training origin has."""
-    rows = panel.origins("train")
+def last_days(panel: Panel, rows: np.ndarray) -> dict[str, str]:
+    """By kind of bars, the last day of the origins `rows`, ascending; of some of many."""
     ends = np.diff(panel.symbol_of(rows), append=-1) != 0
     some = np.unique(np.r_[rows[:: max(1, len(rows) // SOME)], rows[ends]])
     days = panel.date[some].astype("datetime64[D]")
     dated = ~np.isnat(days)
     last = pd.Series(days[dated]).groupby(kinds(panel, some[dated])).max()
     return {str(kind): day.strftime("%Y-%m-%d") for kind, day in last.items()}
+
+
+def latest(one: Mapping[str, str], other: Mapping[str, str]) -> dict[str, str]:
+    """By kind, the later of two days."""
+    return {**one, **{kind: max(day, one.get(kind, day)) for kind, day in other.items()}}
 
 
 def bar_days(panel: Panel, symbols: Any = slice(None)) -> np.ndarray:

@@ -39,7 +39,7 @@ from .ensemble import (
 from .fallback import NO_TORCH, answer, chain, chain_origins
 from .folder import read_folder, write_folder
 from .own import Scores, own_history
-from .pools import Pool, calibration_of, kinds, pool_scores, taught, trained_to, unseen
+from .pools import Pool, calibration_of, kinds, last_days, latest, pool_scores, taught, unseen
 from .result import Forecast, SymbolReport, remark, review, tidy
 
 PACKAGES = ("tftnhits", "torch", "numpy", "pandas", "scikit-learn")  # whose versions matter
@@ -130,7 +130,7 @@ class Predictor:
             "data": panel.digest(),
             "symbols": len(panel.symbols),
             "bars": int(panel.length.sum()),
-            "trained to": trained_to(panel),
+            "trained to": last_days(panel, panel.origins("train")),
         }
         predictor = cls(
             members=wrapped,
@@ -225,6 +225,11 @@ class Predictor:
     def read(self, bars: Any, strict: bool = False) -> pd.DataFrame:
         """Validated bars of what load_bars takes, with the columns that are the model's inputs."""
         return read_bars(bars, Options(extra=self.panel_config.extra), strict)
+
+    def quantiles(self, panel: Panel, rows: np.ndarray) -> np.ndarray:
+        """The ensemble's, as a member's: [K, H, Q] from the origins `rows` [K], not calibrated."""
+        members = {**self.members, WALK: self.walk}
+        return combine({k: members[k].quantiles(panel, rows) for k in self.weights}, self.weights)
 
     def _scores(self, key: str, panel: Panel) -> Scores:
         """What stands for normal scores as of origins, by the pools of who answers."""
@@ -322,13 +327,12 @@ class Predictor:
         weights, manifest = self.weights, self.manifest
         if all(name in quantiles for name in ENSEMBLE_WEIGHTS):
             if weigh:
-                weights = with_har(
-                    quantiles, weights, panel.outcomes(rows), panel.date[rows], self.levels
-                )
+                date = panel.date[rows]
+                weights = with_har(quantiles, weights, panel.outcomes(rows), date, self.levels)
             quantiles["ensemble"] = combine(quantiles, weights)
         if weights != self.weights:
-            days = dict.fromkeys(np.unique(kinds(panel, rows)), str(panel.date[rows].max())[:10])
-            manifest = manifest | {"trained to": manifest["trained to"] | days}
+            ends = latest(manifest["trained to"], last_days(panel, rows))
+            manifest = manifest | {"trained to": ends}
         pools = taught(self.pools, panel, rows, quantiles, self.levels)
         return replace(self, pools=pools, weights=weights, manifest=manifest)
 

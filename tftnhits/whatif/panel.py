@@ -21,6 +21,7 @@ from ..data.extras import input_names
 from ..data.features import MARKET_SYMBOLS
 from ..data.names import COLUMNS
 from ..errors import ConfigError, MissingDependency, TftnhitsError, printable, quoted
+from ..forecast.ensemble import WALK
 from ..viz.style import price, unit_of
 from .shock import NOTHING, Comparison, Shock, WhatIf, when
 from .views import (
@@ -98,7 +99,10 @@ class Panel:
     def __init__(self, picture: Any, lab: WhatIf, symbol: str | None, origin: Any):
         self.picture, self.lab = picture, lab
         self.shocks = SHOCKS | dict(_own_shocks(lab))
-        self.default_weight = round(100 * lab.model.weights.get("tft", 0))  # percent
+        weights = lab.model.weights
+        self.har = {name: weight for name, weight in weights.items() if name == WALK}  # stays so
+        self.networks = 1 - sum(self.har.values())  # what TFT and N-HITS share
+        self.default_weight = round(100 * weights.get("tft", 0) / self.networks)  # percent
         self.comparison: Comparison | None = None  # the last that could be answered
         symbol = next(iter(lab.by_symbol)) if symbol is None else symbol
         self.controls = self._controls(symbol, lab.bar_at(symbol, origin))
@@ -193,8 +197,8 @@ class Panel:
         shock = Shock(**{name: c[name].value for name in SHOCKS}, inputs=moved)
         settings = {"horizon": c["horizon"].value, "level": c["level"].value / 100}
         if c["weight"].value != self.default_weight:
-            share = c["weight"].value / 100
-            settings["weights"] = {"tft": share, "nhits": 1 - share}
+            tft = self.networks * c["weight"].value / 100
+            settings["weights"] = {"tft": tft, "nhits": self.networks - tft, **self.har}
         return self.lab.ask(c["symbol"].value, c["origin"].value or None, shock, **settings)
 
     def _explain(self, _: Any = None) -> None:
