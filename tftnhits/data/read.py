@@ -19,7 +19,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..errors import DataError, MissingDependency, printable, quoted
+from ..errors import DataError, MissingDependency, counted, printable, quoted
 from .names import PRICES, role_of
 
 KINDS = "CSV, Parquet, Feather or JSON file"
@@ -240,8 +240,8 @@ def _rows_of(text: str, table: Table, name: str) -> list[list[str]]:
     widest = max(map(len, rows), default=0)
     if not 1 < widest <= WIDEST:
         raise DataError(
-            f"{name} has {widest} columns and begins with {quoted(text.strip())}, so it is not a "
-            "table of bars; give date, open, high, low, close, volume."
+            f"{name} has {counted(widest, 'column')} and begins with {quoted(text.strip())}, so it "
+            "is not a table of bars; give date, open, high, low, close, volume."
         )
     return rows
 
