@@ -4,9 +4,9 @@
     [--horizon 20] [--chunks 4096] [--temperature 0.7] [--jobs 2] [--out build/pretrain/model]
 
 Each FOLDER holds Parquet files of bars and a corpus.toml that names them (bench/corpus.py). The
-seeds of both networks teach one of each that forecasts as their average does: the first of
-`--students` is shipped whatever the others reach. Validation is the mean over markets of a
-network's loss over that of the volatility scale.
+seeds of both networks teach one of each that forecasts as their average does, its median drawn to
+the market's drift: the first of `--students` is shipped whatever the others reach. Validation is
+the mean over markets of a network's loss over that of the volatility scale.
 
 Each training has one thread and keeps its state in the work folder after each epoch, a few minutes
 of --chunks chunks, so that a second call goes on where a killed one ended; the teachers are left in
@@ -30,9 +30,10 @@ from typing import Any
 
 import joblib
 import numpy as np
+import pandas as pd
 import torch
 from corpus import Market, losses_of, market_losses, markets_in, read_corpus
-from torch import nn
+from torch import Tensor, nn
 
 import tftnhits as tn
 from tftnhits.apps.hub import add_modelscope_files
@@ -46,9 +47,9 @@ from tftnhits.training.loop import fit, forecast_rows
 from tftnhits.training.trials import log_trial
 
 KINDS = ("tft", "nhits")
+SHORTER = 4  # of TFT's chunks N-HITS gets one in so many: it knows the training dates by heart soon
 WEIGHTS = (0.35, 0.5, 0.65)  # of N-HITS among the teachers
-SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the way of their median to zero
-NOISE = 2e-4
+SHARES = (0.0, 0.5, 1.0)  # of the way of their median to the drift
 TAUGHT = 10_000  # validation or test origins of a market that teach the calibration, about
 
 
@@ -73,6 +74,8 @@ def train(
 ) -> tuple[nn.Module, dict]:
     """One network with one seed, by outcomes or by `teachers`, and the record of its training."""
     torch.set_num_threads(1)
+    brief = kind == "nhits" and not teachers
+    corpus = replace(corpus, chunks=corpus.chunks // SHORTER) if brief else corpus
     panel = corpus.panel()
     tft, nhits, _, settings = preset(corpus.preset)
     config = with_horizon({"tft": tft, "nhits": nhits}[kind], panel.config.horizon)
@@ -126,17 +129,51 @@ def run(
     return {kind: [one for one in done if one[1]["network"] == kind] for kind in KINDS}
 
 
-class Teacher(nn.Module):
-    """All seeds of both networks as one, its median drawn to zero; else as the first of `kind`."""
+@dataclass(frozen=True)
+class Drift:
+    """What a bar of each kind of market gains, in units of its scale: all that is known ahead."""
 
-    def __init__(
-        self, networks: dict[str, list[nn.Module]], kind: str, weight: float, share: float
-    ):
+    kinds: np.ndarray  # [K, F] their static inputs
+    gain: np.ndarray  # [K]
+
+    @classmethod
+    def of(cls, panel: Panel) -> Drift:
+        """Medians of training, shrunk by their standard error over dates (James & Stein 1961)."""
+        kinds, kind = np.unique(panel.static, axis=0, return_inverse=True)
+        rows, gain = panel.origins("train"), []
+        symbols = kind.reshape(-1)[panel.symbol_of(rows)]
+        for k in range(len(kinds)):
+            own = rows[symbols == k]
+            target = pd.Series(panel.target[own, STEPS - 1] / np.sqrt(STEPS))
+            ups = np.sign(target).groupby(panel.date[own]).mean()  # of those less downs, by date
+            error = ups.std() * np.sqrt(STEPS / len(ups))  # outcomes of STEPS dates overlap
+            gain.append(target.median() * max(0.0, 1 - (error / ups.mean()) ** 2))
+        return cls(kinds, np.array(gain))
+
+    def at(self, static: Tensor, steps: int) -> Tensor:
+        """[B, H] for static inputs [B, F], as the nearest kind, in units of scale · √step."""
+        nearest = torch.cdist(static, torch.as_tensor(self.kinds, device=static.device)).argmin(1)
+        gain = torch.as_tensor(self.gain, dtype=static.dtype, device=static.device)[nearest]
+        return gain[:, None] * torch.arange(1, steps + 1, device=static.device).sqrt()
+
+
+def drawn(quantiles: Tensor, drift: Tensor, share: float) -> Tensor:
+    """Quantiles [B, N, H, Q] with their median moved by `share` of the way to `drift` [B, H]."""
+    middle = quantiles.shape[-1] // 2
+    return quantiles + share * (drift[:, None, :, None] - quantiles[..., middle : middle + 1])
+
+
+class Teacher(nn.Module):
+    """All seeds of both networks as one, its median drawn to drift; else as the first of `kind`."""
+
+    def __init__(self, networks: dict[str, list[nn.Module]], kind: str, chosen: dict, drift: Drift):
         super().__init__()
         self.networks = nn.ModuleDict({k: nn.ModuleList(v) for k, v in networks.items()})
-        self.register_buffer("weight", torch.tensor([1 - weight, weight]))  # as KINDS
-        self.register_buffer("share", torch.tensor(share))
-        self.kind = kind
+        self.kind, self.drift = kind, drift
+        # as buffers, since what teaches is told apart by its tensors
+        self.register_buffer("weight", torch.tensor([1 - chosen["weight"], chosen["weight"]]))
+        self.register_buffer("share", torch.tensor(chosen["share"]))
+        self.register_buffer("gain", torch.as_tensor(drift.gain))
         self.config, self.inputs = networks[kind][0].config, networks[kind][0].inputs
 
     def forward(self, batch: Batch) -> Any:
@@ -144,32 +181,32 @@ class Teacher(nn.Module):
         found: dict[str, list] = {k: [m(batch) for m in v] for k, v in self.networks.items()}
         means = [torch.stack([one.quantiles for one in found[k]]).mean(0) for k in KINDS]
         quantiles = self.weight[0] * means[0] + self.weight[1] * means[1]
-        middle = quantiles.shape[-1] // 2
-        drawn = quantiles - self.share * quantiles[..., middle : middle + 1]
-        return found[self.kind][0]._replace(quantiles=drawn)
+        drift = self.drift.at(batch.static, quantiles.shape[-2])
+        return found[self.kind][0]._replace(quantiles=drawn(quantiles, drift, self.share))
 
 
-def blend(teachers: dict[str, list[nn.Module]], panel: Panel) -> dict:
-    """N-HITS' weight among the teachers and how far their median is drawn to zero.
+def blend(teachers: dict[str, list[nn.Module]], panel: Panel, drift: Drift) -> dict:
+    """N-HITS' weight among the teachers and how far their median is drawn to the drift.
 
-    By the mean over markets: of what is within NOISE of the best the least drawn.
+    By the mean over markets.
     """
     panel = panel.first(STEPS)
     rows, _ = panel.judged("valid", teachers["nhits"][0].config.context)
+    unit = panel.scale[rows] * np.sqrt(np.arange(1, STEPS + 1))  # [K, h]
+    gain = drift.at(torch.as_tensor(panel.static[panel.symbol_of(rows)]), STEPS).numpy() * unit
     mean = {
         kind: sum(forecast_rows(model, panel, rows) for model in models) / len(models)
         for kind, models in teachers.items()
     }
-    middle, table = mean["tft"].shape[-1] // 2, []
+    table = []
     for weight in WEIGHTS:
         both = (1 - weight) * mean["tft"] + weight * mean["nhits"]
         for share in SHARES:
-            losses = losses_of(both - share * both[..., middle : middle + 1], panel, rows)
+            moved = drawn(torch.as_tensor(both[:, None]), torch.as_tensor(gain), share)[:, 0]
+            losses = losses_of(moved.numpy(), panel, rows)
             row = {"weight": weight, "share": share, "markets": losses}
             table.append(row | {"valid": float(np.mean(list(losses.values())))})
-    best = min(row["valid"] for row in table)
-    close = [row for row in table if row["valid"] < best + NOISE]
-    chosen = min(close, key=lambda row: (row["share"], row["valid"]))
+    chosen = min(table, key=lambda row: row["valid"])
     each = {kind: losses_of(quantiles, panel, rows) for kind, quantiles in mean.items()}
     return {"chosen": chosen, "tried": table, "averaged": each}
 
@@ -225,9 +262,9 @@ def main() -> None:
     save_teachers(teachers, options.work / "teachers")
     # 2. their students, whose weights and median validation chose
     tasks = [(kind, seed) for kind in KINDS for seed in students]
-    chosen = blend(teachers, panel)
-    weight, share = (chosen["chosen"][name] for name in ("weight", "share"))
-    one = {kind: [Teacher(teachers, kind, weight, share)] for kind in KINDS}
+    drift = Drift.of(panel)
+    chosen = blend(teachers, panel, drift)
+    one = {kind: [Teacher(teachers, kind, chosen["chosen"], drift)] for kind in KINDS}
     taught = run(options.jobs, tasks, corpus, one)
     # 3. the predictor
     networks = {kind: pairs[0][0] for kind, pairs in taught.items()}
@@ -245,6 +282,7 @@ def main() -> None:
         "runs": [record for pairs in done.values() for _, record in pairs],
         "students": [record for pairs in taught.values() for _, record in pairs],
         "blend": chosen,
+        "drift": {"kinds": drift.kinds.tolist(), "gain": drift.gain.tolist()},
         "shipped": ensemble_losses(networks, panel),
         "seconds": time.perf_counter() - begin,
     }
