@@ -29,6 +29,7 @@ import torch
 import tftnhits as tn
 from tftnhits.config import QUANTILES, STEPS, PanelConfig
 from tftnhits.data.corpus import Mixture, merge, pool
+from tftnhits.data.splits import NONE
 from tftnhits.data.windows import Panel, panel_of
 from tftnhits.files import write_json
 from tftnhits.forecast.ensemble import pinball_loss
@@ -138,6 +139,28 @@ def read_corpus(
     share = np.maximum(size, 1) ** temperature
     share = np.maximum(1, np.round(chunks * share / share.sum())).astype(int)
     return replace(panel, mixture=replace(panel.mixture, chunks=share, judged=judged))
+
+
+def restricted(panel: Panel, markets: Sequence[str]) -> Panel:
+    """The panel in which only `markets` train and judge: "name", or "name:symbols at most"."""
+    if not markets:
+        return panel
+    mixture, keep = panel.mixture, np.zeros(len(panel.symbols), bool)
+    for market in markets:
+        name, _, most = market.partition(":")
+        if name not in mixture.names:
+            raise SystemExit(
+                f"There is no market {name}; the corpus has {', '.join(mixture.names)}."
+            )
+        own = np.flatnonzero(mixture.market == mixture.names.index(name))
+        every = -(-len(own) // int(most)) if most else 1
+        keep[own[::every]] = True
+    rows = np.arange(len(panel.close))
+    split = np.where(keep[panel.symbol_of(rows)], panel.split, NONE).astype(np.int8)
+    some = np.bincount(mixture.market[keep], minlength=len(mixture.names)) > 0
+    chunks = np.where(some, mixture.chunks, 0)
+    chunks = np.round(chunks * mixture.chunks.sum() / chunks.sum()).astype(int)
+    return replace(panel, split=split, mixture=replace(mixture, chunks=chunks))
 
 
 def market_losses(model: torch.nn.Module, panel: Panel) -> dict[str, float]:

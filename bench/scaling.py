@@ -19,39 +19,15 @@ from pathlib import Path
 import joblib
 import numpy as np
 import torch
-from corpus import market_losses, markets_in, read_corpus
+from corpus import market_losses, markets_in, read_corpus, restricted
 
 from tftnhits.config import TrainConfig, preset, with_horizon
-from tftnhits.data.splits import NONE
-from tftnhits.data.windows import Panel
 from tftnhits.files import read_json, write_json
 from tftnhits.training.loop import fit
 
 TEMPERATURE = 0.7
 TRAIN = TrainConfig(learning_rate=3e-3, averaging=0.995)
 JUDGED = 10_000  # validation origins of a market, about
-
-
-def restricted(panel: Panel, markets: list[str]) -> Panel:
-    """The panel in which only `markets` train and judge: "name", or "name:symbols at most"."""
-    if not markets:
-        return panel
-    mixture, keep = panel.mixture, np.zeros(len(panel.symbols), bool)
-    for market in markets:
-        name, _, most = market.partition(":")
-        if name not in mixture.names:
-            raise SystemExit(
-                f"There is no market {name}; the corpus has {', '.join(mixture.names)}."
-            )
-        own = np.flatnonzero(mixture.market == mixture.names.index(name))
-        every = -(-len(own) // int(most)) if most else 1
-        keep[own[::every]] = True
-    rows = np.arange(len(panel.close))
-    split = np.where(keep[panel.symbol_of(rows)], panel.split, NONE).astype(np.int8)
-    some = np.bincount(mixture.market[keep], minlength=len(mixture.names)) > 0
-    chunks = np.where(some, mixture.chunks, 0)
-    chunks = np.round(chunks * mixture.chunks.sum() / chunks.sum()).astype(int)
-    return replace(panel, split=split, mixture=replace(mixture, chunks=chunks))
 
 
 def trained(kind: str, width: int, chosen: str, seed: int, corpus: tuple, epochs: int) -> dict:

@@ -1,10 +1,11 @@
 """The volatility scale: the size of move that a bar and the next ones make, as known at the bar.
 
-A pooled HAR regression (Corsi 2009) on range volatilities (Garman & Klass 1980), by three means fit
+A pooled HAR regression (Corsi 2009) on range volatilities (Garman & Klass 1980), by four means fit
 for any market and bar length: its slopes sum to one, so that it reverts to the symbol's own long
-average and to no market's level; the season of the session is divided out and put back; and the
-coefficients are drawn from the pool's to the symbol's own as its history grows. All of it is causal
-to the bit, on padded arrays [S, T] (symbol, bar number).
+average and to no market's level; the season of the session is divided out and put back; the
+coefficients are drawn from the pool's to the symbol's own as its history grows; and so is how far
+closes move for such a range. All of it is causal to the bit, on padded arrays [S, T] (symbol, bar
+number).
 """
 
 from __future__ import annotations
@@ -35,13 +36,16 @@ OWN_DECAY = 0.5 ** (1 / 1000)  # bars that halve the weight
 OWN_PRIOR = 500  # bars that the pool's coefficients count for
 RIDGE = 1e-4  # where bars that never move tell nothing
 LARGEST_ERROR = 1.5  # of log volatility: a stray print is no news
+REACH = 0.75  # mean move from close to close in units of the scale; smaller than a Gaussian's .8
+REACH_PRIOR = 250  # bars that it counts for
+LARGEST_MOVE = 4.0  # in such units: a stray print is no news
 BLOCK = 1 << 16  # bars solved for at a time, which bounds memory
 
 
 class Scale(NamedTuple):
     """What the bars' volatility tells, [S, T] symbol and bar number."""
 
-    sigma: np.ndarray  # [S, T] volatility of the next bars, without season
+    sigma: np.ndarray  # [S, T] volatility of the next bars, from close to close, without season
     season: np.ndarray  # [S, T, H] float32, variance of the step ahead relative to that of any
     averages: np.ndarray  # [S, T, 6] logs of past volatility: at ALPHAS, of returns, the long one
     har: np.ndarray  # [6] the pool's coefficients
@@ -80,7 +84,21 @@ def volatility_scale(
         har, moments = np.asarray(fitted["har"], float), np.asarray(fitted["moments"], float)
     own = _own_har(design, rest, har, moments)
     sigma = np.exp(averages[..., SLOWEST] + (design * own).sum(-1))
-    return Scale(sigma, season, averages, har, moments)
+    return Scale(sigma * _reach(sigma, season, returns), season, averages, har, moments)
+
+
+def _reach(sigma: np.ndarray, season: np.ndarray, returns: np.ndarray) -> np.ndarray:
+    """How far the symbol's closes moved up to each bar, relative to a usual symbol's, [S, T].
+
+    Ranges do not tell it all: an index opens where it closed, so its gaps are in no range.
+    """
+    moved = np.full(returns.shape, np.nan)
+    moved[:, 1:] = np.abs(returns[:, 1:]) / (sigma * np.sqrt(season[..., 0]))[:, :-1]
+    seen = np.isfinite(moved)
+    moved = np.where(seen, np.minimum(moved, LARGEST_MOVE), 0.0)
+    decay = [1.0, -OWN_DECAY]
+    total = REACH_PRIOR * REACH + lfilter([1.0], decay, moved, axis=-1)
+    return total / (REACH_PRIOR + lfilter([1.0], decay, seen.astype(float), axis=-1)) / REACH
 
 
 def _plain(variance: np.ndarray, returns: np.ndarray, slot: np.ndarray, har: np.ndarray) -> Scale:
