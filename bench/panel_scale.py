@@ -32,7 +32,6 @@ import tftnhits as tn
 from tftnhits.files import write_json
 
 WAYS = ("in memory", "by blocks")
-IN_MEMORY = 1000  # symbols at most of what is not read by blocks
 ORIGINS_OF = 100  # symbols whose last two years are forecast from every day
 YEARS = 504  # bars of two years
 
@@ -112,7 +111,7 @@ def main() -> None:
     for size in map(int, options.symbols.split(",")):
         with tempfile.TemporaryDirectory() as folder:
             write_market(Path(folder), size, options.bars)
-            for way in WAYS if size <= IN_MEMORY else WAYS[1:]:
+            for way in WAYS:
                 rows.append(fresh(*shared, way, folder))
                 print(
                     {k: v if k == "way" else round(v, 1) for k, v in rows[-1].items()}, flush=True

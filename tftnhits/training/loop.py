@@ -28,7 +28,7 @@ from ..models.store import build, fingerprint
 from ..models.tft import TFT
 from .run import Run
 
-CHUNKS = 32  # chunks a batch in evaluation
+CHUNKS = 16  # chunks a batch in evaluation: what fits a core's cache takes a quarter less time
 WHOLE = 6  # of so many batches one has the steps beyond the first STEPS
 
 
