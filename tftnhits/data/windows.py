@@ -182,8 +182,8 @@ def panel_of(
     """`make_panel` of validated bars (load_bars): to do it twice takes as long as the features.
 
     With `keep` its rows are but the last bars of each symbol, of which the last `keep` have the
-    inputs that they have in the whole panel, and no splits. `crowd` tells what the symbols of all
-    blocks did, where `bars` are one of them.
+    inputs that they have in the whole panel; if any bars are cut there are no splits. `crowd` tells
+    what the symbols of all blocks did, where `bars` are one of them.
     """
     names = input_names(config)
     grid = Grid.of(bars, config.horizon)
@@ -191,7 +191,7 @@ def panel_of(
     times = times_of(bars, grid, config.known or F.KNOWN, calendar, join)
     left = grid.tail(keep and keep + F.LOOKBACK)
     split, train = np.full(grid.cells.shape, NONE, np.int8), None
-    if keep is None:
+    if left is grid:
         market_time = grid.wide(times.market, np.datetime64("NaT"))
         split = splits_of(market_time, grid.length, config)
     if fitted is None:
