@@ -40,8 +40,8 @@ def forecast(predictor, bars) -> tn.Forecast:
 
 
 @pytest.fixture(scope="module")
-def panel(forecast) -> tn.Panel:
-    return forecast.source[1]
+def panel(predictor, bars) -> tn.Panel:
+    return tn.make_panel(bars, predictor.panel_config, predictor.fitted)
 
 
 def of(table, symbol):

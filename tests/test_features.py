@@ -152,7 +152,7 @@ def test_market_features_by_hand():
     z = np.array([[1.0, 2.0, 3.0], [3.0, np.nan, 5.0], [5.0, 4.0, 99.0]])
     trend = np.array([[0.1, 0.0, 0.0], [0.2, 0.0, 0.0], [0.3, 0.0, 0.0]])
     session = np.array([[0, 1, 2], [0, 1, 2], [0, 1, -1]])
-    market = F.market_features(z, trend, session)
+    market = F.market_features(F.session_sums(z, trend, session), session)
     np.testing.assert_allclose(market["market_return"][:, 0], 3)
     np.testing.assert_allclose(market["market_volatility"][:, 0], 0.2)
     np.testing.assert_allclose(market["market_dispersion"][:, 0], np.log(np.std([1, 3, 5]) + 0.05))

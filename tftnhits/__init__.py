@@ -20,6 +20,7 @@ _HOMES = {
     "models.boosting": "Boosting",
     "training.loop": "Fit fit",
     "forecast.result": "Forecast",
+    "forecast.blocks": "predict_folder",
     "forecast.predictor": "Predictor train_predictor",
     "forecast.finetuning": "fine_tune",
     "models.hub": "fetch",

@@ -12,11 +12,12 @@ from collections.abc import Iterable
 import numpy as np
 from scipy.ndimage import maximum_filter1d
 
-from .scale import ALPHAS, FLOOR, Scale, ewma
+from .scale import ALPHAS, FLOOR, SLOWEST, Scale, ewma
 
 CLIP = 10.0
 # Bars since the last four quarters' reports
 QUARTERS = ((57, 64), (121, 126), (184, 189), (247, 252))
+LOOKBACK = QUARTERS[-1][1] + 4  # bars that a feature of the last ones looks back
 RECENT = (4, 20, 40)
 MARKET_SYMBOLS = 3  # fewer symbols on a date are no market
 
@@ -92,58 +93,78 @@ def bar_parts(price: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return parts | {"variance": variance}
 
 
-def observed_features(
-    parts: dict[str, np.ndarray], volume: np.ndarray, scale: Scale
-) -> dict[str, np.ndarray]:
-    """Every observed feature but the market's, [S, T] each, NaN where unknown.
-
-    A return is divided by the forecast made a bar before it, so that it is a shock of unit size.
-    """
-    # Returns and range, by the scale of the bar before
-    sigma = scale.sigma
-    ahead = sigma * np.sqrt(scale.season[..., 0])
-    before = np.concatenate([ahead[:, :1], ahead[:, :-1]], axis=1)
-    before = np.where(np.isfinite(before), before, sigma)
-    out = {name: parts[name] / before for name in ("return", "overnight", "intraday")}
-    out["range"] = np.log((parts["range"] + 1e-3 * before) / before)
-    for i, alpha in enumerate(ALPHAS):
-        out[f"volatility_{alpha}"] = scale.averages[..., i] - np.log(sigma)
-    # Volume, by its own average
+def volume_parts(volume: np.ndarray) -> dict[str, np.ndarray]:
+    """Log volume less its own average to the bar before, and the average's trend, [S, T] each."""
     with np.errstate(divide="ignore", invalid="ignore"):
         log_volume = np.where(volume > 0, np.log(volume), np.nan)
     fast, slow = ewma(log_volume, 0.2), ewma(log_volume, 0.03)
-    out["volume"] = np.full_like(volume, np.nan)
-    out["volume"][:, 1:] = log_volume[:, 1:] - slow[:, :-1]
-    out["volume_trend"] = fast - slow
+    move = np.full_like(volume, np.nan)
+    move[:, 1:] = log_volume[:, 1:] - slow[:, :-1]
+    return {"volume": move, "volume_trend": fast - slow}
+
+
+def scale_parts(change: np.ndarray, scale: Scale) -> dict[str, np.ndarray]:
+    """The volatility that was forecast a bar before each bar, and what its market is told of it.
+
+    That is the return `change` by that volatility, a shock of unit size, and volatility's trend:
+    [S, T] each.
+    """
+    unit = np.concatenate([scale.ahead[:, :1], scale.ahead[:, :-1]], axis=1)
+    unit = np.where(np.isfinite(unit), unit, scale.sigma)
+    trend = scale.averages[..., ALPHAS.index(0.15)] - scale.averages[..., SLOWEST]
+    return {"unit": unit, "shock": change / unit, "trend": trend}
+
+
+def observed_features(
+    parts: dict[str, np.ndarray], scale: Scale, number: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Every observed feature but the market's, [S, T] each, NaN where unknown.
+
+    `parts` are those of `bar_parts`, `volume_parts` and `scale_parts`, `number` [S, T] counts the
+    bars of a symbol.
+    """
+    unit, sigma = parts["unit"], scale.sigma
+    out = {name: parts[name] / unit for name in ("return", "overnight", "intraday")}
+    out["range"] = np.log((parts["range"] + 1e-3 * unit) / unit)
+    for i, alpha in enumerate(ALPHAS):
+        out[f"volatility_{alpha}"] = scale.averages[..., i] - np.log(sigma)
+    out |= {name: parts[name] for name in ("volume", "volume_trend")}
     out["has_volume"] = np.isfinite(out["volume"]).astype(float)
     # The largest shocks of late and about one, two, three and four quarters ago
     shocks = {"shock": np.log1p(np.abs(out["return"])), "volume_shock": out["volume"]}
     for name, shock in shocks.items():
         out |= {f"{name}_{n}": trailing_max(shock, 0, n - 1) for n in RECENT}
         out |= {f"{name}_q{i}": trailing_max(shock, *lags) for i, lags in enumerate(QUARTERS, 1)}
-    bar = np.broadcast_to(np.arange(sigma.shape[1]), sigma.shape)
-    out["has_year"] = (bar >= QUARTERS[-1][1]).astype(float)
+    out["has_year"] = (number >= QUARTERS[-1][1]).astype(float)
     for name in HISTORY[:-1]:
         out[name] = np.where(out["has_year"] > 0, out[name], np.nan)
     return out
 
 
-def market_features(
-    z: np.ndarray, trend: np.ndarray, session: np.ndarray, others: Iterable[np.ndarray] = ()
-) -> dict[str, np.ndarray]:
-    """The features MARKET over the symbols [S, T], NaN where fewer than MARKET_SYMBOLS count.
+def session_sums(z: np.ndarray, trend: np.ndarray, session: np.ndarray) -> np.ndarray:
+    """Sums over the symbols of each session, and zeros for session -1, [4, M + 1].
 
-    They are of standardised returns `z` and volatility trends `trend` [S, T]. `session` [S, T]
-    numbers the sessions of a bar's own market, `others` those of other markets; -1 for none.
+    They are how many there are, of standardised returns `z`, their squares and volatility trends
+    `trend` [S, T]; `session` [S, T] numbers the M sessions of a bar's own market, -1 for none.
     """
     valid = (session >= 0) & np.isfinite(z) & np.isfinite(trend)
     size = int(session.max(initial=-1)) + 1
     index = session[valid]
     values = np.clip(z[valid], -CLIP, CLIP)
-    # Sums over the symbols of each session, and zeros for -1, [size + 1] each
     sums = np.zeros((4, size + 1))
     for row, weight in enumerate((None, values, values**2, trend[valid])):
         sums[row] = np.bincount(index, weight, size + 1)
+    return sums
+
+
+def market_features(
+    sums: np.ndarray, session: np.ndarray, others: Iterable[np.ndarray] = ()
+) -> dict[str, np.ndarray]:
+    """The features MARKET of bars [S, T], NaN where fewer than MARKET_SYMBOLS count.
+
+    `sums` are those of all sessions (session_sums); `session` [S, T] is that of a bar's own market,
+    `others` are those that it sees of other markets; -1 for none.
+    """
     joined = None
     for other in others:
         joined = (sums[:, session] if joined is None else joined) + sums[:, other]

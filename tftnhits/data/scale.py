@@ -47,6 +47,7 @@ class Scale(NamedTuple):
 
     sigma: np.ndarray  # [S, T] volatility of the next bars, from close to close, without season
     season: np.ndarray  # [S, T, H] float32, variance of the step ahead relative to that of any
+    ahead: np.ndarray  # [S, T] volatility of the next bar, with season
     averages: np.ndarray  # [S, T, 6] logs of past volatility: at ALPHAS, of returns, the long one
     har: np.ndarray  # [6] the pool's coefficients
     moments: np.ndarray  # [6, 6] mean product of HAR's inputs in the pool
@@ -66,15 +67,20 @@ def volatility_scale(
     slot: np.ndarray,
     train: np.ndarray | None = None,
     fitted: dict[str, np.ndarray] | None = None,
+    place: np.ndarray | None = None,
 ) -> Scale:
     """The scale of bars; its HAR is `fitted`, or else fitted on the bars `train` [S, T].
 
     variance, returns : [S, T] of bars, NaN where there is none
     slot : [S, T+H] part of the session (`session_slots`), H bars ahead too; -1 for none
+    place : [S, K] numbers of the bars whose season ahead is wanted; None for all of them
     """
+    bars = np.broadcast_to(np.arange(variance.shape[1]), variance.shape)
+    place = bars if place is None else place
     if fitted is not None and "moments" not in fitted:
-        return _plain(variance, returns, slot, fitted["har"])
-    past, season = _seasons(variance, slot)
+        return _plain(variance, returns, slot, fitted["har"], place)
+    past, after, before = _seasons(variance, slot)
+    following = _season_ahead(after, before, bars, 1)[..., 0]
     calm = variance / past
     averages = _log_averages(calm, returns**2 / past)
     design, rest = _regression(averages, calm)
@@ -84,16 +90,19 @@ def volatility_scale(
         har, moments = np.asarray(fitted["har"], float), np.asarray(fitted["moments"], float)
     own = _own_har(design, rest, har, moments)
     sigma = np.exp(averages[..., SLOWEST] + (design * own).sum(-1))
-    return Scale(sigma * _reach(sigma, season, returns), season, averages, har, moments)
+    season = _season_ahead(after, before, place, slot.shape[1] - variance.shape[1])
+    ahead = sigma * np.sqrt(following)
+    reach = _reach(ahead, returns)
+    return Scale(sigma * reach, season, ahead * reach, averages, har, moments)
 
 
-def _reach(sigma: np.ndarray, season: np.ndarray, returns: np.ndarray) -> np.ndarray:
-    """How far the symbol's closes moved up to each bar, relative to a usual symbol's, [S, T].
+def _reach(ahead: np.ndarray, returns: np.ndarray) -> np.ndarray:
+    """How far closes moved for what was `ahead` [S, T], relative to a usual symbol's, [S, T].
 
     Ranges do not tell it all: an index opens where it closed, so its gaps are in no range.
     """
     moved = np.full(returns.shape, np.nan)
-    moved[:, 1:] = np.abs(returns[:, 1:]) / (sigma * np.sqrt(season[..., 0]))[:, :-1]
+    moved[:, 1:] = np.abs(returns[:, 1:]) / ahead[:, :-1]
     seen = np.isfinite(moved)
     moved = np.where(seen, np.minimum(moved, LARGEST_MOVE), 0.0)
     decay = [1.0, -OWN_DECAY]
@@ -101,13 +110,15 @@ def _reach(sigma: np.ndarray, season: np.ndarray, returns: np.ndarray) -> np.nda
     return total / (REACH_PRIOR + lfilter([1.0], decay, seen.astype(float), axis=-1)) / REACH
 
 
-def _plain(variance: np.ndarray, returns: np.ndarray, slot: np.ndarray, har: np.ndarray) -> Scale:
+def _plain(
+    variance: np.ndarray, returns: np.ndarray, slot: np.ndarray, har: np.ndarray, place: np.ndarray
+) -> Scale:
     """As models know it that were trained before the scale had its season: a pooled HAR alone."""
     averages = _log_averages(variance, returns**2)
     inputs = np.concatenate([np.ones((*variance.shape, 1)), averages[..., :-1]], axis=-1)
     sigma = np.exp((inputs * np.asarray(har, float)).sum(-1))
-    season = np.ones((*variance.shape, slot.shape[1] - variance.shape[1]), np.float32)
-    return Scale(sigma, season, averages, np.asarray(har, float), np.empty(0))
+    season = np.ones((*place.shape, slot.shape[1] - variance.shape[1]), np.float32)
+    return Scale(sigma, season, sigma, averages, np.asarray(har, float), np.empty(0))
 
 
 def ewma(x: np.ndarray, alpha: float) -> np.ndarray:
@@ -138,26 +149,36 @@ def session_slots(times: np.ndarray, step: np.timedelta64) -> np.ndarray:
     return (part + PARTS * gap).astype(np.int16)
 
 
-def _seasons(variance: np.ndarray, slot: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _seasons(variance: np.ndarray, slot: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Relative variance of each bar's part of the session, [S, T] as it was known before the bar.
 
-    And [S, T, H] of the parts of the H bars after it, as known at the bar.
+    And what `_by_part` tells of all cells, [S, T+H] each.
     """
-    symbols, bars = variance.shape
+    bars = variance.shape[1]
     slow = ewma(variance, ALPHAS[-1])
     ratio = np.full(slot.shape, np.nan)
     ratio[:, 1:bars] = np.minimum(variance[:, 1:] / slow[:, :-1], LARGEST_RATIO)
     after, before = _by_part(ratio, slot)
     past = np.where(before >= 0, after[before], 1.0).reshape(slot.shape)[:, :bars]
-    # The bars ahead: back to the last of their part that is no later than the origin
-    here = np.arange(slot.size).reshape(slot.shape)[:, :bars]
-    season = np.ones((symbols, bars, slot.shape[1] - bars), np.float32)
-    for step in range(season.shape[-1]):
-        last = before.reshape(slot.shape)[:, step + 1 : step + 1 + bars].copy()
+    return past, after.reshape(slot.shape), before.reshape(slot.shape)
+
+
+def _season_ahead(
+    after: np.ndarray, before: np.ndarray, place: np.ndarray, steps: int
+) -> np.ndarray:
+    """Relative variance of the parts of the `steps` bars after those at `place` [S, K].
+
+    [S, K, H] float32, as known there: of the last of their part that is no later than the origin.
+    """
+    here = place + before.shape[1] * np.arange(len(before))[:, None]
+    after, before = after.ravel(), before.ravel()
+    season = np.ones((*place.shape, steps), np.float32)
+    for step in range(steps):
+        last = before[here + step + 1]
         while (late := last > here).any():
             last[late] = before[last[late]]
         season[..., step] = np.where(last >= 0, after[last], 1.0)
-    return past, season
+    return season
 
 
 def _by_part(ratio: np.ndarray, slot: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,12 +17,13 @@ from . import scale as V
 from .bars import validate_bars
 from .corpus import Mixture
 from .extras import input_names, notes_of, own_inputs, standard, standardised
-from .markets import Joined, Timeline, join_markets, timelines, unknown_zones
-from .names import PRICES
-from .patterns import INTRADAY, weekday_of
+from .grid import Grid
+from .markets import Joined, join_markets
+from .measures import measured, times_of
 from .splits import NONE, SPLITS, splits_of
 
-MINUTE = np.timedelta64(1, "m")
+if TYPE_CHECKING:
+    from .crowd import Crowd
 
 
 class Batch(NamedTuple):
@@ -54,6 +55,8 @@ class Panel:
     split: np.ndarray  # [R] int8: 0, 1, 2 as in SPLITS; 3 elsewhere (purged, or no outcome yet)
     # Of the training split: "har" [6], "moments" [6, 6], "center", "spread" [F_o + extra_known]
     fitted: dict[str, np.ndarray]
+    # [2, S] bars before each symbol's first row, and the sum of their scale's logs; None: no such
+    gone: np.ndarray | None = None
     # By symbol: a calendar that tells but so many of the H dates ahead; sentences to warn with
     outrun: dict[str, tuple[str, int]] = field(default_factory=dict)
     notes: dict[str, list[str]] = field(default_factory=dict)
@@ -107,6 +110,12 @@ class Panel:
     def symbol_of(self, rows: np.ndarray) -> np.ndarray:
         """Index of the symbol that each row belongs to."""
         return np.searchsorted(self.start, rows, side="right") - 1
+
+    def number(self, rows: np.ndarray) -> np.ndarray:
+        """Which of its symbol's bars each of `rows` is, from 0."""
+        symbol = self.symbol_of(rows)
+        before = 0 if self.gone is None else self.gone[0].astype(int)[symbol]
+        return rows - self.start[symbol] + before
 
     def outcomes(self, rows: np.ndarray) -> np.ndarray:
         """Log returns [K, H] that came true after the origins `rows` [K], NaN where bars end."""
@@ -167,77 +176,90 @@ def panel_of(
     config: PanelConfig,
     fitted: dict[str, np.ndarray] | None = None,
     calendar: str | Mapping[str, str | None] | None = None,
+    keep: int | None = None,
+    crowd: Crowd | None = None,
 ) -> Panel:
-    """`make_panel` of validated bars (load_bars): to do it twice takes as long as the features."""
+    """`make_panel` of validated bars (load_bars): to do it twice takes as long as the features.
+
+    With `keep` its rows are but the last bars of each symbol, of which the last `keep` have the
+    inputs that they have in the whole panel; if any bars are cut there are no splits. `crowd` tells
+    what the symbols of all blocks did, where `bars` are one of them.
+    """
     names = input_names(config)
-    symbol = bars["symbol"].to_numpy()
-    first = np.r_[0, np.flatnonzero(symbol[1:] != symbol[:-1]) + 1]
-    length = np.diff(np.r_[first, len(symbol)])  # [S]
-    start = first + config.horizon * np.arange(len(first))  # [S]
-    grid = _Grid(
-        symbols=tuple(symbol[first].tolist()),
-        start=start,
-        length=length,
-        horizon=config.horizon,
-        cells=np.arange(length.max()) < length[:, None],
-        rows=np.arange(len(symbol)) + np.repeat(start - first, length),
-        size=len(symbol) + config.horizon * len(first),
-    )
-    times = _times(bars, grid, config.known or F.KNOWN, calendar)
-    market_time = grid.wide(times.market, np.datetime64("NaT"))
-    split = splits_of(market_time, grid.length, config)
-    # Prices: log returns, and the volatility scale that makes them of unit size
-    column = {name: grid.wide(bars[name].to_numpy(float)) for name in (*PRICES, "volume")}
-    price = {name: np.log(column[name]) for name in PRICES}
-    parts = F.bar_parts(price)
-    train = None
+    grid = Grid.of(bars, config.horizon)
+    join = join_markets if crowd is None else crowd.joined
+    times = times_of(bars, grid, config.known or F.KNOWN, calendar, join)
+    left = grid.tail(keep and keep + F.LOOKBACK)
+    split, train = np.full(grid.cells.shape, NONE, np.int8), None
+    if left is grid:
+        market_time = grid.wide(times.market, np.datetime64("NaT"))
+        split = splits_of(market_time, grid.length, config)
     if fitted is None:
         # The scale's targets reach HAR_STEPS ahead, whatever the horizon: purged by that
         longer = replace(config, horizon=max(config.horizon, V.HAR_STEPS))
         train = splits_of(market_time, grid.length, longer) == 0
-    slot = grid.with_ahead(times.slot, -1)
-    scale = V.volatility_scale(parts["variance"], parts["return"], slot, train, fitted)
-    # Observed inputs: of the symbol itself, and of the markets that its bars see
-    features = F.observed_features(parts, column["volume"], scale)
-    if times.joined:
-        session = grid.wide(times.joined.session, -1)
-        others = (grid.wide(other, -1) for other in times.joined.others)
-        trend = features["volatility_0.15"] - features["volatility_0.015"]
-        features |= F.market_features(features["return"], trend, session, others)
-    else:
-        features |= dict.fromkeys(F.MARKET, np.full_like(scale.sigma, np.nan))
+    column, parts, scale = measured(bars, grid, times.slot, train, fitted, left.place)
+    # Observed inputs: of the markets that bars see, and of the symbol itself, where they are left
+    features = _market(times.joined, parts, grid, left, crowd and crowd.sums)
+    early = np.where(grid.place < left.before[:, None], np.log(scale.ahead), 0.0)
+    scale = scale._replace(**{n: left.cut(getattr(scale, n)) for n in ("sigma", "averages")})
+    parts |= F.volume_parts(column["volume"])
+    parts = {name: left.cut(values) for name, values in parts.items()}
+    features |= F.observed_features(parts, scale, left.place)
     # The frame's own columns; those known ahead are zero in the rows ahead until with_future
     own = own_inputs(bars, config, lenient=fitted is not None)
-    features |= {name: grid.wide(values) for name, values in own.items()}
+    features |= {name: left.cut(grid.wide(values)) for name, values in own.items()}
     columns = (*names["observed"], *config.extra_known)
     if fitted is None:
         center, spread = standard(features, columns, split == 0)
         fitted = {"har": scale.har, "moments": scale.moments, "center": center, "spread": spread}
-    inputs = np.empty((*split.shape, len(columns)), np.float32)
+    inputs = np.empty((*left.place.shape, len(columns)), np.float32)
     for i, name in enumerate(columns):
         inputs[..., i] = standardised(features.pop(name), fitted["center"][i], fitted["spread"][i])
-    observed, known = np.split(grid.flat(inputs, 0.0), [len(names["observed"])], axis=1)
-    by_step = scale.by_step()
+    observed, known = np.split(left.flat(inputs, 0.0), [len(names["observed"])], axis=1)
+    by_step, close = scale.by_step(), left.cut(column["close"])
+    split = left.flat(left.cut(split, NONE), NONE, np.int8)
     static = times.static.copy()
     static[:, F.STATIC.index("has_volume")] = np.isfinite(column["volume"]).any(1)
     panel = Panel(
         config=config,
         symbols=grid.symbols,
-        start=grid.start,
-        length=grid.length,
-        date=times.date,
-        close=grid.flat(column["close"], np.nan, float),
+        start=left.start,
+        length=left.length,
+        date=left.cut_rows(times.date),
+        close=left.flat(close, np.nan, float),
         observed=np.ascontiguousarray(observed),
-        known=np.hstack([times.known, known]),
+        known=np.hstack([left.cut_rows(times.known), known]),
         static=static,
-        target=grid.flat(_targets(price["close"], by_step), np.nan),
-        scale=grid.flat(by_step, np.nan),
-        split=grid.flat(split, NONE, np.int8),
+        target=left.flat(_targets(np.log(close), by_step), np.nan),
+        scale=left.flat(by_step, np.nan),
+        split=split,
         fitted={name: np.asarray(values, float) for name, values in fitted.items()},
+        gone=None if left is grid else np.stack([left.before, np.nan_to_num(early).sum(1)]),
         outrun=times.outrun,
         notes=times.notes,
     )
     return notes_of(own, panel, bars.attrs.get("unused", []))
+
+
+def _market(
+    joined: Joined | None,
+    parts: dict[str, np.ndarray],
+    grid: Grid,
+    left: Grid,
+    sums: np.ndarray | None,
+) -> dict[str, np.ndarray]:
+    """The features MARKET of the bars that are left, [S, T] each; NaN without dates.
+
+    `sums` are those of the sessions of all blocks; None makes them of all bars of the grid.
+    """
+    if joined is None:
+        return dict.fromkeys(F.MARKET, np.full(left.place.shape, np.nan))
+    session = grid.wide(joined.session, -1)
+    if sums is None:
+        sums = F.session_sums(parts["shock"], parts["trend"], session)
+    others = (left.cut(grid.wide(other, -1), -1) for other in joined.others)
+    return F.market_features(sums, left.cut(session, -1), others)
 
 
 def _targets(close: np.ndarray, by_step: np.ndarray) -> np.ndarray:
@@ -250,93 +272,6 @@ def _targets(close: np.ndarray, by_step: np.ndarray) -> np.ndarray:
         change = close[:, step:] - close[:, :-step]
         target[:, :-step, step - 1] = change / (by_step[:, :-step, step - 1] * np.sqrt(step))
     return target
-
-
-@dataclass
-class _Grid:
-    """Bars as cells [S, T] (symbol, bar number), and as rows [R] with H spare ones a symbol."""
-
-    symbols: tuple[str, ...]
-    start: np.ndarray  # [S] first row
-    length: np.ndarray  # [S] bars
-    horizon: int
-    cells: np.ndarray  # [S, T] which are bars
-    rows: np.ndarray  # [N] of the bars
-    size: int  # rows in all, R
-
-    def wide(self, column: np.ndarray, fill: Any = np.nan) -> np.ndarray:
-        """A column of bars [N] as [S, T]."""
-        out = np.full(self.cells.shape, fill, column.dtype)
-        out[self.cells] = column
-        return out
-
-    def with_ahead(self, rows: np.ndarray, fill: Any) -> np.ndarray:
-        """Values of rows [R] as [S, T+H]: a symbol's bars, then those ahead of it."""
-        out = np.full((len(self.length), self.length.max() + self.horizon), fill, rows.dtype)
-        out[np.arange(out.shape[1]) < (self.length + self.horizon)[:, None]] = rows
-        return out
-
-    def flat(self, values: np.ndarray, fill: Any, dtype: Any = np.float32) -> np.ndarray:
-        """[S, T, …] as rows [R, …]."""
-        out = np.full((self.size, *values.shape[2:]), fill, dtype)
-        out[self.rows] = values[self.cells]
-        return out
-
-
-class _Times(NamedTuple):
-    """What the dates tell."""
-
-    market: np.ndarray  # [N] by each market's clock
-    date: np.ndarray  # [R] as the source has it, those ahead too
-    known: np.ndarray  # [R, F_k]
-    slot: np.ndarray  # [R] part of the session
-    static: np.ndarray  # [S, F_s], has_volume not filled in
-    joined: Joined | None
-    outrun: dict[str, tuple[str, int]]
-    notes: dict[str, list[str]]
-
-
-def _times(bars: pd.DataFrame, grid: _Grid, names: tuple[str, ...], calendar: Any) -> _Times:
-    """Dates ahead, the known inputs `names`, the sessions that bars see; zeros without dates."""
-    stamps = bars["date"].to_numpy("datetime64[ns]")
-    date = np.full(grid.size, np.datetime64("NaT", "ns"))
-    static = np.zeros((len(grid.symbols), len(F.STATIC)), np.float32)
-    if np.isnat(stamps).all():
-        known = np.zeros((grid.size, len(names)), np.float32)
-        slot = np.zeros(grid.size, np.int16)
-        return _Times(stamps, date, known, slot, static, joined=None, outrun={}, notes={})
-    lines, which = timelines(bars, grid.symbols, grid.length, grid.horizon, calendar)
-    known = [_known(line, names) for line in lines]
-    slots = [V.session_slots(np.concatenate([line.times, line.ahead]), line.step) for line in lines]
-    outrun = {}
-    for s, (symbol, i) in enumerate(zip(grid.symbols, which, strict=True)):
-        line = lines[i]
-        days = max(line.step / MINUTE, 1e-3) / 1440
-        static[s] = np.log10(days), (weekday_of(line.times) >= 5).any(), 0.0, 1.0
-        end = grid.start[s] + grid.length[s]
-        date[end : end + grid.horizon] = line.market.source_time(line.ahead)
-        if line.told < grid.horizon:
-            outrun[symbol] = line.market.calendar, line.told
-    date[grid.rows] = stamps
-    joined = join_markets(lines, which)
-    intraday = np.array([line.step < INTRADAY for line in lines])[which]
-    return _Times(
-        market=np.concatenate([lines[i].times for i in which]),
-        date=date,
-        known=np.concatenate([known[i] for i in which]),
-        slot=np.concatenate([slots[i] for i in which]),
-        static=static,
-        joined=joined,
-        outrun=outrun,
-        notes=unknown_zones(grid.symbols, joined, intraday),
-    )
-
-
-def _known(line: Timeline, names: tuple[str, ...]) -> np.ndarray:
-    """Known inputs [R+H, F_k] of bars and of those ahead."""
-    times = np.concatenate([line.times, line.ahead])
-    every = F.known_features(times, line.step / MINUTE)
-    return every[:, [F.KNOWN.index(name) for name in names]].astype(np.float32)
 
 
 def blocks(

@@ -171,7 +171,7 @@ def explain_rows(model: Any, panel: Panel, rows: np.ndarray) -> Explanation:
         raise ConfigError("There are no origins to explain; give at least one row of the panel.")
     # Days are numbers of bars where there are no dates
     dated = not np.isnat(panel.date[rows]).any()
-    day = panel.date[rows] if dated else rows - panel.start[panel.symbol_of(rows)]
+    day = panel.date[rows] if dated else panel.number(rows)
     days, place = np.unique(day, return_inverse=True)
     next_days = np.empty(len(days), day.dtype)
     next_days[place] = panel.date[rows + 1] if dated else day + 1

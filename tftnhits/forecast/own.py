@@ -46,7 +46,7 @@ def own_history(
     calibrated then: of at least LEAST and at most YEAR dates, known by its last origin.
     """
     departure = np.zeros((len(rows), panel.steps, len(want)))
-    first = panel.start[panel.symbol_of(rows)] + WARM
+    first = rows - panel.number(rows) + WARM  # row of the first that its scale fits
     grown = np.flatnonzero(rows >= first)
     if not len(grown):
         return departure, {}

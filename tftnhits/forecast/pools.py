@@ -44,11 +44,13 @@ def kinds(panel: Panel, rows: np.ndarray) -> np.ndarray:
 
     Volatility is the geometric mean of the scale over the symbol's bars up to the origin.
     """
-    first = panel.start[panel.symbol_of(rows)]
+    symbol = panel.symbol_of(rows)
+    first = panel.start[symbol]
     logs = np.nan_to_num(np.log(np.asarray(panel.scale[:, 0], float)))  # there is none ahead
     total = np.cumsum(logs)
-    mean = (total[rows] - total[first] + logs[first]) / (rows - first + 1)
-    days = bar_days(panel)[panel.symbol_of(rows)]
+    before = 0.0 if panel.gone is None else panel.gone[1, symbol]
+    mean = (before + total[rows] - total[first] + logs[first]) / (panel.number(rows) + 1)
+    days = bar_days(panel)[symbol]
     level = np.searchsorted([*VOLATILITIES.values()], np.exp(mean) / np.sqrt(days))
     length = np.searchsorted([*LENGTHS.values()], days)
     dated = np.isfinite(days)

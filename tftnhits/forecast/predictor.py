@@ -14,7 +14,9 @@ from scipy.special import ndtri
 
 from ..config import ENSEMBLE_WEIGHTS, LEVEL, STEPS, PanelConfig, TrainConfig
 from ..data.bars import read_bars
+from ..data.crowd import Crowd
 from ..data.extras import input_names, with_future
+from ..data.grid import ORIGINS
 from ..data.names import listed
 from ..data.parse import Options
 from ..data.scale import HAR_SIZE
@@ -38,7 +40,7 @@ from .ensemble import (
 )
 from .fallback import NO_TORCH, answer, chain, chain_origins
 from .folder import read_folder, write_folder
-from .own import Scores, own_history
+from .own import BLOCK, Scores, own_history
 from .pools import Pool, calibration_of, kinds, last_days, latest, pool_scores, taught, unseen
 from .result import Forecast, SymbolReport, remark, review, tidy
 
@@ -74,11 +76,14 @@ class Predictor:
     manifest: dict[str, Any]
     horizon: int = field(init=False)  # steps ahead that the members were trained for
     levels: tuple[float, ...] = field(init=False)  # of the quantiles, ascending
-    context: int = field(init=False)  # bars that all need, the origin's included
+    least: int = field(init=False)  # bars that a forecast takes, the origin's included
+    context: int = field(init=False)  # bars that all members need, likewise
+    crowd: Crowd | None = field(init=False, default=None)  # of all blocks, where bars are of one
 
     def __post_init__(self) -> None:
         self.horizon, self.levels = self.panel_config.horizon, tuple(self.walk.levels)
-        self.context = max(m.context for m in (*self.members.values(), self.walk))
+        contexts = [m.context for m in (*self.members.values(), self.walk)]
+        self.least, self.context = min(contexts), max(contexts)
         self._check_parts()
         self.weights = check_weights(self.weights or ENSEMBLE_WEIGHTS, self._networks())
 
@@ -191,9 +196,11 @@ class Predictor:
         members = {**self.members, WALK: self.walk}
         candidates = chain({**members, **self.missing}, shares)
         # Bars, the origins in them, and what must be said of each symbol
-        least = min(member.context for member in members.values())
-        bars, reports = review(self.read(bars, strict), least, strict)
-        panel = panel_of(bars, self.panel_config, self.fitted, calendar).first(horizon)
+        bars, reports = review(self.read(bars, strict), self.least, strict)
+        # a forecast from the last bar and its calibration look back so far
+        keep = max(2 * BLOCK, self.context + ORIGINS) if origins == "last" else None
+        panel = panel_of(bars, self.panel_config, self.fitted, calendar, keep, self.crowd)
+        panel = panel.first(horizon)
         panel = with_future(panel, future)
         rows = chain_origins(panel, members, candidates, origins == "all")
         if symbols is not None:

@@ -215,7 +215,7 @@ def tidy(
         price = panel.close[rows, None, None] * np.exp(np.asarray(quantiles, float))
     price = np.clip(price, FLOAT.tiny, FLOAT.max)  # a tail of bars that leap can be beyond a float
     symbol, date = panel.symbol_of(rows), panel.date[rows]
-    origin = rows - panel.start[symbol] if np.isnat(date).any() else date
+    origin = panel.number(rows) if np.isnat(date).any() else date
     by_level = {round(q, 12): price[..., i].ravel() for i, q in enumerate(levels)}
     tail = (1 - level) / 2
     columns = {
