@@ -117,7 +117,7 @@ def watchlist_text(forecast: Forecast, table: pd.DataFrame) -> str:
     said = [text for text in warnings_of(forecast) if text not in reasons]
     notes += [f"warning: {text}" for text in said[:MAX_NAMED]]
     if len(said) > MAX_NAMED:
-        notes.append(f"and {len(said) - MAX_NAMED} more warnings, which --csv has")
+        notes.append(f"and {counted(len(said) - MAX_NAMED, 'more warning')} in --csv")
     return "\n".join([*_rows(table), "", *notes])
 
 

@@ -40,9 +40,10 @@ STYLE = """
 .tftnhits-watchlist table { border-collapse: collapse; table-layout: auto; margin: 0; }
 .tftnhits-watchlist :is(table, thead, tr, th) { background: inherit !important; color: inherit; }
 .tftnhits-watchlist th { position: sticky; top: 0; }
-.tftnhits-watchlist :is(th, td) { padding: .25em .7em; text-align: right; white-space: nowrap; }
+.tftnhits-watchlist :is(th, td) { padding: .25em .6em; text-align: right; white-space: nowrap; }
 .tftnhits-watchlist .text { text-align: left; }
 .tftnhits-watchlist td { border-top: 1px solid #8895A355; }
+.tftnhits-watchlist td:nth-last-child(2) { font-size: .7em; white-space: pre; }
 .tftnhits-watchlist td:last-child { white-space: normal; min-width: 12em; }
 .tftnhits-sorts .tftnhits-watchlist th { cursor: pointer; }
 .tftnhits-watchlist [aria-sort=ascending]::after { content: " ▲"; }
