@@ -23,7 +23,7 @@ from tftnhits.config import PRESETS
 from tftnhits.escape import csv_text
 from tftnhits.evaluation import leaderboard
 
-COMMANDS = ("predict", "train", "backtest", "publish", "run", "info")
+COMMANDS = ("predict", "watch", "train", "backtest", "publish", "run", "info")
 
 
 KINDS = ("note: ", "warning: ")
@@ -129,10 +129,11 @@ def test_help_has_examples_that_parse_and_exit_codes(typed, command):
     assert examples and {parse(line) for line in examples} == {command}
 
 
-def test_the_commands_in_the_readme_parse(typed):
+def test_the_commands_in_the_readme_and_of_the_watchlist_parse(typed):
     assert all(f"\n  {name} " in typed().err for name in COMMANDS)  # and all are in the help
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    lines = re.findall(r"^tftnhits .*", readme, re.MULTILINE)
+    pages = [ROOT / "README.md", ROOT / "docs" / "watchlist.md"]
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
+    lines = re.findall(r"^tftnhits .*", text, re.MULTILINE)
     assert {parse(line) for line in lines} == set(COMMANDS)
 
 
@@ -219,6 +220,9 @@ predict FILE --horizon two
 predict FILE --jsn
 predict --plot META
 predict FILE --column when
+watch
+watch FILE --sort colour
+watch FILE --json
 forecast
 train FILE
 train FILE --out m --train-end soon
@@ -414,6 +418,47 @@ def test_plots_go_where_they_are_sent(typed, bars_csv, one_csv, model):
     assert (done.code, done.out) == (0, "new/fan.html\n")
     page = Path("new/fan.html").read_text(encoding="utf-8")
     assert "my own bars" in page and "<script" in page
+
+
+# --- watch
+
+
+def test_watch_has_a_row_a_symbol_in_the_order_typed(typed, model):
+    done = typed("watch", "NVDA", "MOON", "aapl", "--model", model)
+    assert done.code == 0 and "bundled bars" in done.err, done.err
+    rows, notes = (part.splitlines() for part in done.out.strip().split("\n\n"))
+    assert [row.split()[0] for row in rows] == ["symbol", "NVDA", "MOON", "AAPL"]
+    assert max(map(len, done.out.splitlines()[: len(rows)])) <= text.WIDTH
+    head = "symbol last median 80% 93% width P(up) age status trend"
+    assert rows[0].split() == head.split() and "left out: 'MOON' is neither" in rows[2]
+    assert any(note.startswith("model used: ensemble") for note in notes)
+    assert not any("MOON" in note for note in notes) and any("Live bars" in n for n in notes)
+
+
+def test_watch_as_csv_is_the_table_sorted(typed, bars_csv, model):
+    table = tn.Predictor.load(model).predict(tn.load_bars(bars_csv), 2).table()
+    options = ("--model", model, "--horizon", 2, "--csv")
+    for sort, ascending in (("width", True), ("-width", False)):
+        done = typed("watch", bars_csv, *options, "--sort", sort)
+        read = pd.read_csv(io.StringIO(done.out), parse_dates=["origin", "date"])
+        expected = table.sort_values("width_vs_year", ascending=ascending, ignore_index=True)
+        pd.testing.assert_frame_equal(read, expected, check_dtype=False, rtol=1e-9)
+        assert (done.code, done.err) == (0, "")
+
+
+def test_a_watchlist_of_hostile_names_and_prices_of_any_size_fits(typed, tmp_path, model):
+    names = ("A" * 60, "\N{BELL}", "=1+1")
+    tiny = made_bars(("TINY",), 90)
+    tiny[["open", "high", "low", "close"]] *= 1e-9
+    huge = made_bars(("HUGE",), 90)
+    huge[["open", "high", "low", "close"]] *= 1e9
+    path = tmp_path / "bars.csv"
+    pd.concat([made_bars(names, 90), tiny, huge]).to_csv(path, index=False)
+    done = typed("watch", path, "--model", model)
+    assert done.code == 0, done.err
+    rows = done.out.split("\n\n")[0].splitlines()
+    assert len(rows) == 6 and max(map(len, rows)) <= text.WIDTH
+    assert "'=1+1" in typed("watch", path, "--model", model, "--csv").out
 
 
 # --- train, backtest, publish

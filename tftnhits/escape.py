@@ -25,7 +25,12 @@ def markdown(text: object) -> str:
 
 
 def csv_text(frame: pd.DataFrame) -> str:
-    """A frame without its index as CSV in which no text starts a spreadsheet's formula.
+    """A frame without its index as CSV in which no text starts a spreadsheet's formula."""
+    return without_formulas(frame).to_csv(index=False)
+
+
+def without_formulas(frame: pd.DataFrame) -> pd.DataFrame:
+    """A copy in which no text starts a spreadsheet's formula.
 
     Such a text gets an apostrophe before it, as OWASP advises; numbers stay as they are.
     """
@@ -33,7 +38,7 @@ def csv_text(frame: pd.DataFrame) -> str:
     for name in safe.columns:
         if safe[name].dtype.kind not in "biufcmM":
             safe[name] = safe[name].map(_cell)
-    return safe.to_csv(index=False)
+    return safe
 
 
 def _cell(value: object) -> object:

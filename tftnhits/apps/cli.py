@@ -12,6 +12,7 @@ from contextlib import redirect_stdout, suppress
 import click
 
 from ..errors import OutputError, TftnhitsError, printable
+from . import watching  # noqa: F401  adds its command
 from .commands import DEBUG, cli
 from .text import typed
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ..config import LEVEL
-from ..errors import printable
+from ..errors import counted, printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from ..forecast.result import Forecast
 
 MAX_NAMED = 6  # symbols that a line names before it counts the rest
+WIDTH, SYMBOL = 100, 10  # of a watchlist and its first column, in characters
 
 
 def typed(sentence: str) -> str:
@@ -83,13 +83,13 @@ def warnings_of(forecast: Forecast) -> list[str]:
 
 
 def _steps(forecast: Forecast, symbol: str) -> str:
+    from ..viz.watchlist import decimals
+
     bars = forecast.bars[forecast.bars["symbol"] == symbol]
     steps = forecast.frame[forecast.frame["symbol"] == symbol]
     close = float(bars["close"].iloc[-1])
-    # the last decimal is at most a thirtieth of the narrowest interval
     width = float((steps["upper"] - steps["lower"]).min())
-    digits = min(max(2, math.ceil(math.log10(30 / width))), 15) if 0 < width < math.inf else 6
-    price = f"{{:,.{digits}f}}".format
+    price = f"{{:,.{decimals(width)}f}}".format
     table = steps[["step", "median"]].assign(change=steps["median"] / close - 1)
     table = table.join(steps[["lower", "upper"]])
     origin = f"at bar {len(bars)}"
@@ -103,6 +103,46 @@ def _steps(forecast: Forecast, symbol: str) -> str:
 
 def _day(date: pd.Timestamp) -> str:
     return f"{date:%a %Y-%m-%d}" if date == date.normalize() else f"{date:%a %Y-%m-%d %H:%M}"
+
+
+def watchlist_text(forecast: Forecast, table: pd.DataFrame) -> str:
+    """`Forecast.table` in lines of at most WIDTH; below them who answered, and warnings."""
+    steps = int(table["step"].dropna().iloc[0])
+    notes = [f"median, intervals and P(up): {counted(steps, 'bar')} ahead"]
+    notes += ["width: of the 80% interval, 1 for a usual one of the symbol's last 252 bars"]
+    notes += ["age: sessions without a bar since the last one"]
+    counts = table["model_used"].value_counts(sort=False)
+    notes += [f"model used: {name} ({count} x)" for name, count in counts.items()]
+    reasons = {typed(printable(why, 500)) for why in forecast.skipped.values()}  # in their rows
+    said = [text for text in warnings_of(forecast) if text not in reasons]
+    notes += [f"warning: {text}" for text in said[:MAX_NAMED]]
+    if len(said) > MAX_NAMED:
+        notes.append(f"and {counted(len(said) - MAX_NAMED, 'more warning')} in --csv")
+    return "\n".join([*_rows(table), "", *notes])
+
+
+def _rows(table: pd.DataFrame) -> list[str]:
+    """A watchlist's head and rows; a trend has what is left of the width."""
+    from ..viz.watchlist import cells
+
+    columns = cells(table)
+    columns["symbol"] = [printable(name, SYMBOL) for name in columns["symbol"]]
+    trends = columns.pop("trend")
+    left_out = [status == "left out" for status in columns["status"]]
+    columns["status"] = ["" if out else text for out, text in zip(left_out, columns["status"])]
+    blocks = []
+    for head, column in columns.items():
+        size = max(map(len, [head, *column]))
+        side = "<" if head in ("symbol", "status") else ">"
+        blocks.append([f"{text:{side}{size}}" for text in (head, *column)])
+    head, *lines = ["  ".join(parts) for parts in zip(*blocks, strict=True)]
+    room = max(WIDTH - len(head) - 2, 0)
+    rows = [f"{head}  trend"[:WIDTH].rstrip()]
+    for name, line, out, trend, why in zip(blocks[0][1:], lines, left_out, trends, table["why"]):
+        reason = f"{name}  left out: "
+        whole = reason + printable(why, WIDTH - len(reason)) if out else f"{line}  {trend[-room:]}"
+        rows.append(whole[:WIDTH].rstrip())
+    return rows
 
 
 def leaderboard_text(board: pd.DataFrame) -> str:

@@ -198,3 +198,15 @@ def _period_days(
     # The last bar stands for its period, over or not
     chosen &= (number != 0) | (open_days <= days[-1])
     return open_days[chosen & (open_days >= days[0]) & (open_days <= until)]
+
+
+def sessions_since(last: np.ndarray, weekends: np.ndarray) -> np.ndarray:
+    """Days after `last` [S] and before today on which there may have been a session.
+
+    On weekends too where there are any `weekends` [S] in the bars; holidays are not left out.
+    """
+    week, every = (
+        np.busday_count(last + 1, np.datetime64("today"), weekmask=mask)
+        for mask in ("1111100", "1111111")
+    )
+    return np.maximum(np.where(weekends, every, week), 0)

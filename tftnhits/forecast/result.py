@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +12,7 @@ import pandas as pd
 
 from ..data import features as F
 from ..data.findings import ALL
+from ..data.patterns import sessions_since
 from ..data.repair import idle
 from ..data.windows import Panel
 from ..errors import DataError, HistoryTooShort, counted
@@ -100,7 +103,7 @@ class Forecast:
     reports : dict of SymbolReport
         By symbol, those left out included.
     source : tuple
-        (predictor, panel, rows), for explain().
+        (predictor, panel, rows), for explain() and table().
     """
 
     frame: pd.DataFrame
@@ -177,6 +180,50 @@ class Forecast:
             "quantiles": {name: last[name].tolist() for name in quantile_columns(last)},
             "warnings": [*report.warnings, *self.skipped.values()],
         }
+
+    def table(self, levels: Sequence[float] | None = None) -> pd.DataFrame:
+        """The watchlist: one row a symbol, in the order of `reports`, of the last origin.
+
+        Parameters
+        ----------
+        levels : of the intervals; None: 0.8 and the forecast's own. ConfigError outside (0, 1)
+
+        Returns
+        -------
+        DataFrame
+            symbol, origin; of the last step that was asked for: date, step, last (the close),
+            median, median_pct (from the close), low_80, high_80, low_93, high_93 (prices; of each
+            level), width_vs_year (the 80% interval's width over what the symbol's own volatility
+            would have given on average over the last 252 bars), p_up (probability of a close above
+            the last); age (sessions without a bar since the last one), trend (the last 60 closes),
+            status ("answered", "warned", "left out"), model_used, why (the warnings).
+        """
+        from .table import watchlist
+
+        return watchlist(self, levels)
+
+    def _repr_html_(self) -> str:
+        """The watchlist in a notebook, sorted by a click on a head."""
+        from ..viz.watchlist import watchlist_html
+
+        return watchlist_html(self.table())
+
+    def to_csv(self, path: str | Path, tidy: bool = False) -> Path:
+        """Write the watchlist, or with `tidy` the frame of all quantiles; raises OutputError."""
+        return self._write(path, "csv", tidy)
+
+    def to_parquet(self, path: str | Path, tidy: bool = False) -> Path:
+        """As `to_csv`, with the columns' types kept."""
+        return self._write(path, "parquet", tidy)
+
+    def to_excel(self, path: str | Path, tidy: bool = False) -> Path:
+        """As `to_csv`, a workbook of one sheet; MissingDependency without openpyxl."""
+        return self._write(path, "excel", tidy)
+
+    def _write(self, path: str | Path, form: str, tidy: bool) -> Path:
+        from .table import write_table
+
+        return write_table(self.frame if tidy else self.table(), path, form)
 
     def plot(self, symbol: str | None = None, history: int = 60, interactive: bool = False) -> Any:
         """The fan chart of a symbol's last origin: matplotlib to print, or plotly to hover over."""
@@ -330,9 +377,7 @@ def _staleness(panel: Panel, s: int, days: float) -> str:
     if np.isnat(last):
         return ""
     weekends = panel.static[s, F.STATIC.index("weekends")] > 0
-    mask = "1111111" if weekends else "1111100"
-    lacking = np.busday_count(last + 1, np.datetime64("today"), weekmask=mask)
-    if lacking <= STALE * max(days, 1.0):
+    if sessions_since(last, weekends) <= STALE * max(days, 1.0):
         return ""
     unit = "bars" if days > LONG else "sessions"
     return f"The last bar is of {last}, more than {STALE} {unit} ago."
