@@ -1,6 +1,6 @@
 """Train a model on a corpus of markets, several seeds of each network, that could be shipped.
 
-    python bench/pretrain.py --corpus FOLDER… [--preset cloud] [--seeds 0,1,2] [--students 0]
+    python bench/pretrain.py --corpus FOLDER… [--seeds 0,1,2] [--students 0]
     [--horizon 20] [--chunks 4096] [--temperature 0.5]
     [--specialists MARKET…] [--jobs 2] [--out build/pretrain/model]
 
@@ -39,7 +39,15 @@ from torch import nn
 
 import tftnhits as tn
 from tftnhits.apps.hub import add_modelscope_files
-from tftnhits.config import ENSEMBLE_WEIGHTS, SEEDS, STEPS, preset, with_horizon
+from tftnhits.config import (
+    ENSEMBLE_WEIGHTS,
+    STEPS,
+    BoostingConfig,
+    NHITSConfig,
+    TFTConfig,
+    TrainConfig,
+    with_horizon,
+)
 from tftnhits.data.windows import Panel
 from tftnhits.files import write_json
 from tftnhits.forecast.ensemble import combine
@@ -48,6 +56,10 @@ from tftnhits.models.store import network_part
 from tftnhits.training.loop import fit, forecast_rows
 from tftnhits.training.trials import log_trial
 
+# Wider than a preset, with smaller steps: chosen on validation over markets
+NETWORKS = {"tft": TFTConfig(hidden=32, dropout=0.2), "nhits": NHITSConfig(hidden=128, dropout=0.3)}
+BOOSTING = BoostingConfig(rows=300_000, min_leaf=1_000)
+TRAINING = TrainConfig(patience=8, learning_rate=3e-3, averaging=0.995)
 SHORTER = 4  # of TFT's chunks N-HITS gets one in so many: it knows the training dates by heart soon
 TAUGHT = 10_000  # validation or test origins of a market that teach the calibration, about
 
@@ -60,7 +72,6 @@ class Corpus:
     folder: Path
     chunks: int
     temperature: float
-    preset: str
     log: str
     only: tuple[str, ...] = ()  # markets that are learnt, by specialists
 
@@ -79,12 +90,11 @@ def train(
     brief = kind == "nhits" and not teachers
     corpus = replace(corpus, chunks=corpus.chunks // SHORTER) if brief else corpus
     panel = corpus.panel()
-    tft, nhits, _, settings = preset(corpus.preset)
-    config = with_horizon({"tft": tft, "nhits": nhits}[kind], panel.config.horizon)
+    config = with_horizon(NETWORKS[kind], panel.config.horizon)
     config = replace(config, dropout=0.0) if teachers else config
-    settings = replace(settings, seed=seed)
+    settings = replace(TRAINING, seed=seed)
     what = "-student" if teachers else "-special" if corpus.only else ""
-    label = f"{kind}-{corpus.preset}{what}-{seed}"
+    label = f"{kind}{what}-{seed}"
     state = corpus.folder / f"{label}.state"
     epochs: list[dict] = []  # of this call
     found = fit(
@@ -148,7 +158,7 @@ def ensemble_losses(networks: dict[str, nn.Module], panel: Panel) -> dict[str, f
 def predictor_of(members: dict[str, nn.Module], corpus: Corpus) -> tn.Predictor:
     """The networks with boosting, calibrated on some symbols of each market."""
     panel = corpus.panel()
-    config = with_horizon(preset(corpus.preset)[2], panel.config.horizon)
+    config = with_horizon(BOOSTING, panel.config.horizon)
     boosting = tn.Boosting(config).fit(panel)
     some = replace(panel, mixture=replace(panel.mixture, judged=TAUGHT))
     return tn.Predictor.from_members({**members, "boosting": boosting}, some)
@@ -157,9 +167,8 @@ def predictor_of(members: dict[str, nn.Module], corpus: Corpus) -> tn.Predictor:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--corpus", required=True, nargs="+", type=Path, metavar="FOLDER")
-    parser.add_argument("--preset", default="cloud")
     parser.add_argument("--horizon", type=int, default=20)
-    parser.add_argument("--seeds", default=",".join(map(str, range(SEEDS["cloud"]))))
+    parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--students", default="0", help="seeds of the distilled networks")
     parser.add_argument("--chunks", type=int, default=4096, help="of 64 origins, an epoch")
     parser.add_argument("--temperature", type=float, default=0.5)
@@ -176,7 +185,6 @@ def main() -> None:
         folder=options.work,
         chunks=options.chunks,
         temperature=options.temperature,
-        preset=options.preset,
         log=options.log,
     )
     panel = corpus.panel()
@@ -202,7 +210,6 @@ def main() -> None:
     predictor.save(options.out)
     add_modelscope_files(options.out)
     record = {
-        "preset": options.preset,
         "seeds": seeds,
         "data": panel.digest(),
         "corpus": described(panel),

@@ -12,7 +12,7 @@ from helpers import ROOT, made_bars, one_sentence
 
 import tftnhits as tn
 from tftnhits.config import preset
-from tftnhits.data.windows import make_panel
+from tftnhits.data.windows import gather, make_panel, training_starts
 from tftnhits.models.store import build
 from tftnhits.training.loop import split_loss
 
@@ -187,3 +187,31 @@ def test_the_drift_of_a_kind_is_learnt_where_it_is_sure(corpus, bench, folder, t
     torch.testing.assert_close(moved[..., 5], steps[:, None].expand(1, 3, 5))
     torch.testing.assert_close(moved.diff(), quantiles.diff())
     torch.testing.assert_close(teachers.drawn(quantiles, steps, 0.0), quantiles)
+
+
+def test_a_chunk_is_taught_by_those_who_know_its_kind(corpus, bench, folder, tmp_path):
+    teachers = bench("teachers")
+    markets = corpus.markets_in([folder(f'[days]\n{GOOD}resample = ["2D"]\n')], 5)
+    panel = corpus.read_corpus(markets, tmp_path / "panel", 10, 0.0)
+    drift = teachers.Drift.of(panel)
+    special = teachers.kinds_of(panel, drift, ["days_2D"])
+    assert special.sum() == 1
+    tft, nhits, *_ = preset("tiny")
+    averages = []
+    for level in (1.0, 2.0):  # whoever teaches is known by what is forecast
+        networks = {"tft": [build(tft, panel.inputs)], "nhits": [build(nhits, panel.inputs)]}
+        for network in (networks["tft"][0], networks["nhits"][0]):
+            network.base += level
+        chosen = {"weight": 0.5, "share": 0.0}
+        averages.append(teachers.Average(networks, chosen, drift).eval())
+    teacher = teachers.Teacher(*averages, special).eval()
+    starts = training_starts(panel, 20, 32, 0)
+    batch = gather(panel.with_tensors("cpu"), starts, 20, 32, "train")
+    mine = np.isin(panel.mixture.market[panel.symbol_of(starts)], [1])
+    assert 0 < mine.sum() < len(mine)
+    with torch.no_grad():
+        taught = teacher(batch).quantiles
+        others, specialists = (average(batch) for average in averages)
+    mine = torch.as_tensor(mine)[:, None, None, None]
+    torch.testing.assert_close(taught, torch.where(mine, specialists, others))
+    assert not torch.allclose(others, specialists)

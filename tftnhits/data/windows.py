@@ -191,7 +191,7 @@ def panel_of(
     times = times_of(bars, grid, config.known or F.KNOWN, calendar, join)
     left = grid.tail(keep and keep + F.LOOKBACK)
     split, train = np.full(grid.cells.shape, NONE, np.int8), None
-    if left is grid:
+    if left is grid or fitted is None:
         market_time = grid.wide(times.market, np.datetime64("NaT"))
         split = splits_of(market_time, grid.length, config)
     if fitted is None:
