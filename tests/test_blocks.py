@@ -83,11 +83,16 @@ def test_files_by_symbol_of_hive_and_other_names(model, bars, whole, tmp_path):
         same(pd.concat(frames, ignore_index=True), whole.frame, rtol=1e-6)
 
 
-@pytest.mark.parametrize("content", [None, "nothing", "no symbol"])
+@pytest.mark.parametrize("content", ["nothing", "no symbol"])
 def test_what_is_no_folder_of_symbols_is_refused(model, bars, tmp_path, content):
     if content == "nothing":
         (tmp_path / "x").mkdir()
-    elif content:
+    else:
         bars.drop(columns="symbol").to_parquet(tmp_path / "x")
     with pytest.raises(tn.DataError, match=r"x' can't be read as Parquet.*\.$"):
         next(tn.predict_folder(model, tmp_path / "x"))
+
+
+def test_a_folder_that_is_not_there_is_named(model, tmp_path):
+    with pytest.raises(tn.DataError, match=r"^There is no .*nowhere'; name a Parquet file or a"):
+        next(tn.predict_folder(model, tmp_path / "nowhere"))

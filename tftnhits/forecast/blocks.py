@@ -56,6 +56,10 @@ def predict_folder(
 
 def _blocks(path: str | Path, block: int) -> Iterator[pd.DataFrame]:
     """The rows of `block` symbols at a time, by name, as the files have them."""
+    if not Path(path).exists():
+        raise DataError(
+            f"There is no {quoted(str(path), 200)}; name a Parquet file or a folder of them."
+        )
     what = f"{quoted(str(path), 200)} can't be read as Parquet"
     with readable(what):
         from pyarrow import dataset
