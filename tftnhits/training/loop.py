@@ -198,23 +198,24 @@ def _epoch(run: Run, panel: Panel, bar: tqdm) -> dict[str, float]:
     steps = math.ceil(len(starts) / train.batch)
     levels = torch.tensor(run.model.config.quantiles, dtype=torch.float32, device=device())
     run.model.train()
-    begin, windows, losses = time.perf_counter(), 0, []
+    begin, losses = time.perf_counter(), []
+    windows = torch.zeros((), dtype=torch.int64, device=device())
     for i in range(steps):
         chunks = starts[i * train.batch : (i + 1) * train.batch]
         taught = panel if i % WHOLE == 0 else first
         batch = gather(taught, chunks, context, train.origins, "train")
         batch = _masked(batch, panel, train.mask, generator)
         losses.append(run.step(batch, levels, min(run.epoch * steps + i, run.total - 1)))
-        windows += int(torch.isfinite(batch.target[..., 0]).sum())
+        windows += torch.isfinite(batch.target[..., 0]).sum()
         bar.update(1)
+    loss = float(torch.stack(losses).mean())  # the GPU is waited for here alone
     seconds = time.perf_counter() - begin
-    loss = float(torch.stack(losses).mean())
     if not math.isfinite(loss):
         raise ConfigError(
             f"The training loss is {loss} in epoch {run.epoch + 1}; "
             f"lower TrainConfig.learning_rate."
         )
-    valid, rate = split_loss(run.average, panel), windows / seconds
+    valid, rate = split_loss(run.average, panel), int(windows) / seconds
     run.judge(valid)
     bar.set_postfix_str(f"loss {loss:.4f}, valid {valid:.4f}, {rate:,.0f} windows/s")
     row = {"epoch": run.epoch + 1, "train": loss, "valid": valid}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ..errors import CheckpointError
 from ..files import locked
 from ..models.losses import pinball, squared
 from ..models.store import load_state, save_state
+from .graphs import Graphs
 
 WARMUP = 0.05  # share of the steps over which the learning rate rises
 
@@ -28,8 +30,8 @@ class Run:
         self, model: nn.Module, train: TrainConfig, steps: int, teachers: Sequence[nn.Module] = ()
     ):
         self.model = model
-        self.average = copy.deepcopy(model)
-        self.best = copy.deepcopy(model)
+        self.average = _copy(model)
+        self.best = _copy(model)
         self.networks = {"model": self.model, "average": self.average, "best": self.best}
         self.pairs = list(self.average.parameters()), list(model.parameters())
         self.train = train
@@ -42,6 +44,7 @@ class Run:
         self.epoch = 0
         self.best_loss = math.inf
         self.bad = 0  # epochs since the best
+        self.graphs: Graphs | None = None  # of steps on a GPU
         self.history: list[dict[str, float]] = []
 
     def rate(self, step: int) -> float:
@@ -62,15 +65,24 @@ class Run:
     def step(self, batch: Batch, levels: Tensor, index: int) -> Tensor:
         """One update of the weights and of their average; returns the loss, on its device."""
         self.optimizer.param_groups[0]["lr"] = self.rate(index)
-        loss = self.loss(batch, levels)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss = self.gradients(batch, levels)
         nn.utils.clip_grad_norm_(self.model.parameters(), self.train.clip)
         self.optimizer.step()
         # a young average follows quickly, else the random start would weigh on it
         decay = min(self.train.averaging, (1 + index) / (10 + index))
         with torch.no_grad():
             torch._foreach_lerp_(*self.pairs, 1 - decay)
+        return loss
+
+    def gradients(self, batch: Batch, levels: Tensor) -> Tensor:
+        """Set the weights' gradients; returns the loss, detached."""
+        if levels.device.type == "cuda" and not self.teachers:  # what they teach is by kind
+            if self.graphs is None:
+                self.graphs = Graphs(partial(self.loss, levels=levels), self.pairs[1])
+            return self.graphs(batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self.loss(batch, levels)
+        loss.backward()
         return loss.detach()
 
     def judge(self, loss: float) -> None:
@@ -119,6 +131,15 @@ class Run:
         self.optimizer.load_state_dict(adam)
         self.epoch, self.bad, self.history = record["epoch"], record["bad"], record["history"]
         self.best_loss = math.nan if record["best_loss"] is None else record["best_loss"]
+
+
+def _copy(model: nn.Module) -> nn.Module:
+    """A copy whose LSTMs' weights are in one piece again, as cuDNN wants them."""
+    copied = copy.deepcopy(model)
+    for part in copied.modules():
+        if isinstance(part, nn.LSTM):
+            part.flatten_parameters()
+    return copied
 
 
 WORDS = {  # what the parts of a run's key are to who reads that one differs
