@@ -2,14 +2,19 @@
 
 import importlib
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from helpers import ROOT, made_bars, one_sentence
 
 import tftnhits as tn
+from tftnhits.config import preset
 from tftnhits.data.windows import make_panel
+from tftnhits.models.store import build
+from tftnhits.training.loop import split_loss
 
 GOOD = 'file = "{}"\ntrain_end = "2015-09-30"\nvalid_end = "2015-12-31"\n'
 
@@ -26,7 +31,7 @@ def corpus(monkeypatch):
 def bench(corpus):
     """Another module of bench/."""
     yield importlib.import_module
-    for name in ("scaling", "holdout", "protocol", "tables"):
+    for name in ("scaling", "holdout", "pretrain", "protocol", "tables"):
         sys.modules.pop(name, None)
 
 
@@ -150,3 +155,35 @@ def test_what_is_no_bars_gets_the_loaders_own_words_with_the_file(corpus, folder
     with pytest.raises(tn.DataError) as caught:
         tn.load_bars(market.path)
     assert message == f"{market.path}: {caught.value}"
+
+
+# --- the direction
+
+
+def test_over_markets_a_network_is_judged_without_its_direction(corpus, folder, tmp_path):
+    markets = corpus.markets_in([folder(f'[days]\n{GOOD}resample = ["2D"]\n')], 5)
+    panel = corpus.read_corpus(markets, tmp_path / "panel", 10, 0.0)
+    model = build(preset("tiny")[1], panel.inputs)
+    alone = replace(panel, mixture=None)
+    every, one = split_loss(model, panel), split_loss(model, alone)
+    model.base += 0.3  # a drift
+    assert split_loss(model, panel) == pytest.approx(every, rel=1e-5)
+    assert split_loss(model, alone) > one + 0.01
+
+
+def test_the_drift_of_a_kind_is_learnt_where_it_is_sure(corpus, bench, folder, tmp_path):
+    pretrain = bench("pretrain")
+    markets = corpus.markets_in([folder(f'[days]\n{GOOD}resample = ["2D"]\n')], 5)
+    panel = corpus.read_corpus(markets, tmp_path / "panel", 10, 0.0)
+    static, target = panel.static[:1], panel.target.copy()
+    unsure = pretrain.Drift.of(panel)
+    assert len(unsure.gain) == 2  # days, and two days each
+    sure = pretrain.Drift.of(replace(panel, target=target + 0.5 * np.sqrt(5)))
+    steps = sure.at(torch.as_tensor(static), 5)
+    assert steps.shape == (1, 5) and 0.3 < float(steps[0, 0]) < 0.7
+    assert float(steps[0, 3]) == pytest.approx(2 * float(steps[0, 0]), rel=1e-5)
+    quantiles = torch.sort(torch.randn(1, 3, 5, 11)).values
+    moved = pretrain.drawn(quantiles, steps, 1.0)
+    torch.testing.assert_close(moved[..., 5], steps[:, None].expand(1, 3, 5))
+    torch.testing.assert_close(moved.diff(), quantiles.diff())
+    torch.testing.assert_close(pretrain.drawn(quantiles, steps, 0.0), quantiles)

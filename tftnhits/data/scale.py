@@ -68,8 +68,6 @@ def volatility_scale(
     variance, returns : [S, T] of bars, NaN where there is none
     slot : [S, T+H] part of the session (`session_slots`), H bars ahead too; -1 for none
     """
-    if fitted is not None and "moments" not in fitted:
-        return _plain(variance, returns, slot, fitted["har"])
     past, season = _seasons(variance, slot)
     calm = variance / past
     averages = _log_averages(calm, returns**2 / past)
@@ -81,15 +79,6 @@ def volatility_scale(
     own = _own_har(design, rest, har, moments)
     sigma = np.exp(averages[..., SLOWEST] + (design * own).sum(-1))
     return Scale(sigma, season, averages, har, moments)
-
-
-def _plain(variance: np.ndarray, returns: np.ndarray, slot: np.ndarray, har: np.ndarray) -> Scale:
-    """As models know it that were trained before the scale had its season: a pooled HAR alone."""
-    averages = _log_averages(variance, returns**2)
-    inputs = np.concatenate([np.ones((*variance.shape, 1)), averages[..., :-1]], axis=-1)
-    sigma = np.exp((inputs * np.asarray(har, float)).sum(-1))
-    season = np.ones((*variance.shape, slot.shape[1] - variance.shape[1]), np.float32)
-    return Scale(sigma, season, averages, np.asarray(har, float), np.empty(0))
 
 
 def ewma(x: np.ndarray, alpha: float) -> np.ndarray:
