@@ -34,9 +34,9 @@ tags:
 
 Forecasts the next $horizon bars (open, high, low, close, volume in; close out) of any symbol: the
 median and any central interval, by a Temporal Fusion Transformer and N-HITS, each distilled from
-$seeds seeds, averaged 65/35. Where they can't answer (no PyTorch, broken weights, under $context
-bars), one of them alone, gradient boosting or a random walk does, each with its own calibrated
-interval, and says so.
+$seeds seeds of both, averaged 65/35. Where they can't answer (no PyTorch, broken weights, under
+$context bars), one of them alone, gradient boosting or a random walk does, each with its own
+calibrated interval, and says so.
 
 **Research and education, not trading advice.**
 
@@ -64,20 +64,31 @@ price, `path` all bars ahead; `confidence` is the nominal level of the interval;
 `interval["coverage"]` is the share of the symbol's own outcomes over its last 252 dates that such
 intervals held: the volatility scale's, calibrated as the networks' are by what was known then (to
 forecast that past by the networks would take too long); and `coverage_interval` what that tells of
-the probability, at 95%. For a symbol with fewer than 100 dates it is that of the data below (2017,
-all symbols together); for bars of a kind not below (daily bars, between .6% and 3% a day) it is
-none, and `calibrated()` measures it.
+the probability, at 95%. For a symbol with fewer than 100 dates it is that of the data below of the
+same kind (bar length and volatility); for bars of another kind it is none, and `calibrated()`
+measures it.
 
 ## Training
-$origins_train training origins of $symbols US stocks (2006–2013), validation 2014–2015 for every
-choice, preset `$preset`: $tft_weights and $nhits_weights weights. The repository's README says how
-the other presets, `card` among them, did on validation, and why this one is shipped. Every origin
-of a chunk is trained in one pass. Inputs are scale-free (returns over a HAR volatility, ranges,
-relative volume, market averages, the earnings cycle) and name no symbol, so that it answers for
-those that it never saw. Validation loss by seed: TFT $tft_valid ± $tft_sd, N-HITS $nhits_valid ±
-$nhits_sd; of the $seeds seeds' averages $tft_mean and $nhits_mean; of the shipped networks, which
-learnt these averages, $tft_taught and $nhits_taught (over $students seeds of theirs $tft_students
-and $nhits_students).
+$origins_train training origins of $markets markets; $tft_weights and $nhits_weights weights. An
+epoch draws from each market by its size to the power of a temperature
+that validation chose; validation years follow each market's training years and chose everything
+else, too, by the mean over markets of the loss (steps 1–5) over that of the volatility scale, which
+itself matches or beats a HAR fitted on the market's own past. Longer bars are made of shorter ones.
+Last columns: that ratio on validation, of one seed on average and of what is shipped.
+
+$corpus
+
+Every origin of a chunk is trained in one pass, five batches in six with the first five steps alone.
+Inputs are scale-free (returns over a HAR volatility that knows the session's season and the
+symbol's own past, ranges, relative volume, market averages, the earnings cycle) and name no symbol,
+so that it answers for those that it never saw. Mean ratio by seed: TFT $tft_valid ± $tft_sd, N-HITS
+$nhits_valid ± $nhits_sd; of the $seeds seeds' averages $tft_mean and $nhits_mean; of both together,
+N-HITS by $weight and the median drawn $share of the way to the market's drift, $both; of the
+shipped networks, $tft_taught and $nhits_taught. Bars of the kind of $special were taught by as many
+seeds that learnt these markets alone ($special_both there, where the others have $others_both). The
+drift is the median of
+the training years, by kind of bars, shrunk by its standard error over dates: which way prices go
+from day to day is soon learnt by heart and was worth nothing on validation.
 
 ## Results
 Test years 2016–2017, $origins_test origins; none was trained on, and nothing was chosen by them,
@@ -103,9 +114,9 @@ $intervals
 ## Limits
 - The bars that it was trained and scored on are not bundled, since nothing says what their licence
   is (the repository's bench/protocol.py says which they are); those that are bundled are others.
-- Trained on daily bars of US stocks of 2006–2013, survivors all of them. Other markets, intraday
-  bars and years are further from what it knows; the calibration follows the symbol's own outcomes,
-  and `model.calibrated(bars)` makes a record of their kind.
+- Trained on stocks of one country, currencies and crypto, as the table says; survivors, most of
+  them. On other markets and bar lengths it rests on a scale that fits itself to the symbol's own
+  past; `model.calibrated(bars)` makes a record of their kind.
 - Prices are taken as adjusted for splits. A dividend or a split that is not adjusted looks like a
   return.
 - Steps beyond $horizon bars need a model trained for them.
@@ -129,8 +140,8 @@ calibration) and, named there with their SHA-256, the members' weights as safete
 `$calibration` (the calibration's state on earlier dates, so that a forecast of
 the past is calibrated by what was known then); `configuration.json` and `ms_wrapper.py` for
 ModelScope; $megabytes MB in all, no pickle. Made by
-bench/pretrain.py on the bars above, scored by `python bench/djia.py --data FOLDER`, and this card
-is by `python bench/readme.py`.
+`python bench/pretrain.py --corpus FOLDER…`, scored by `python bench/djia.py --data FOLDER`, and
+this card is by `python bench/readme.py`.
 """)
 
 
@@ -143,26 +154,34 @@ def bibtex() -> str:
 def render(results: Path) -> str:
     """The card's text from what was measured."""
     trained, djia = read_json(results / "pretrained.json"), read_json(results / "djia.json")
-    values: dict[str, object] = {k: trained[k] for k in ("horizon", "context", "symbols", "preset")}
+    values: dict[str, object] = {k: trained[k] for k in ("horizon", "context")}
+    chosen, averaged = (trained["blend"][name] for name in ("chosen", "averaged"))
+    special = trained["specialists' blend"][0]["chosen"]
+    others = statistics.mean(chosen["markets"][name] for name in special["markets"])
     for kind in ("tft", "nhits"):
         runs = [r for r in trained["runs"] if r["network"] == kind]
         losses = [r["valid"] for r in runs]
         students = [r["valid"] for r in trained["students"] if r["network"] == kind]
-        mean = statistics.mean(students)
         values |= {
             f"{kind}_weights": f"{runs[0]['weights']:,}",
-            f"{kind}_valid": f"{statistics.mean(losses):.2f}",
-            f"{kind}_sd": f"{statistics.stdev(losses) if len(losses) > 1 else 0:.2f}",
-            f"{kind}_mean": f"{trained['averaged'][kind]:.2f}",
-            f"{kind}_taught": f"{students[0]:.2f}",
-            f"{kind}_students": f"{mean:.2f} ± {statistics.stdev(students):.2f}",
+            f"{kind}_valid": f"{statistics.mean(losses):.4f}",
+            f"{kind}_sd": f"{statistics.stdev(losses):.4f}",
+            f"{kind}_mean": f"{statistics.mean(averaged[kind].values()):.4f}",
+            f"{kind}_taught": f"{students[0]:.4f}",
         }
     files = [path for path in SHIPPED.iterdir() if path.suffix not in (".lock", ".md")]
     return CARD.substitute(
         values,
         seeds=len(trained["seeds"]),
-        students=len(students),
-        origins_train=f"{trained['origins']:,}",
+        markets=len(trained["corpus"]),
+        corpus=tables.corpus(trained),
+        share=f"{chosen['share']:.0%}",
+        weight=f"{chosen['weight']:.0%}",
+        special=" and ".join(special["markets"]),
+        special_both=f"{special['valid']:.4f}",
+        others_both=f"{others:.4f}",
+        both=f"{chosen['valid']:.4f}",
+        origins_train=f"{sum(market['origins'] for market in trained['corpus']):,}",
         origins_test=f"{djia['origins']['test']:,}",
         board=tables.leaderboard(djia),
         intervals=tables.intervals(djia),

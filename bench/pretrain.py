@@ -16,9 +16,7 @@ call goes on where a killed one ended; the teachers, or the specialists if there
 in its folder teachers. The output folder gets the predictor (its calibration is taught by some
 symbols of each market, over validation and test years, which trains nothing) and ModelScope's two
 files, and the results file says what was trained. bench/djia.py and bench/holdout.py score it by
---model. To ship it, in place of data/pretrained, is a decision: what data/pretrained holds was made
-by an earlier version of this command, from the DJIA's bars alone, and is better on US stocks than
-what this one has made so far (34.79 against 34.92 on the DJIA's test), worse elsewhere.
+--model.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ SECTIONS = {  # section of a document -> the result's file and its table
     "headline": ("djia", tables.headline),
     "leaderboard": ("djia", tables.leaderboard),
     "intervals": ("djia", tables.intervals),
+    "corpus": ("pretrained", tables.corpus),
     "holdout": ("holdout", tables.holdout),
     "elsewhere": ("holdout", tables.elsewhere),
     "weights": ("djia", tables.weights),

@@ -77,8 +77,6 @@ def volatility_scale(
     """
     bars = np.broadcast_to(np.arange(variance.shape[1]), variance.shape)
     place = bars if place is None else place
-    if fitted is not None and "moments" not in fitted:
-        return _plain(variance, returns, slot, fitted["har"], place)
     past, after, before = _seasons(variance, slot)
     following = _season_ahead(after, before, bars, 1)[..., 0]
     calm = variance / past
@@ -108,17 +106,6 @@ def _reach(ahead: np.ndarray, returns: np.ndarray) -> np.ndarray:
     decay = [1.0, -OWN_DECAY]
     total = REACH_PRIOR * REACH + lfilter([1.0], decay, moved, axis=-1)
     return total / (REACH_PRIOR + lfilter([1.0], decay, seen.astype(float), axis=-1)) / REACH
-
-
-def _plain(
-    variance: np.ndarray, returns: np.ndarray, slot: np.ndarray, har: np.ndarray, place: np.ndarray
-) -> Scale:
-    """As models know it that were trained before the scale had its season: a pooled HAR alone."""
-    averages = _log_averages(variance, returns**2)
-    inputs = np.concatenate([np.ones((*variance.shape, 1)), averages[..., :-1]], axis=-1)
-    sigma = np.exp((inputs * np.asarray(har, float)).sum(-1))
-    season = np.ones((*place.shape, slot.shape[1] - variance.shape[1]), np.float32)
-    return Scale(sigma, season, sigma, averages, np.asarray(har, float), np.empty(0))
 
 
 def ewma(x: np.ndarray, alpha: float) -> np.ndarray:

@@ -100,8 +100,6 @@ class Predictor:
         count = len(inputs["observed"]) + len(self.panel_config.extra_known)
         sizes = {"har": (HAR_SIZE,), "moments": (HAR_SIZE, HAR_SIZE)}
         sizes |= {"center": (count,), "spread": (count,)}
-        if "moments" not in self.fitted:  # trained before there were any
-            del sizes["moments"]
         fits = {name: np.shape(values) for name, values in self.fitted.items()} == sizes
         finite = fits and all(np.isfinite(values).all() for values in self.fitted.values())
         if not finite or (self.fitted["spread"] <= 0).any():
