@@ -57,7 +57,8 @@ class Past:
 
     Attributes
     ----------
-    frame : as Forecast.frame, with the column `came`, the close of that bar; NaN if none came yet
+    frame : as Forecast.frame, with the columns `last`, the close at the origin, and `came`, that of
+        the bar forecast, NaN if none came yet
     har : the same of the volatility scale alone, whose intervals are calibrated alike
     """
 
@@ -92,6 +93,7 @@ def past_forecasts(fc: Forecast, symbol: str, count: int = PAST) -> Past:
             "forecast with the predictor's own weights."
         )
     walk, _, _ = answered(predictor, panel, rows, [{WALK: 1.0}], fc.level, levels)
-    came = (panel.close[rows, None] * np.exp(panel.outcomes(rows))).ravel()
+    ahead = rows[:, None] + 1 + np.arange(panel.steps)
+    closes = {"last": np.repeat(panel.close[rows], panel.steps), "came": panel.close[ahead].ravel()}
     frames = (tidy(panel, rows, values, levels, fc.level) for values in (quantiles, walk))
-    return Past(*(frame.assign(came=came) for frame in frames))
+    return Past(*(frame.assign(**closes) for frame in frames))
