@@ -1,4 +1,4 @@
-"""Calibrated forecasts from any origins of a panel: today's, and the last ones against what came."""
+"""Calibrated forecasts from any origins of a panel: today's, and the last against what came."""
 
 from __future__ import annotations
 

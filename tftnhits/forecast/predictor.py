@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ..config import ENSEMBLE_WEIGHTS, LEVEL, STEPS, PanelConfig, TrainConfig
-from ..data.bars import read_bars
+from ..data.bars import former_repairs, read_bars
 from ..data.crowd import Crowd
 from ..data.extras import input_names, with_future
 from ..data.grid import ORIGINS
@@ -220,8 +220,13 @@ class Predictor:
         return Forecast(frame, bars, level, reports, (self, panel, rows))
 
     def read(self, bars: Any, strict: bool = False) -> pd.DataFrame:
-        """Validated bars of what load_bars takes, with the columns that are the model's inputs."""
-        return read_bars(bars, Options(extra=self.panel_config.extra), strict)
+        """Validated bars of what load_bars takes, with the columns that are the model's inputs.
+
+        Its repairs are among those that an earlier reading made.
+        """
+        read = read_bars(bars, Options(extra=self.panel_config.extra), strict)
+        read.attrs["repairs"] = [*former_repairs(bars), *read.attrs["repairs"]]
+        return read
 
     def quantiles(self, panel: Panel, rows: np.ndarray) -> np.ndarray:
         """The ensemble's, as a member's: [K, H, Q] from the origins `rows` [K], not calibrated."""

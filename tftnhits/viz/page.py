@@ -21,12 +21,11 @@ from ..errors import DataError, MissingDependency, counted
 from ..escape import csv_text
 from ..files import atomic_write, safe_name
 from ..forecast.result import Forecast
-from ..forecast.table import INNER
 from . import style
 from .bars import bar_labels, of_symbol
 from .forecasts import Fan, fan_of
 from .sections import drivers, inner_ends, next_bar, past_and_volatility, when
-from .svg import Axis, Plot, across, band, boxes, line, uprights, view
+from .svg import WIDE, Axis, Plot, across, band, boxes, line, uprights, view
 from .watchlist import decimals
 
 MONTHS = {"1m": 1, "3m": 3, "1y": 12}  # that buttons show of daily bars
@@ -238,6 +237,6 @@ def _volume(volume: np.ndarray, above: tuple[float, ...]) -> Plot | None:
     axis = Axis.of([0.0], known)
     top, zero = axis.units(known), axis.units(0 * known)
     paths = [("volume", boxes(np.arange(len(known)), top, zero))]
-    shown = top[int(above[0] / 10 + 1) :]
+    shown = top[int(above[0] / WIDE + 1) :]
     box = (above[0], float(shown.min()), above[2], float(zero[0] - shown.min()))
     return Plot("Volume of these bars", box, paths, [], [])

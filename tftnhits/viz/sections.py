@@ -1,4 +1,4 @@
-"""The parts of a symbol's report below its prices: numbers for the template's sentences, and charts.
+"""The parts of a symbol's report below its prices: numbers for the template, and charts.
 
 A part that can't be made is its reason: a dict with `reason` alone.
 """
@@ -24,11 +24,12 @@ from .explanations import SUMMARY
 from .svg import Axis, Plot, across, boxes, line, uprights, view
 
 BINS = 10  # of the next bar's distribution on each side of the last close
+TICKS = (2, 6, 10, 14, 18)  # edges of them that have labels
 EDGE = 0.995  # level up to which they reach
 
 
 def inner_ends(path: pd.DataFrame, last: Any) -> np.ndarray:
-    """Prices [N, 2] between which the INNER interval lies, of a frame's rows whose closes `last`."""
+    """Prices [N, 2] between which the INNER interval lies, of rows of a frame; `last` closes."""
     names, last = quantile_columns(path), np.broadcast_to(last, len(path))[:, None]
     move = np.log(path[names].to_numpy() / last)
     return last * np.exp(central(move, ndtri(np.array(names, float)), INNER))
@@ -39,7 +40,8 @@ def past_and_volatility(fc: Forecast, symbol: str) -> dict[str, dict[str, Any]]:
     try:
         past = past_forecasts(fc, symbol)
     except DataError as error:
-        return dict.fromkeys(("past", "volatility"), {"reason": str(error)})
+        reason = {"reason": str(error)}
+        return {"past": reason, "volatility": reason}
     return {
         "past": _past(past.frame, fc.level),
         "volatility": _volatility(past.frame, past.har),
@@ -113,7 +115,9 @@ def _volatility(frame: pd.DataFrame, har: pd.DataFrame) -> dict[str, Any]:
         across=across(bar_labels(times)),
         up=axis.ticks(box),
         texts=[
-            f"{when(time)}: model ±{a:.2f}%, HAR ±{b:.2f}%" + (f", moved {c:.2f}%" if c == c else "")
+            f"{when(time)}: model ±{a:.2f}%, HAR ±{b:.2f}%, moved {c:.2f}%".replace(
+                ", moved nan%", ""
+            )
             for time, a, b, c in zip(times, model, other, moved, strict=True)
         ],
     )
@@ -172,7 +176,9 @@ def next_bar(path: pd.DataFrame, last: float) -> dict[str, Any]:
             ("rise", boxes(x[up], top[up], zero[up])),
             ("edge", uprights([BINS - 0.5], axis.units([axis.high]), axis.units([0.0]))),
         ],
-        across=[(50 * k / BINS, f"{percent[k] + 0.0:+.1f}%") for k in range(2, 2 * BINS, 4)],
+        across=[
+            (50 * k / BINS, f"{percent[k]:+.1f}%" if k != BINS else "last close") for k in TICKS
+        ],
         up=axis.ticks(box),
         texts=[
             f"{a + 0.0:+.2f}% to {b + 0.0:+.2f}%: {p:.1f}%"

@@ -76,9 +76,7 @@ class Axis:
         return [(100 * (high - x) / (high - low), f"{x + 0.0:{form}}") for x in inside.tolist()]
 
 
-def across(
-    labels: tuple[Sequence[str], Sequence[str]], first: int = 0
-) -> list[tuple[float, str]]:
+def across(labels: tuple[Sequence[str], Sequence[str]], first: int = 0) -> list[tuple[float, str]]:
     """Evenly spaced `labels` (upper and lower lines [N]) from the bar `first` on.
 
     The lower line stands where it changes.

@@ -66,7 +66,7 @@
     const area = figure.querySelector(".area"), hair = area.querySelector(".hair");
     const says = figure.querySelector(".says"), svg = area.querySelector("svg");
     const text = (i) => (main ? words(i) : data.texts[name][i]);
-    const rest = main ? text(count - 1) : "\u00a0";
+    const rest = main ? text(count - 1) : "Point at the chart for its values.";
     const box = () => svg.getAttribute("viewBox").split(" ").map(Number);
     let at = count - 1, from = null;
     const bar = (event) => {
