@@ -194,7 +194,7 @@ def price_chart(fan: Fan, bars: pd.DataFrame) -> tuple[Plot, Plot | None, dict[s
     data = {
         "bars": columns.where(columns.notna(), None).to_numpy().tolist(),
         "labels": labels,
-        "starts": starts,
+        "starts": [*starts.items()],
         "came": fan.outcome[1:].tolist(),
         "axis": [axis.high, axis.unit],
         "top": top.tolist(),

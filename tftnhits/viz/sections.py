@@ -151,7 +151,7 @@ def when(x: Any) -> str:
     """A date, a time or a bar's number; empty where there is none."""
     if not isinstance(x, np.datetime64 | pd.Timestamp):
         return "" if pd.isna(x) else str(x)
-    return str(pd.Timestamp(x)).removesuffix(" 00:00:00")
+    return str(pd.Timestamp(x)).removesuffix(" 00:00:00").removesuffix(":00")
 
 
 def next_bar(path: pd.DataFrame, last: float) -> dict[str, Any]:

@@ -68,7 +68,7 @@
     const text = (i) => (main ? words(i) : data.texts[name][i]);
     const rest = main ? text(count - 1) : "Point at the chart for its values.";
     const box = () => svg.getAttribute("viewBox").split(" ").map(Number);
-    let at = count - 1, from = null;
+    let at, from = null;
     const bar = (event) => {
       const { left, width } = area.getBoundingClientRect(), [x, , wide] = box();
       const place = Math.round((x + wide * (event.clientX - left) / width) / 10);
@@ -83,6 +83,7 @@
       says.textContent = text(i);
     };
     const away = () => {
+      at = main ? count - 1 : data.texts[name].length - 1;
       hair.hidden = true;
       says.textContent = rest;
     };
@@ -112,7 +113,7 @@
     area.addEventListener("blur", away);
     away();
     if (!main) continue;
-    const buttons = [...figure.querySelectorAll("button")], starts = Object.values(data.starts);
+    const buttons = [...figure.querySelectorAll("button")], starts = data.starts.map(([, first]) => first);
     const span = (k) => {
       buttons.forEach((button, i) => button.setAttribute("aria-pressed", i === k));
       zoom(figure, starts[k], all - 1);
