@@ -35,10 +35,16 @@ MOST = 400  # bars on a page
 
 @dataclass(frozen=True, repr=False)
 class Page:
-    """A page of HTML, whole in itself."""
+    """A page of HTML, whole in itself.
+
+    Attributes
+    ----------
+    forecast : what it shows, of the symbol alone
+    """
 
     symbol: str
     html: str
+    forecast: Forecast
 
     def save(self, path: str | Path) -> Path:
         """Write it to a file, or into a folder by the symbol's name; raises OutputError."""
@@ -110,6 +116,7 @@ def report_page(
             version=__version__,
             **sections,
         ),
+        fc,
     )
 
 
