@@ -83,31 +83,26 @@ def pages(
 
 def between(bars: pd.DataFrame, first: str | None, last: str | None) -> pd.DataFrame:
     """The bars from the day `first` to the day `last` (None: all); ConfigError, DataError."""
-    import pandas as pd
-
     if not first and not last:
         return bars
     if bars["date"].isna().any():
         raise ConfigError("These bars have no dates; leave start, end and origin out.")
     day = bars["date"].dt.normalize()
-    inside = pd.Series(True, bars.index)
-    if first:
-        inside &= day >= _day(first)
-    if last:
-        inside &= day <= _day(last)
-    if not inside.any():
+    begin, end = _day(first) or day.min(), _day(last) or day.max()
+    kept = bars[day.between(begin, end)].reset_index(drop=True)
+    if kept.empty:
         raise DataError(
-            f"There are no bars from {first or 'the first'} to {last or 'the last'}; they begin on "
+            f"There are no bars from {begin:%Y-%m-%d} to {end:%Y-%m-%d}; they begin on "
             f"{day.min():%Y-%m-%d} and end on {day.max():%Y-%m-%d}."
         )
-    return bars[inside].reset_index(drop=True)
+    return kept
 
 
-def _day(text: str) -> pd.Timestamp:
+def _day(text: str | None) -> pd.Timestamp | None:
     import pandas as pd
 
     try:
-        return pd.Timestamp(text).tz_localize(None)
+        return pd.Timestamp(text).tz_localize(None) if text else None
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{quoted(text)} is no day; write it as 2012-01-31.") from error
 

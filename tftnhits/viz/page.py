@@ -80,44 +80,31 @@ def report_page(
     """
     template = _template()
     fc = alone(fc, symbol)
+    (symbol,) = fc.reports
+    bars = fc.bars if actual is None else of_symbol(actual, symbol)
+    return Page(symbol, template.render(_context(fc, symbol, bars)), fc)
+
+
+def _context(fc: Forecast, symbol: str, known: pd.DataFrame) -> dict[str, Any]:
+    """What the template takes; `known` are the symbol's bars, those after the origin too."""
     path = fc.frame[fc.frame["origin"] == fc.frame["origin"].iloc[-1]]
-    (symbol,), row = fc.reports, fc.table().iloc[0]
-    known = fc.bars if actual is None else of_symbol(actual, symbol)
+    row = fc.table().iloc[0]
+    last, level = float(row["last"]), f"{100 * fc.level:.6g}%"
+    digits = decimals(float(row["high_80"] - row["low_80"]), last)
     fan = fan_of(fc, path, known, _shown(fc.bars))
-    bars, last = fc.bars.tail(len(fan.close)), float(row["last"])
-    chart, volume, data = price_chart(fan, bars)
+    chart, volume, data = price_chart(fan, fc.bars.tail(len(fan.close)))
     inner = inner_ends(path, last)
-    sections = {**past_and_volatility(fc, symbol), "next": next_bar(path, last)}
-    plots = {name: s["plot"].texts for name, s in sections.items() if "plot" in s}
-    digits, level = decimals(float(row["high_80"] - row["low_80"]), last), f"{100 * fc.level:.6g}%"
+    parts = {**past_and_volatility(fc, symbol), "next": next_bar(path, last)}
+    # what the script needs to tell the values under the pointer
     data |= {"path": path[["median", "lower", "upper"]].to_numpy().tolist()}
-    data |= {"inner": inner.tolist(), "digits": digits, "level": level, "texts": plots}
-    return Page(
-        symbol,
-        template.render(
-            fc=fc,
-            symbol=symbol,
-            report=fc.reports[symbol],
-            row=row,
-            fan=fan,
-            path=path.to_dict("records"),
-            inner=inner,
-            chart=chart,
-            volume=volume,
-            repairs=_repairs(fc),
-            drivers=drivers(fc),
-            data=data,
-            digits=digits,
-            csv=b64encode(csv_text(path).encode()).decode(),
-            file=safe_name(symbol),
-            themes=style.THEMES,
-            level=level,
-            unit=style.unit_of(fc.bars["date"]),
-            version=__version__,
-            **sections,
-        ),
-        fc,
-    )
+    data |= {"inner": inner.tolist(), "digits": digits, "level": level}
+    data["texts"] = {name: one["plot"].texts for name, one in parts.items() if "plot" in one}
+    names = {"symbol": symbol, "file": safe_name(symbol), "level": level, "digits": digits}
+    names |= {"unit": style.unit_of(fc.bars["date"]), "version": __version__}
+    shown = {"fan": fan, "chart": chart, "volume": volume, "data": data, "themes": style.THEMES}
+    told = {"fc": fc, "report": fc.reports[symbol], "row": row, "path": path.to_dict("records")}
+    told |= {"inner": inner, "repairs": _repairs(fc), "drivers": drivers(fc)}
+    return names | shown | told | parts | {"csv": b64encode(csv_text(path).encode()).decode()}
 
 
 def alone(fc: Forecast, symbol: str | None) -> Forecast:
@@ -191,10 +178,10 @@ def price_chart(fan: Fan, bars: pd.DataFrame) -> tuple[Plot, Plot | None, dict[s
     box = view(first, len(fan.x) - 1, top[first:], bottom[first:])
     chart = Plot(
         label=f"Candles of the last {counted(len(bars), 'bar')} and the forecast's fan",
+        axis=axis,
         box=box,
         paths=[*_fan(axis, fan), *_candles(axis, bars)],
         across=across(labels, first),
-        up=axis.ticks(box),
     )
     # What a script needs to zoom, and to tell the values under the pointer
     columns = bars[["open", "high", "low", "close", "volume"]].astype(object)
@@ -246,4 +233,4 @@ def _volume(volume: np.ndarray, above: tuple[float, ...]) -> Plot | None:
     paths = [("volume", boxes(np.arange(len(known)), top, zero))]
     shown = top[int(above[0] / WIDE + 1) :]
     box = (above[0], float(shown.min()), above[2], float(zero[0] - shown.min()))
-    return Plot("Volume of these bars", box, paths, [], [])
+    return Plot("Volume of these bars", axis, box, paths)

@@ -52,24 +52,30 @@ def _past(frame: pd.DataFrame, level: float) -> dict[str, Any]:
     """How many of the next bars closed inside their interval, and how many of all steps."""
     known = frame[frame["came"].notna()]
     inside = known["came"].between(known["lower"], known["upper"])
-    next_bar = known["step"] == 1
-    rows, held = known[next_bar], inside[next_bar].to_numpy()
-    percent = {
-        name: 100 * (rows[name] / rows["last"] - 1).to_numpy()
-        for name in ("lower", "median", "upper", "came")
+    first = known["step"] == 1
+    held, count = inside[first], int(first.sum())
+    return {
+        "plot": _past_plot(known[first], held.to_numpy(), level),
+        "count": count,
+        "inside": int(held.sum()),
+        "interval": binomial_interval(float(held.mean()), count),
+        "steps": int(known["step"].max()),
+        "all": float(inside.mean()),
+        "all_interval": binomial_interval(float(inside.mean()), count),
     }
-    axis = Axis.of(*percent.values())
-    low, median, high, came = map(axis.units, percent.values())
-    x, times = np.arange(len(rows)), _times(rows)
-    box = view(0, len(rows) - 1, low, high, came)
-    names = ("lower", "upper", "median", "came")
-    texts = [
-        f"{when(time)}: {100 * level:.6g}% {a:+.2f}% to {b:+.2f}%, median {m:+.2f}%, came {c:+.2f}%"
-        for time, a, b, m, c in zip(times, *(percent[name] for name in names), strict=True)
-    ]
-    plot = Plot(
+
+
+def _past_plot(rows: pd.DataFrame, held: np.ndarray, level: float) -> Plot:
+    """Intervals of the next bar [N], in percent of the close before, and what came."""
+    columns = ("lower", "upper", "median", "came")
+    percent = [100 * (rows[name] / rows["last"] - 1).to_numpy() for name in columns]
+    axis = Axis.of(*percent)
+    low, high, median, came = map(axis.units, percent)
+    x, times, name = np.arange(len(rows)), _times(rows), f"{100 * level:.6g}%"
+    return Plot(
         label="The last forecasts of the next bar, in percent of the close before, and what came",
-        box=box,
+        axis=axis,
+        box=view(0, len(x) - 1, low, high, came),
         paths=[
             ("span", uprights(x, high, low)),
             ("mid dot", uprights(x, median, median)),
@@ -77,61 +83,58 @@ def _past(frame: pd.DataFrame, level: float) -> dict[str, Any]:
             ("miss dot", uprights(x[~held], came[~held], came[~held])),
         ],
         across=across(bar_labels(times)),
-        up=axis.ticks(box),
-        texts=texts,
+        texts=[
+            f"{when(time)}: {name} {a:+.2f}% to {b:+.2f}%, median {m:+.2f}%, came {c:+.2f}%"
+            for time, a, b, m, c in zip(times, *percent, strict=True)
+        ],
     )
-    return {
-        "plot": plot,
-        "count": len(rows),
-        "inside": int(held.sum()),
-        "interval": binomial_interval(float(held.mean()), len(rows)),
-        "steps": int(known["step"].max()),
-        "all": float(inside.mean()),
-        "all_interval": binomial_interval(float(inside.mean()), len(rows)),
-    }
 
 
 def _volatility(frame: pd.DataFrame, har: pd.DataFrame) -> dict[str, Any]:
-    """Half the width of the INNER interval of the next bar, the model's and HAR's, in percent."""
-    next_bar = frame["step"] == 1
-    model, other = (_half(table) for table in (frame, har))
-    moved = 100 * np.log(frame["came"] / frame["last"]).abs().to_numpy()
-    ratio, steps = model / other, int(frame["step"].max())
-    model, other, moved = (values[next_bar] for values in (model, other, moved))
-    axis = Axis.of([0.0], model, other, moved)
-    units = [axis.units(values) for values in (model, other, moved)]
-    x, known = np.arange(len(model)), np.isfinite(moved)
-    times = _times(frame[next_bar])
-    box = view(0, len(x) - 1, *units, axis.units(0.0))
-    dot = units[2][known]
-    plot = Plot(
-        label="Half the width of the 80% interval of the next bar, and how far closes moved",
-        box=box,
-        paths=[
-            ("hit dot", uprights(x[known], dot, dot)),
-            ("har", line(x, units[1])),
-            ("median", line(x, units[0])),
-        ],
-        across=across(bar_labels(times)),
-        up=axis.ticks(box),
-        texts=[
-            f"{when(time)}: model ±{a:.2f}%, HAR ±{b:.2f}%, moved {c:.2f}%".replace(
-                ", moved nan%", ""
-            )
-            for time, a, b, c in zip(times, model, other, moved, strict=True)
-        ],
-    )
+    """Half the width of the INNER interval, the model's and HAR's, and how far closes moved."""
+    steps, first = int(frame["step"].max()), (frame["step"] == 1).to_numpy()
+    widths = [_half(table) for table in (frame, har)]
+    ratio = widths[0] / widths[1]
+    model, other = (width[first] for width in widths)
+    moved = 100 * np.log(frame["came"] / frame["last"]).abs().to_numpy()[first]
+    known = np.isfinite(moved)
     return {
-        "plot": plot,
+        "plot": _volatility_plot(_times(frame[first]), model, other, moved),
         "now": float(model[-1]),
         "har": float(other[-1]),
         "ratio": float(ratio[-steps]),
         "far": float(ratio[-1]),
         "steps": steps,
         "count": int(known.sum()),
-        "below": int((moved[known] <= model[known]).sum()),
-        "below_har": int((moved[known] <= other[known]).sum()),
+        "below": int((moved <= model)[known].sum()),
+        "below_har": int((moved <= other)[known].sum()),
     }
+
+
+def _volatility_plot(
+    times: np.ndarray, model: np.ndarray, har: np.ndarray, moved: np.ndarray
+) -> Plot:
+    """Of the next bar, [N] each in percent; `moved` is NaN where none came."""
+    axis = Axis.of([0.0], model, har, moved)
+    x, known = np.arange(len(times)), np.isfinite(moved)
+    dot = axis.units(moved[known])
+    texts = [
+        f"{when(time)}: model ±{a:.2f}%, HAR ±{b:.2f}%"
+        for time, a, b in zip(times, model, har, strict=True)
+    ]
+    came = [f", moved {c:.2f}%" if np.isfinite(c) else "" for c in moved]
+    return Plot(
+        label="Half the width of the 80% interval of the next bar, and how far closes moved",
+        axis=axis,
+        box=view(0, len(x) - 1, axis.units([axis.low, axis.high])),
+        paths=[
+            ("hit dot", uprights(x[known], dot, dot)),
+            ("har", line(x, axis.units(har))),
+            ("median", line(x, axis.units(model))),
+        ],
+        across=across(bar_labels(times)),
+        texts=[a + b for a, b in zip(texts, came, strict=True)],
+    )
 
 
 def _half(table: pd.DataFrame) -> np.ndarray:
@@ -162,31 +165,34 @@ def next_bar(path: pd.DataFrame, last: float) -> dict[str, Any]:
     reach = max(float(np.abs(central(move, base, EDGE)).max()), 1e-12)
     edge = np.linspace(-reach, reach, 2 * BINS + 1)
     below = ndtr(outcome_scores(np.repeat(move, len(edge), 0), base, edge))
-    share = 100 * np.diff(below)  # [2 BINS]
-    percent = 100 * np.expm1(edge)
+    return {
+        "plot": _next_plot(100 * np.expm1(edge), 100 * np.diff(below)),
+        "up": float(1 - below[BINS]),
+        "middle": (last * np.exp(central(move, base, 0.5)))[0].tolist(),
+    }
+
+
+def _next_plot(edge: np.ndarray, share: np.ndarray) -> Plot:
+    """A bar for the `share` of each range, [2 BINS], between edges [2 BINS + 1], all in percent."""
     axis = Axis.of([0.0], share)
     x, top, zero = np.arange(2 * BINS), axis.units(share), axis.units(0 * share)
-    box = view(0, len(x) - 1, top, zero)
     down, up = slice(BINS), slice(BINS, None)
-    plot = Plot(
+    labels = ["last close" if k == BINS else f"{edge[k]:+.1f}%" for k in TICKS]
+    return Plot(
         label="Probability of ranges of the next close",
-        box=box,
+        axis=axis,
+        box=view(0, len(x) - 1, top, zero),
         paths=[
             ("fall", boxes(x[down], top[down], zero[down])),
             ("rise", boxes(x[up], top[up], zero[up])),
             ("edge", uprights([BINS - 0.5], axis.units([axis.high]), axis.units([0.0]))),
         ],
-        across=[
-            (50 * k / BINS, f"{percent[k]:+.1f}%" if k != BINS else "last close") for k in TICKS
-        ],
-        up=axis.ticks(box),
+        across=[(50 * k / BINS, text) for k, text in zip(TICKS, labels, strict=True)],
         texts=[
             f"{a + 0.0:+.2f}% to {b + 0.0:+.2f}%: {p:.1f}%"
-            for a, b, p in zip(percent[:-1], percent[1:], share, strict=True)
+            for a, b, p in zip(edge[:-1], edge[1:], share, strict=True)
         ],
     )
-    middle = np.interp([0.25, 0.75], np.array(names, float), path[names].to_numpy(float)[0])
-    return {"plot": plot, "up": float(1 - below[BINS]), "middle": middle.tolist()}
 
 
 def drivers(fc: Forecast) -> dict[str, Any]:

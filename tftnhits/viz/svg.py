@@ -20,29 +20,6 @@ ROOM = 0.05  # above and below what is shown, in its height
 
 
 @dataclass(frozen=True)
-class Plot:
-    """A chart as the page's template draws it.
-
-    Attributes
-    ----------
-    label : what it shows, for those who don't see it
-    box : x, y, width and height of what is shown, in units
-    paths : (class of the style sheet, path), the first at the bottom
-    across, up : labels below and beside it: (percent from the left or from the top, text)
-    key : (class, text) of the legend
-    texts : of each bar, from x = 0 on: what is said when the pointer is there
-    """
-
-    label: str
-    box: tuple[float, float, float, float]
-    paths: list[tuple[str, str]]
-    across: list[tuple[float, str]]
-    up: list[tuple[float, str]]
-    key: list[tuple[str, str]] = field(default_factory=list)
-    texts: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
 class Axis:
     """Values from `low` to `high` as units from the top."""
 
@@ -74,6 +51,32 @@ class Axis:
         form = f",.{digits}f" if digits < 12 and abs(high) < 1e12 else ".3g"
         inside = values[(values >= low) & (values <= high)]
         return [(100 * (high - x) / (high - low), f"{x + 0.0:{form}}") for x in inside.tolist()]
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A chart as the page's template draws it.
+
+    Attributes
+    ----------
+    label : what it shows, for those who don't see it
+    box : x, y, width and height of what is shown, in units
+    paths : (class of the style sheet, path), the first at the bottom
+    across : labels below it: (percent from the left, text)
+    texts : of each bar, from x = 0 on: what is said when the pointer is there
+    """
+
+    label: str
+    axis: Axis
+    box: tuple[float, float, float, float]
+    paths: list[tuple[str, str]]
+    across: list[tuple[float, str]] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+
+    @property
+    def up(self) -> list[tuple[float, str]]:
+        """Labels beside it: (percent from the top, text)."""
+        return self.axis.ticks(self.box)
 
 
 def across(labels: tuple[Sequence[str], Sequence[str]], first: int = 0) -> list[tuple[float, str]]:
