@@ -80,7 +80,9 @@ def test_the_command_writes_a_page_a_symbol(capsys, bars_csv, tmp_path, predicto
     done = capsys.readouterr()
     assert code == 0 and done.out.split() == [str(out / "AAPL.html"), str(out / "GOOG.html")]
     assert "warning: ONE" in done.err
-    page = tn.report("GOOG", bars_csv.as_posix(), origin="2017-11-30", model=predictor)
+    bars = tn.load_bars(bars_csv)
+    fc = predictor.predict(bars[bars["date"] <= "2017-11-30"])
+    page = fc.report("GOOG", bars)
     assert (out / "GOOG.html").read_text(encoding="utf-8") == page.html
 
 
