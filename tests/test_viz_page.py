@@ -14,6 +14,7 @@ import pytest
 from helpers import made_bars, one_sentence, stocks
 
 import tftnhits as tn
+from tftnhits.apps.report import clean_html
 from tftnhits.errors import MissingDependency
 from tftnhits.forecast.past import PAST, past_forecasts
 from tftnhits.viz.page import MOST, report_page
@@ -166,6 +167,7 @@ def test_a_notebook_shows_it_in_a_frame_of_its_own(page):
     ((name, frame),) = Reader(page._repr_html_()).tags
     assert name == "iframe" and frame["srcdoc"] == page.html
     assert frame["sandbox"] == "allow-scripts allow-downloads"
+    assert clean_html(page._repr_html_()) == ""  # a run's HTML has the page beside it
 
 
 def test_what_came_is_drawn_where_it_is_known(predictor):
