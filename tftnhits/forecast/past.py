@@ -17,7 +17,8 @@ from .ensemble import WALK
 from .fallback import Answer, Candidate, answer, chain, chain_origins
 from .own import Measured, own_history
 from .pools import pool_scores
-from .result import Forecast, tidy
+from .result import Forecast
+from .table import tidy
 
 if TYPE_CHECKING:
     from .predictor import Predictor
