@@ -29,6 +29,7 @@ _HOMES = {
     "whatif.panel": "what_if",
     "apps.batch": "run_notebooks",
     "apps.hub": "publish",
+    "apps.reporting": "report",
 }
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
 __all__ = ["MissingDependency", *sorted(_MODULE_OF)]
