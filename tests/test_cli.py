@@ -516,7 +516,7 @@ def test_train_from_a_model_fine_tunes_it(typed, model, tmp_path):
     assert found.horizon == start.horizon and found.manifest["data"] == start.manifest["data"]
     assert frame_of(typed("predict", "mine.csv", "--model", "m", "--csv"))["median"].notna().all()
     assert typed(*command).out == "m\n"  # from its states
-    refused(typed("train", "mine.csv", "--from", "m", "--out", "m"), "start from", "m")
+    refused(typed("train", "mine.csv", "--from", "shipped", "--out", "m"), "start from", "m")
 
 
 def test_train_from_a_model_refuses_what_it_can_not_do(typed, model, bars_csv):
