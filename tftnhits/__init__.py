@@ -11,7 +11,8 @@ from .errors import MissingDependency
 __version__ = "2.1.0"
 
 _HOMES = {
-    "config": "BacktestConfig BoostingConfig NHITSConfig PanelConfig TFTConfig TrainConfig preset",
+    "config": "BacktestConfig BoostingConfig NHITSConfig PanelConfig TFTConfig TrainConfig "
+    "WorkerConfig preset",
     "errors": "TftnhitsError DataError HistoryTooShort ConfigError CheckpointError OutputError "
     "NotebookError BacktestIncomplete HubError DownloadError",
     "data.bars": "load_bars repairs validate_bars",
@@ -27,6 +28,7 @@ _HOMES = {
     "evaluation.backtest": "Backtest backtest",
     "whatif.panel": "what_if",
     "apps.batch": "run_notebooks",
+    "apps.many": "run_batch",
     "apps.hub": "publish",
 }
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names.split()}

@@ -1,0 +1,153 @@
+"""The numbers of a batch: forecasts of all symbols at once, without notebooks."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from tqdm.auto import tqdm
+
+from ..config import LEVEL
+from ..data.bars import concat_bars
+from ..errors import DataError, OutputError, quoted
+from ..files import write_json
+from ..forecast.blocks import predict_each, predict_some
+from ..forecast.predictor import Predictor
+from ..forecast.result import Forecast
+from ..forecast.table import write_table
+from .sources import read_sources, read_symbols
+from .tasks import LIVE, Plan, in_blocks
+
+FRAME, TABLE, DONE = "forecasts.parquet", "watchlist.parquet", "numbers.json"
+EMPTY = "symbol origin date step last median median_pct low_80 high_80 low_93 high_93 width_vs_year"
+EMPTY += " p_up age trend status model_used why"
+LEFT_OUT = "left out"
+
+
+def make_numbers(plan: Plan, progress: bool = True) -> tuple[pd.DataFrame, str | None]:
+    """The watchlist of a batch, from its folder if it is there; and why it can't be kept there.
+
+    Beside it lies forecasts.parquet. In both a row has its `variant` and, in a sweep, that one's
+    parameters. Each symbol has a row a variant: one that can't be forecast has the reason. Raises
+    ConfigError, CheckpointError and MissingDependency on settings that are wrong for all.
+    """
+    clock = time.perf_counter()
+    kept = _kept(plan.folder)
+    todo = set(plan.symbols)
+    if kept is not None:  # live symbols that could not be had are tried again
+        missing = kept[1].loc[kept[1]["status"] == LEFT_OUT, "symbol"]
+        todo = {*missing} if plan.source is None else set()
+        if not todo:
+            return kept[1], None
+    frame, table = _made(plan, sorted(todo), progress)
+    if kept is not None:
+        old = [part[~part["symbol"].isin(todo)] for part in kept]
+        frame, table = pd.concat([old[0], frame]), pd.concat([old[1], table])
+    table = _ordered(table, plan)
+    try:
+        write_table(frame, plan.folder / FRAME, "parquet")
+        write_table(table, plan.folder / TABLE, "parquet")
+        write_json(plan.folder / DONE, {"seconds": time.perf_counter() - clock})
+    except OutputError as error:
+        return table, str(error)
+    return table, None
+
+
+def _kept(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame] | None:
+    """Forecasts and watchlist that an earlier call finished."""
+    if not (folder / DONE).exists():
+        return None
+    return pd.read_parquet(folder / FRAME), pd.read_parquet(folder / TABLE)
+
+
+def _made(plan: Plan, todo: list[str], progress: bool) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Forecasts and watchlist of the symbols to do, under every variant."""
+    live, why = _live(plan, todo) if plan.source is None else (None, {})
+    frames, tables = [], []
+    made: dict[str, list[Forecast | dict[str, str]]] = {}  # by settings: variants may share them
+    with tqdm(total=len(todo), desc="forecasts", unit=" symbols", disable=not progress) as bar:
+        for i, parameters in enumerate(plan.variants):
+            settings = plan.settings(i)
+            key = json.dumps(settings, sort_keys=True)
+            if key not in made:
+                bar.reset()
+                made[key] = list(_counted(_forecasts(plan, settings, todo, live), bar))
+            given = {"variant": i, **{name: _plain(value) for name, value in parameters.items()}}
+            for one in (why, *made[key]):
+                if isinstance(one, dict):
+                    tables.append(_reasons(one).assign(**given))
+                else:
+                    frames.append(one.frame.assign(**given))
+                    tables.append(one.table().assign(**given))
+    nothing = pd.DataFrame({"symbol": pd.Series(dtype=str)})
+    return pd.concat(frames or [nothing], ignore_index=True), pd.concat(tables, ignore_index=True)
+
+
+def _counted(pieces: Iterator[Forecast | dict], bar: tqdm) -> Iterator[Forecast | dict]:
+    for piece in pieces:
+        bar.update(len(piece if isinstance(piece, dict) else piece.reports))
+        yield piece
+
+
+def _forecasts(
+    plan: Plan, settings: dict[str, Any], symbols: list[str], live: pd.DataFrame | None
+) -> Iterator[Forecast | dict[str, str]]:
+    """Forecasts of the symbols, and why others have none: by blocks where the source allows it."""
+    model = Predictor.load(settings.get("model") or None)
+    asked = (settings.get("horizon"), settings.get("level", LEVEL), settings.get("calendar"))
+    try:
+        if plan.source is None:
+            if live is not None:
+                yield from predict_each(model, live, symbols, *asked)
+        elif in_blocks(plan.source):
+            yield from predict_some(model, plan.source, symbols, *asked)
+        else:
+            bars, _ = read_sources([plan.source], extra=model.panel_config.extra)
+            yield bars.attrs.get("skipped", {})
+            yield from predict_each(model, bars, symbols, *asked)
+    except DataError as error:  # of the source: of symbols it is among the reasons
+        yield dict.fromkeys(symbols, str(error))
+
+
+def _live(plan: Plan, todo: list[str]) -> tuple[pd.DataFrame | None, dict[str, str]]:
+    """Live bars, with those that the folder has, kept there for the pages; why others are not."""
+    path = plan.folder / LIVE
+    bars, why = read_symbols(todo)
+    parts = [pd.read_parquet(path)] if (plan.folder / DONE).exists() and path.exists() else []
+    parts += [] if bars is None else [bars]
+    if not parts:
+        return None, why
+    bars = concat_bars(parts)
+    write_table(bars, path, "parquet")
+    return bars, why
+
+
+def _reasons(why: dict[str, str]) -> pd.DataFrame:
+    """Rows of a watchlist for symbols that have no forecast."""
+    table = pd.DataFrame({"symbol": list(why), "why": list(why.values())}, dtype=object)
+    return table.assign(status=LEFT_OUT, trend="")
+
+
+def _ordered(table: pd.DataFrame, plan: Plan) -> pd.DataFrame:
+    """A row for each symbol and variant, in the batch's order, whatever is known of it."""
+    if "last" not in table:  # nothing was forecast
+        table = table.reindex(columns=[*EMPTY.split(), *table.columns.difference(EMPTY.split())])
+    wanted = [(task.symbol, task.variant) for task in plan.tasks()]
+    table = table.drop_duplicates(["symbol", "variant"]).set_index(["symbol", "variant"])
+    rows = pd.MultiIndex.from_tuples(wanted, names=table.index.names)
+    table = table.reindex(rows).reset_index()
+    where = "live" if plan.source is None else f"in {quoted(plan.source, 200)}"
+    absent = table["status"].isna()
+    reasons = [f"There is no symbol {quoted(name)} {where}." for name in table["symbol"]]
+    table["why"] = table["why"].where(~absent, pd.Series(reasons, index=table.index))
+    table["status"] = table["status"].where(~absent, LEFT_OUT)
+    return table.assign(trend=table["trend"].fillna(""))
+
+
+def _plain(value: Any) -> Any:
+    """A parameter as a cell of a table: lists and dicts as JSON."""
+    return json.dumps(value) if isinstance(value, list | dict) else value
