@@ -15,7 +15,7 @@ import os
 import platform
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -37,7 +37,7 @@ from .tasks import LIVE, Plan, Task, kept, make_page, make_plan
 
 MANIFEST = "manifest.json"
 MOST = 1 << 28  # bytes of a manifest
-KILLED = "its process was killed (out of memory?), so that nothing is left of it"
+KILLED = "its process was killed (out of memory?)"
 ROOM = (1 << 16, 1 << 12)  # bytes kept free for index and manifest, and for each task more
 
 
@@ -104,42 +104,31 @@ def run_batch(
     if resume and out is None:
         raise ConfigError("To resume a batch takes its folder; name it by out.")
     workers = workers or WorkerConfig()
-    _check_backend(workers.backend)
-    folder = Path("runs") if out is None else Path(out).absolute()
-    plan = make_plan(symbols, source, notebook, sweep, html, folder)
-    if out is None:
-        plan = replace(plan, folder=new_folder(folder.absolute()))
+    with _backend(workers) as jobs:
+        plan = make_plan(symbols, source, notebook, sweep, html, Path(out or "runs").absolute())
+        if out is None:
+            plan = replace(plan, folder=new_folder(plan.folder))
+        return _run(plan, resume, workers, jobs, progress)
+
+
+def _run(plan: Plan, resume: bool, workers: WorkerConfig, jobs: int, progress: bool) -> BatchResult:
+    """Do what the folder lacks, and say in it what became of it."""
     started = datetime.now(timezone.utc).isoformat(timespec="seconds")
     result = BatchResult(plan.folder, plan, started, plan.tasks())
     with locked(plan.folder / MANIFEST, wait=0):
         key = plan.key()
         _check_folder(plan.folder, key, resume)
         _write_manifest(result, key)
-        room = plan.folder / "work" / ".room"
+        room = plan.folder / "work" / "room"
         atomic_write(room, bytes(ROOM[0] + ROOM[1] * len(result.tasks)))
         try:
-            _work(result, workers, progress)
+            _work(result, workers, jobs, progress)
         finally:  # whatever happened, what is there is on the page, on a full disk, too
             room.unlink(missing_ok=True)
             report.write_batch_index(result)
             _write_manifest(result, key)
             _clean(result)
     return result
-
-
-def _check_backend(name: str) -> None:
-    """Raises MissingDependency where a backend's package is not installed."""
-    package, how = {
-        "loky": ("joblib", ""),
-        "dask": ("distributed", "pip install 'tftnhits[cluster]'"),
-        "ray": ("ray", "pip install ray"),
-    }[name]
-    try:
-        __import__(package)
-    except ImportError as error:
-        raise MissingDependency(
-            f"The backend {name!r} needs the package {package}: {how}, or use 'loky'."
-        ) from error
 
 
 def _check_folder(folder: Path, key: dict[str, Any], resume: bool) -> None:
@@ -163,70 +152,76 @@ def _check_folder(folder: Path, key: dict[str, Any], resume: bool) -> None:
         )
 
 
-def _work(result: BatchResult, workers: WorkerConfig, progress: bool) -> None:
+def _work(result: BatchResult, workers: WorkerConfig, jobs: int, progress: bool) -> None:
     """Make forecasts, then pages, and note in `result` what became of each task."""
-    result.table, result.error = make_numbers(result.plan, progress)
+    plan = result.plan
+    result.table, result.error = make_numbers(plan, progress)
     rows = result.table[["status", "why"]].itertuples(index=False)
-    todo = []
     for task, (status, why) in zip(result.tasks, rows, strict=True):
         if status == LEFT_OUT:
             task.status, task.error = "failed", why
-        elif result.plan.notebook is None:
+        elif plan.notebook is None:
             task.status = "completed"
-        else:
-            task.__dict__.update(asdict(kept(result.plan, task)))
-            todo += [task] if task.status != "completed" else []
+    answered = [t for t in result.tasks if t.status == "not run"]
+    for task in answered:
+        vars(task).update(vars(kept(plan, task)))
+    todo = {task.name: task for task in answered if task.status != "completed"}
+    total, failed = len(answered), 0
     if not todo:
         return
-    total = result.count("completed") + len(todo)
     bar = tqdm(total=total, initial=total - len(todo), desc="pages", disable=not progress)
-    with bar, _backend(workers) as jobs, closing(_pages(todo, result.plan, workers, jobs)) as done:
-        failed = 0
-        by_name = {task.name: task for task in todo}
+    with bar, closing(_pages([*todo.values()], plan, workers, jobs)) as done:
         for task in done:
             failed += task.status == "failed"
-            by_name[task.name].__dict__.update(asdict(task))
+            vars(todo[task.name]).update(vars(task))
             bar.set_postfix(failed=failed, left=total - bar.n - 1, refresh=False)
             bar.update()
 
 
 @contextmanager
 def _backend(workers: WorkerConfig) -> Iterator[int]:
-    """joblib's backend; yields the number of notebooks side by side."""
-    if workers.backend == "dask":
-        from distributed import Client
+    """Sets joblib's; yields how many notebooks go side by side. Raises MissingDependency."""
+    jobs, name = workers.jobs, workers.backend
+    settings: dict[str, Any] = {}
+    with ExitStack() as stack:
+        try:
+            if name == "dask":
+                from distributed import Client
 
-        local = {"n_workers": workers.jobs, "threads_per_worker": 1}
-        client = Client(workers.address, **({} if workers.address else local))
-        with client, joblib.parallel_config("dask"):
-            yield workers.jobs or joblib.effective_n_jobs(-1)
-    elif workers.backend == "ray":
-        import ray
-        from ray.util.joblib import register_ray
+                local = {"n_workers": jobs, "threads_per_worker": 1}
+                client = Client(workers.address, **({} if workers.address else local))
+                stack.enter_context(client)
+            elif name == "ray":
+                import ray
+                from ray.util.joblib import register_ray
 
-        register_ray()
-        ray.init(address=workers.address, ignore_reinit_error=True)
-        with joblib.parallel_config("ray"):
-            yield workers.jobs or joblib.effective_n_jobs(-1)
-    else:
-        jobs = workers.jobs or 1
-        threads = max(joblib.cpu_count() // jobs, 1)  # of each kernel
-        with joblib.parallel_config("loky", inner_max_num_threads=threads):
-            yield jobs
+                ray.init(address=workers.address, ignore_reinit_error=True)
+                register_ray()
+            else:
+                jobs = jobs or 1
+                settings["inner_max_num_threads"] = max(joblib.cpu_count() // jobs, 1)
+        except ImportError as error:
+            how = {"dask": "pip install 'tftnhits[cluster]'"}.get(name, "pip install ray")
+            raise MissingDependency(f"The backend {name!r} is not here: {how}.") from error
+        except OSError as error:  # distributed's, also where nobody answers in time
+            where = workers.address or "this machine"
+            why = printable(str(error), 200).rstrip(".")
+            raise ConfigError(f"No scheduler answers at {where}: {why}; start one.") from error
+        stack.enter_context(joblib.parallel_config(name, **settings))
+        yield jobs or joblib.effective_n_jobs(-1)
 
 
 def _pages(todo: list[Task], plan: Plan, workers: WorkerConfig, jobs: int) -> Iterator[Task]:
     """Execute the tasks in worker processes and yield each as it ends, those that failed too."""
-    assert plan.known  # read once, and sent along
     left = {task.name: task for task in todo}
     while left:
         try:
-            for task in _side_by_side(list(left.values()), plan, workers, jobs):
+            for task in _side_by_side([*left.values()], plan, workers, jobs):
                 del left[task.name]
                 yield task
         except Exception as error:  # a process died, and took those beside it along
-            begun = [task for task in left.values() if plan.working(task).exists()]
-            for task in begun or list(left.values()):
+            begun = [t for t in left.values() if plan.place("work", t, ".ipynb").exists()]
+            for task in begun or [*left.values()]:
                 del left[task.name]
                 yield _alone(task, plan, workers, error)
 
@@ -237,10 +232,9 @@ def _side_by_side(
     """`jobs` tasks at a time, in processes even if it is one at a time."""
     streams = get_active_backend()[0].supports_return_generator  # Ray's doesn't
     how = "generator_unordered" if streams else "list"
-    small = replace(plan, symbols=())
-    small.__dict__["known"] = plan.known
-    work = joblib.delayed(make_page)
-    calls = (work(small, task, workers.timeout, workers.retries) for task in tasks)
+    given = (workers.timeout, workers.retries, os.getpid())
+    small = replace(plan, symbols=())  # it goes along with each task
+    calls = (joblib.delayed(make_page)(small, task, *given) for task in tasks)
     # one job would be this very process
     pool = joblib.Parallel(max(jobs, 2), return_as=how, batch_size=1, pre_dispatch=jobs)
     done = pool(calls)
@@ -255,12 +249,13 @@ def _alone(task: Task, plan: Plan, workers: WorkerConfig, error: Exception) -> T
     """A task of which it is not known whether its process died of it, in one of its own."""
     for task.tries in range(1, workers.retries + 2):
         try:
-            return next(_side_by_side([task], plan, workers, 1))
+            (done,) = _side_by_side([task], plan, workers, 1)
+            return done
         except Exception as again:
             error = again
     why = KILLED if isinstance(error, TerminatedWorkerError) else f"its worker failed: {error}"
     task.status, task.error = "failed", f"{plan.notebook.name} failed: {printable(why, 300)}."
-    write_json(plan.state(task), asdict(task))
+    write_json(plan.place("state", task, ".json"), asdict(task))
     return task
 
 

@@ -71,7 +71,7 @@ def _made(plan: Plan, todo: list[str], progress: bool) -> tuple[pd.DataFrame, pd
     made: dict[str, list[Forecast | dict[str, str]]] = {}  # by settings: variants may share them
     with tqdm(total=len(todo), desc="forecasts", unit=" symbols", disable=not progress) as bar:
         for i, parameters in enumerate(plan.variants):
-            settings = plan.settings(i)
+            settings = plan.settings(parameters)
             key = json.dumps(settings, sort_keys=True)
             if key not in made:
                 bar.reset()

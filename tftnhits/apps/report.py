@@ -182,9 +182,5 @@ def _batch_cells(batch: BatchResult) -> dict[str, list[str]]:
 
 def _links(batch: BatchResult, task: Task) -> list[tuple[str, str]]:
     """Words and addresses of what there is of a task."""
-    places = {"page": batch.plan.page(task, ".html"), "notebook": batch.plan.page(task)}
-    return [
-        (word, path.relative_to(batch.folder).as_posix())
-        for word, path in places.items()
-        if task.tries and path.exists()
-    ]
+    pages = {"page": f"pages/{task.name}.html", "notebook": f"pages/{task.name}.ipynb"}
+    return [(word, page) for word, page in pages.items() if (batch.folder / page).exists()]
