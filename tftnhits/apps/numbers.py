@@ -78,13 +78,17 @@ def _made(plan: Plan, todo: list[str], progress: bool) -> tuple[pd.DataFrame, pd
                 made[key] = list(_counted(_forecasts(plan, settings, todo, live), bar))
             given = {"variant": i, **{name: _plain(value) for name, value in parameters.items()}}
             for one in (why, *made[key]):
-                if isinstance(one, dict):
-                    tables.append(_reasons(one).assign(**given))
-                else:
-                    frames.append(one.frame.assign(**given))
-                    tables.append(one.table().assign(**given))
+                table = _reasons(one) if isinstance(one, dict) else one.table()
+                tables.append(_with(table, given))
+                if not isinstance(one, dict):
+                    frames.append(_with(one.frame, given))
     nothing = pd.DataFrame({"symbol": pd.Series(dtype=str)})
     return pd.concat(frames or [nothing], ignore_index=True), pd.concat(tables, ignore_index=True)
+
+
+def _with(table: pd.DataFrame, given: dict[str, Any]) -> pd.DataFrame:
+    """The table with a column for each parameter, unless it has one of that name: origin, say."""
+    return table.assign(**{name: value for name, value in given.items() if name not in table})
 
 
 def _counted(pieces: Iterator[Forecast | dict], bar: tqdm) -> Iterator[Forecast | dict]:
