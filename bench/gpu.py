@@ -1,13 +1,15 @@
 """What a GPU does: its ceilings, the TFT in NVIDIA's configuration, an epoch of a market of bars.
 
-    python bench/gpu.py [--seconds 4] [--no-compile] [--out data/results/gpu.json]
+    python bench/gpu.py [--seconds 4] [--no-compile] [--corpus FOLDER…]
+        [--out data/results/gpu.json]
 
-Needs no network, and under six minutes. First the rates of the card's matrix products and of a copy
-in its memory. Then full training steps (forward, backward, clipping, update, averaging) of the
-paper's TFT at the sizes of NVIDIA's DeepLearningExamples for "electricity" (hidden 128, 4 heads,
-168 + 24 steps, 3 quantiles), on made-up series: origins a second by precision, by shape of batch,
-by CUDA graph and by torch.compile, with the peak of memory. Last, one epoch of all origins of a
-made-up market of the Dow Jones' size, both networks.
+Needs no network, and under six minutes without a corpus. First the rates of the card's matrix
+products and of a copy in its memory. Then full training steps (forward, backward, clipping, update,
+averaging) of the paper's TFT at the sizes of NVIDIA's DeepLearningExamples for "electricity"
+(hidden 128, 4 heads, 168 + 24 steps, 3 quantiles), on made-up series: origins a second by
+precision, by shape of batch, by CUDA graph and by torch.compile, with the peak of memory. Last, one
+epoch of all origins of a made-up market of the Dow Jones' size, both networks, and of a corpus
+(bench/corpus.py) if one is given: the shipped sizes and wide ones, by graph and without.
 """
 
 from __future__ import annotations
@@ -17,15 +19,18 @@ import platform
 import statistics
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from corpus import markets_in, read_corpus
 from market import block_bars
+from pretrain import NETWORKS, TRAINING
 
 import tftnhits as tn
-from tftnhits.config import PanelConfig, TFTConfig, TrainConfig, preset
+from tftnhits.config import PanelConfig, TFTConfig, TrainConfig, preset, with_horizon
 from tftnhits.data.features import STATIC
 from tftnhits.data.windows import Panel, gather, training_starts
 from tftnhits.files import write_json
@@ -175,10 +180,25 @@ def epochs(symbols: int = 31, bars: int = 3_000) -> list[dict]:
     return rows
 
 
+def corpus_rates(folders: list[Path], work: Path) -> list[dict]:
+    """Origins a second of a short training on a corpus, of its second epoch."""
+    panel, rows = read_corpus(markets_in(folders, 20), work / "panel", 512, 0.5, 1_000), []
+    for kind, width in (("tft", 32), ("tft", 128), ("nhits", 128)):
+        config = with_horizon(replace(NETWORKS[kind], hidden=width), panel.config.horizon)
+        for how in ("graph", "eager"):
+            graphs.SEEN = 10**9 if how == "eager" else 2
+            found = fit(config, panel, replace(TRAINING, epochs=2), progress=False)
+            row = {"network": kind, "hidden": width, "how": how, "batch": TRAINING.batch}
+            rows.append(row | {"TF32": False, "origins a second": found.history[-1]["rate"]})
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=4)
     parser.add_argument("--no-compile", action="store_true")
+    parser.add_argument("--corpus", nargs="+", type=Path, default=[], metavar="FOLDER")
+    parser.add_argument("--work", type=Path, default=Path("build/pretrain"))
     parser.add_argument("--out", type=Path, default=Path("data/results/gpu.json"))
     options = parser.parse_args()
     record: dict = {
@@ -199,6 +219,7 @@ def main() -> None:
         print(rows[-1], flush=True)
     record["epochs"] = epochs()
     print(*record["epochs"], sep="\n", flush=True)
+    record["corpus"] = corpus_rates(options.corpus, options.work) if options.corpus else []
     for task in compiled:  # last: the compiler takes a minute
         rows.append(measure(panel, *task, options.seconds))
         print(rows[-1], flush=True)

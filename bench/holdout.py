@@ -113,14 +113,15 @@ def calibrated(bars: pd.DataFrame, panel: Panel, rows: np.ndarray, model: Any) -
 def seen_in_training(panel: Panel, rows: np.ndarray, model: Any) -> str:
     """A sentence on a symbol that the model was trained on until after a scored origin, or none."""
     symbol, day = panel.symbol_of(rows), panel.date[rows]
-    for name, market in model.manifest.get("corpus", {}).items():
+    for kind, market in model.manifest.get("corpus", {}).items():
         shared = np.isin(symbol, np.flatnonzero(np.isin(panel.symbols, market["symbols"])))
-        early = shared & (day <= np.datetime64(market["train_end"]))
+        begin, end = (np.datetime64(market[name]) for name in ("begins", "train_end"))
+        early = shared & (begin <= day) & (day <= end)  # a coin may be called as a stock is
         if early.any():
             first = np.flatnonzero(early)[0]
             return (
                 f"{panel.symbols[symbol[first]]} of {str(day[first])[:10]} may be what the model "
-                f"learnt from ({name} to {market['train_end']}); give other symbols or later bars."
+                f"learnt from ({kind} to {market['train_end']}); give other symbols or later bars."
             )
     return ""
 

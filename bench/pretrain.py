@@ -232,15 +232,17 @@ def records(done: dict[str, list[tuple[nn.Module, dict]]]) -> list[dict]:
 
 
 def trained_on(panel: Panel, markets: Sequence[Market]) -> dict[str, dict]:
-    """By market, the last day of its training and its symbols, for bench/holdout.py."""
+    """By market, the first and last day of its training and its symbols, for bench/holdout.py."""
     every = np.array([name.partition("/")[2] for name in panel.symbols], object)
-    return {
-        market.name: {
+    told = {}
+    for m, market in enumerate(markets):
+        own = np.flatnonzero(panel.mixture.market == m)
+        told[market.name] = {
+            "begins": str(panel.date[panel.start[own]].min())[:10],
             "train_end": market.config.train_end,
-            "symbols": every[panel.mixture.market == m].tolist(),
+            "symbols": every[own].tolist(),
         }
-        for m, market in enumerate(markets)
-    }
+    return told
 
 
 def save_teachers(teachers: dict[str, list[nn.Module]], folder: Path) -> None:

@@ -32,6 +32,7 @@ SECTIONS = {  # section of a document -> the result's file and its table
     "volatility": ("volatility", tables.volatility),
     "exchange": ("exchange", tables.exchange),
     "speed": ("speed", tables.speed),
+    "gpu": ("gpu", tables.gpu),
     "latency": ("latency", tables.latency),
     "finetune": ("finetune", tables.finetune),
     "browser": ("browser", tables.browser),

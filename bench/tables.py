@@ -361,6 +361,23 @@ def browser(record: dict) -> str:
     return markdown(["what is waited for", "median", "target"], rows)
 
 
+def gpu(record: dict) -> str:
+    """Origins a second trained on a GPU, at NVIDIA's sizes and on the corpus."""
+    rows = []
+    for row in record["electricity"]:
+        batch = "{} × {}".format(*row["shape"])
+        rate = f"{row['origins a second']:,.0f}"
+        cells = ["TFT 128, 168 + 24 steps", batch, row["precision"], row["how"], rate]
+        rows.append([*cells, f"{row['peak GB']:.1f}"])
+    for row in record["corpus"]:
+        name = {"tft": "TFT", "nhits": "N-HITS"}[row["network"]]
+        precision = "TF32" if row["TF32"] else "float32"
+        cells = [f"{name} {row['hidden']}, the corpus", f"{row['batch']} × 64", precision]
+        rows.append([*cells, row["how"], f"{row['origins a second']:,.0f}", "–"])
+    head = ["network", "chunks × origins", "precision", "steps", "origins a second", "peak GB"]
+    return f"{record['card']}, torch {record['torch']}\n\n" + markdown(head, rows)
+
+
 def latency(record: dict) -> str:
     """How long forecasts take."""
     rows = []

@@ -95,12 +95,15 @@ def test_a_hold_out_that_was_trained_on_is_refused(bench):
     seen = bench("holdout").seen_in_training
     panel = make_panel(made_bars(("A", "B")))
     rows, days = panel.origins("test"), panel.date[panel.origins("test")]
-    market = {"train_end": str(days.min())[:10], "symbols": ["B", "Z"]}
+    market = {"begins": "2015-01-01", "train_end": str(days.min())[:10], "symbols": ["B", "Z"]}
     model = SimpleNamespace(manifest={"corpus": {"stocks": market}})
     sentence = seen(panel, rows, model)
     assert one_sentence(sentence) and "B of" in sentence and "stocks to" in sentence
     market["train_end"] = str(days.min() - np.timedelta64(1, "D"))[:10]
     assert seen(panel, rows, model) == ""
+    # bars from before the market's first are not those that it had, whatever the name
+    later = {"begins": str(days.max() + np.timedelta64(1, "D"))[:10], "train_end": "2030-01-01"}
+    assert seen(panel, rows, SimpleNamespace(manifest={"corpus": {"coins": market | later}})) == ""
     assert seen(panel, rows, SimpleNamespace(manifest={})) == ""
 
 

@@ -26,6 +26,7 @@ _HOMES = {
     "forecast.finetuning": "fine_tune",
     "models.hub": "fetch",
     "evaluation.backtest": "Backtest backtest",
+    "evaluation.journal": "Journal journal",
     "whatif.panel": "what_if",
     "apps.batch": "run_notebooks",
     "apps.many": "run_batch",

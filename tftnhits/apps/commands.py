@@ -141,7 +141,7 @@ forms = _options(
 @_command(
     """  tftnhits predict AAPL NVDA
   tftnhits predict bars.csv --horizon 3 --level 0.8 --plot
-  tftnhits predict bars.csv --model model --future dates.csv
+  tftnhits predict bars.csv --model model --future dates.csv --keep
   tftnhits predict - --csv < bars.csv | head -2
   tftnhits predict bars.csv --json | python -m json.tool"""
 )
@@ -162,8 +162,11 @@ forms = _options(
     metavar="[FILE]",
     help="draw the fan chart into FILE.png or FILE.html, by default SYMBOL.png; prints the paths",
 )
+@click.option("--keep", is_flag=True, help="in the journal that tftnhits score looks at")
 @reading
-def predict(sources, horizon, level, calendar, model, future, as_json, as_csv, plot, **options):
+def predict(
+    sources, horizon, level, calendar, model, future, as_json, as_csv, plot, keep, **options
+):
     """Forecast the bars that follow those in files or of symbols.
 
     A source is a file (CSV, JSON, Parquet …), '-' for standard input, a symbol of Yahoo Finance, or
@@ -182,6 +185,8 @@ def predict(sources, horizon, level, calendar, model, future, as_json, as_csv, p
     if as_json or as_csv or plot is not None:
         for warning in text.warnings_of(forecast):
             _say(f"warning: {warning}")
+    for line in text.kept_text(forecast.keep()) if keep else ():
+        _say(line)
     if as_json:
         yield json.dumps(forecast.summary(), indent=2, default=str)
     elif as_csv:

@@ -12,6 +12,7 @@ from ..errors import counted, printable
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ..evaluation.journal import Kept
     from ..forecast.predictor import Predictor
     from ..forecast.result import Forecast
 
@@ -171,3 +172,13 @@ def training_lines(predictor: Predictor) -> Iterator[str]:
                 over = f"{calibration.dates} dates of {kind} to {calibration.last}"
                 inside = f"inside the {LEVEL:.0%} interval over {over}"
                 yield f"{name}: {coverage:.1%} of outcomes {inside}"
+
+
+def kept_text(kept: Kept) -> Iterator[str]:
+    """What was kept, a sentence a line."""
+    if kept.path:
+        yield f"kept {counted(kept.origins, 'forecast')} in {kept.path}"
+    if kept.known:
+        yield f"{counted(kept.known, 'forecast')} had been kept before"
+    if kept.late:
+        yield f"not kept, since outcomes may be known or bars have no dates: {', '.join(kept.late)}"

@@ -12,7 +12,7 @@ import safetensors.numpy
 
 from ..config import PanelConfig
 from ..errors import CheckpointError, ConfigError, MissingDependency, quoted
-from ..files import locked, read_json, write_json
+from ..files import locked, read_json, sha256, write_json
 from ..models.baselines import Walk
 from ..models.boosting import Boosting
 from ..models.checkpoint import STATES, Part, is_weights, load_part, save_part
@@ -66,6 +66,14 @@ def _parts_of(member: Member) -> list[Part]:
     from ..models.store import network_part
 
     return [network_part(model) for model in member.models]
+
+
+def model_name(predictor: Predictor) -> str:
+    """A short hash of a predictor's weights, whatever its calibration."""
+    parts = [_parts_of(predictor.members[name]) for name in sorted(predictor.members)]
+    digests = [sha256(part.weights) for member in parts for part in member]
+    shares = sorted(predictor.weights.items())
+    return sha256(repr((digests, shares)).encode())[:12]
 
 
 def _settings(predictor: Predictor) -> dict[str, Any]:

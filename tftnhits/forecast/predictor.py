@@ -42,7 +42,8 @@ from .fallback import NO_TORCH, answer, chain, chain_origins
 from .folder import read_folder, write_folder
 from .own import BLOCK, Scores, own_history
 from .pools import Pool, calibration_of, kinds, last_days, latest, pool_scores, taught, unseen
-from .result import Forecast, SymbolReport, remark, review, tidy
+from .result import Forecast, SymbolReport, remark, review
+from .table import tidy
 
 PACKAGES = ("tftnhits", "torch", "numpy", "pandas", "scikit-learn")  # whose versions matter
 

@@ -23,7 +23,6 @@ from .pools import bar_days
 if TYPE_CHECKING:
     from .predictor import Predictor
 
-FLOAT = np.finfo(float)
 BEHIND = np.timedelta64(10, "D")  # a last bar this much older than the newest is stale
 STALE = 3  # sessions without a bar before today, or bars where they are longer
 LONG = 1.5  # days from which bars are not daily ones
@@ -231,6 +230,12 @@ class Forecast:
 
         return plot_forecast(self, symbol, history, interactive)
 
+    def keep(self, folder: str | Path | None = None) -> Any:
+        """Keep it in the journal, to be scored when its outcomes are known; see Journal.keep."""
+        from ..evaluation.journal import Journal
+
+        return Journal(folder).keep(self)
+
     def explain(self) -> Any:
         """Which inputs and which past bars the networks used; see forecast.explain.Explanation."""
         from .explain import explain_forecast
@@ -248,33 +253,6 @@ def _plain(time: Any) -> str | int | None:
     if not isinstance(time, pd.Timestamp):
         return None if pd.isna(time) else int(time)
     return str(time.date() if time == time.normalize() else time)
-
-
-def tidy(
-    panel: Panel, rows: np.ndarray, quantiles: np.ndarray, levels: tuple[float, ...], level: float
-) -> pd.DataFrame:
-    """Quantiles [K, H, Q] of log returns → the tidy frame of prices, K · H rows.
-
-    Among `levels` are .5 and the two of the interval of nominal `level`.
-    """
-    origins, steps, _ = quantiles.shape
-    with np.errstate(over="ignore", under="ignore"):
-        price = panel.close[rows, None, None] * np.exp(np.asarray(quantiles, float))
-    price = np.clip(price, FLOAT.tiny, FLOAT.max)  # a tail of bars that leap can be beyond a float
-    symbol, date = panel.symbol_of(rows), panel.date[rows]
-    origin = panel.number(rows) if np.isnat(date).any() else date
-    by_level = {round(q, 12): price[..., i].ravel() for i, q in enumerate(levels)}
-    tail = (1 - level) / 2
-    columns = {
-        "symbol": np.repeat(np.asarray(panel.symbols, object)[symbol], steps),
-        "origin": np.repeat(origin, steps),
-        "step": np.tile(np.arange(1, steps + 1), origins),
-        "date": panel.date[rows[:, None] + 1 + np.arange(steps)].ravel(),
-        "median": by_level[0.5],
-        "lower": by_level[round(tail, 12)],
-        "upper": by_level[round(1 - tail, 12)],
-    }
-    return pd.DataFrame(columns | {f"{q:.12g}": by_level[round(q, 12)] for q in levels})
 
 
 def review(

@@ -1,4 +1,4 @@
-"""The watchlist: a forecast of many symbols as one row each, and written to a file.
+"""A forecast's frame, and the watchlist: many symbols as one row each, and written to a file.
 
 All symbols are worked on at once, as arrays [S]: 5,000 of them take a fraction of their forecast.
 """
@@ -35,6 +35,34 @@ TREND, PER_MARK = 60, 3  # closes that a trend shows, and of how many of them a 
 MARKS = np.array(list("▁▂▃▄▅▆▇█"))
 MOST = 1 - 1e-11  # of a level: beyond it a tail is rounded to none
 SHEET = 2**20 - 1  # rows of an Excel sheet below its head
+FLOAT = np.finfo(float)
+
+
+def tidy(
+    panel: Panel, rows: np.ndarray, quantiles: np.ndarray, levels: tuple[float, ...], level: float
+) -> pd.DataFrame:
+    """Quantiles [K, H, Q] of log returns → the tidy frame of prices, K · H rows.
+
+    Among `levels` are .5 and the two of the interval of nominal `level`.
+    """
+    origins, steps, _ = quantiles.shape
+    with np.errstate(over="ignore", under="ignore"):
+        price = panel.close[rows, None, None] * np.exp(np.asarray(quantiles, float))
+    price = np.clip(price, FLOAT.tiny, FLOAT.max)  # a tail of bars that leap can be beyond a float
+    symbol, date = panel.symbol_of(rows), panel.date[rows]
+    origin = panel.number(rows) if np.isnat(date).any() else date
+    by_level = {round(q, 12): price[..., i].ravel() for i, q in enumerate(levels)}
+    tail = (1 - level) / 2
+    columns = {
+        "symbol": np.repeat(np.asarray(panel.symbols, object)[symbol], steps),
+        "origin": np.repeat(origin, steps),
+        "step": np.tile(np.arange(1, steps + 1), origins),
+        "date": panel.date[rows[:, None] + 1 + np.arange(steps)].ravel(),
+        "median": by_level[0.5],
+        "lower": by_level[round(tail, 12)],
+        "upper": by_level[round(1 - tail, 12)],
+    }
+    return pd.DataFrame(columns | {f"{q:.12g}": by_level[round(q, 12)] for q in levels})
 
 
 def watchlist(forecast: Forecast, levels: Sequence[float] | None = None) -> pd.DataFrame:
