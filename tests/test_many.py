@@ -299,7 +299,7 @@ def test_the_index_of_5000_symbols_is_small_safe_and_needs_no_network(tmp_path):
     plan = tasks.Plan(names, "bars.parquet", None, {}, False, tmp_path, {})
     few = tn.Predictor.load().predict(made_bars(("A", "B"), 90)).table()
     table = few.iloc[np.arange(count) % 2].assign(symbol=list(names), variant=0)
-    batch = many.BatchResult(tmp_path, plan, "now", plan.tasks(), table.reset_index(drop=True))
+    batch = many.BatchResult(plan, "now", plan.tasks(), table.reset_index(drop=True))
     for task in batch.tasks:
         task.status = "completed"
     batch.tasks[0].status, batch.tasks[0].error = "failed", f"{evil} is evil."
@@ -547,8 +547,8 @@ def test_a_notebook_may_be_named_by_its_number(bars, tmp_path, monkeypatch, note
     fake = SimpleNamespace(plan=SimpleNamespace(notebook=None), folder=tmp_path, index="i")
     fake.count = lambda status: 0
     monkeypatch.setattr(many, "run_batch", lambda *given: called.append(given) or fake)
-    words = ["-p", 'tickers=[["A","B"],["C"]]', "-p", "rate=1", "--timeout", "none"]
+    words = ["-p", 'tickers=[["A","B"],["C"]]', "-p", "rate=1", "--timeout", "60"]
     assert cli.main(["batch", "--symbols", "BRK-B,NO", "--notebook", "00", *words]) == 0
     names, _, _, path, sweep, workers, *_ = called[0]
     assert names == ("BRK-B", "NO") and path.name == "00_page.ipynb"
-    assert sweep == {"tickers": [["A", "B"], ["C"]], "rate": [1.0]} and workers.timeout is None
+    assert sweep == {"tickers": [["A", "B"], ["C"]], "rate": [1.0]} and workers.timeout == 60

@@ -10,14 +10,7 @@ from ..errors import DataError, NotebookError, quoted
 from .commands import CHECKOUT, COUNT, _command, _names
 
 BACKENDS = ("loky", "dask", "ray")
-
-
-def _seconds(text: str) -> int | None:
-    """Seconds of a time-out; "none" for no limit."""
-    return None if text == "none" else COUNT_OF_SECONDS.convert(text, None, None)
-
-
-COUNT_OF_SECONDS = click.IntRange(min=1)
+SECONDS = click.IntRange(min=1)
 
 
 @_command(
@@ -37,7 +30,7 @@ COUNT_OF_SECONDS = click.IntRange(min=1)
 @click.option("--jobs", type=COUNT, help="notebooks side by side; default: 1, or a whole cluster")
 @click.option("--backend", type=click.Choice(BACKENDS), default="loky", show_default=True)
 @click.option("--scheduler", "--address", "address", help="of a Dask or Ray cluster that runs")
-@click.option("--timeout", type=_seconds, default="3600", show_default=True, help="of a notebook")
+@click.option("--timeout", type=SECONDS, default=3600, show_default=True, help="of a notebook")
 @click.option("--retries", type=click.IntRange(0, 10), default=1, show_default=True)
 @click.option("--resume", is_flag=True, help="what has not ended, or failed, of the batch in --out")
 @click.option("--html", is_flag=True, help="write each notebook as a page, too")

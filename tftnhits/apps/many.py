@@ -45,12 +45,16 @@ ROOM = (1 << 16, 1 << 12)  # bytes kept free for index and manifest, and for eac
 class BatchResult:
     """A batch: its folder, what became of each task, and the watchlist, a row a task."""
 
-    folder: Path
     plan: Plan
     started: str  # ISO 8601, UTC
     tasks: list[Task]
     table: pd.DataFrame = field(default_factory=pd.DataFrame)
     error: str | None = None  # why forecasts can't be kept
+
+    @property
+    def folder(self) -> Path:
+        """Where everything is."""
+        return self.plan.folder
 
     @property
     def index(self) -> Path:
@@ -114,7 +118,7 @@ def run_batch(
 def _run(plan: Plan, resume: bool, workers: WorkerConfig, jobs: int, progress: bool) -> BatchResult:
     """Do what the folder lacks, and say in it what became of it."""
     started = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    result = BatchResult(plan.folder, plan, started, plan.tasks())
+    result = BatchResult(plan, started, plan.tasks())
     with locked(plan.folder / MANIFEST, wait=0):
         key = plan.key()
         _check_folder(plan.folder, key, resume)
