@@ -236,7 +236,8 @@ def _side_by_side(
     """`jobs` tasks at a time, in processes even if it is one at a time."""
     streams = get_active_backend()[0].supports_return_generator  # Ray's doesn't
     how = "generator_unordered" if streams else "list"
-    given = (workers.timeout, workers.retries, os.getpid())
+    starter = os.getpid() if workers.backend == "loky" else None
+    given = (workers.timeout, workers.retries, starter)
     small = replace(plan, symbols=())  # it goes along with each task
     calls = (joblib.delayed(make_page)(small, task, *given) for task in tasks)
     # one job would be this very process

@@ -184,14 +184,15 @@ def data_digest(source: str | None) -> str | None:
 # --- the page of one task, in a worker process
 
 
-def make_page(plan: Plan, task: Task, timeout: int | None, retries: int, starter: int) -> Task:
+def make_page(
+    plan: Plan, task: Task, timeout: int | None, retries: int, starter: int | None
+) -> Task:
     """Execute the notebook for a task unless another process has; never raises an Exception.
 
-    Workers of a cluster outlive a batch that is killed: whoever resumes it waits for what they have
-    begun. Processes of the process `starter` end with it, and their kernels with them.
+    A worker with a `starter` (its process id) ends with it, and so does its kernel. Those of a
+    cluster (None) outlive a batch that is killed: who resumes it waits for what they have begun.
     """
-    watched = any(thread.name == WATCH for thread in threading.enumerate())
-    if os.getppid() == starter and not watched:
+    if starter is not None and not any(one.name == WATCH for one in threading.enumerate()):
         threading.Thread(target=_end_with, args=(starter,), name=WATCH, daemon=True).start()
     working = plan.place("work", task, ".ipynb")
     wait = -1 if timeout is None else (1 + retries) * (timeout + 120)
@@ -210,6 +211,7 @@ def make_page(plan: Plan, task: Task, timeout: int | None, retries: int, starter
 
 
 def _end_with(starter: int) -> None:
+    """End this process once the one that started it has."""
     while os.getppid() == starter:
         time.sleep(1)
     os._exit(1)
