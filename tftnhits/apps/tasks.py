@@ -19,10 +19,8 @@ from ..config import LEVEL, STEPS
 from ..data.bars import BUNDLED, bundled_path
 from ..errors import CheckpointError, ConfigError, DataError, TftnhitsError, printable, quoted
 from ..files import file_digest, locked, read_json, safe_name, sha256, write_json
-from ..forecast.blocks import symbols_in
 from .batch import NotebookRun, execute
 from .parameters import Parameter, assign_known, known_parameters
-from .sources import read_sources
 
 # what a forecast takes of the parameters, whether or not the notebook has them
 FORECAST = {
@@ -119,6 +117,9 @@ def make_plan(
     folder: Path,
 ) -> Plan:
     """The plan, every parameter checked; raises ConfigError and DataError."""
+    from ..forecast.blocks import symbols_in  # brings torch, which a page's process does without
+    from .sources import read_sources
+
     if source is None and symbols is None:
         raise ConfigError("A batch needs symbols, or a source of bars; name one of them.")
     if html and notebook is None:
@@ -161,6 +162,8 @@ def _check(plan: Plan) -> None:
 
 def in_blocks(source: str) -> bool:
     """Whether it is Parquet of several symbols, which is read by blocks of them."""
+    from ..forecast.blocks import symbols_in
+
     if os.path.isdir(source):
         return True
     try:
