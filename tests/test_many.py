@@ -143,6 +143,13 @@ def test_a_corrupt_file_is_a_status_and_a_sentence(tmp_path, notebook, folder):
     assert not (tmp_path / "other").exists()
 
 
+def test_a_batch_of_symbols_that_are_not_there_has_an_index_all_the_same(bars, tmp_path, notebook):
+    result = run_batch(["X", "Y"], bars, tmp_path / "out", notebook(), progress=False)
+    assert statuses(result) == {"X": "failed", "Y": "failed"}
+    assert result.tasks[0].error.startswith("There is no symbol 'X' in ")
+    assert result.index.read_text().count("failed: There is no symbol") == 2
+
+
 def test_a_file_of_one_symbol_and_bundled_bars_are_sources(tmp_path):
     path = tmp_path / "MINE.csv"
     made_bars(("x",), 90).drop(columns="symbol").to_csv(path, index=False)
@@ -222,8 +229,8 @@ def test_symbols_arrive_as_written_and_one_failure_stops_no_other(bars, tmp_path
 
 
 def test_a_sweep_is_the_product_of_its_lists(bars, tmp_path, notebook):
-    out, lists = tmp_path / "out", {"horizon": [2, 3], "rate": [1]}
-    result = run_batch(["NO"], bars, out, notebook(), lists, TWO, progress=False)
+    out, lists = tmp_path / "out", {"horizon": (2, 3), "rate": 1}
+    result = run_batch("NO", bars, out, notebook(), lists, TWO, progress=False)
     assert [task.name for task in result.tasks] == ["1/NO", "2/NO"]
     assert [p.read_text() for p in sorted(out.glob("files/*/NO/seen.txt"))] == [
         "('NO', 2, 1)\n",
@@ -249,6 +256,7 @@ WRONG = [
     ({"sweep": {"horizon": []}}, "'horizon' has no values"),
     ({"sweep": {"rate": [1, "x"]}}, "'rate' takes float"),
     ({"sweep": {"symbol": ["KO"]}}, "set by the batch"),
+    ({"sweep": {"rate": [{1}]}}, "plain values"),
     ({"out": None, "resume": True}, "takes its folder"),
     ({"resume": True}, "There is no batch"),
 ]

@@ -14,7 +14,7 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
@@ -71,7 +71,7 @@ def run_batch(
     source: str | Path | None = None,
     out: str | Path | None = None,
     notebook: str | Path | None = None,
-    sweep: Mapping[str, Sequence[Any]] | None = None,
+    sweep: Mapping[str, Any] | None = None,
     workers: WorkerConfig | None = None,
     resume: bool = False,
     html: bool = False,
@@ -87,8 +87,8 @@ def run_batch(
     out : the batch's folder; default: runs/<time>
     notebook : a path; it has a parameter `symbol`, and gets `source` and `run_dir` (a folder for
         each task) if it has them; None: forecasts and index alone
-    sweep : by parameter, the values whose every combination is a task for each symbol: horizon,
-        level, calendar and model, which the forecasts take, too, and the notebook's parameters
+    sweep : by parameter a list of values, whose every combination is a task for each symbol:
+        horizon, level, calendar and model, which the forecasts take, too, and the notebook's own
     workers : how notebooks are executed
     resume : go on with the batch in `out`: what has not ended, or has failed
     html : also write each notebook as a page

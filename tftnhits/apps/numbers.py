@@ -68,22 +68,32 @@ def _made(plan: Plan, todo: list[str], progress: bool) -> tuple[pd.DataFrame, pd
     """Forecasts and watchlist of the symbols to do, under every variant."""
     live, why = _live(plan, todo) if plan.source is None else (None, {})
     frames, tables = [], []
-    made: dict[str, list[Forecast | dict[str, str]]] = {}  # by settings: variants may share them
+    made: dict[str, list[tuple[pd.DataFrame, pd.DataFrame]]] = {}  # variants may share settings
     with tqdm(total=len(todo), desc="forecasts", unit=" symbols", disable=not progress) as bar:
         for i, parameters in enumerate(plan.variants):
             settings = plan.settings(parameters)
             key = json.dumps(settings, sort_keys=True)
             if key not in made:
                 bar.reset()
-                made[key] = list(_counted(_forecasts(plan, settings, todo, live), bar))
+                made[key] = list(_tables(_forecasts(plan, settings, todo, live), bar))
             given = {"variant": i, **{name: _plain(value) for name, value in parameters.items()}}
-            for one in (why, *made[key]):
-                table = _reasons(one) if isinstance(one, dict) else one.table()
-                tables.append(_with(table, given))
-                if not isinstance(one, dict):
-                    frames.append(_with(one.frame, given))
-    nothing = pd.DataFrame({"symbol": pd.Series(dtype=str)})
-    return pd.concat(frames or [nothing], ignore_index=True), pd.concat(tables, ignore_index=True)
+            tables += [_with(_reasons(why), given)] if why else []
+            frames += [_with(frame, given) for frame, _ in made[key] if len(frame)]
+            tables += [_with(table, given) for _, table in made[key] if len(table)]
+    nothing = [_with(_reasons({}), {"variant": 0})]
+    return tuple(pd.concat(one or nothing, ignore_index=True) for one in (frames, tables))
+
+
+def _tables(
+    pieces: Iterator[Forecast | dict[str, str]], bar: tqdm
+) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
+    """Each piece's forecasts and watchlist, without its bars: memory holds those of one block."""
+    for piece in pieces:
+        bar.update(len(piece if isinstance(piece, dict) else piece.reports))
+        if isinstance(piece, dict):
+            yield pd.DataFrame(), _reasons(piece)
+        else:
+            yield piece.frame, piece.table()
 
 
 def _with(table: pd.DataFrame, given: dict[str, Any]) -> pd.DataFrame:

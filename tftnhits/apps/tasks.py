@@ -8,7 +8,7 @@ import shutil
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import product
@@ -112,7 +112,7 @@ def make_plan(
     symbols: Iterable[str] | None,
     source: str | Path | None,
     notebook: str | Path | None,
-    sweep: Mapping[str, Sequence[Any]] | None,
+    sweep: Mapping[str, Any] | None,
     html: bool,
     folder: Path,
 ) -> Plan:
@@ -130,7 +130,8 @@ def make_plan(
             what = f"There is no file or folder {quoted(source, 200)}"
             raise DataError(f"{what}; give the path of bars, or symbols alone for live ones.")
     if symbols is not None:
-        chosen = [name.upper() if source is None else name for name in symbols]  # Yahoo's are so
+        names = map(str, symbols.split(",") if isinstance(symbols, str) else symbols)
+        chosen = [name.upper() if source is None else name for name in names]  # Yahoo's are so
     elif in_blocks(str(source)):
         chosen = symbols_in(str(source))
     else:
@@ -140,11 +141,22 @@ def make_plan(
         what = f"{quoted(twice[0])} is named twice" if twice else "There are no symbols"
         raise ConfigError(f"{what}; name each symbol of a batch once.")
     path = Path(notebook).absolute() if notebook is not None else None
-    lists = {name: list(values) for name, values in (sweep or {}).items()}
     place = None if source is None else str(source)
-    plan = Plan(tuple(chosen), place, path, lists, html, folder, known_to_batch(path))
+    plan = Plan(tuple(chosen), place, path, _lists(sweep), html, folder, known_to_batch(path))
     _check(plan)
     return plan
+
+
+def _lists(sweep: Mapping[str, Any] | None) -> dict[str, list[Any]]:
+    """The values of each parameter, as JSON gives them back; one that is no list is the only one.
+
+    Raises ConfigError.
+    """
+    lists = {k: v if isinstance(v, list | tuple) else [v] for k, v in (sweep or {}).items()}
+    try:
+        return json.loads(json.dumps(lists, default=os.fspath, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"Parameters take plain values, not {quoted(sweep)}.") from error
 
 
 def _check(plan: Plan) -> None:
