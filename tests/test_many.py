@@ -151,6 +151,18 @@ def test_a_batch_of_symbols_that_are_not_there_has_an_index_all_the_same(bars, t
     assert result.index.read_text().count("failed: There is no symbol") == 2
 
 
+def test_what_is_broken_in_the_folder_is_made_again(bars, tmp_path, notebook):
+    out, page = tmp_path / "out", notebook()
+    given = {"source": bars, "out": out, "notebook": page, "workers": TWO, "progress": False}
+    first = run_batch(["NO", "ON"], **given)
+    kept = pd.read_parquet(out / "forecasts.parquet")
+    (out / "forecasts.parquet").write_bytes(b"PAR1 half of it")
+    (out / "state" / "ON.json").write_text('{"status": "compl')
+    again = run_batch(["NO", "ON"], **given, resume=True)
+    assert again.count("completed") == first.count("completed") == 2 and whole(out)
+    pd.testing.assert_frame_equal(pd.read_parquet(out / "forecasts.parquet"), kept)
+
+
 def test_a_file_of_one_symbol_and_bundled_bars_are_sources(tmp_path):
     path = tmp_path / "MINE.csv"
     made_bars(("x",), 90).drop(columns="symbol").to_csv(path, index=False)

@@ -101,9 +101,9 @@ def run_batch(
     Raises
     ------
     ConfigError, DataError, MissingDependency before anything runs: an unknown parameter or a wrong
-    type, a symbol twice, no source, to resume with other symbols, parameters or data; OutputError
-    on a folder that can't be written, that has a batch, or that another process fills;
-    KeyboardInterrupt, after which the folder can be resumed
+    type, a symbol twice, no source, a folder that has a batch, or one with other symbols,
+    parameters or data to resume; OutputError on a folder that can't be written or that another
+    process fills; KeyboardInterrupt, after which the folder can be resumed
     """
     if resume and out is None:
         raise ConfigError("To resume a batch takes its folder; name it by out.")
@@ -270,14 +270,14 @@ def _write_manifest(result: BatchResult, key: dict[str, Any]) -> None:
     order = ("not run", "failed", "completed")
     known = result.plan.known.get(result.plan.notebook, {})
     default = {"seed": known["seed"].default} if "seed" in known else {}
-    seeds = {(default | variant).get("seed") for variant in result.plan.variants} - {None}
+    given = [default | variant for variant in result.plan.variants]
     values = {
         "status": next(status for status in order if status in statuses),
         "started": result.started,
         "ended": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "key": key,
         "error": result.error,
-        "seeds": sorted(seeds),
+        "seeds": [one["seed"] for one in given if "seed" in one],  # a variant
         "platform": platform.platform(),
         "cores": os.cpu_count(),
         "packages": versions(*report.PACKAGES),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tqdm.auto import tqdm
 
 from ..config import LEVEL
 from ..data.bars import concat_bars
+from ..data.read import readable
 from ..errors import DataError, OutputError, quoted
 from ..files import write_json
 from ..forecast.blocks import predict_each, predict_some
@@ -58,10 +60,11 @@ def make_numbers(plan: Plan, progress: bool = True) -> tuple[pd.DataFrame, str |
 
 
 def _kept(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame] | None:
-    """Forecasts and watchlist that an earlier call finished."""
-    if not (folder / DONE).exists():
-        return None
-    return pd.read_parquet(folder / FRAME), pd.read_parquet(folder / TABLE)
+    """Forecasts and watchlist that an earlier call finished, unless they can't be read now."""
+    if (folder / DONE).exists():
+        with suppress(OSError, ValueError):  # pyarrow's own errors are of these kinds
+            return pd.read_parquet(folder / FRAME), pd.read_parquet(folder / TABLE)
+    return None
 
 
 def _made(plan: Plan, todo: list[str], progress: bool) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -131,8 +134,10 @@ def _live(plan: Plan, todo: list[str]) -> tuple[pd.DataFrame | None, dict[str, s
     """Live bars, with those that the folder has, kept there for the pages; why others are not."""
     path = plan.folder / LIVE
     bars, why = read_symbols(todo)
-    parts = [pd.read_parquet(path)] if (plan.folder / DONE).exists() and path.exists() else []
-    parts += [] if bars is None else [bars]
+    parts = [] if bars is None else [bars]
+    if (plan.folder / DONE).exists() and path.exists():
+        with readable(f"{path} can't be read"):
+            parts.insert(0, pd.read_parquet(path))  # with what is known of its symbols
     if not parts:
         return None, why
     bars = concat_bars(parts)
