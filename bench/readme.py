@@ -14,8 +14,8 @@ import tables
 from tftnhits.files import atomic_write, read_json
 
 RESULTS = Path("data/results")
-DOCUMENTS = ("README.md", "docs/results.md")
-SECTIONS = {  # section of a document -> the result's file and its table
+DOCUMENTS = ("README.md", "docs/results.md", "docs/planning.md")
+SECTIONS = {  # section of a document -> the results' files and their table
     "headline": ("djia", tables.headline),
     "leaderboard": ("djia", tables.leaderboard),
     "intervals": ("djia", tables.intervals),
@@ -33,6 +33,8 @@ SECTIONS = {  # section of a document -> the result's file and its table
     "exchange": ("exchange", tables.exchange),
     "speed": ("speed", tables.speed),
     "gpu": ("gpu", tables.gpu),
+    "panel-scale": ("panel_scale", tables.panel_scale),
+    "planning": ("panel_scale gpu pretrained", tables.planning),
     "latency": ("latency", tables.latency),
     "finetune": ("finetune", tables.finetune),
     "browser": ("browser", tables.browser),
@@ -47,11 +49,11 @@ def sections(text: str) -> list[str]:
 def rendered(text: str, results: Path = RESULTS) -> str:
     """`text` with what stands between <!-- section --> and <!-- /section --> made anew."""
     for section in sections(text):
-        source, table = SECTIONS[section]
+        sources, table = SECTIONS[section]
         opening, closing = f"<!-- {section} -->", f"<!-- /{section} -->"
         before, rest = text.split(opening)
         after = rest.split(closing)[1]
-        content = table(read_json(results / f"{source}.json"))
+        content = table(*(read_json(results / f"{name}.json") for name in sources.split()))
         text = f"{before}{opening}\n{content}\n{closing}{after}"
     return text
 

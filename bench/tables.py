@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from typing import Any
 
 from tftnhits.evaluation.metrics import INTERVALS
@@ -359,6 +360,62 @@ def browser(record: dict) -> str:
             ]
         )
     return markdown(["what is waited for", "median", "target"], rows)
+
+
+PLANS = {  # symbols and bars of each
+    "500 symbols, 10 years of days": (500, 2_520),
+    "5,000 symbols, 10 years of days": (5_000, 2_520),
+    "500 symbols, 10 years of hours": (500, 17_640),
+    "10,000 symbols, a year of minutes": (10_000, 98_280),
+}
+
+
+def panel_scale(record: dict) -> str:
+    """Seconds and memory of forecasts at the last bar, by the number of symbols."""
+    head = ["symbols", "way", "seconds", "peak, GB", "of it before, GB"]
+    rows = [
+        [
+            f"{row['symbols']:,}",
+            row["way"],
+            f"{row['seconds']:.1f}",
+            f"{row['peak_mb'] / 1e3:.1f}",
+            f"{row['before_mb'] / 1e3:.1f}",
+        ]
+        for row in record["rows"]
+    ]
+    grown = ", ".join(f"{way} {power:.2f}" for way, power in record["exponent"].items())
+    rate = record["every origin"]["a_second"]
+    told = f"{record['bars']:,} bars a symbol, {record['threads']} of {record['cores']} cores. "
+    told += f"Seconds grow with the number of symbols to the power of {grown}. "
+    told += f"Of all origins of two years {rate:,.0f} are forecast a second."
+    return f"{markdown(head, rows)}\n\n{told}"
+
+
+def planning(scale: dict, gpu: dict, trained: dict) -> str:
+    """What larger plans need: measured rates, multiplied."""
+    largest = {row["way"]: row for row in scale["rows"]}  # the last of each way
+    bars = largest["by blocks"]["symbols"] * scale["bars"]
+    memory = largest["in memory"]["peak_mb"] - largest["in memory"]["before_mb"]
+    each = {way: row["seconds"] / bars for way, row in largest.items()}
+    card = next(r for r in gpu["corpus"] if r["network"] == "tft" and r["how"] == "graph")
+    core = statistics.median(r["rate"] for r in trained["runs"] if r["network"] == "tft")
+    head = ["plan", "bars", "memory, all at once", "forecasts at the last bar, by blocks"]
+    head += ["an epoch of every origin, GPU", "a core"]
+    rows = []
+    for name, (symbols, length) in PLANS.items():
+        count = symbols * length
+        row = [name, f"{count / 1e6:,.0f} M", f"{count * memory / bars / 1e3:,.1f} GB"]
+        row += [_time(count * each["by blocks"])]
+        rows.append(row + [_time(count / card["origins a second"]), _time(count / core)])
+    return markdown(head, rows)
+
+
+def _time(seconds: float) -> str:
+    """Seconds as the largest unit of which there are two or more."""
+    for unit, size in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.0f} {unit}"
+    return f"{seconds:,.0f} seconds"
 
 
 def gpu(record: dict) -> str:

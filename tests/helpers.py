@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -144,10 +145,12 @@ def calibrated_by_hand(predictor, name, panel, rows, raw):
     """Quantiles [K, H, Q] of who answers from `rows`, calibrated by the pool and by own history."""
     from tftnhits.forecast.conformal import quantiles_at
     from tftnhits.forecast.own import own_history
+    from tftnhits.forecast.pools import pool_scores
 
-    want, score = norm.ppf(predictor.levels), predictor._scores
-    own, _ = own_history(panel, rows, predictor.walk, score("walk", panel), want, 0.93)
-    return quantiles_at(raw, want, np.sort(score(name, panel)(rows, want) + own, axis=-1))
+    want = norm.ppf(predictor.levels)
+    walk, score = (partial(pool_scores, predictor.pools, key, panel) for key in ("walk", name))
+    own, _ = own_history(panel, rows, predictor.walk, walk, want, 0.93)
+    return quantiles_at(raw, want, np.sort(score(rows, want) + own, axis=-1))
 
 
 def one_sentence(message: str) -> bool:

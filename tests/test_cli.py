@@ -23,7 +23,7 @@ from tftnhits.config import PRESETS
 from tftnhits.escape import csv_text
 from tftnhits.evaluation import leaderboard
 
-COMMANDS = ("predict", "watch", "batch", "train", "backtest", "publish", "run", "info")
+COMMANDS = ("predict", "watch", "report", "batch", "train", "backtest", "publish", "run", "info")
 
 
 KINDS = ("note: ", "warning: ")
@@ -129,9 +129,10 @@ def test_help_has_examples_that_parse_and_exit_codes(typed, command):
     assert examples and {parse(line) for line in examples} == {command}
 
 
-def test_the_commands_in_the_readme_and_its_pages_parse(typed):
+def test_the_commands_in_the_readme_and_of_their_own_pages_parse(typed):
     assert all(f"\n  {name} " in typed().err for name in COMMANDS)  # and all are in the help
-    pages = [ROOT / "README.md", *(ROOT / "docs" / f"{n}.md" for n in ("watchlist", "batches"))]
+    docs = ROOT / "docs"
+    pages = [ROOT / "README.md", *(docs / f"{n}.md" for n in ("watchlist", "report", "batches"))]
     text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
     lines = re.findall(r"^tftnhits .*", text, re.MULTILINE)
     assert {parse(line) for line in lines} == set(COMMANDS)
@@ -223,6 +224,8 @@ predict FILE --column when
 watch
 watch FILE --sort colour
 watch FILE --json
+report
+report FILE --origin soon
 forecast
 train FILE
 train FILE --out m --train-end soon

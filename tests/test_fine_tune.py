@@ -118,6 +118,28 @@ def test_what_is_no_network_stays_and_the_start_is_not_touched(start, tuned, bar
     assert networks(start) == before != networks(tuned)
 
 
+def told_by(means, spread=0.0):
+    """Losses on validation, by call, around these means."""
+    calls, random = iter(means), np.random.default_rng(0)
+
+    def losses(member, panel, context):
+        size = len(panel.origins("valid", context))
+        return next(calls) + spread * random.standard_normal(size)
+
+    return losses
+
+
+def test_a_loss_that_fell_by_luck_changes_nothing(start, bars, monkeypatch):
+    from tftnhits.forecast import finetuning
+
+    means = [2.0, 1.9, 2.0, 1.9, 2.0, 1.98]
+    for spread, better in ((0.5, []), (0.01, ["tft", "nhits"])):
+        monkeypatch.setattr(finetuning, "_losses", told_by(means, spread))
+        found = fine_tune(start, bars, train=QUICK, progress=False)
+        assert found.manifest["fine-tuned"]["better"] == better, spread
+        assert (networks(found) == networks(start)) == (not better)
+
+
 def test_never_worse_on_validation_than_it_was(start, bars, monkeypatch):
     """At a rate that wrecks the networks, and where each is better but their average is not."""
     wrecked = fine_tune(start, bars, train=WILD, progress=False)
@@ -127,8 +149,8 @@ def test_never_worse_on_validation_than_it_was(start, bars, monkeypatch):
     assert wrecked.manifest["trained to"] == start.manifest["trained to"]
     from tftnhits.forecast import finetuning
 
-    losses = iter([2.0, 1.0, 2.0, 1.0, 2.0, 2.1])  # TFT, N-HITS, ensemble: start, tuned
-    monkeypatch.setattr(finetuning, "_loss", lambda *_: next(losses))
+    # TFT, N-HITS, ensemble: start, tuned
+    monkeypatch.setattr(finetuning, "_losses", told_by([2.0, 1.0, 2.0, 1.0, 2.0, 2.1]))
     kept = fine_tune(start, bars, train=QUICK, progress=False)
     assert networks(kept) == networks(start) and kept.manifest["fine-tuned"]["better"] == []
 
@@ -144,8 +166,7 @@ def test_a_model_in_which_har_has_a_weight_keeps_it(start, bars):
 def test_a_network_that_is_not_better_stays_alone(start, bars, monkeypatch):
     from tftnhits.forecast import finetuning
 
-    losses = iter([2.0, 2.0, 2.0, 1.0, 2.0, 1.9])
-    monkeypatch.setattr(finetuning, "_loss", lambda *_: next(losses))
+    monkeypatch.setattr(finetuning, "_losses", told_by([2.0, 2.0, 2.0, 1.0, 2.0, 1.9]))
     one = fine_tune(start, bars, train=QUICK, progress=False)
     assert one.members["tft"] is start.members["tft"]
     assert one.members["nhits"] is not start.members["nhits"]

@@ -36,7 +36,7 @@ from hostile import (
 
 import tftnhits as tn
 from tftnhits.errors import quoted
-from tftnhits.forecast.result import tidy
+from tftnhits.forecast.table import tidy
 
 CHUNK = 50  # seeds of one test: 200 daily, 1,000 weekly (pytest -m weekly runs the other 800)
 CHUNKS = [*range(4), *(pytest.param(i, marks=pytest.mark.weekly) for i in range(4, 20))]

@@ -31,6 +31,7 @@ _HOMES = {
     "apps.batch": "run_notebooks",
     "apps.many": "run_batch",
     "apps.hub": "publish",
+    "apps.reporting": "report",
 }
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
 __all__ = ["MissingDependency", *sorted(_MODULE_OF)]

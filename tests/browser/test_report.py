@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from helpers import made_bars
 from servers import ROOT
 
+import tftnhits as tn
 from tftnhits.apps import batch
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -73,3 +75,26 @@ def test_the_notebooks_show_a_hostile_symbol_and_fetch_nothing(tmp_path, monkeyp
     page = opened(result.notebooks[1].html)
     assert page.locator("h3", has_text=HOSTILE).count() == 2
     opened(result.index)
+
+
+def test_a_symbols_page_zooms_tells_values_and_fits_a_phone(tmp_path, opened):
+    forecast = tn.Predictor.load().predict(made_bars((HOSTILE,), 300))
+    page = opened(forecast.report().save(tmp_path / "page.html"))
+    assert page.locator("h1").text_content() == HOSTILE
+    says, area = page.locator(".says").first, page.locator(".area").first
+    prices, volume = (page.locator("figure svg").nth(place) for place in (0, 1))
+    at_rest, boxes = says.text_content(), [prices.get_attribute("viewBox")]
+    area.hover(position={"x": 5, "y": 20})
+    assert "open " in says.text_content() != at_rest
+    area.focus()
+    page.mouse.move(0, 0)
+    page.keyboard.press("ArrowRight")
+    assert "median " in says.text_content() and "93% " in says.text_content()
+    for name in ("1y", "1m"):
+        page.get_by_role("button", name=name).click()
+        boxes.append(prices.get_attribute("viewBox"))
+        left, _, wide, _ = boxes[-1].split()
+        assert volume.get_attribute("viewBox").split()[::2] == [left, wide]
+    assert len({*boxes}) == 3
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -52,9 +52,9 @@ def cli() -> None:
     """
 
 
-def _command(examples: str) -> Callable:
-    """A command whose help ends with `examples`, one a line."""
-    return cli.command(epilog=f"\b\nexamples:\n{examples}\n\n{ENDS}")
+def _command(examples: str, name: str | None = None) -> Callable:
+    """A command, called as its function unless told otherwise; its help ends with `examples`."""
+    return cli.command(name, epilog=f"\b\nexamples:\n{examples}\n\n{ENDS}")
 
 
 def _options(*options: Callable) -> Callable:

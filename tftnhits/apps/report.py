@@ -85,7 +85,9 @@ def clean_html(text: str) -> str:
     """HTML of a cell without what could run or fetch: a symbol from a file may be any text."""
     import bleach
 
-    text = re.sub(r"<(style|script)\b.*?</\1\s*>", "", str(text), flags=re.DOTALL | re.IGNORECASE)
+    text = re.sub(
+        r"<(style|script|iframe)\b.*?</\1\s*>", "", str(text), flags=re.DOTALL | re.IGNORECASE
+    )
     return bleach.clean(text, TAGS.split(), ATTRIBUTES)
 
 

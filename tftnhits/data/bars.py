@@ -169,6 +169,13 @@ def repairs(bars: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(bars.attrs.get("repairs", []), columns=list(REPORT))
 
 
+def former_repairs(source: Any) -> list[dict[str, Any]]:
+    """The entries that an earlier reading left with a frame: `load_bars` tells of its own alone."""
+    entries = getattr(source, "attrs", {}).get("repairs", [])
+    entries = entries if isinstance(entries, list) else []
+    return [one for one in entries if isinstance(one, dict) and {*REPORT} <= {*one}]
+
+
 def concat_bars(parts: list[pd.DataFrame]) -> pd.DataFrame:
     """Validated bars of several sources in one frame, with what is known of each symbol."""
     bars = pd.concat(parts, ignore_index=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.stats import t as student_t
 
 from ..config import STEPS, TrainConfig
 from ..data.splits import SHARES
@@ -23,6 +24,8 @@ from .predictor import PACKAGES, Predictor
 SHIPPED = "shipped"
 # bench/finetune.py: of twelve settings on bars of five kinds the quickest that is good on all
 GENTLE = TrainConfig(epochs=4, patience=2, batch=2, learning_rate=1e-3)
+BLOCK = 20  # dates, as far as the shipped model looks ahead
+LUCK = 0.01  # probability of taking networks that are no better
 
 
 def fine_tune(
@@ -37,9 +40,11 @@ def fine_tune(
     """A predictor whose networks have gone on learning on other bars; never worse on validation.
 
     A network stays as it was unless its loss on validation falls, and all of them do unless their
-    ensemble's does. Inputs, scale, weights, gradient boosting and the random walk are the start's;
-    its calibration goes on over validation and test. `manifest["fine-tuned"]` tells what became of
-    each network: by name its loss at the start and at the end, in units of scale · √step.
+    ensemble's does by more than luck: with one symbol's few months a network soon learns the calm
+    or the storm of just these, and a loss that fell by 2% rose by as much afterwards. Inputs,
+    scale, weights, gradient boosting and the random walk are the start's; its calibration goes on
+    over validation and test. `manifest["fine-tuned"]` tells what became of each network: by name
+    its loss at the start and at the end, in units of scale · √step.
 
     Parameters
     ----------
@@ -68,13 +73,15 @@ def fine_tune(
     for name, network in networks.items():
         state = Path(folder) / name if folder else None
         tuned[name] = _tuned(network, panel, train or GENTLE, state, progress)
-        losses[name] = [_loss(one, panel, model.context) for one in (network, tuned[name])]
+        pair = [_losses(one, panel, model.context) for one in (network, tuned[name])]
+        losses[name] = [float(loss.mean()) for loss in pair]
         if losses[name][1] >= losses[name][0]:
             tuned[name] = network
     # each may be better and their average not: what one had over the other is gone
     both = replace(model, members={**model.members, **tuned})
-    losses["ensemble"] = [_loss(one, panel, model.context) for one in (model, both)]
-    if losses["ensemble"][1] >= losses["ensemble"][0]:
+    pair = [_losses(one, panel, model.context) for one in (model, both)]
+    losses["ensemble"] = [float(loss.mean()) for loss in pair]
+    if not _surely_less(pair[1] - pair[0], panel, panel.origins("valid", model.context)):
         tuned = networks
     better = _with(model, tuned, panel, losses)
     if folder:
@@ -108,13 +115,32 @@ def _tuned(
     return Network([one.model for one in fits], fits[0].history)
 
 
-def _loss(member: Member, panel: Panel, context: int) -> float:
-    """A member's mean pinball loss on validation, of the first steps, in units of scale · √step."""
+def _losses(member: Member, panel: Panel, context: int) -> np.ndarray:
+    """A member's pinball losses [K] on validation, of the first steps, in units of scale · √step.
+
+    An origin's is the mean over the steps.
+    """
     panel = panel.first(STEPS)
     rows = panel.origins("valid", context)
     unit = panel.scale[rows] * np.sqrt(np.arange(1, panel.steps + 1))  # [K, H]
     scaled = member.quantiles(panel, rows) / unit[..., None]
-    return float(pinball_loss(scaled, panel.target[rows], member.levels).mean())
+    return pinball_loss(scaled, panel.target[rows], member.levels).mean(1)
+
+
+def _surely_less(difference: np.ndarray, panel: Panel, rows: np.ndarray) -> bool:
+    """Whether losses [K] at the origins `rows` fell by more than luck: Student's t over blocks.
+
+    The symbols of a date are one, and the dates of a block of BLOCK, since they share outcomes.
+    """
+    date = panel.date[rows]
+    when = panel.number(rows) if np.isnat(date).any() else date
+    _, place = np.unique(when, return_inverse=True)
+    by_date = np.bincount(place, difference) / np.bincount(place)
+    blocks = by_date[: len(by_date) // BLOCK * BLOCK].reshape(-1, BLOCK).mean(1)
+    if len(blocks) < 2 or difference.mean() >= 0:
+        return False
+    error = blocks.std(ddof=1) / math.sqrt(len(blocks))
+    return bool(blocks.mean() < error * student_t.ppf(LUCK, len(blocks) - 1))
 
 
 def _with(

@@ -15,6 +15,7 @@ from ..errors import CheckpointError, ConfigError, MissingDependency, quoted
 from ..files import locked, read_json, sha256, write_json
 from ..models.baselines import Walk
 from ..models.boosting import Boosting
+from ..models.caller import first_of_ranks
 from ..models.checkpoint import STATES, Part, is_weights, load_part, save_part
 from .conformal import Calibration
 from .ensemble import MEMBERS, Member, Network, has_torch
@@ -39,6 +40,8 @@ def write_folder(folder: Path, predictor: Predictor) -> Path:
     folder whose writer was killed.
     """
     path = folder / "predictor.json"
+    if not first_of_ranks():
+        return folder
     with locked(path, PATIENCE):
         members = {
             name: [

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtri
 
 from ..config import ENSEMBLE_WEIGHTS, LEVEL, STEPS, PanelConfig, TrainConfig
-from ..data.bars import read_bars
+from ..data.bars import former_repairs, read_bars
 from ..data.crowd import Crowd
 from ..data.extras import input_names, with_future
 from ..data.grid import ORIGINS
@@ -25,7 +23,6 @@ from ..errors import CheckpointError, ConfigError, DataError, HistoryTooShort, q
 from ..files import versions
 from ..models.baselines import Walk
 from ..models.hub import model_folder
-from .conformal import quantiles_at
 from .ensemble import (
     MEMBERS,
     NAMES,
@@ -38,10 +35,11 @@ from .ensemble import (
     train_members,
     with_har,
 )
-from .fallback import NO_TORCH, answer, chain, chain_origins
+from .fallback import NO_TORCH, chain, chain_origins
 from .folder import read_folder, write_folder
-from .own import BLOCK, Scores, own_history
-from .pools import Pool, calibration_of, kinds, last_days, latest, pool_scores, taught, unseen
+from .own import BLOCK
+from .past import answered
+from .pools import Pool, calibration_of, kinds, last_days, latest, taught, unseen
 from .result import Forecast, SymbolReport, remark, review
 from .table import tidy
 
@@ -91,7 +89,7 @@ class Predictor:
     def _check_parts(self) -> None:
         """Raises ConfigError if the parts don't fit each other."""
         inputs = input_names(self.panel_config)
-        for name, member in {**self.members, WALK: self.walk}.items():
+        for name, member in self.able.items():
             fits = (member.horizon, tuple(member.levels)) == (self.horizon, self.levels)
             if not fits or (isinstance(member, Network) and member.model.inputs != inputs):
                 raise ConfigError(
@@ -192,8 +190,7 @@ class Predictor:
         shares = self.weights
         if weights is not None and not (isinstance(weights, dict) and not weights):
             shares = check_weights(weights, self._networks())
-        members = {**self.members, WALK: self.walk}
-        candidates = chain({**members, **self.missing}, shares)
+        candidates = chain({**self.able, **self.missing}, shares)
         # Bars, the origins in them, and what must be said of each symbol
         bars, reports = review(self.read(bars, strict), self.least, strict)
         # a forecast from the last bar and its calibration look back so far
@@ -201,20 +198,15 @@ class Predictor:
         panel = panel_of(bars, self.panel_config, self.fitted, calendar, keep, self.crowd)
         panel = panel.first(horizon)
         panel = with_future(panel, future)
-        rows = chain_origins(panel, members, candidates, origins == "all")
+        rows = chain_origins(panel, self.able, candidates, origins == "all")
         if symbols is not None:
             reports = _chosen(reports, symbols, panel)
             numbers = [s for s, name in enumerate(panel.symbols) if name in reports]
             rows = rows[np.isin(panel.symbol_of(rows), numbers)]
-        # Quantiles of who answers for a symbol, calibrated by its kind's record and by its own
-        want = ndtri(levels)
-        own, measured = own_history(panel, rows, self.walk, self._scores(WALK, panel), want, level)
-        quantiles = np.empty((len(rows), panel.steps, len(levels)))
-        for one in answer(panel, rows, members, self.missing, candidates):
+        # Who answers for a symbol, calibrated by its kind's record and by its own
+        quantiles, answers, measured = answered(self, panel, rows, candidates, level, levels)
+        for one in answers:
             origins = rows[one.index]
-            score = self._scores(one.key, panel)(origins, want) + own[one.index]
-            score = np.sort(score, axis=-1)
-            quantiles[one.index] = quantiles_at(one.quantiles, ndtri(self.levels), score)
             as_measured = one.key != "ensemble" or shares == self.weights
             symbol, kind = panel.symbol_of(origins), kinds(panel, origins)
             for s, why in one.warnings.items():
@@ -229,17 +221,23 @@ class Predictor:
         return Forecast(frame, bars, level, reports, (self, panel, rows))
 
     def read(self, bars: Any, strict: bool = False) -> pd.DataFrame:
-        """Validated bars of what load_bars takes, with the columns that are the model's inputs."""
-        return read_bars(bars, Options(extra=self.panel_config.extra), strict)
+        """Validated bars of what load_bars takes, with the columns that are the model's inputs.
+
+        Its repairs are among those that an earlier reading made.
+        """
+        read = read_bars(bars, Options(extra=self.panel_config.extra), strict)
+        read.attrs["repairs"] = [*former_repairs(bars), *read.attrs["repairs"]]
+        return read
 
     def quantiles(self, panel: Panel, rows: np.ndarray) -> np.ndarray:
         """The ensemble's, as a member's: [K, H, Q] from the origins `rows` [K], not calibrated."""
-        members = {**self.members, WALK: self.walk}
-        return combine({k: members[k].quantiles(panel, rows) for k in self.weights}, self.weights)
+        able = self.able
+        return combine({k: able[k].quantiles(panel, rows) for k in self.weights}, self.weights)
 
-    def _scores(self, key: str, panel: Panel) -> Scores:
-        """What stands for normal scores as of origins, by the pools of who answers."""
-        return partial(pool_scores, self.pools, key, panel)
+    @property
+    def able(self) -> dict[str, Member]:
+        """All that can answer, by name."""
+        return {**self.members, WALK: self.walk}
 
     def calibrated(
         self, bars: Any, calendar: str | Mapping[str, str | None] | None = None

@@ -126,9 +126,8 @@ class Forecast:
         lines = [f"Forecast: {len(self.frame)} rows in .frame"]
         for name, report in list(self.reports.items())[:6]:
             used = report.model_used
-            lines.append(
-                f"  {name}: {used}, {self.caption(name)}" if used else f"  left out: {name}"
-            )
+            answer = f"{name}: {used}, {self.caption(name)}" if used else f"left out: {name}"
+            lines.append(f"  {answer}")
         if len(self.reports) > 6:
             lines.append(f"  and {len(self.reports) - 6} more")
         return "\n".join(lines)
@@ -229,6 +228,12 @@ class Forecast:
         from ..viz.forecasts import plot_forecast
 
         return plot_forecast(self, symbol, history, interactive)
+
+    def report(self, symbol: str | None = None, actual: pd.DataFrame | None = None) -> Any:
+        """A symbol's page of HTML, to save or to show in a notebook; see viz.page.report_page."""
+        from ..viz.page import report_page
+
+        return report_page(self, symbol, actual)
 
     def keep(self, folder: str | Path | None = None) -> Any:
         """Keep it in the journal, to be scored when its outcomes are known; see Journal.keep."""

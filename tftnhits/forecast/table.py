@@ -81,10 +81,10 @@ def watchlist(forecast: Forecast, levels: Sequence[float] | None = None) -> pd.D
     table.insert(4, "last", close)
     table["median_pct"] = 100 * (table["median"] / close - 1)
     for level in levels:
-        low, high = _interval(move, base, level).T
+        low, high = central(move, base, level).T
         table[f"low_{100 * level:.6g}"] = close * np.exp(low)
         table[f"high_{100 * level:.6g}"] = close * np.exp(high)
-    width = np.diff(_interval(move, base, INNER))[:, 0]
+    width = np.diff(central(move, base, INNER))[:, 0]
     table["width_vs_year"] = width / _usual_width(predictor, panel, origin)
     table["p_up"] = ndtr(-outcome_scores(move, base, np.zeros(len(move))))
     table["age"] = _age(panel, symbol, origin)
@@ -104,7 +104,7 @@ def _checked(levels: Sequence[float]) -> list[float]:
     return list(dict.fromkeys(values.tolist()))
 
 
-def _interval(move: np.ndarray, base: np.ndarray, level: float) -> np.ndarray:
+def central(move: np.ndarray, base: np.ndarray, level: float) -> np.ndarray:
     """Ends [S, 2] of the central interval, of quantiles `move` [S, Q] at normal scores `base`."""
     upper = ndtri((1 + level) / 2)
     return quantiles_at(move[:, None], base, np.array([[-upper, upper]]))[:, 0]

@@ -74,6 +74,18 @@ def own_sklearn() -> Iterator[None]:
         random.setstate(state)
 
 
+def first_of_ranks() -> bool:
+    """Whether this process writes files: of those that torchrun started the first alone does."""
+    torch = sys.modules.get("torch")
+    if (
+        torch is not None
+        and torch.distributed.is_available()
+        and torch.distributed.is_initialized()
+    ):
+        return torch.distributed.get_rank() == 0
+    return "TORCHELASTIC_RUN_ID" not in os.environ or os.environ.get("RANK", "0") == "0"
+
+
 # --- cores
 
 

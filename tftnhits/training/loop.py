@@ -22,10 +22,11 @@ from ..data.grid import ORIGINS
 from ..data.windows import Batch, Panel, blocks, gather, training_starts
 from ..errors import ConfigError
 from ..models.baselines import empirical_quantiles
-from ..models.caller import few_threads, own_torch
+from ..models.caller import few_threads, first_of_ranks, own_torch
 from ..models.losses import pinball, pinball_by_origin
 from ..models.store import build, fingerprint
 from ..models.tft import TFT
+from .ranks import APART, ranks
 from .run import Run
 
 CHUNKS = 16  # chunks a batch in evaluation: what fits a core's cache takes a quarter less time
@@ -191,7 +192,8 @@ def _epoch(run: Run, panel: Panel, bar: tqdm) -> dict[str, float]:
     """Train one epoch and judge it; returns its row of the learning curve."""
     train, context = run.train, run.model.config.context
     # all randomness of an epoch follows from seed and number, so a resumed run repeats it
-    _seed(train.seed * 1_000_003 + run.epoch + 1)
+    apart = APART * run.ranks.rank if run.ranks else 0
+    _seed(train.seed * 1_000_003 + run.epoch + 1 + apart)
     generator = np.random.default_rng([train.seed, run.epoch, 1])
     starts = training_starts(panel, context, train.origins, train.seed * 1_000_003 + run.epoch)
     first = panel.first(STEPS)
@@ -263,19 +265,21 @@ def fit(
         )
     begin = time.perf_counter()
     path = Path(checkpoint) if checkpoint else None
+    ranks()  # joins the other processes, if there are some, and takes a GPU
     run, tensors, key = _start(config, panel, train, path, teachers, start)
+    first = first_of_ranks()
     # epochs until the last, or until validation has not improved for long
     with tqdm(
         total=run.total,
         initial=run.epoch * run.steps,
         desc=type(run.model).__name__,
-        disable=not progress,
+        disable=not progress or not first,
     ) as bar:
         while run.epoch < train.epochs and run.stopped is None:
             row = _epoch(run, tensors, bar)
             run.epoch += 1
             run.history.append(row)
-            if path:
+            if path and first:
                 run.save(path, key)
             if watch:
                 watch(dict(row))

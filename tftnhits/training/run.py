@@ -19,6 +19,7 @@ from ..files import locked
 from ..models.losses import pinball, squared
 from ..models.store import load_state, save_state
 from .graphs import Graphs
+from .ranks import ranks
 
 WARMUP = 0.05  # share of the steps over which the learning rate rises
 
@@ -45,6 +46,7 @@ class Run:
         self.best_loss = math.inf
         self.bad = 0  # epochs since the best
         self.graphs: Graphs | None = None  # of steps on a GPU
+        self.ranks = ranks()
         self.history: list[dict[str, float]] = []
 
     def rate(self, step: int) -> float:
@@ -76,6 +78,8 @@ class Run:
 
     def gradients(self, batch: Batch, levels: Tensor) -> Tensor:
         """Set the weights' gradients; returns the loss, detached."""
+        if self.ranks is not None:
+            return self.ranks.gradients(partial(self.loss, levels=levels), batch, self.pairs[1])
         if levels.device.type == "cuda" and not self.teachers:  # what they teach is by kind
             if self.graphs is None:
                 self.graphs = Graphs(partial(self.loss, levels=levels), self.pairs[1])

@@ -48,11 +48,22 @@ def bar_ticks(x: np.ndarray) -> tuple[np.ndarray, list[str]]:
     A label is the day, or the hour; the year, or the day, stands below it where it changes.
     """
     places = np.unique(np.linspace(0, len(x) - 1, LABELS).astype(int))
-    dates, days = pd.DatetimeIndex(x[places]), _whole_days(x)
-    upper = dates.strftime("%d %b" if days else "%H:%M")
-    lower = dates.strftime("%Y" if days else "%d %b %Y")
+    upper, lower = map(np.asarray, bar_labels(x[places], _whole_days(x)))
     changes = np.r_[True, lower[1:] != lower[:-1]]
     return places, [f"{a}\n{b}" if new else a for a, b, new in zip(upper, lower, changes)]
+
+
+def bar_labels(x: np.ndarray, days: bool | None = None) -> tuple[list[str], list[str]]:
+    """What stands below each bar at x [N]: the day or the hour, and in the next line the rest.
+
+    Numbers of bars are themselves. `days` tells whether all bars are of whole days.
+    """
+    if x.dtype.kind != "M":
+        return list(map(str, x)), [""] * len(x)
+    days = _whole_days(x) if days is None else days
+    forms = ("%d %b", "%Y") if days else ("%H:%M", "%d %b %Y")
+    upper, lower = (pd.DatetimeIndex(x).strftime(form).tolist() for form in forms)
+    return upper, lower
 
 
 def _whole_days(x: np.ndarray) -> bool:

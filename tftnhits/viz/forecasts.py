@@ -74,7 +74,7 @@ def plot_forecast(
     path = path[path["origin"] == origin]
     if path.empty:
         raise DataError(f"{symbol} has no forecast from {origin!r}; choose one of the frame's.")
-    fan = _fan(fc, path, of_symbol(fc.bars if actual is None else actual, symbol), history)
+    fan = fan_of(fc, path, of_symbol(fc.bars if actual is None else actual, symbol), history)
     title = _fan_title(fc, fan, symbol)
     sentences = [ONE_OUTCOME] if len(fan.outcome) > 1 else []
     caption = " ".join([*sentences, *fc.reports[symbol].warnings])
@@ -83,7 +83,7 @@ def plot_forecast(
     return draw(fan, title, caption, theme)
 
 
-def _fan(fc: Forecast, path: pd.DataFrame, bars: pd.DataFrame, history: int) -> Fan:
+def fan_of(fc: Forecast, path: pd.DataFrame, bars: pd.DataFrame, history: int) -> Fan:
     """One symbol's bars and the path of one origin, side by side."""
     origin, close = path["origin"].iloc[0], bars["close"].to_numpy()
     dated = isinstance(origin, pd.Timestamp)
