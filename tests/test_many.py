@@ -210,7 +210,7 @@ def test_bundled_bars_stand_in_and_no_symbol_is_taken_for_a_file(tmp_path, monke
 
 
 def test_symbols_arrive_as_written_and_one_failure_stops_no_other(bars, tmp_path, notebook):
-    page = notebook("assert symbol != 'ON', 'ON is off'")
+    page = notebook("assert symbol != 'ON', 'ON is off'\nopen(run_dir + '/mine.html', 'w')")
     out = tmp_path / "out"
     result = run_batch(SYMBOLS, bars, out, page, workers=TWO, html=True, progress=False)
     assert [task.symbol for task in result.tasks] == list(SYMBOLS)
@@ -227,6 +227,7 @@ def test_symbols_arrive_as_written_and_one_failure_stops_no_other(bars, tmp_path
     }
     links = {link.replace("%5E", "^") for link in links}
     assert {f"pages/{n}{e}" for n in SYMBOLS for e in (".ipynb", ".html")} <= links
+    assert {f"files/{n}/mine.html" for n in SYMBOLS if n != "ON"} <= links
     assert all((out / link).is_file() for link in links) and whole(out)
     # resumed, it does only what failed
     before = {path: path.stat().st_mtime_ns for path in (out / "state").iterdir()}

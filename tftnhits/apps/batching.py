@@ -16,7 +16,7 @@ SECONDS = click.IntRange(min=1)
 @_command(
     """  tftnhits batch --symbols AAPL,BRK-B,^GSPC --out live
   tftnhits batch --source bars.parquet --out numbers
-  tftnhits batch --source bars.parquet --notebook page.ipynb --html --jobs 2 --out pages
+  tftnhits batch --source bars.parquet --notebook 12 --html --jobs 2 --out pages
   tftnhits batch --source bars.parquet -p horizon=3,5 -p level=0.8,0.93 --out sweep --resume"""
 )
 @click.option("--symbols", type=_names, metavar="A,B", help="default: all of the source")

@@ -184,5 +184,7 @@ def _batch_cells(batch: BatchResult) -> dict[str, list[str]]:
 
 def _links(batch: BatchResult, task: Task) -> list[tuple[str, str]]:
     """Words and addresses of what there is of a task."""
-    pages = {"page": f"pages/{task.name}.html", "notebook": f"pages/{task.name}.ipynb"}
-    return [(word, page) for word, page in pages.items() if (batch.folder / page).exists()]
+    pages = [("page", f"pages/{task.name}.html"), ("notebook", f"pages/{task.name}.ipynb")]
+    own = sorted(batch.plan.place("files", task, "").glob("*.html"))  # what the notebook made
+    pages += [(path.stem, path.relative_to(batch.folder).as_posix()) for path in own]
+    return [(word, page) for word, page in pages if (batch.folder / page).exists()]
