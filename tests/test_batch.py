@@ -210,7 +210,7 @@ def test_the_run_folder_is_dated_or_refused(make_notebook, tmp_path):
 
 
 def test_two_runs_never_share_a_folder(make_notebook, tmp_path, monkeypatch):
-    assert len({batch._new_folder(tmp_path / "runs") for _ in range(3)}) == 3
+    assert len({batch.new_folder(tmp_path / "runs") for _ in range(3)}) == 3
     folder, out, ends = make_notebook("00_first", "1"), tmp_path / "out", []
     where = ("--notebooks", str(folder), "--out", str(out))
     execute = batch._execute

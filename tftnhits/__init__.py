@@ -11,7 +11,8 @@ from .errors import MissingDependency
 __version__ = "2.1.0"
 
 _HOMES = {
-    "config": "BacktestConfig BoostingConfig NHITSConfig PanelConfig TFTConfig TrainConfig preset",
+    "config": "BacktestConfig BoostingConfig NHITSConfig PanelConfig TFTConfig TrainConfig "
+    "WorkerConfig preset",
     "errors": "TftnhitsError DataError HistoryTooShort ConfigError CheckpointError OutputError "
     "NotebookError BacktestIncomplete HubError DownloadError",
     "data.bars": "load_bars repairs validate_bars",
@@ -28,6 +29,7 @@ _HOMES = {
     "evaluation.journal": "Journal journal",
     "whatif.panel": "what_if",
     "apps.batch": "run_notebooks",
+    "apps.many": "run_batch",
     "apps.hub": "publish",
     "apps.reporting": "report",
 }

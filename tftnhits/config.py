@@ -288,6 +288,25 @@ class BacktestConfig(_Config):
         preset(self.preset)
 
 
+@dataclass(frozen=True)
+class WorkerConfig(_Config):
+    """How the notebooks of a batch are executed: `jobs` side by side, each in a process.
+
+    By default that is one at a time here, and as many as there are workers on a cluster.
+    `address` is that of a running cluster's scheduler (None: Dask and Ray begin one here). A
+    notebook that takes longer than `timeout` seconds (None: no limit) has failed, and one that
+    fails is tried again up to `retries` times.
+    """
+
+    jobs: int | None = _whole(None)
+    backend: str = _choice(("loky", "dask", "ray"))
+    address: str | None = None
+    timeout: int | None = _checked(
+        3600, "give whole seconds above 0, or None", lambda v: v is None or _is_whole(v, 1)
+    )
+    retries: int = _whole(1, 0)
+
+
 _QUICK = (TFTConfig(), NHITSConfig(), BoostingConfig(), TrainConfig())
 # v1.0: the papers' networks. v2.0: later improvements, but none that mixes the stacks' scales.
 _PAPERS = (TFTConfig.classic(), NHITSConfig.classic(), BoostingConfig(), TrainConfig())

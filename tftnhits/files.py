@@ -121,6 +121,15 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def file_digest(path: str | Path) -> str:
+    """Hexadecimal SHA-256 of a file of any size; raises OSError."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
 def data_file(folder: Path, name: Any) -> Path:
     """`folder`/`name`, a file that a folder's JSON names: it lies in the folder, whole and plain.
 

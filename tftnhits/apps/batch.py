@@ -33,11 +33,18 @@ class NotebookRun:
     executed: Path | None = None  # the executed copy, partial if the notebook failed
     html: Path | None = None
     error: str | None = None
+    begun: int = 0  # code cells that were begun
 
     @property
     def name(self) -> str:
         """The file's name without its ending."""
         return self.source.stem
+
+    @property
+    def failure(self) -> str:
+        """What failed, where, and why, without a full stop."""
+        where = f"at code cell {self.begun}" if self.begun else "before its first cell"
+        return f"{self.source.name} failed {where}: {(self.error or '').rstrip('.')}"
 
 
 @dataclass
@@ -124,7 +131,7 @@ def run_notebooks(
         config.preset(given["preset"])
     values = assign(paths, given)
     started = datetime.now(timezone.utc)
-    target = _new_folder(paths[0].parent / "runs") if out is None else Path(out).absolute()
+    target = new_folder(paths[0].parent / "runs") if out is None else Path(out).absolute()
     runs = [_planned(path, values[path], target) for path in paths]
     result = RunResult(target, runs, started.isoformat(timespec="seconds"))
     with locked(target / "manifest.json", wait=0):  # OutputError, too, where nothing can be written
@@ -132,7 +139,7 @@ def run_notebooks(
     return result
 
 
-def _new_folder(parent: Path) -> Path:
+def new_folder(parent: Path) -> Path:
     """A folder named by the time, and by a number where another run began in that second."""
     name = f"{datetime.now():%Y%m%d-%H%M%S}"
     for number in count(1):
@@ -185,48 +192,66 @@ def _planned(path: Path, values: dict[str, Any], target: Path) -> NotebookRun:
 
 def _execute(run: NotebookRun, target: Path, values: dict[str, Any], timeout: int | None) -> None:
     """Run one notebook and fill in `run`; raises NotebookError, OutputError, KeyboardInterrupt."""
+    copy = target / run.source.name
+    execute(run, copy, copy.with_suffix(".html"), values, timeout)
+    if run.error:
+        raise NotebookError(f"{run.failure}; see {copy}.")
+
+
+def execute(
+    run: NotebookRun,
+    copy: Path,
+    html: Path | None,
+    values: dict[str, Any],
+    timeout: int | None,
+    whole: bool = False,
+) -> None:
+    """Run one notebook into `copy` and, unless it is None, the page `html`; fills in `run`.
+
+    `timeout` is in seconds for one cell, or for the `whole` notebook. A notebook that fails is
+    told in `run`; raises OutputError and KeyboardInterrupt.
+    """
     import nbformat
 
-    copy = target / run.source.name
     copy.unlink(missing_ok=True)  # one of an earlier run is never taken for this one's
     run.status = "interrupted"
     clock = time.perf_counter()
     try:
-        run.error = _papermill(run.source, copy, values, timeout)
+        run.error = _papermill(run.source, copy, values, timeout, whole)
     except OSError as error:
         run.status, run.error = "failed", f"the copy can't be written: {error}"
         raise OutputError(f"{copy} can't be written: {error}; choose another folder.") from error
     finally:
         run.seconds = time.perf_counter() - clock
         run.executed = copy if copy.exists() else None
-    begun = 0
     if run.executed:
         notebook = nbformat.read(copy, as_version=4)
         # the state of one live figure is 5 MB, and where part of it is stored, Output widgets fail
         if notebook.metadata.pop("widgets", None):
             atomic_write(copy, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
-        run.html = report.to_html(notebook, copy.with_suffix(".html"))
+        run.html = report.to_html(notebook, html) if html else None
         # cells after one that killed its kernel count as completed, but have no start
         cells = [c for c in notebook.cells if c.cell_type == "code" and c.source.strip()]
-        begun = sum(bool(c.metadata.get("papermill", {}).get("start_time")) for c in cells)
+        run.begun = sum(bool(c.metadata.get("papermill", {}).get("start_time")) for c in cells)
         idle = sum(c.execution_count is None for c in cells)
         if idle and not run.error:
             run.error = f"{idle} of {len(cells)} code cells did not run"
     run.status = "failed" if run.error else "completed"
-    if run.error:
-        where = f"at code cell {begun}" if begun else "before its first cell"
-        raise NotebookError(
-            f"{run.source.name} failed {where}: {run.error.rstrip('.')}; see {copy}."
-        )
 
 
-def _papermill(source: Path, copy: Path, values: dict[str, Any], timeout: int | None) -> str | None:
+def _papermill(
+    source: Path, copy: Path, values: dict[str, Any], timeout: int | None, whole: bool
+) -> str | None:
     """Execute `source` into `copy`; returns what went wrong in one line, None if nothing did."""
     import papermill
     from jupyter_client.kernelspec import NoSuchKernel
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
+    limit: dict[str, Any] = {"execution_timeout": timeout}
+    if whole and timeout is not None:  # each cell has what the cells before it left
+        end = time.monotonic() + timeout
+        limit = {"timeout_func": lambda cell: max(end - time.monotonic(), 0.1)}
     paths = [str(path).replace("{", "{{").replace("}", "}}") for path in (source, copy)]
     try:
         papermill.execute_notebook(
@@ -236,7 +261,7 @@ def _papermill(source: Path, copy: Path, values: dict[str, Any], timeout: int | 
             language="python",
             progress_bar=False,
             start_timeout=120,
-            execution_timeout=timeout,
+            **limit,
             extra_arguments=["--IPKernelApp.log_level=40"],  # its warnings would break up our lines
             # where the kernel starts, as in JupyterLab
             resources={"metadata": {"path": str(source.parent)}},

@@ -12,11 +12,13 @@ from contextlib import redirect_stdout, suppress
 import click
 
 from ..errors import OutputError, TftnhitsError, printable
-from . import keeping, reporting, watching  # noqa: F401  add their commands
+from . import batching, keeping, reporting, watching  # noqa: F401  add their commands
 from .commands import DEBUG, cli
 from .text import typed
 
-RESUMED = ("train", "backtest")  # commands that go on where they stopped
+SAME = "; the same command goes on from here"
+# commands that go on where they stopped
+RESUMED = {"train": SAME, "backtest": SAME, "batch": f"{SAME}, with --resume and its --out"}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -40,8 +42,7 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, `head` for one, has seen enough
         return 0
     except KeyboardInterrupt:
-        more = "; the same command goes on from here" if command in RESUMED else ""
-        return _end(f"interrupted{more}", 130)
+        return _end(f"interrupted{RESUMED.get(command, '')}", 130)
     except click.ClickException as error:
         error.show()
         return error.exit_code

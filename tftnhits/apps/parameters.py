@@ -71,8 +71,14 @@ def assign(paths: list[Path], given: dict[str, Any]) -> dict[Path, dict[str, Any
 
     Raises ConfigError on a name that no notebook has and on a value of a wrong type.
     """
-    known = {path: known_parameters(path) for path in paths}
-    values: dict[Path, dict[str, Any]] = {path: {} for path in paths}
+    return assign_known({path: known_parameters(path) for path in paths}, given)
+
+
+def assign_known(
+    known: dict[Path, dict[str, Parameter]], given: dict[str, Any]
+) -> dict[Path, dict[str, Any]]:
+    """As `assign`, by the `known` parameters of each notebook."""
+    values: dict[Path, dict[str, Any]] = {path: {} for path in known}
     for name, value in given.items():
         for path, parameter in _holders(known, name).items():
             try:  # as JSON gives it back: a tuple as a list, a path as text
@@ -89,6 +95,34 @@ def assign(paths: list[Path], given: dict[str, Any]) -> dict[Path, dict[str, Any
     return values
 
 
+def parse_lists(known: dict[Path, dict[str, Parameter]], pairs: list[str]) -> dict[str, list]:
+    """`name=v1,v2` texts as lists of values of the `known` parameters' types.
+
+    Values with commas in them are written as a JSON list, `name=["a,b"]` or `name=[[1, 2]]`.
+    Raises ConfigError as `parse`.
+    """
+    values: dict[str, list] = {}
+    for pair in pairs:
+        name, path, parameter, text = _split(known, pair)
+        try:
+            if text.startswith("["):
+                values[name] = json.loads(text)
+            else:
+                values[name] = [parameter.read(one.strip()) for one in text.split(",")]
+        except (ValueError, KeyError) as error:
+            raise _wrong(path, name, text, parameter) from error
+    return values
+
+
+def _split(known: dict[Path, dict[str, Parameter]], pair: str) -> tuple[str, Path, Parameter, str]:
+    """The name in `name=value`, a notebook that has it, what it takes there, and the text."""
+    name, equals, text = pair.partition("=")
+    if not (equals and name):
+        raise ConfigError(f"Parameter {quoted(pair)} is not of the form name=value.")
+    path, parameter = next(iter(_holders(known, name).items()))
+    return name, path, parameter, text
+
+
 def parse(paths: list[Path], pairs: list[str]) -> dict[str, Any]:
     """`name=value` texts as values of the parameters' types: '000001' and 'NO' stay text.
 
@@ -97,10 +131,7 @@ def parse(paths: list[Path], pairs: list[str]) -> dict[str, Any]:
     known = {path: known_parameters(path) for path in paths}
     values = {}
     for pair in pairs:
-        name, equals, text = pair.partition("=")
-        if not (equals and name):
-            raise ConfigError(f"Parameter {quoted(pair)} is not of the form name=value.")
-        path, parameter = next(iter(_holders(known, name).items()))
+        name, path, parameter, text = _split(known, pair)
         try:
             values[name] = parameter.read(text)
         except (ValueError, KeyError) as error:

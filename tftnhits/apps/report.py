@@ -15,6 +15,8 @@ from ..files import atomic_write, versions
 
 if TYPE_CHECKING:
     from .batch import RunResult
+    from .many import BatchResult
+    from .tasks import Task
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 PLOTLY = "application/vnd.plotly.v1+json"
@@ -25,6 +27,9 @@ TAGS = "a b blockquote br code dd del div dl dt em h1 h2 h3 h4 h5 h6 hr i kbd li
 TAGS += " span strong sub sup table tbody td tfoot th thead tr ul"
 SPANS = ["colspan", "rowspan"]
 ATTRIBUTES = {"*": ["class", "id"], "a": ["href", "title"], "td": SPANS, "th": SPANS}
+FILES = ("forecasts.parquet", "watchlist.parquet", "manifest.json")  # that a batch's index links
+ANSWERS = ("status", "model_used", "why")
+BATCH_TEXTS = ("symbol", "page", "trend", "status")
 SCRIPTS = ("require_js", "mathjax", "mermaid_js", "mermaid_layout_elk_js", "jquery")
 
 
@@ -122,9 +127,64 @@ def write_manifest(run: RunResult, given: dict[str, Any]) -> None:
 
 def write_index(run: RunResult) -> None:
     """index.html: every notebook with its question, status, time and links; forecasts, figures."""
+    page = _rendered(
+        "index.html.j2",
+        run=run,
+        relative=lambda path: path.relative_to(run.folder).as_posix(),
+    )
+    atomic_write(run.index, page)
+
+
+def _rendered(template: str, **values: Any) -> str:
     from jinja2 import Environment, PackageLoader
 
     environment = Environment(loader=PackageLoader("tftnhits.apps", "."), autoescape=True)
-    template = environment.get_template("index.html.j2")
-    page = template.render(run=run, relative=lambda path: path.relative_to(run.folder).as_posix())
-    atomic_write(run.index, page)
+    return environment.get_template(template).render(**values)
+
+
+def write_batch_index(batch: BatchResult) -> None:
+    """index.html of a batch: the watchlist of its tasks with links, sorted and filtered there."""
+    from ..viz import watchlist
+
+    texts = _batch_cells(batch)
+    folder = batch.folder
+    files = [name for name in FILES if (folder / name).exists()]
+    page = _rendered(
+        "batch.html.j2",
+        batch=batch,
+        heads={name: "text" if name in BATCH_TEXTS else "" for name in texts},
+        rows=zip(batch.tasks, zip(*texts.values()), strict=True),
+        links=lambda task: _links(batch, task),
+        files=files,
+        style=watchlist.style_sheet(),
+        sorting=watchlist.SCRIPT,
+    )
+    atomic_write(batch.index, page)
+
+
+def _batch_cells(batch: BatchResult) -> dict[str, list[str]]:
+    """Texts by head: the watchlist's if there are forecasts, parameters of a sweep, the status."""
+    from ..viz import watchlist
+
+    table, tasks = batch.table, batch.tasks
+    texts = {"symbol": [task.symbol for task in tasks], "page": [""] * len(tasks)}
+    for name in batch.plan.sweep:
+        texts[name] = [str(task.parameters[name]) for task in tasks]
+    answers = [""] * len(tasks)
+    if len(table):
+        texts = texts | {k: v for k, v in watchlist.cells(table).items() if k != "symbol"}
+        answers = [watchlist.answer_text(*row) for row in zip(*map(table.get, ANSWERS))]
+    last = {"completed": "{answer}", "failed": "failed: {error}", "not run": "not run"}
+    texts["status"] = [
+        last[task.status].format(answer=answer, error=task.error)
+        for task, answer in zip(tasks, answers, strict=True)
+    ]
+    return texts
+
+
+def _links(batch: BatchResult, task: Task) -> list[tuple[str, str]]:
+    """Words and addresses of what there is of a task."""
+    pages = [("page", f"pages/{task.name}.html"), ("notebook", f"pages/{task.name}.ipynb")]
+    own = sorted(batch.plan.place("files", task, "").glob("*.html"))  # what the notebook made
+    pages += [(path.stem, path.relative_to(batch.folder).as_posix()) for path in own]
+    return [(word, page) for word, page in pages if (batch.folder / page).exists()]

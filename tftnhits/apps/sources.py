@@ -46,23 +46,11 @@ def read_sources(names: Sequence[str], **options: Any) -> tuple[pd.DataFrame, li
     symbols = [name for name in names if _is_live(name, bundled)]
     # files before anything is downloaded
     sources = {name: _read(name, bundled, options) for name in names if name not in symbols}
-    left_out: dict[str, TftnhitsError] = {}
     reasons = dict.fromkeys(set(sources) & set(BUNDLED), "")  # why bars are not live
-    for name, bars in _download(symbols).items():
-        if isinstance(bars, TftnhitsError):
-            error = bars
-            if name.upper() not in bundled:
-                unknown = _unknown(name, bundled, error)
-                if options.get("strict"):
-                    raise unknown from error
-                left_out[name] = unknown
-                continue
-            reasons[name] = f"; {_reason(error)}"
-            bars = load_bars("stocks", symbol=name.upper())
-            doubts = bars.attrs["doubts"].setdefault(name.upper(), [])
-            doubts.insert(0, _stand_in(name, error, bars))
-        sources[name] = bars
-    if left_out and not sources:
+    live, stand_ins, left_out = _live(symbols, bundled)
+    sources |= live
+    reasons |= stand_ins
+    if left_out and (options.get("strict") or not sources):
         raise next(iter(left_out.values()))
     _check_apart(sources)
     notes = []
@@ -73,6 +61,41 @@ def read_sources(names: Sequence[str], **options: Any) -> tuple[pd.DataFrame, li
     bars = frames[0] if len(frames) == 1 else concat_bars(frames)
     bars.attrs["skipped"] |= {name.upper(): str(why) for name, why in left_out.items()}
     return bars, list(dict.fromkeys(notes))
+
+
+def read_symbols(symbols: Sequence[str]) -> tuple[pd.DataFrame | None, dict[str, str]]:
+    """Bars of symbols of Yahoo Finance, and of each symbol without any the reason.
+
+    Bundled bars stand in where live ones can't be had, and their forecast's warnings say so. No
+    symbol is taken for a file. The bars are None where no symbol has any.
+    """
+    bundled = _bundled_symbols()
+    foreign = {name: _unknown(name, bundled) for name in symbols if not is_symbol(name)}
+    live, _, left_out = _live([name for name in symbols if name not in foreign], bundled)
+    frames = list(live.values())
+    reasons = {name: str(error) for name, error in (foreign | left_out).items()}
+    return concat_bars(frames) if frames else None, reasons
+
+
+def _live(
+    symbols: list[str], bundled: Sequence[str]
+) -> tuple[dict[str, pd.DataFrame], dict[str, str], dict[str, TftnhitsError]]:
+    """The bars of symbols; of those whose bundled bars stand in, why; why others have none."""
+    frames: dict[str, pd.DataFrame] = {}
+    reasons: dict[str, str] = {}
+    left_out: dict[str, TftnhitsError] = {}
+    for name, bars in _download(symbols).items():
+        if isinstance(bars, TftnhitsError):
+            error = bars
+            if name.upper() not in bundled:
+                left_out[name] = _unknown(name, bundled, error)
+                continue
+            reasons[name] = f"; {_reason(error)}"
+            bars = load_bars("stocks", symbol=name.upper())
+            doubts = bars.attrs["doubts"].setdefault(name.upper(), [])
+            doubts.insert(0, _stand_in(name, error, bars))
+        frames[name] = bars
+    return frames, reasons, left_out
 
 
 def _is_live(name: str, bundled: Sequence[str]) -> bool:

@@ -95,7 +95,7 @@ def watchlist_html(table: pd.DataFrame) -> str:
     shown = table.head(SHOWN)
     texts, why = cells(shown), shown["why"].tolist()
     answers = zip(texts["status"], shown["model_used"], why, strict=True)
-    texts["status"] = [_answer(*answer) for answer in answers]
+    texts["status"] = [answer_text(*answer) for answer in answers]
     kind = {head: ' class="text"' if head in TEXTS else "" for head in texts}
     head = "".join(f'<th{kind[name]} tabindex="0">{escape(name)}</th>' for name in texts)
     lines = []
@@ -105,12 +105,12 @@ def watchlist_html(table: pd.DataFrame) -> str:
     more = len(table) - len(shown)
     note = f"<p>and {more:,} more in .table()</p>" if more else ""
     return (
-        f'<style>{_style()}</style><div class="tftnhits-watchlist"><table><thead><tr>{head}</tr>'
-        f"</thead><tbody>{''.join(lines)}</tbody></table>{note}</div><script>{SCRIPT}</script>"
+        f'<style>{style_sheet()}</style><div class="tftnhits-watchlist"><table><thead>'
+        f"<tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>{note}</div><script>{SCRIPT}</script>"
     )
 
 
-def _answer(status: str, model: Any, why: str) -> str:
+def answer_text(status: str, model: Any, why: str) -> str:
     """Who answered, without the weights, "ensemble, warned", or why none did."""
     if status == "left out":
         return f"{status}: {why}"
@@ -118,7 +118,7 @@ def _answer(status: str, model: Any, why: str) -> str:
     return name if status == "answered" else f"{name}, {status}"
 
 
-def _style() -> str:
+def style_sheet() -> str:
     """The style sheet, in the colours of the figures' themes."""
     from .style import THEMES  # brings matplotlib, which a terminal's table does without
 
