@@ -18,6 +18,14 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def no_journal(tmp_path_factory):
+    """What tests forecast is kept in no user's journal."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TFTNHITS_JOURNAL", str(tmp_path_factory.mktemp("journal")))
+        yield
+
+
 @pytest.fixture
 def make_notebook(tmp_path: Path) -> Callable[..., Path]:
     """Writes NN_topic.ipynb into tmp_path/notebooks: intro, parameters, then the code cells."""

@@ -571,6 +571,24 @@ def test_two_batches_never_share_a_folder(bars, tmp_path):
     assert raised
 
 
+def test_forecasts_of_bars_to_come_are_kept_in_the_journal(tmp_path, monkeypatch):
+    path = tmp_path / "bars.parquet"
+    monkeypatch.setenv("TFTNHITS_JOURNAL", str(tmp_path / "journal"))
+    daily = made_bars(("NO", "ON"), 90, freq="D")
+    today = pd.Timestamp.now("UTC").tz_localize(None).normalize()
+    daily.assign(date=daily["date"] + (today - daily["date"].max())).to_parquet(path, index=False)
+    run_batch(None, path, tmp_path / "out", progress=False)
+    run_batch(None, path, tmp_path / "again", progress=False)  # what is there is not kept twice
+    kept = tn.journal().frame()
+    assert sorted(kept["symbol"].unique()) == ["NO", "ON"] and len(kept) == 10
+    blocked = tmp_path / "file"
+    blocked.touch()
+    monkeypatch.setenv("TFTNHITS_JOURNAL", str(blocked))
+    with pytest.warns(UserWarning, match="not kept in the journal"):
+        result = run_batch(None, path, tmp_path / "third", progress=False)
+    assert set(statuses(result).values()) == {"completed"}
+
+
 @pytest.mark.slow
 def test_a_real_dask_cluster_makes_the_same_pages(bars, tmp_path, notebook):
     distributed = pytest.importorskip("distributed")

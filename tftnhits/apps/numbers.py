@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +16,7 @@ from tqdm.auto import tqdm
 from ..config import LEVEL
 from ..data.bars import concat_bars
 from ..data.read import readable
-from ..errors import DataError, OutputError, quoted
+from ..errors import ConfigError, DataError, OutputError, quoted
 from ..files import write_json
 from ..forecast.blocks import predict_each, predict_some
 from ..forecast.predictor import Predictor
@@ -96,7 +97,16 @@ def _tables(
         if isinstance(piece, dict):
             yield pd.DataFrame(), _reasons(piece)
         else:
+            _keep(piece)
             yield piece.frame, piece.table()
+
+
+def _keep(forecast: Forecast) -> None:
+    """In the user's journal, what is of bars to come; numbers are made whether it can or not."""
+    try:
+        forecast.keep()
+    except (ConfigError, OutputError) as error:
+        warnings.warn(f"Forecasts are not kept in the journal: {error}", stacklevel=2)
 
 
 def _with(table: pd.DataFrame, given: dict[str, Any]) -> pd.DataFrame:

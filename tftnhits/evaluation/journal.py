@@ -75,6 +75,8 @@ class Journal:
         """
         now = pd.Timestamp.now("UTC").tz_localize(None) if now is None else now
         rows, late = _rows_of(forecast, now)
+        if rows.empty:
+            return Kept(0, 0, late, None)
         with locked(self.folder / "journal"):
             known = self._keys()
             new = rows[~pd.MultiIndex.from_frame(rows[KEY]).isin(known)]
