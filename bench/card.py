@@ -70,10 +70,10 @@ measures it.
 
 ## Training
 $origins_train training origins of $markets markets; $tft_weights and $nhits_weights weights. An
-epoch draws from each market by its size to the power of a temperature
-that validation chose; validation years follow each market's training years and chose everything
-else, too, by the mean over markets of the loss (steps 1–5) over that of the volatility scale, which
-itself matches or beats a HAR fitted on the market's own past. Longer bars are made of shorter ones.
+epoch draws from each market by its size to the power of a temperature that validation chose;
+validation years follow each market's training years and chose everything else, too, by the mean
+over markets of the loss (steps 1–5) over that of the volatility scale, which follows each symbol's
+own past and is near a HAR fitted there. Longer bars are made of shorter ones.
 Last columns: that ratio on validation, of one seed on average and of what is shipped.
 
 $corpus

@@ -99,6 +99,41 @@ def test_another_model_is_kept_beside(journal, model, bars, days):
     assert len(journal.score(bars).table("model")) == 2
 
 
+def test_other_weights_are_another_model(journal, model, bars, days):
+    forecast = model.predict(bars[bars["date"] <= days[-1]], weights={"tft": 0.1, "nhits": 0.9})
+    assert journal.keep(forecast, pd.Timestamp(days[-1]) + EVENING).origins == 2
+    assert len(journal.score(bars).table(["model", "model_used"])) == 2
+
+
+def test_longer_bars_are_other_forecasts_and_score_by_their_own(model, bars, tmp_path):
+    """Of a Friday there are the next day and the next week: neither is taken for the other."""
+    days = bars.groupby(["symbol", bars["date"].dt.to_period("W")], observed=True)
+    rules = {"open": "first", "high": "max", "low": "min", "close": "last", "volume": "sum"}
+    weeks = days.agg({**rules, "date": "last"}).reset_index(level=0).reset_index(drop=True)
+    friday = weeks["date"][weeks["date"].dt.day_of_week == 4].iloc[-12]
+    journal, now = tn.journal(tmp_path), friday + EVENING
+    for frame in (bars, weeks):
+        kept = journal.keep(model.predict(frame[frame["date"] <= friday]), now)
+        assert (kept.origins, kept.known) == (2, 0)
+    ends = {}
+    for name, frame in (("days", bars), ("weeks", weeks)):
+        record = journal.score(frame)
+        assert len(record.frame) == 10 and record.frame["bar"].nunique() == 1
+        assert any("longer or shorter" in note for note in record.notes)
+        ends[name] = record.frame.groupby("symbol")["outcome"].last()
+    assert (ends["days"] != ends["weeks"]).all()
+
+
+def test_a_bar_is_over_by_its_exchanges_clock(model, tmp_path):
+    hours = made_bars(("A",), 300, freq="h")
+    last = hours["date"].max()  # 15:00, say, in New York: 20:00 in UTC, in winter
+    zoned = hours.assign(date=hours["date"].dt.tz_localize("America/New_York"))
+    forecast = model.predict(tn.load_bars(zoned))
+    journal, away = tn.journal(tmp_path), pd.Timedelta(hours=5)
+    assert journal.keep(forecast, last + away + pd.Timedelta(minutes=121)).late == ["A"]
+    assert journal.keep(forecast, last + away + pd.Timedelta(minutes=119)).origins == 1
+
+
 def test_past_outcomes_are_not_kept(model, bars, days, tmp_path):
     journal = tn.journal(tmp_path)
     forecast = model.predict(bars[bars["date"] <= days[0]])

@@ -328,7 +328,8 @@ PRESETS: dict[str, tuple[TFTConfig, NHITSConfig, BoostingConfig, TrainConfig]] =
         TrainConfig(epochs=1, batch=4, origins=32),
     ),
     "quick": _QUICK,
-    # what is shipped: as wide as quick, since wider is no better (bench/presets.py); more seeds
+    # for one market: as wide as quick, since wider is no better (bench/presets.py); more seeds.
+    # What is shipped learnt from many and is wider (bench/pretrain.py)
     "cloud": (*_QUICK[:2], BoostingConfig(rows=300_000, min_leaf=1_000), TrainConfig()),
     "v1.0": _PAPERS,
     "v2.0": (_QUICK[0], _IMPROVED, *_QUICK[2:]),

@@ -2,9 +2,10 @@
 
 A back-test is of forecasts that could have been made; these were. The journal is a folder of
 Parquet files, one a run, in a folder for each month in which forecasts were kept, and files are
-only ever added. A row is an origin's step: symbol, origin, step, date (when that bar is due), made
-(when it was kept, UTC), close (at the origin), model (a hash of its weights), model_used, and the
-cumulative log return's quantiles: "0.05" as forecast, "har 0.05" of the volatility scale alone.
+only ever added. A row is an origin's step: symbol, origin, bar (the length of one, in days), step,
+date (when that bar is due), made (when it was kept, UTC), close (at the origin), model (a hash of
+the weights and of who answered by them), model_used, and the cumulative log return's quantiles:
+"0.05" as forecast, "har 0.05" of the volatility scale alone.
 """
 
 from __future__ import annotations
@@ -20,10 +21,13 @@ import pandas as pd
 from platformdirs import user_data_path
 
 from ..data.bars import load_bars
+from ..data.dates import moved
+from ..data.windows import Panel
 from ..data.yahoo import download_bars
 from ..errors import ConfigError, DataError
-from ..files import atomic_write, locked
+from ..files import atomic_write, locked, sha256
 from ..forecast.folder import model_name
+from ..forecast.pools import bar_days
 from ..forecast.result import quantile_columns
 from .record import HAR, LEVELS, Record
 
@@ -31,7 +35,7 @@ if TYPE_CHECKING:
     from ..forecast.result import Forecast
 
 FOLDER = "TFTNHITS_JOURNAL"  # environment variable that names the journal's folder
-KEY = ["symbol", "origin", "model"]
+KEY = ["symbol", "origin", "bar", "model"]
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,7 @@ class Journal:
         return Kept(origins, every - origins, late, path)
 
     def _keys(self) -> pd.MultiIndex:
-        """Symbol, origin and model of what is kept; a file that can't be read holds none."""
+        """The keys of what is kept; a file that can't be read holds none."""
         frame, _ = self._read(KEY)
         return pd.MultiIndex.from_frame(frame)
 
@@ -107,13 +111,17 @@ class Journal:
 
     def frame(self) -> pd.DataFrame:
         """All that is kept, as the module's docstring has it; raises DataError if there is none."""
+        return self._all()[0]
+
+    def _all(self) -> tuple[pd.DataFrame, list[str]]:
+        """As `frame`, and why files were passed over."""
         frame, notes = self._read()
         if frame.empty:
             said = f" {notes[0]}" if notes else ""
             raise DataError(
                 f"No forecast is kept in {self.folder}; keep some by forecast.keep().{said}"
             )
-        return frame.drop_duplicates([*KEY, "step"], ignore_index=True)
+        return frame.drop_duplicates([*KEY, "step"], ignore_index=True), notes
 
     def score(self, bars: Any = None) -> Record:
         """What came of the forecasts.
@@ -126,13 +134,13 @@ class Journal:
         ------
         DataError : nothing is kept, or bars that load_bars refuses; DownloadError
         """
-        kept = self.frame()
+        kept, notes = self._all()
         if bars is None:
             names, first = kept["symbol"].unique(), kept["origin"].min()
             bars = download_bars([*names], start=(first - pd.Timedelta(days=7)).date())
         else:
             bars = load_bars(bars)
-        return Record.of(kept, bars, self._read(KEY)[1])
+        return Record.of(kept, bars, notes)
 
 
 def journal(folder: str | Path | None = None) -> Journal:
@@ -155,13 +163,27 @@ def _rows_of(forecast: Forecast, now: pd.Timestamp) -> tuple[pd.DataFrame, list[
     har = predictor.walk.quantiles(panel, rows).reshape(len(close), -1)
     columns |= {f"{HAR}{level:g}": har[:, q] for q, level in enumerate(predictor.levels)}
     used = {name: report.model_used for name, report in forecast.reports.items()}
+    weights = model_name(predictor)
+    model = {name: sha256(f"{weights} {who}".encode())[:12] for name, who in used.items()}
     out = frame[["symbol", "origin", "step", "date"]].reset_index(drop=True)
-    out = out.assign(made=now, close=close, model=model_name(predictor))
-    out = out.assign(model_used=out["symbol"].map(used), **columns)
+    length = bar_days(panel, panel.symbol_of(rows)).round(4)
+    out = out.assign(made=now, close=close, bar=np.repeat(length, steps))
+    out = out.assign(model=out["symbol"].map(model), model_used=out["symbol"].map(used), **columns)
     # an origin is kept whole, or not at all: its first bar must not be over
-    due = pd.to_datetime(panel.date[rows + 1]).to_numpy()
-    length = due - pd.to_datetime(panel.date[rows]).to_numpy()
-    length = np.minimum(length, np.timedelta64(1, "D"))  # a weekend is no bar
-    open_ = np.isfinite(length) & (due + length > now.to_datetime64())
-    late = [panel.symbols[s] for s in panel.symbol_of(rows[~open_])]
-    return out[np.repeat(open_, steps)].reset_index(drop=True), late
+    to_come = _ends(forecast, panel, rows) > now.to_datetime64()  # NaT is not
+    late = [panel.symbols[s] for s in panel.symbol_of(rows[~to_come])]
+    return out[np.repeat(to_come, steps)].reset_index(drop=True), late
+
+
+def _ends(forecast: Forecast, panel: Panel, rows: np.ndarray) -> np.ndarray:
+    """When the first bars ahead of the origins `rows` [K] are over, in UTC where zones are known.
+
+    A bar that is a day or longer is over with its day.
+    """
+    days = np.minimum(np.nan_to_num(bar_days(panel, panel.symbol_of(rows))), 1.0)
+    end = panel.date[rows + 1] + (days * 86_400e9).astype("timedelta64[ns]")
+    zones = forecast.bars.attrs.get("zones", {})
+    for k, s in enumerate(panel.symbol_of(rows)):
+        if zone := zones.get(panel.symbols[s]):
+            end[k : k + 1] = moved(end[k : k + 1], zone, "UTC")
+    return end

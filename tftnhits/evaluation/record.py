@@ -20,6 +20,7 @@ LEVELS = [f"{level:g}" for level in SCORE_LEVELS]
 INTERVALS = {"80": ("0.1", "0.9"), "93": ("0.035", "0.965")}
 GROUPS = ("symbol", "model", "model_used", "step", "month")
 POINTS = 1e4
+ALIKE = 1.5  # ratio up to which bars count as equally long
 MOVED = 0.005  # relative change of an origin's close: bars were adjusted since
 
 
@@ -41,8 +42,13 @@ class Record:
 
     @classmethod
     def of(cls, kept: pd.DataFrame, bars: pd.DataFrame, notes: Sequence[str] = ()) -> Record:
-        """Look up each kept row's outcome in `bars`."""
-        outcome, close = _outcomes(kept, bars)
+        """Look up each kept row's outcome in `bars`, as long ones as those that were forecast."""
+        alike = _as_long(kept, bars)
+        outcome, close = _outcomes(kept[alike], bars)
+        other = kept["symbol"][~alike].unique()
+        if len(other):
+            notes = [*notes, f"Bars of {_listed(other)} are longer or shorter than those forecast."]
+        kept = kept[alike]
         notes = [*notes, *_notes(kept, outcome, close)]
         seen = np.isfinite(outcome)
         frame = kept[seen].assign(outcome=outcome[seen]).reset_index(drop=True)
@@ -95,6 +101,14 @@ class Record:
         from ..viz.journal import plot_record
 
         return plot_record(self)
+
+
+def _as_long(kept: pd.DataFrame, bars: pd.DataFrame) -> np.ndarray:
+    """Whether each kept row is of bars as long as the symbol's in `bars`, or it has none there."""
+    apart = bars.groupby("symbol", sort=False)["date"].diff() / pd.Timedelta(days=1)
+    usual = apart.groupby(bars["symbol"].astype(object)).median()
+    ratio = kept["bar"].to_numpy(float) / kept["symbol"].map(usual).to_numpy(float)
+    return ~(np.abs(np.log(ratio)) > np.log(ALIKE))
 
 
 def _outcomes(kept: pd.DataFrame, bars: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:

@@ -17,7 +17,7 @@ from .ensemble import WALK
 from .fallback import Answer, Candidate, answer, chain, chain_origins
 from .own import Measured, own_history
 from .pools import pool_scores
-from .result import Forecast
+from .result import Forecast, quantile_columns
 from .table import tidy
 
 if TYPE_CHECKING:
@@ -85,8 +85,7 @@ def past_forecasts(fc: Forecast, symbol: str, count: int = PAST) -> Past:
             f"{symbol} has {counted(panel.length[s], 'bar')}, too few to forecast its past again; "
             "give more bars."
         )
-    names = [name for name in fc.frame if name[0].isdigit()]
-    levels = tuple(map(float, names))
+    levels = tuple(map(float, quantile_columns(fc.frame)))
     quantiles, (one, *_), _ = answered(predictor, panel, rows, candidates, fc.level, levels)
     if one.name != fc.reports[symbol].model_used:
         raise DataError(
