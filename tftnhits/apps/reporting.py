@@ -91,9 +91,10 @@ def between(bars: pd.DataFrame, first: str | None, last: str | None) -> pd.DataF
     begin, end = _day(first) or day.min(), _day(last) or day.max()
     kept = bars[day.between(begin, end)].reset_index(drop=True)
     if kept.empty:
+        since = f"from {begin:%Y-%m-%d} " if first else ""
         raise DataError(
-            f"There are no bars from {begin:%Y-%m-%d} to {end:%Y-%m-%d}; they begin on "
-            f"{day.min():%Y-%m-%d} and end on {day.max():%Y-%m-%d}."
+            f"There are no bars {since}to {end:%Y-%m-%d}; they begin on {day.min():%Y-%m-%d} and "
+            f"end on {day.max():%Y-%m-%d}."
         )
     return kept
 

@@ -119,7 +119,8 @@ class Journal:
         if frame.empty:
             said = f" {notes[0]}" if notes else ""
             raise DataError(
-                f"No forecast is kept in {self.folder}; keep some by forecast.keep().{said}"
+                f"No forecast is kept in {self.folder}; keep some by forecast.keep() or by "
+                f"tftnhits predict --keep.{said}"
             )
         return frame.drop_duplicates([*KEY, "step"], ignore_index=True), notes
 
