@@ -3,6 +3,7 @@
     python bench/pretrain.py --corpus FOLDER… [--seeds 0,1,2] [--students 0]
     [--horizon 20] [--chunks 4096] [--temperature 0.5]
     [--specialists MARKET…] [--jobs 2] [--out build/pretrain/model]
+    [--backend dask --scheduler tcp://host:8786 | --backend ray --address host:6379]
 
 Each FOLDER holds Parquet files of bars and a corpus.toml that names them (bench/corpus.py). The
 seeds of both networks teach one of each that forecasts as their average does, its median drawn to
@@ -17,11 +18,15 @@ in its folder teachers. The output folder gets the predictor (its calibration is
 symbols of each market, over validation and test years, which trains nothing) and ModelScope's two
 files, and the results file says what was trained. bench/djia.py and bench/holdout.py score it by
 --model.
+
+A cluster trains a network on each of its workers. They see the same folders, and find the modules
+of bench/ (PYTHONPATH=bench where they are started).
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import resource
 import time
 from collections.abc import Sequence
@@ -36,6 +41,7 @@ from teachers import KINDS, Average, Drift, Teacher, blend, kinds_of
 from torch import nn
 
 import tftnhits as tn
+from tftnhits.apps.cluster import cluster
 from tftnhits.apps.hub import add_modelscope_files
 from tftnhits.config import (
     ENSEMBLE_WEIGHTS,
@@ -49,8 +55,8 @@ from tftnhits.config import (
 from tftnhits.data.windows import Panel
 from tftnhits.files import write_json
 from tftnhits.forecast.ensemble import combine
-from tftnhits.models.checkpoint import save_part
-from tftnhits.models.store import network_part
+from tftnhits.models.checkpoint import Part, save_part
+from tftnhits.models.store import network_of, network_part
 from tftnhits.training.loop import fit, forecast_rows
 from tftnhits.training.trials import log_trial
 
@@ -82,8 +88,11 @@ class Corpus:
 
 def train(
     kind: str, seed: int, corpus: Corpus, teachers: Sequence[nn.Module] = ()
-) -> tuple[nn.Module, dict]:
-    """One network with one seed, by outcomes or by `teachers`, and the record of its training."""
+) -> tuple[Part, dict]:
+    """One network with one seed, by outcomes or by `teachers`, and the record of its training.
+
+    As plain data: Dask takes modules apart, LSTMs among them, and can't send them.
+    """
     torch.set_num_threads(1)
     brief = kind == "nhits" and not teachers
     corpus = replace(corpus, chunks=corpus.chunks // SHORTER) if brief else corpus
@@ -128,11 +137,14 @@ def train(
             only=corpus.only,
         )
     print(f"{label}: validation {record['valid']:.5f}, {record['epochs']} epochs", flush=True)
-    return found.model, record
+    return network_part(found.model), record
 
 
 def run(
-    jobs: int, seeds: Sequence[int], corpora: Sequence[Corpus], teachers: Sequence[nn.Module] = ()
+    jobs: int | None,
+    seeds: Sequence[int],
+    corpora: Sequence[Corpus],
+    teachers: Sequence[nn.Module] = (),
 ) -> list[dict[str, list[tuple[nn.Module, dict]]]]:
     """`train` both networks by each seed on each corpus, side by side; a dict by network each."""
     tasks = [(c, kind, seed) for kind in KINDS for c in range(len(corpora)) for seed in seeds]
@@ -141,7 +153,8 @@ def run(
     )
     found: list[dict] = [{kind: [] for kind in KINDS} for _ in corpora]
     for (c, kind, _), one in zip(tasks, done, strict=True):
-        found[c][kind].append(one)
+        part, record = one
+        found[c][kind].append((network_of(part), record))
     return found
 
 
@@ -171,19 +184,28 @@ def main() -> None:
     parser.add_argument("--chunks", type=int, default=4096, help="of 64 origins, an epoch")
     parser.add_argument("--temperature", type=float, default=0.5)
     parser.add_argument("--specialists", nargs="*", default=[], metavar="MARKET")
-    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--jobs", type=int, help="default: 2, or a whole cluster")
+    parser.add_argument("--backend", default="loky", choices=("loky", "dask", "ray"))
+    parser.add_argument("--scheduler", "--address", dest="address", help="of a cluster that runs")
     parser.add_argument("--work", type=Path, default=Path("build/pretrain"))
     parser.add_argument("--log", default="data/results/trials.jsonl")
     parser.add_argument("--out", type=Path, default=Path("build/pretrain/model"))
     parser.add_argument("--results", default="build/pretrain/pretrained.json")
     options = parser.parse_args()
+    jobs = options.jobs or (2 if options.backend == "loky" else None)
+    with cluster(options.backend, jobs, options.address, ("tftnhits", "corpus")) as jobs:
+        pretrain(options, jobs)
+
+
+def pretrain(options: argparse.Namespace, jobs: int) -> None:
+    """Teachers, students and the predictor, with `jobs` trainings side by side."""
     begin = time.perf_counter()
     corpus = Corpus(
-        markets=tuple(markets_in(options.corpus, options.horizon)),
-        folder=options.work,
+        markets=tuple(markets_in([one.absolute() for one in options.corpus], options.horizon)),
+        folder=options.work.absolute(),
         chunks=options.chunks,
         temperature=options.temperature,
-        log=options.log,
+        log=os.path.abspath(options.log),
     )
     panel = corpus.panel()
     seeds = [int(seed) for seed in options.seeds.split(",")]
@@ -191,7 +213,7 @@ def main() -> None:
     # 1. the teachers
     special = [replace(corpus, only=tuple(options.specialists))] if options.specialists else []
     corpora = [corpus, *special]
-    done = run(options.jobs, seeds, corpora)
+    done = run(jobs, seeds, corpora)
     models = [{k: [model for model, _ in pairs] for k, pairs in one.items()} for one in done]
     save_teachers(models[-1], options.work / "teachers")
     # 2. their students; validation chose the teachers' weights and median
@@ -200,7 +222,7 @@ def main() -> None:
     averages = [Average(one, how["chosen"], drift) for one, how in zip(models, chosen, strict=True)]
     theirs = kinds_of(panel, drift, options.specialists)
     teacher = Teacher(averages[0], averages[1] if special else None, theirs)
-    (taught,) = run(options.jobs, students, [corpus], [teacher])
+    (taught,) = run(jobs, students, [corpus], [teacher])
     # 3. the predictor
     networks = {kind: pairs[0][0] for kind, pairs in taught.items()}
     predictor = predictor_of(networks, corpus)

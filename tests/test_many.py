@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
@@ -24,7 +25,7 @@ from helpers import ROOT, environment, made_bars, one_sentence
 import tftnhits as tn
 from tftnhits import WorkerConfig, run_batch
 from tftnhits.apps import batching, cli, many, numbers, report, tasks
-from tftnhits.errors import ConfigError, DataError, MissingDependency, OutputError
+from tftnhits.errors import ConfigError, DataError, OutputError
 
 SYMBOLS = ("000001", "NO", "ON", "BRK-B", "^GSPC", "EURUSD=X")
 PARAMETERS = """symbol: str = "AAPL"
@@ -306,14 +307,6 @@ def test_another_batch_is_not_resumed_and_what_differs_is_named(bars, tmp_path, 
         run_batch(**given, resume=True)
 
 
-def test_a_backend_that_is_not_installed_is_named(bars, tmp_path, monkeypatch):
-    for name, package in (("dask", "distributed"), ("ray", "ray")):
-        monkeypatch.setitem(sys.modules, package, None)
-        with pytest.raises(MissingDependency, match=f"backend {name!r} is not here: pip install"):
-            run_batch(["NO"], bars, tmp_path / "out", workers=WorkerConfig(backend=name))
-    assert not (tmp_path / "out").exists()
-
-
 EVIL = "<img src=x>"
 
 
@@ -421,37 +414,55 @@ def completed(out: Path) -> set[str]:
     return {path.stem for path in files if json.loads(path.read_text())["status"] == "completed"}
 
 
-@pytest.mark.slow
-def test_a_batch_killed_at_any_moment_goes_on_to_the_same_table(bars, tmp_path, notebook):
-    page = notebook("import time; time.sleep(0.5)")
-    calm = run_batch(None, bars, tmp_path / "calm", page, workers=TWO, progress=False)
-    out, rng = tmp_path / "out", np.random.default_rng(time.time_ns())
-    resume: tuple[str, ...] = ()
-    ended: dict[str, str] = {}
-    for delay in (*rng.uniform(1, 14, 4), None):
-        process = subprocess.Popen(command(out, bars, page, *resume), env=environment(), cwd=ROOT)
+def kill(process: subprocess.Popen) -> None:
+    """As the system does it: at once, and the batch alone."""
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.wait()
+    # what it had started ends with it; a process that was still without a task, later
+    _, alive = psutil.wait_procs(children, timeout=30)
+    assert not [child for child in alive if "ipykernel" in " ".join(child.cmdline())]
+    for child in alive:
+        child.kill()
+
+
+def killed_and_resumed(call: list[str], out: Path, moments: Iterator[float]) -> int:
+    """How often a batch was killed until it was done; what had ended is never done twice."""
+    kills, ended = 0, {}
+    for moment in moments:
+        resume = ["--resume"] if (out / "manifest.json").exists() else []
+        process = subprocess.Popen([*call, *resume], env=environment(), cwd=ROOT)
         try:
-            assert process.wait(delay if delay is None else float(delay)) == 0
+            assert process.wait(moment) == 0
             break
         except subprocess.TimeoutExpired:
-            children = psutil.Process(process.pid).children(recursive=True)
-            process.kill()
-            process.wait()
-            # what it had started ends with it; a process that was still without a task, later
-            _, alive = psutil.wait_procs(children, timeout=30)
-            assert not [child for child in alive if "ipykernel" in " ".join(child.cmdline())]
-            for child in alive:
-                child.kill()
-        resume = ("--resume",) if (out / "manifest.json").exists() else ()
+            kill(process)
+            kills += 1
         for name in completed(out):
             text = (out / "state" / f"{name}.json").read_text()
-            assert ended.setdefault(name, text) == text, delay  # not done twice
-    assert completed(out) == {task.name for task in calm.tasks} == set(seen(out))
-    assert all(len(lines) == 1 for lines in seen(out).values())
-    for file in ("forecasts.parquet", "watchlist.parquet"):
-        tables = [pd.read_parquet(folder / file) for folder in (tmp_path / "calm", out)]
-        pd.testing.assert_frame_equal(*tables)
-    assert manifest(out)["status"] == "completed" and whole(out)
+            assert ended.setdefault(name, text) == text, moment
+    return kills
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wanted", [4, pytest.param(20, marks=pytest.mark.weekly)])
+def test_a_batch_killed_at_any_moment_goes_on_to_the_same_table(bars, tmp_path, notebook, wanted):
+    page = notebook("import time; time.sleep(0.5)")
+    calm = run_batch(None, bars, tmp_path / "calm", page, workers=TWO, progress=False)
+    rng = np.random.default_rng(time.time_ns())
+    kills = batches = 0
+    while kills < wanted:
+        out = tmp_path / f"out{batches}"
+        # the last call has all the time that it takes
+        moments = iter([*rng.uniform(1, 14, wanted - kills), 600.0])
+        kills += killed_and_resumed(command(out, bars, page), out, moments)
+        batches += 1
+        assert completed(out) == {task.name for task in calm.tasks} == set(seen(out))
+        assert all(len(lines) == 1 for lines in seen(out).values())
+        for file in ("forecasts.parquet", "watchlist.parquet"):
+            tables = [pd.read_parquet(folder / file) for folder in (tmp_path / "calm", out)]
+            pd.testing.assert_frame_equal(*tables)
+        assert manifest(out)["status"] == "completed" and whole(out)
 
 
 @pytest.mark.slow
@@ -587,18 +598,6 @@ def test_forecasts_of_bars_to_come_are_kept_in_the_journal(tmp_path, monkeypatch
     with pytest.warns(UserWarning, match="not kept in the journal"):
         result = run_batch(None, path, tmp_path / "third", progress=False)
     assert set(statuses(result).values()) == {"completed"}
-
-
-@pytest.mark.slow
-def test_a_real_dask_cluster_makes_the_same_pages(bars, tmp_path, notebook):
-    distributed = pytest.importorskip("distributed")
-    local = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
-    with distributed.LocalCluster(**local) as cluster:
-        workers = WorkerConfig(2, "dask", cluster.scheduler_address, 120, 0)
-        page = notebook("assert symbol != 'ON'")
-        result = run_batch(SYMBOLS, bars, tmp_path / "out", page, workers=workers, progress=False)
-    assert [s for s, status in statuses(result).items() if status == "failed"] == ["ON"]
-    assert len(seen(tmp_path / "out")) == 5
 
 
 # --- the command

@@ -7,9 +7,8 @@ from pathlib import Path
 import click
 
 from ..errors import DataError, NotebookError, quoted
-from .commands import CHECKOUT, COUNT, _command, _names
+from .commands import CHECKOUT, COUNT, _command, _names, workers
 
-BACKENDS = ("loky", "dask", "ray")
 SECONDS = click.IntRange(min=1)
 
 
@@ -28,13 +27,12 @@ SECONDS = click.IntRange(min=1)
 )
 @click.option("--out", metavar="DIR", help="default: runs/<time>")
 @click.option("--jobs", type=COUNT, help="notebooks side by side; default: 1, or a whole cluster")
-@click.option("--backend", type=click.Choice(BACKENDS), default="loky", show_default=True)
-@click.option("--scheduler", "--address", "address", help="of a Dask or Ray cluster that runs")
+@workers
 @click.option("--timeout", type=SECONDS, default=3600, show_default=True, help="of a notebook")
 @click.option("--retries", type=click.IntRange(0, 10), default=1, show_default=True)
 @click.option("--resume", is_flag=True, help="what has not ended, or failed, of the batch in --out")
 @click.option("--html", is_flag=True, help="write each notebook as a page, too")
-def batch(symbols, symbols_file, source, notebook, pairs, out, resume, html, **workers):
+def batch(symbols, symbols_file, source, notebook, pairs, out, resume, html, **how):
     """Forecast many symbols at once, and execute a notebook for each of them.
 
     The folder gets forecasts.parquet, watchlist.parquet, index.html with all of them, and the
@@ -54,7 +52,7 @@ def batch(symbols, symbols_file, source, notebook, pairs, out, resume, html, **w
         (notebook,) = find_notebooks(folder if folder.is_dir() else "notebooks", [notebook])
     path = Path(notebook).absolute() if notebook else None
     sweep = parse_lists(known_to_batch(path), list(pairs))
-    settings = WorkerConfig(**workers)
+    settings = WorkerConfig(**how)
     result = run_batch(names, source, out, path, sweep, settings, resume, html)
     if result.plan.notebook:
         yield f"pages      {result.folder / 'pages'}"

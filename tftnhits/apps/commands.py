@@ -5,7 +5,6 @@ Nothing heavy is imported before a command needs it, so that help comes at once.
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import json
 import sys
@@ -131,6 +130,12 @@ fitting = _options(
     click.option("--out", required=True, metavar="FOLDER", help="where everything is written"),
     _preset_option(PRESETS, default="quick"),
     click.option("--horizon", type=COUNT, default=5, show_default=True, help="bars ahead"),
+)
+workers = _options(
+    click.option(
+        "--backend", type=click.Choice(("loky", "dask", "ray")), default="loky", show_default=True
+    ),
+    click.option("--scheduler", "--address", "address", help="of a Dask or Ray cluster that runs"),
 )
 forms = _options(
     click.option("--json", "as_json", is_flag=True, help="print JSON"),
@@ -272,49 +277,6 @@ def train(context, sources, out, preset, horizon, seed, train_end, valid_end, **
     for line in text.training_lines(predictor):
         _say(line)
     yield str(folder)
-
-
-@_command(
-    """  tftnhits backtest --out walk --start 2015-01-01 --end 2018-12-31 --jobs 2
-  tftnhits backtest AAPL --out walk2 --preset tiny --members 'TFT,N-HITS,HAR' --csv > board.csv"""
-)
-@click.argument("sources", nargs=-1, metavar=f"[{SOURCES}]")
-@fitting
-@_day_option("--start", "first day tested; default: the last 40% of days")
-@_day_option("--end", "last day tested; default: all known outcomes")
-@click.option("--months", type=COUNT, default=12, show_default=True, help="from refit to refit")
-@click.option("--seeds", default="0", type=_seeds, show_default=True, help="networks each")
-@click.option("--members", type=_names, metavar="A,B", help="forecasters; default: all here")
-@click.option("--jobs", type=COUNT, default=1, show_default=True, help="processes side by side")
-@forms
-@reading
-def backtest(sources, out, jobs, as_json, as_csv, **settings):
-    """Walk forward through the past and print who forecast best.
-
-    The same command goes on where an earlier one stopped.
-    """
-    if as_json and as_csv:
-        raise click.UsageError("--json and --csv are not allowed together.")
-    options = {name: settings.pop(name) for name in READING}
-    plan = config.BacktestConfig(**settings)
-    from ..evaluation.backtest import backtest as walk
-    from ..evaluation.leaderboard import summary
-    from . import text
-
-    with _folder(out) as folder:
-        bars = _read(sources or ["stocks"], options)
-        result = walk(bars, plan, folder, jobs)
-    judged = importlib.util.find_spec("arch") is not None
-    if not judged:
-        _say("note: no tests of who is better without arch: pip install 'tftnhits[evaluation]'")
-    board = summary(result.frame, verdicts=judged)
-    _say(f"note: every forecast that was made is in {folder}")
-    if as_json:
-        yield board.reset_index().to_json(orient="records", indent=2, double_precision=15)
-    elif as_csv:
-        yield csv_text(board.reset_index()).rstrip("\n")
-    else:
-        yield text.leaderboard_text(board)
 
 
 @_command("  tftnhits publish model me/my-model")

@@ -15,7 +15,7 @@ import os
 import platform
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -28,10 +28,11 @@ from joblib.parallel import get_active_backend
 from tqdm.auto import tqdm
 
 from ..config import WorkerConfig
-from ..errors import CheckpointError, ConfigError, MissingDependency, printable
+from ..errors import CheckpointError, ConfigError, printable
 from ..files import atomic_write, locked, read_at_most, versions, write_json
 from . import report
 from .batch import new_folder
+from .cluster import cluster
 from .numbers import DONE, FRAME, LEFT_OUT, TABLE, make_numbers
 from .tasks import LIVE, Plan, Task, kept, make_page, make_plan
 
@@ -108,7 +109,7 @@ def run_batch(
     if resume and out is None:
         raise ConfigError("To resume a batch takes its folder; name it by out.")
     workers = workers or WorkerConfig()
-    with _backend(workers) as jobs:
+    with cluster(workers.backend, workers.jobs, workers.address) as jobs:
         plan = make_plan(symbols, source, notebook, sweep, html, Path(out or "runs").absolute())
         if out is None:
             plan = replace(plan, folder=new_folder(plan.folder))
@@ -180,39 +181,6 @@ def _work(result: BatchResult, workers: WorkerConfig, jobs: int, progress: bool)
             vars(todo[task.name]).update(vars(task))
             bar.set_postfix(failed=failed, left=total - bar.n - 1, refresh=False)
             bar.update()
-
-
-@contextmanager
-def _backend(workers: WorkerConfig) -> Iterator[int]:
-    """Sets joblib's; yields how many notebooks go side by side. Raises MissingDependency."""
-    jobs, name = workers.jobs, workers.backend
-    settings: dict[str, Any] = {}
-    with ExitStack() as stack:
-        try:
-            if name == "dask":
-                from distributed import Client
-
-                local = {"n_workers": jobs, "threads_per_worker": 1}
-                client = Client(workers.address, **({} if workers.address else local))
-                stack.enter_context(client)
-            elif name == "ray":
-                import ray
-                from ray.util.joblib import register_ray
-
-                ray.init(address=workers.address, ignore_reinit_error=True)
-                register_ray()
-            else:
-                jobs = jobs or 1
-                settings["inner_max_num_threads"] = max(joblib.cpu_count() // jobs, 1)
-        except ImportError as error:
-            how = {"dask": "pip install 'tftnhits[cluster]'"}.get(name, "pip install ray")
-            raise MissingDependency(f"The backend {name!r} is not here: {how}.") from error
-        except OSError as error:  # distributed's, also where nobody answers in time
-            where = workers.address or "this machine"
-            why = printable(str(error), 200).rstrip(".")
-            raise ConfigError(f"No scheduler answers at {where}: {why}; start one.") from error
-        stack.enter_context(joblib.parallel_config(name, **settings))
-        yield jobs or joblib.effective_n_jobs(-1)
 
 
 def _pages(todo: list[Task], plan: Plan, workers: WorkerConfig, jobs: int) -> Iterator[Task]:

@@ -114,12 +114,6 @@ def _with(table: pd.DataFrame, given: dict[str, Any]) -> pd.DataFrame:
     return table.assign(**{name: value for name, value in given.items() if name not in table})
 
 
-def _counted(pieces: Iterator[Forecast | dict], bar: tqdm) -> Iterator[Forecast | dict]:
-    for piece in pieces:
-        bar.update(len(piece if isinstance(piece, dict) else piece.reports))
-        yield piece
-
-
 def _forecasts(
     plan: Plan, settings: dict[str, Any], symbols: list[str], live: pd.DataFrame | None
 ) -> Iterator[Forecast | dict[str, str]]:

@@ -1,0 +1,97 @@
+"""Where joblib's calls run: in processes here, or on a Dask or Ray cluster, by the same code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import joblib
+
+from ..errors import ConfigError, MissingDependency, printable
+
+
+@contextmanager
+def cluster(
+    backend: str = "loky",
+    jobs: int | None = None,
+    address: str | None = None,
+    modules: Sequence[str] = ("tftnhits",),
+) -> Iterator[int]:
+    """Makes a backend joblib's until the block ends; yields how many calls go side by side.
+
+    Parameters
+    ----------
+    backend : "loky" (processes of this machine), "dask" or "ray"
+    jobs : None: one on this machine, and as many as a cluster has workers
+    address : of a running cluster's scheduler; None: Dask and Ray begin one of `jobs` workers
+        here, which ends with the block
+    modules : what workers must be able to import: of one that can't no answer would ever come
+
+    Raises
+    ------
+    MissingDependency : Dask or Ray is not installed
+    ConfigError : nobody answers at the address, or its workers lack a module
+    """
+    settings: dict[str, Any] = {}
+    check: Callable[[str], Any] = exec
+    with ExitStack() as stack:
+        try:
+            if backend == "dask":
+                check = _join_dask(stack, jobs, address)
+            elif backend == "ray":
+                check = _join_ray(stack, jobs, address)
+            else:
+                jobs = jobs or 1
+                settings["inner_max_num_threads"] = max(joblib.cpu_count() // jobs, 1)
+        except ImportError as error:
+            raise MissingDependency(
+                f"The backend {backend!r} is not here: pip install 'tftnhits[cluster]'."
+            ) from error
+        except OSError as error:  # both's, also where nobody answers in time
+            where = address or "this machine"
+            why = printable(str(error), 200).rstrip(".")
+            raise ConfigError(f"No scheduler answers at {where}: {why}; start one.") from error
+        _check(check, modules, backend, address)
+        stack.enter_context(joblib.parallel_config(backend, **settings))
+        yield jobs or joblib.effective_n_jobs(-1)
+
+
+def _check(
+    execute: Callable[[str], Any], modules: Sequence[str], backend: str, address: str | None
+) -> None:
+    """Have every worker import the modules; raises ConfigError."""
+    for name in modules:
+        try:
+            execute(f"import {name}")
+        except ImportError as error:
+            raise ConfigError(
+                f"The workers of {address or backend} can't import {name!r}; install it where "
+                "they start."
+            ) from error
+
+
+def _join_dask(stack: ExitStack, jobs: int | None, address: str | None) -> Callable[[str], Any]:
+    """Returns what executes a line of Python on the workers."""
+    from distributed import Client
+
+    local = {} if address else {"n_workers": jobs, "threads_per_worker": 1}
+    client = stack.enter_context(Client(address, **local))
+    return lambda line: client.run(exec, line)
+
+
+def _join_ray(stack: ExitStack, jobs: int | None, address: str | None) -> Callable[[str], Any]:
+    """Returns what executes a line of Python on a worker."""
+    import ray
+    from ray.util.joblib import register_ray
+
+    if not ray.is_initialized():
+        local = {} if address else {"num_cpus": jobs, "include_dashboard": False}
+        ray.init(address or "local", logging_level="WARNING", log_to_driver=False, **local)
+        stack.callback(ray.shutdown)
+    register_ray()
+    return lambda line: ray.get(ray.remote(max_retries=0)(_execute).remote(line))
+
+
+def _execute(line: str) -> None:
+    exec(line)
