@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from helpers import ROOT, one_sentence
 
+from tftnhits import Predictor
 from tftnhits.data.bars import concat_bars, load_bars, repairs, validate_bars
 from tftnhits.data.names import COLUMNS
 from tftnhits.errors import DataError
@@ -373,3 +374,26 @@ def test_validated_bars_pass_again():
     again, report = validate_bars(bars)
     pd.testing.assert_frame_equal(again, bars, check_flags=False)
     assert report.empty
+
+
+def test_parquet_keeps_what_is_known_of_its_symbols(tmp_path):
+    bars = load_bars("stocks", symbol="AAPL")
+    bars.attrs["zones"] = {"AAPL": "America/New_York"}
+    bars.attrs["doubts"]["AAPL"] = ["Live bars of AAPL can't be had, so bundled ones stand in."]
+    bars.to_parquet(tmp_path / "kept.parquet", index=False)
+    again = load_bars(tmp_path / "kept.parquet").attrs
+    assert again["zones"] == bars.attrs["zones"]
+    assert again["doubts"]["AAPL"] == bars.attrs["doubts"]["AAPL"]
+
+
+WRONG = [3, "AAPL", [1], {"AAPL": 3}, {"AAPL": [3]}, {"AAPL": "Nowhere/Land"}, None]
+
+
+@pytest.mark.parametrize("value", WRONG, ids=str)
+def test_attrs_of_a_file_may_be_anything(tmp_path, value):
+    bars = load_bars("stocks", symbol="AAPL")
+    bars.attrs = dict.fromkeys(("zones", "doubts", "unused"), value)
+    bars.to_parquet(tmp_path / "odd.parquet", index=False)
+    again = load_bars(tmp_path / "odd.parquet")
+    assert again.attrs["zones"] == {} and again.attrs["unused"] == []
+    Predictor.load().predict(again)

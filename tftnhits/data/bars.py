@@ -14,6 +14,7 @@ import pandas as pd
 
 from ..errors import DataError, printable, quoted
 from .cells import MAX_SYMBOL
+from .dates import is_zone
 from .findings import ALL, REPORT, Report
 from .names import COLUMNS, PRICES, listed, text_of
 from .parse import Options, parse_table, plain_bars
@@ -27,7 +28,8 @@ ENDINGS = re.compile(
 TICKER = re.compile(r"\^?[A-Za-z0-9]{1,6}([.=-][A-Za-z0-9]{1,4})?")  # BRK-B, 7203.T, EURUSD=X
 BUNDLED = ("stocks", "eurusd")  # sets of symbols in one file
 HOURLY = ("EURUSD",)  # the symbols of "eurusd"; "stocks" has all others
-CARRIED = ("zones", "doubts", "skipped")  # of attrs, by symbol, that bars keep when read again
+# of attrs, by symbol, that bars keep when read again, from their Parquet file, too
+CARRIED = ("zones", "doubts", "skipped")
 
 log = logging.getLogger("tftnhits")
 
@@ -98,7 +100,7 @@ def read_bars(source: Any, options: Options, strict: bool = False) -> pd.DataFra
         source = bundled_bars(source)
     elif isinstance(source, str):
         _refuse_symbol(source)
-    bars = None
+    bars, before = None, [getattr(source, "attrs", {})]
     if options == Options(extra=options.extra):  # nothing said of how to read it
         bars = plain_bars(source, "series", report, options.extra)
     if bars is None:
@@ -108,12 +110,13 @@ def read_bars(source: Any, options: Options, strict: bool = False) -> pd.DataFra
         try:
             with readable("The bars can't be read"):
                 tables = read_tables(source, options.symbol or _default_symbol(source))
+            before += [table.attrs for _, table in tables]
             bars = _parsed(tables, options, report)
         except DataError as error:
             if not name or name.lower() in str(error).lower():
                 raise
             raise type(error)(f"{name}: {error}") from error
-    bars = _public(repair(bars, report), report, getattr(source, "attrs", {}))
+    bars = _public(repair(bars, report), report, _known(before))
     count = bars["symbol"].nunique()
     log.info(
         "%d bars of %d symbols loaded, %d kinds of repairs", len(bars), count, len(report.entries)
@@ -160,7 +163,7 @@ def validate_bars(
         exact = {name: name for name in COLUMNS if name in frame.columns}
         options = Options(columns=exact, adjusted=False, extra=extra)
         bars = _parsed([("series", Table(plain))], options, report)
-    bars = _public(repair(bars, report), report, frame.attrs)
+    bars = _public(repair(bars, report), report, _known([frame.attrs]))
     return bars, repairs(bars)
 
 
@@ -251,24 +254,49 @@ def _parsed(tables: list[tuple[str, Table]], options: Options, report: Report) -
     return bars
 
 
-def _public(bars: pd.DataFrame, report: Report, before: dict) -> pd.DataFrame:
+def _known(attrs: list[dict[Any, Any]]) -> dict[str, Any]:
+    """What earlier readings left, less what is of another kind: a file is anyone's."""
+    known: dict[str, Any] = {key: {} for key in CARRIED}
+    unused: list[str] = []
+    for one in attrs:
+        for key in CARRIED:
+            by_symbol = one.get(key)
+            known[key] |= by_symbol if isinstance(by_symbol, dict) else {}
+        unused += one["unused"] if _are_texts(one.get("unused")) else []
+    zones, doubts, skipped = (known[key].items() for key in CARRIED)
+    return {
+        "zones": {name: zone for name, zone in zones if isinstance(zone, str) and is_zone(zone)},
+        "doubts": {
+            name: [printable(line, 500) for line in lines]
+            for name, lines in doubts
+            if _are_texts(lines)
+        },
+        "skipped": {name: why for name, why in skipped if isinstance(why, str)},
+        "unused": unused,
+    }
+
+
+def _are_texts(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(value, str) for value in values)
+
+
+def _public(bars: pd.DataFrame, report: Report, former: dict[str, Any]) -> pd.DataFrame:
     """The public frame, with the report and what a former reading found in its attrs."""
     code = bars["code"].to_numpy()
     symbol = pd.Series(report.names, dtype=str).array.take(code)
     extra = [name for name in bars.columns if name not in (*COLUMNS, "code", "row")]
     columns = {name: bars[name].to_numpy() for name in (*COLUMNS[1:], *extra)}
     out = pd.DataFrame({"symbol": symbol, **columns})
-    former = {key: value for key in CARRIED if isinstance(value := before.get(key), dict)}
-    for name, sentences in former.get("doubts", {}).items():
+    for name, sentences in former["doubts"].items():
         for sentence in sentences:
             report.doubt(sentence, name)
     present = {ALL, *(report.names[i] for i in np.unique(code))}
-    zones = former.get("zones", {}) | report.zones
+    zones = former["zones"] | report.zones
     out.attrs["zones"] = {name: zone for name, zone in zones.items() if name in present}
     out.attrs["doubts"] = {name: report.doubts[name] for name in report.doubts if name in present}
-    out.attrs["skipped"] = former.get("skipped", {}) | report.skipped
-    unused = before.get("unused") if isinstance(before.get("unused"), list) else []
-    out.attrs["unused"] = [n for n in dict.fromkeys([*unused, *report.unused]) if n not in extra]
+    out.attrs["skipped"] = former["skipped"] | report.skipped
+    unused = dict.fromkeys([*former["unused"], *report.unused])
+    out.attrs["unused"] = [name for name in unused if name not in extra]
     entries = sorted(report.entries.values(), key=lambda entry: (entry[0] != ALL, entry[0]))
     out.attrs["repairs"] = [dict(zip(REPORT, entry, strict=True)) for entry in entries]
     return out

@@ -46,6 +46,7 @@ class Table:
     text: bool = False  # all cells are text since the file is: a number in it is no oddity
     comma: bool = False  # columns are told apart otherwise, so that a comma may be a decimal mark
     labelled: bool = True  # it has a header
+    attrs: dict[Any, Any] = field(default_factory=dict)  # the frame's, or the Parquet file's
 
     def note(self, repair: str, count: int = 1, example: str = "") -> None:
         """Takes down what was done to read it."""

@@ -32,9 +32,10 @@ def read_tables(source: Any, symbol: str) -> list[tuple[str, Table]]:
     elif hasattr(source, "to_pandas") and not isinstance(source, pd.DataFrame):  # polars, pyarrow
         source = source.to_pandas()
     if isinstance(source, pd.DataFrame):
-        return [(symbol, Table(plain_frame(source)))]
+        source = Table(source)
     if isinstance(source, Table):
-        return [(symbol, replace(source, frame=plain_frame(source.frame)))]
+        table = replace(source, frame=plain_frame(source.frame), attrs=source.frame.attrs)
+        return [(symbol, table)]
     if isinstance(source, list | tuple) or (isinstance(source, np.ndarray) and source.ndim):
         return [(symbol, _of_rows(source))]
     if isinstance(source, Mapping):
