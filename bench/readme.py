@@ -34,6 +34,7 @@ SECTIONS = {  # section of a document -> the results' files and their table
     "speed": ("speed", tables.speed),
     "gpu": ("gpu", tables.gpu),
     "panel-scale": ("panel_scale", tables.panel_scale),
+    "pages": ("pages", tables.pages),
     "planning": ("panel_scale gpu pretrained", tables.planning),
     "latency": ("latency", tables.latency),
     "finetune": ("finetune", tables.finetune),

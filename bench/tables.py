@@ -391,6 +391,23 @@ def panel_scale(record: dict) -> str:
     return f"{markdown(head, rows)}\n\n{told}"
 
 
+def pages(record: dict) -> str:
+    """What a report by function costs, and a page by papermill."""
+    head = ["symbols in the file", "report by function, s", "page by papermill, s"]
+    head += ["of it overhead, s", "two at once, times as fast"]
+    names = ("report", "page", "overhead")
+    rows = [
+        [
+            f"{row['listed']:,}",
+            *(f"{row[name]:.1f}" for name in names),
+            f"{row['times as fast']:.2f}",
+        ]
+        for row in record["rows"]
+    ]
+    told = f"{record['bars']:,} bars a symbol, medians of {record['symbols']} pages, "
+    return f"{markdown(head, rows)}\n\n{told}one thread a process, {record['cores']} cores."
+
+
 def planning(scale: dict, gpu: dict, trained: dict) -> str:
     """What larger plans need: measured rates, multiplied."""
     largest = {row["way"]: row for row in scale["rows"]}  # the last of each way

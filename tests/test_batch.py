@@ -1,6 +1,7 @@
 """The batch runs real notebooks in real kernels, and every way to fail is named."""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -66,6 +67,18 @@ def test_success_leaves_copies_pages_index_and_manifest(make_notebook, tmp_path,
     progress = capsys.readouterr().err.splitlines()
     assert len(progress) == 2
     assert re.fullmatch(r"\[2/2\] 01_second \.\.\. completed, \d+\.\d s", progress[1])
+
+
+def test_figures_are_this_runs_whatever_the_clock_says(make_notebook, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    for name in ("old.png", "again.png"):
+        (out / name).write_bytes(b"png")
+        os.utime(out / name, (4_000_000_000, 4_000_000_000))  # the clock has been set back since
+    draw = "(out / 'again.png').write_bytes(b'new')\n(out / 'new.png').write_bytes(b'png')"
+    past = "import os\nos.utime(out / 'new.png', (0, 0))"
+    result = batch.run_notebooks(make_notebook("00_first", HAND_OVER, draw, past), out=out)
+    assert result.figures == [out / "again.png", out / "new.png"]
 
 
 def test_failing_cell_is_named_and_its_partial_copy_left(make_notebook, tmp_path):

@@ -19,6 +19,8 @@ from ..files import atomic_write, locked
 from . import report
 from .parameters import assign, known_parameters
 
+MADE = ("*.png", "forecasts*.parquet")  # by a run, that its report shows
+
 
 @dataclass
 class NotebookRun:
@@ -130,12 +132,12 @@ def run_notebooks(
     if isinstance(given.get("preset"), str):
         config.preset(given["preset"])
     values = assign(paths, given)
-    started = datetime.now(timezone.utc)
+    started = datetime.now(timezone.utc).isoformat(timespec="seconds")
     target = new_folder(paths[0].parent / "runs") if out is None else Path(out).absolute()
     runs = [_planned(path, values[path], target) for path in paths]
-    result = RunResult(target, runs, started.isoformat(timespec="seconds"))
+    result = RunResult(target, runs, started)
     with locked(target / "manifest.json", wait=0):  # OutputError, too, where nothing can be written
-        _execute_all(result, values, timeout, given, started)
+        _execute_all(result, values, timeout, given)
     return result
 
 
@@ -160,10 +162,10 @@ def _execute_all(
     values: dict[Path, dict[str, Any]],
     timeout: int | None,
     given: dict[str, Any],
-    started: datetime,
 ) -> None:
     """Run one notebook after the other, each in a kernel of its own, and report."""
     runs, target = result.notebooks, result.folder
+    before = _there(target)
     try:
         for number, run in enumerate(runs, 1):
             print(f"[{number}/{len(runs)}] {run.name} ... ", end="", file=sys.stderr, flush=True)
@@ -173,8 +175,10 @@ def _execute_all(
                 print(f"{run.status}, {run.seconds:.1f} s", file=sys.stderr, flush=True)
     finally:  # whatever happened, what is there is on the page
         result.seconds = sum(run.seconds for run in runs)
-        result.figures = _made_since(target, "*.png", started)
-        result.forecasts = _made_since(target, "forecasts*.parquet", started)
+        # by what changed, not by when: the clock may have been set back
+        made = [path for path, state in _there(target).items() if before.get(path) != state]
+        result.figures = [path for path in made if path.suffix == ".png"]
+        result.forecasts = [path for path in made if path.suffix == ".parquet"]
         report.write_manifest(result, given)
         report.write_index(result)
 
@@ -277,7 +281,8 @@ def _papermill(
     return None
 
 
-def _made_since(folder: Path, pattern: str, since: datetime) -> list[Path]:
-    """Files made in this run; one second less, as file systems round."""
-    threshold = since.timestamp() - 1
-    return sorted(path for path in folder.rglob(pattern) if path.stat().st_mtime >= threshold)
+def _there(folder: Path) -> dict[Path, tuple[int, int, int]]:
+    """The pictures and forecasts in a folder, and what changes when one is written again."""
+    files = [path for pattern in MADE for path in folder.rglob(pattern)]
+    stats = {path: path.stat() for path in sorted(files)}
+    return {path: (s.st_ino, s.st_mtime_ns, s.st_size) for path, s in stats.items()}

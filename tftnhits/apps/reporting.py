@@ -59,7 +59,7 @@ def report(
         bars, _ = read_sources([named], extra=predictor.panel_config.extra)
     else:
         bars = predictor.read(named)
-    names = set(bars["symbol"])
+    names = set(bars["symbol"].unique())
     symbol = symbol or bars["symbol"].iloc[0]
     symbol = symbol.upper() if symbol not in names and symbol.upper() in names else symbol
     bars = between(bars, start, end)

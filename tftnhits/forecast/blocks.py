@@ -90,7 +90,7 @@ def predict_each(
 
     `label` is the column of symbols. Of a symbol that can't be forecast a dict gives the reason.
     """
-    some = sorted(set(symbols) & {*bars[label]})
+    some = sorted(set(symbols) & {*bars[label].unique()})
     if not some:
         return
     try:
