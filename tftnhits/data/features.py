@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-from scipy.ndimage import maximum_filter1d
 
 from .scale import ALPHAS, FLOOR, SLOWEST, Scale, ewma
 
@@ -68,15 +67,21 @@ def in_words(name: str) -> str:
     return WORDS.get(name, name.replace("_", " "))
 
 
+def _later(x: np.ndarray, rows: int) -> np.ndarray:
+    """x [S, T] moved `rows` on, -inf before."""
+    out = np.full(x.shape, -np.inf)
+    out[:, rows:] = x[:, : max(x.shape[1] - rows, 0)]
+    return out
+
+
 def trailing_max(x: np.ndarray, first: int, last: int) -> np.ndarray:
     """Largest x in rows t - last … t - first, both included, along the last axis; NaN for none."""
-    width = last - first + 1
-    filled = np.where(np.isfinite(x), x, -np.inf)
-    padded = np.pad(filled, [(0, 0), (last, 0)], constant_values=-np.inf)
-    peak = maximum_filter1d(
-        padded, width, axis=-1, origin=(width - 1) // 2, mode="constant", cval=-np.inf
-    )
-    peak = peak[:, last - first : last - first + x.shape[1]]
+    peak, reach = np.where(np.isfinite(x), x, -np.inf), 1  # of the last `reach` rows
+    while reach < last - first + 1:
+        more = min(reach, last - first + 1 - reach)
+        peak = np.maximum(peak, _later(peak, more))
+        reach += more
+    peak = _later(peak, first)
     return np.where(np.isfinite(peak), peak, np.nan)
 
 

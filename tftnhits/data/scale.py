@@ -13,12 +13,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.signal import lfilter
 
 from .patterns import INTRADAY
 
 ALPHAS = (0.5, 0.15, 0.05, 0.015)  # decay of the volatility averages, about 1, 6, 20 and 66 bars
 SLOWEST = len(ALPHAS) - 1
+SPAN = 64  # bars that are summed at once: decay^-SPAN is to be far from overflow
 RETURN_ALPHA = 0.06  # RiskMetrics' 0.94
 LONG_ALPHA = 0.001  # of the average to which volatility reverts
 HAR_STEPS = 5  # HAR forecasts the mean of the next five bars
@@ -103,9 +103,28 @@ def _reach(ahead: np.ndarray, returns: np.ndarray) -> np.ndarray:
     moved[:, 1:] = np.abs(returns[:, 1:]) / ahead[:, :-1]
     seen = np.isfinite(moved)
     moved = np.where(seen, np.minimum(moved, LARGEST_MOVE), 0.0)
-    decay = [1.0, -OWN_DECAY]
-    total = REACH_PRIOR * REACH + lfilter([1.0], decay, moved, axis=-1)
-    return total / (REACH_PRIOR + lfilter([1.0], decay, seen.astype(float), axis=-1)) / REACH
+    total = REACH_PRIOR * REACH + decayed_sums(moved, OWN_DECAY)
+    return total / (REACH_PRIOR + decayed_sums(seen, OWN_DECAY)) / REACH
+
+
+def decayed_sums(x: np.ndarray, decay: float) -> np.ndarray:
+    """y[:, t] = x[:, t] + decay · y[:, t - 1], of x [S, T, ...]; `decay` is from 0.5 to 1.
+
+    Within a block it is a running sum of x[t] / decay^t, which is small enough; each block begins
+    with the end of the one before.
+    """
+    symbols, size, *rest = x.shape
+    blocks = -(-size // SPAN)
+    sums = np.zeros((symbols, blocks * SPAN, *rest))
+    sums[:, :size] = x
+    tiles = sums.reshape(symbols, blocks, SPAN, -1)  # a view
+    power = decay ** np.arange(SPAN)[:, None]
+    tiles /= power
+    np.cumsum(tiles, axis=2, out=tiles)
+    tiles *= power
+    for block in range(1, blocks):
+        tiles[:, block] += decay * power * tiles[:, block - 1, -1:]
+    return sums[:, :size]
 
 
 def ewma(x: np.ndarray, alpha: float) -> np.ndarray:
@@ -115,10 +134,9 @@ def ewma(x: np.ndarray, alpha: float) -> np.ndarray:
     weight underflows.
     """
     seen = np.isfinite(x)
-    a = [1.0, alpha - 1.0]
-    weight = lfilter([alpha], a, seen.astype(float), axis=-1)
+    weight = alpha * decayed_sums(seen, 1 - alpha)
     weight = np.where(weight > 1e-250, weight, np.nan)
-    return lfilter([alpha], a, np.where(seen, x, 0.0), axis=-1) / weight
+    return alpha * decayed_sums(np.where(seen, x, 0.0), 1 - alpha) / weight
 
 
 # --- the season
@@ -185,9 +203,8 @@ def _by_part(ratio: np.ndarray, slot: np.ndarray) -> tuple[np.ndarray, np.ndarra
     rows = np.full((group[-1] + 1, place.max() + 1), np.nan)
     rows[group, place] = ratio.ravel()[cells]
     seen = np.isfinite(rows)
-    decay = [1.0, -SEASON_DECAY]
-    count = SEASON_PRIOR + lfilter([1.0], decay, seen.astype(float), axis=-1)
-    average = (SEASON_PRIOR + lfilter([1.0], decay, np.where(seen, rows, 0.0), axis=-1)) / count
+    count = SEASON_PRIOR + decayed_sums(seen, SEASON_DECAY)
+    average = (SEASON_PRIOR + decayed_sums(np.where(seen, rows, 0.0), SEASON_DECAY)) / count
     after, before = np.ones(slot.size), np.full(slot.size, -1)
     after[cells] = average[group, place]
     before[cells[1:]] = np.where(first[1:], -1, cells[:-1])
@@ -264,4 +281,4 @@ def _past_sums(x: np.ndarray) -> np.ndarray:
     """Discounted sums along the second axis of what was known HAR_STEPS bars later."""
     late = np.zeros_like(x)
     late[:, HAR_STEPS:] = x[:, :-HAR_STEPS]
-    return lfilter([1.0], [1.0, -OWN_DECAY], late, axis=1)
+    return decayed_sums(late, OWN_DECAY)

@@ -18,7 +18,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy.signal import lfilter
 from scipy.special import ndtri
 
 from ..data.scale import RETURN_ALPHA, ewma
@@ -226,6 +225,8 @@ def garch_volatility(panel: Panel, fitted: dict[str, np.ndarray], horizon: int) 
     The variance after bar t is omega + alpha · e_t² + beta · (that before); a step further ahead,
     omega + (alpha + beta) · (the step before), summed over the steps. NaN at a symbol's first bar.
     """
+    from scipy.signal import lfilter  # it takes half a second to import, and few want GARCH
+
     out = np.full((len(panel.close), horizon), np.nan)
     for name, start, size in zip(panel.symbols, panel.start, panel.length, strict=True):
         mean, deviation, omega, alpha, beta = fitted.get(name, fitted[""])

@@ -106,6 +106,12 @@ def _uniform(*shape: int, fan_in: int) -> nn.Parameter:
     return nn.Parameter(torch.empty(*shape).uniform_(-bound, bound))
 
 
+def _normal(*shape: int) -> nn.Parameter:
+    """Drawn, but for shapes alone: there to draw would import torch's compiler, for seconds."""
+    x = torch.empty(*shape)
+    return nn.Parameter(x if x.is_meta else x.normal_())
+
+
 class VariableGRNs(nn.Module):
     """One GRN a variable on its own embedding (eq. 7): batched products over stacked weights."""
 
@@ -180,8 +186,8 @@ class VariableSelection(nn.Module):
     ):
         super().__init__()
         # a bias of the weight's size: of x·w alone the GRN's LayerNorm keeps nothing but the sign
-        self.weight = nn.Parameter(torch.randn(variables, size))
-        self.bias = nn.Parameter(torch.randn(variables, size))
+        self.weight = _normal(variables, size)
+        self.bias = _normal(variables, size)
         self.grns = VariableGRNs(variables, size, dropout, extra_gate)
         self.selector = Selector(variables, size, dropout, context, deep)
 

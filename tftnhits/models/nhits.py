@@ -54,7 +54,9 @@ class Interpolation(nn.Module):
 
     def __init__(self, knots: int, length: int, neural: bool, hidden: int = 16):
         super().__init__()
-        rows = F.interpolate(torch.eye(knots)[None], size=length, mode="linear")[0]
+        rows = torch.empty(knots, length)
+        if not rows.is_meta:  # of shapes alone it would import torch's compiler, for seconds
+            rows = F.interpolate(torch.eye(knots)[None], size=length, mode="linear")[0]
         self.register_buffer("matrix", rows, persistent=False)  # [K, length]
         self.network = None
         if neural:
