@@ -21,6 +21,7 @@ from ..config import STEPS, NHITSConfig
 from ..data.features import KNOWN
 from ..data.windows import Batch
 from ..errors import ConfigError
+from .layers import Dropout
 from .losses import rearrange
 
 
@@ -98,7 +99,7 @@ class Stack(nn.Module):
         self.later = nn.Conv1d(extra, width, later, bias=False) if extra and later else None
         self.static = nn.Linear(static, width, bias=False) if static else None
         self.hidden = nn.Linear(width, width)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.backcast = None if last else nn.Linear(width, length)
         if self.backcast is not None and config.backcast.endswith("knots"):
             lines = Interpolation(points, length, neural=False)
