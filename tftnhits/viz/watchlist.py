@@ -37,18 +37,27 @@ if (!window.tftnhitsSorts) {
 """
 STYLE = """
 .tftnhits-watchlist { max-height: 34em; overflow: auto; color-scheme: light dark; PAPER-light; }
-.tftnhits-watchlist table { border-collapse: collapse; table-layout: auto; margin: 0; }
-.tftnhits-watchlist :is(table, thead, tr, th) { background: inherit !important; color: inherit; }
-.tftnhits-watchlist th { position: sticky; top: 0; }
+.tftnhits-watchlist table { table-layout: auto; margin: 0; border-spacing: 0; }
+.tftnhits-watchlist table { border-collapse: separate; }
+.tftnhits-watchlist :is(table, thead, tr, th) { color: inherit; }
+.tftnhits-watchlist :is(table, table *) { background: inherit !important; }
 .tftnhits-watchlist :is(th, td) { padding: .25em .6em; text-align: right; white-space: nowrap; }
+.tftnhits-watchlist td { border-top: 1px solid #8895A355; font-variant-numeric: tabular-nums; }
+.tftnhits-watchlist :is(th, td):first-child { position: sticky; left: 0; }
+.tftnhits-watchlist td:first-child { min-width: 7.5em; max-width: 14em; white-space: normal; }
+.tftnhits-watchlist td:first-child { overflow-wrap: anywhere; }
+.tftnhits-watchlist thead th { position: sticky; top: 0; z-index: 1; }
+.tftnhits-watchlist thead th:first-child { z-index: 2; }
 .tftnhits-watchlist .text { text-align: left; }
-.tftnhits-watchlist td { border-top: 1px solid #8895A355; }
 .tftnhits-watchlist td:nth-last-child(2) { font-size: .7em; white-space: pre; }
-.tftnhits-watchlist td:last-child { white-space: normal; min-width: 12em; }
+.tftnhits-watchlist td:last-child { white-space: normal; min-width: 16em; }
 .tftnhits-sorts .tftnhits-watchlist th { cursor: pointer; }
-.tftnhits-watchlist [aria-sort=ascending]::after { content: " ▲"; }
-.tftnhits-watchlist [aria-sort=descending]::after { content: " ▼"; }
-@media (prefers-color-scheme: dark) { .tftnhits-watchlist { PAPER-dark; } }
+.tftnhits-sorts .tftnhits-watchlist th::after { content: "▲"; font-size: .7em; opacity: 0; }
+.tftnhits-sorts .tftnhits-watchlist th::after { position: absolute; margin: .3em 0 0 .1em; }
+.tftnhits-sorts .tftnhits-watchlist th:is(:hover, :focus-visible)::after { opacity: .5; }
+.tftnhits-sorts .tftnhits-watchlist th[aria-sort]::after { opacity: 1; }
+.tftnhits-sorts .tftnhits-watchlist th[aria-sort=descending]::after { content: "▼"; }
+@media screen and (prefers-color-scheme: dark) { .tftnhits-watchlist { PAPER-dark; } }
 """
 
 
