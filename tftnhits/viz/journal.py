@@ -33,18 +33,12 @@ def plot_record(record: Record, theme: str = "light") -> Figure:
     _draw_reliability(left, record, colors)
     months = record.table("month")
     _draw_coverage(right, months, colors)
-    whole = _whole(record)
+    whole = record.whole()
     title = (
         f"{whole['outcomes']:,} outcomes from {whole['dates']} dates: 93% intervals held "
         f"{whole['inside_93']:.1%}, the loss is {whole['to_har']:.3f} of the volatility scale's"
     )
     return style.headline(figure, title, colors)
-
-
-def _whole(record: Record) -> pd.Series:
-    """The row of all models together, a date's mean over them."""
-    frame = record.frame.assign(model="all")
-    return Record(frame).table("model").iloc[0]
 
 
 def _draw_reliability(ax: Axes, record: Record, colors: Any) -> None:
