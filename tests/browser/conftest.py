@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 from servers import FLAGS, ROOT, chromium_path
 
+pytest.register_assert_rewrite("media")
 LEFT = ROOT / "build" / "browser"
 # What anywidget says where a module took more than two seconds: the panel needs no message then.
 HASTY = "[anywidget] Failed to initialize model."

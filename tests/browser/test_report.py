@@ -179,4 +179,24 @@ def test_it_prints_whole_sections_on_light_paper(page, report):
     for texts in sections:
         first, last = ("".join(text.split()) for text in texts)
         assert [first in sheet.text for sheet in sheets] == [last in sheet.text for sheet in sheets]
-    assert not any(word in sheet.text for sheet in sheets for word in ("CSV", "Pointat", "Drag"))
+    assert not any(word in sheet.text for sheet in sheets for word in ("CSV", "Pointat", "1m3m"))
+
+
+def test_the_index_of_a_run_is_read_on_any_screen(make_notebook, tmp_path, page):
+    draw = "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.savefig(run_dir + '/a line.png')"
+    make_notebook("00_good", draw, intro="# A notebook that works\n\nWhat is drawn?")
+    folder = make_notebook("01_bad", "1 / 0", intro="# One that fails\n\nWhy?")
+    with pytest.raises(tn.TftnhitsError, match="01_bad"):
+        batch.run_notebooks(folder, out=tmp_path / "out")
+    page.goto((tmp_path / "out" / "index.html").as_uri())
+    for width in (390, 1280, 1920):
+        page.set_viewport_size({"width": width, "height": 844})
+        for theme in ("light", "dark"):
+            page.emulate_media(color_scheme=theme)
+            check_readable(page)
+            name = f"index of a run {width} {theme}.png"
+            page.screenshot(path=ROOT / "build" / "browser" / name, full_page=True)
+    statuses = page.locator("td:nth-child(2)").all_text_contents()
+    assert statuses == ["completed", "failed"]
+    assert page.locator(".figures img").evaluate("(image) => image.naturalWidth") > 100
+    assert not any(".0824 .1059 .1373" in sheet.fills for sheet in printed(page))

@@ -102,14 +102,11 @@ class Journal:
         frame, _ = self._read(KEY)
         return pd.MultiIndex.from_frame(frame)
 
-    def _read(
-        self, columns: list[str] | None = None, symbol: str | None = None
-    ) -> tuple[pd.DataFrame, list[str]]:
+    def _read(self, columns: Any = None, symbol: str | None = None) -> tuple[pd.DataFrame, list]:
         """Rows, all or a symbol's, as they were kept, and why files were passed over."""
         parts, notes = [], []
         how = {"columns": columns, "use_threads": False, "partitioning": None}
-        if symbol is not None:
-            how["filters"] = [("symbol", "==", symbol)]
+        how["filters"] = None if symbol is None else [("symbol", "==", symbol)]
         for path in sorted(self.folder.glob("made=*/*.parquet")):
             try:
                 parts.append(parquet.read_table(path, **how))

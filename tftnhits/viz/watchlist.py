@@ -23,13 +23,13 @@ if (!window.tftnhitsSorts) {
     for (const other of head.parentNode.cells) other.removeAttribute("aria-sort");
     head.setAttribute("aria-sort", up ? "ascending" : "descending");
     const body = head.closest("table").tBodies[0];
-    const key = (row) => row.cells[head.cellIndex].textContent;
-    const text = head.className === "text";
-    body.append(...[...body.rows].sort((one, two) => {
-      const a = key(one), b = key(two);
+    const place = head.cellIndex, text = head.className === "text", order = new Intl.Collator();
+    const keyed = [...body.rows].map((row) => [row.cells[place].textContent, row]);
+    keyed.sort(([a], [b]) => {
       if (!a || !b) return !a - !b;
-      return sign * (text ? a.localeCompare(b) : parseFloat(a) - parseFloat(b));
-    }));
+      return sign * (text ? order.compare(a, b) : parseFloat(a) - parseFloat(b));
+    });
+    body.append(...keyed.map(([, row]) => row));
   };
   document.addEventListener("click", sort);
   document.addEventListener("keydown", sort);
@@ -37,13 +37,12 @@ if (!window.tftnhitsSorts) {
 """
 STYLE = """
 .tftnhits-watchlist { max-height: 34em; overflow: auto; color-scheme: light dark; PAPER-light; }
-.tftnhits-watchlist table { table-layout: auto; margin: 0; border-spacing: 0; }
-.tftnhits-watchlist table { border-collapse: separate; }
-.tftnhits-watchlist :is(table, thead, tr, th) { color: inherit; }
-.tftnhits-watchlist :is(table, table *) { background: inherit !important; }
+.tftnhits-watchlist table { table-layout: auto; border-collapse: separate; border-spacing: 0; }
+.tftnhits-watchlist table { margin: 0; font-variant-numeric: tabular-nums; }
+.tftnhits-watchlist :not(td, a) { background: inherit !important; color: inherit; }
 .tftnhits-watchlist :is(th, td) { padding: .25em .6em; text-align: right; white-space: nowrap; }
-.tftnhits-watchlist td { border-top: 1px solid #8895A355; font-variant-numeric: tabular-nums; }
-.tftnhits-watchlist :is(th, td):first-child { position: sticky; left: 0; }
+.tftnhits-watchlist td { border-top: 1px solid #8895A355; }
+.tftnhits-watchlist :is(th, td):first-child { position: sticky; left: 0; background: inherit; }
 .tftnhits-watchlist td:first-child { min-width: 7.5em; max-width: 14em; white-space: normal; }
 .tftnhits-watchlist td:first-child { overflow-wrap: anywhere; }
 .tftnhits-watchlist thead th { position: sticky; top: 0; z-index: 1; }
