@@ -55,14 +55,8 @@ def _draw_coverage(ax: Axes, months: pd.DataFrame, colors: Any) -> None:
     for name, color, away in (("93", colors.first, -0.1), ("80", colors.second, 0.1)):
         share = months[f"inside_{name}"].to_numpy(float)
         error = [share - months[f"low_{name}"], months[f"high_{name}"] - share]
-        ax.errorbar(
-            place + away,
-            share,
-            np.clip(error, 0, 1),
-            fmt="o",
-            color=color,
-            label=f"{name}% interval",
-        )
+        marks = {"fmt": "o", "color": color, "label": f"{name}% interval"}
+        ax.errorbar(place + away, share, np.clip(error, 0, 1), **marks)
         ax.axhline(float(name) / 100, color=color, linewidth=1, alpha=0.5)
     every = max(1, len(months) // 8)
     ax.set_xticks(place[::every], months["month"][::every])

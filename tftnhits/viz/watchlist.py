@@ -41,10 +41,9 @@ STYLE = """
 .tftnhits-watchlist table { margin: 0; font-variant-numeric: tabular-nums; }
 .tftnhits-watchlist :not(td, a) { background: inherit !important; color: inherit; }
 .tftnhits-watchlist :is(th, td) { padding: .25em .6em; text-align: right; white-space: nowrap; }
-.tftnhits-watchlist td { border-top: 1px solid #8895A355; }
+.tftnhits-watchlist td { border-top: 1px solid #8895A355; overflow-wrap: anywhere; }
 .tftnhits-watchlist :is(th, td):first-child { position: sticky; left: 0; background: inherit; }
 .tftnhits-watchlist td:first-child { min-width: 7.5em; max-width: 14em; white-space: normal; }
-.tftnhits-watchlist td:first-child { overflow-wrap: anywhere; }
 .tftnhits-watchlist thead th { position: sticky; top: 0; z-index: 1; }
 .tftnhits-watchlist thead th:first-child { z-index: 2; }
 .tftnhits-watchlist .text { text-align: left; }
