@@ -68,9 +68,19 @@ def test_outcomes_and_losses_are_those_of_the_bars(journal, model, bars, days):
     )
 
 
+def test_a_symbol_is_scored_without_the_others(journal, bars):
+    every = journal.score(bars).frame
+    own = journal.score(bars, "GOOG").frame
+    expected = every[every["symbol"] == "GOOG"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(own, expected)
+    with pytest.raises(tn.DataError, match="No forecast of META is kept"):
+        journal.score(bars, "META")
+
+
 def test_a_record_is_told_by_groups(journal, bars):
     record = journal.score(bars)
     whole = record.table().iloc[0]
+    assert record.whole().equals(whole.drop("model").astype(float))
     assert whole["outcomes"] == 30 and whole["dates"] == 3
     assert whole["loss"] == pytest.approx(record.frame["loss"].mean())
     assert whole["low_93"] < whole["inside_93"] <= whole["high_93"]

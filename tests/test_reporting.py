@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -45,6 +46,42 @@ def test_the_forecast_knows_no_bar_after_its_origin(predictor, bars_csv):
     assert str(used.min().date()) == "2016-06-01" and str(used.max().date()) == "2017-09-29"
     known = bars[bars["date"].between("2017-10-01", "2017-10-05") & (bars["symbol"] == "AAPL")]
     assert data_of(page.html)["came"] == known["close"].tolist()
+
+
+def test_function_forecast_and_command_show_the_same_record(predictor, bars_csv, monkeypatch):
+    out = bars_csv.parent
+    monkeypatch.setenv("TFTNHITS_JOURNAL", str(out / "journal"))
+    bars = tn.load_bars(bars_csv)
+    day = bars["date"].max() - pd.Timedelta(days=7)
+    kept = predictor.predict(bars[bars["date"] <= day])
+    assert tn.journal().keep(kept, day + pd.Timedelta(hours=22)).origins == 2
+    page = tn.report("GOOG", bars_csv.as_posix(), model=predictor)
+    assert "The forecasts that you kept" in page.html
+    assert page.html == predictor.predict(bars, symbols=["GOOG"]).report().html
+    assert cli.main(["report", str(bars_csv), "--out", str(out)]) == 0
+    assert "The forecasts that you kept" in (out / "GOOG.html").read_text(encoding="utf-8")
+
+
+def test_a_large_journal_makes_no_report_slow(predictor, bars_csv, monkeypatch):
+    """A hundred evenings of 500 symbols: rows of others are not read."""
+    journal = tn.journal(bars_csv.parent / "journal")
+    monkeypatch.setenv("TFTNHITS_JOURNAL", str(journal.folder))
+    bars = tn.load_bars(bars_csv)
+    days = bars.loc[bars["symbol"] == "GOOG", "date"].iloc[-110:-10]
+    first = predictor.predict(bars[bars["date"] <= days.iloc[0]])
+    made = journal.keep(first, days.iloc[0] + pd.Timedelta(hours=22)).path
+    one = pd.read_parquet(made).query("symbol == 'GOOG'")
+    names = [f"G{i:03d}" for i in range(499)]
+    every = pd.concat([one.assign(symbol=name) for name in sorted([*names, "GOOG"])])
+    for day in days:
+        every.assign(origin=day, made=day).to_parquet(made.with_name(f"{day:%Y%m%d}.parquet"))
+    times = []
+    for folder in (bars_csv.parent / "none", journal.folder):
+        monkeypatch.setenv("TFTNHITS_JOURNAL", str(folder))
+        begun = time.perf_counter()
+        html = tn.report("GOOG", bars, model=predictor).html
+        times.append(time.perf_counter() - begun)
+    assert "of 100</strong> held" in html and times[1] - times[0] < 1
 
 
 def test_it_is_written_where_it_is_told(predictor, tmp_path):

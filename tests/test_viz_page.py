@@ -170,6 +170,25 @@ def test_a_notebook_shows_it_in_a_frame_of_its_own(page):
     assert clean_html(page._repr_html_()) == ""  # a run's HTML has the page beside it
 
 
+def test_kept_forecasts_are_on_the_page_or_a_sentence(predictor, page, tmp_path, monkeypatch):
+    assert "No forecast of AAPL is kept in the journal" in words(page.html)
+    bars, journal = stocks(("AAPL",), "2016-01-01"), tn.journal(tmp_path)
+    monkeypatch.setenv("TFTNHITS_JOURNAL", str(tmp_path))
+    evil = bars.assign(symbol=EVIL)
+    both = pd.concat([bars, evil], ignore_index=True)
+    for day in bars["date"].iloc[-4:-1]:
+        fc = predictor.predict(both[both["date"] <= day])
+        assert journal.keep(fc, day + pd.Timedelta(hours=22)).origins == 2
+    for name in ("AAPL", EVIL):
+        html = predictor.predict(both, symbols=[name]).report().html
+        text = words(html).partition("The forecasts that you kept")[2]
+        assert re.match(r" [0-3] of 3 held the next close inside their 93% interval", text)
+        assert re.search(r"leaves the probability between \d+% and \d+%", text)
+        assert re.search(r"loss is \d\.\d\d times that of HAR", text)
+        assert "From your journal" in text and len(data_of(html)["texts"]["kept"]) == 3
+        assert len(html.encode()) < 200_000 and "<img" not in html
+
+
 def test_what_came_is_drawn_where_it_is_known(predictor):
     bars = stocks(("AAPL",), "2014-01-01")
     fc = predictor.predict(bars[bars["date"] <= "2017-10-02"])

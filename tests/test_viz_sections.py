@@ -9,7 +9,15 @@ from scipy.special import ndtr, ndtri
 import tftnhits as tn
 from tftnhits.forecast.own import binomial_interval
 from tftnhits.forecast.past import PAST, past_forecasts
-from tftnhits.viz.sections import BINS, drivers, inner_ends, next_bar, past_and_volatility, when
+from tftnhits.viz.sections import (
+    BINS,
+    drivers,
+    inner_ends,
+    kept_forecasts,
+    next_bar,
+    past_and_volatility,
+    when,
+)
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +84,53 @@ def test_a_part_that_cannot_be_made_is_its_reason():
     parts = past_and_volatility(few, "A")
     assert parts["past"] == parts["volatility"] and "too few" in parts["past"]["reason"]
     assert "No network answered" in drivers(few)["reason"]
+
+
+@pytest.fixture
+def kept(forecast, tmp_path, monkeypatch):
+    """The journal of AAPL's forecasts of eight evenings, of which the last one's is to come."""
+    bars, journal = forecast.bars, tn.journal(tmp_path / "journal")
+    monkeypatch.setenv("TFTNHITS_JOURNAL", str(journal.folder))
+    for day in bars["date"].iloc[-8:]:
+        made = forecast.source[0].predict(bars[bars["date"] <= day])
+        assert journal.keep(made, day + pd.Timedelta(hours=22)).origins == 1
+    return journal
+
+
+def test_kept_forecasts_are_counted_against_what_came(forecast, kept):
+    told, frame = kept_forecasts(forecast, "AAPL"), kept.score(forecast.bars).frame
+    first = frame[frame["step"] == 1]
+    assert told["count"] == len(first) == 7 and told["inside"] == first["inside_93"].sum()
+    assert told["interval"] == binomial_interval(told["inside"] / 7, 7)
+    assert told["all"] == frame["inside_93"].mean() and told["steps"] == 5
+    assert told["to_har"] == pytest.approx(frame["loss"].mean() / frame["har"].mean())
+    text, row = told["plot"].texts[0], first.iloc[0]
+    assert text.startswith(when(row["date"])) and len(told["plot"].texts) == 7
+    assert f"came {100 * np.expm1(row['outcome']):+.2f}%" in text
+    assert any("will be known by later bars" in note for note in told["notes"])
+
+
+def test_of_many_kept_forecasts_the_last_are_drawn(forecast, kept, monkeypatch):
+    monkeypatch.setattr("tftnhits.viz.sections.PAST", 3)
+    told = kept_forecasts(forecast, "AAPL")
+    assert told["count"] == 7 and len(told["plot"].texts) == 3
+
+
+def test_without_kept_forecasts_there_is_a_sentence(forecast, kept, tmp_path, monkeypatch):
+    early = forecast.source[0].predict(forecast.bars.iloc[:-7])
+    assert "No kept forecast of AAPL has come yet." in kept_forecasts(early, "AAPL")["reason"]
+    (first, *_) = sorted(kept.folder.rglob("*.parquet"))
+    first.write_bytes(b"PAR1")
+    told = kept_forecasts(forecast, "AAPL")
+    assert told["count"] == 6 and any("left out" in note for note in told["notes"])
+    assert not any(str(tmp_path) in note for note in told["notes"])  # nor whose folder it is
+    foreign = pd.DataFrame({"symbol": ["AAPL"], "origin": ["soon"]})
+    for content in (foreign, foreign.assign(symbol=1)):
+        content.to_parquet(first)
+        assert "The journal can't be read" in kept_forecasts(forecast, "AAPL")["reason"]
+    monkeypatch.setenv("TFTNHITS_JOURNAL", str(tmp_path / "none"))
+    reason = kept_forecasts(forecast, "AAPL")["reason"]
+    assert reason.startswith("No forecast of AAPL is kept in the journal; keep some")
 
 
 def test_times_are_said_without_what_says_nothing():

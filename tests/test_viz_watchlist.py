@@ -54,7 +54,7 @@ def test_no_text_is_html_and_nothing_is_fetched(forecast):
 
 def test_both_themes_set_paper_and_ink(forecast):
     style = re.search(r"<style>(.*?)</style>", forecast._repr_html_(), re.DOTALL)[1]
-    light, dark = style.split("@media (prefers-color-scheme: dark)")
+    light, dark = style.split("@media screen and (prefers-color-scheme: dark)")
     for part in (light, dark):
         assert re.search(r"background: #\w{6}; color: #\w{6}", part)
     assert "PAPER" not in style

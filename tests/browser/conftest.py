@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 from servers import FLAGS, ROOT, chromium_path
 
+pytest.register_assert_rewrite("media")
 LEFT = ROOT / "build" / "browser"
 # What anywidget says where a module took more than two seconds: the panel needs no message then.
 HASTY = "[anywidget] Failed to initialize model."
@@ -32,8 +33,12 @@ def chromium() -> Iterator[Any]:
 
 @pytest.fixture
 def page(chromium: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
-    """An empty tab, kept as a picture; it must not ask other hosts nor leave errors of scripts."""
-    context = chromium.new_context(viewport={"width": 1400, "height": 1100})
+    """An empty tab, kept as a picture; it must not ask other hosts nor leave errors of scripts.
+
+    A test's parameter is of its context: its size and theme.
+    """
+    options = getattr(request, "param", {"viewport": {"width": 1400, "height": 1100}})
+    context = chromium.new_context(**options)
     page, asked, errors = context.new_page(), [], []
     context.on("request", lambda request: asked.append(request.url))
     page.on("websocket", lambda socket: asked.append(socket.url))

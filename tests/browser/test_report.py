@@ -1,11 +1,13 @@
 """What a run leaves, opened as files in a real Chromium: it fetches nothing and runs no symbol."""
 
+import io
 import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from helpers import made_bars
+from helpers import made_bars, stocks
+from media import DARK, SCREENS, check_readable, printed
 from servers import ROOT
 
 import tftnhits as tn
@@ -98,3 +100,103 @@ def test_a_symbols_page_zooms_tells_values_and_fits_a_phone(tmp_path, opened):
     assert len({*boxes}) == 3
     page.set_viewport_size({"width": 390, "height": 844})
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    """The page of AAPL with forecasts that were kept, where it is saved."""
+    folder = tmp_path_factory.mktemp("report")
+    bars, predictor = stocks(("AAPL",), "2015-01-01"), tn.Predictor.load()
+    journal = tn.journal(folder / "journal")
+    for day in bars["date"].iloc[-12:-2]:
+        forecast = predictor.predict(bars[bars["date"] <= day])
+        assert journal.keep(forecast, day + pd.Timedelta(hours=22)).origins == 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TFTNHITS_JOURNAL", str(journal.folder))
+        page = predictor.predict(bars).report()
+    return page, page.save(folder)
+
+
+# Texts that stand outside the window, where none can be scrolled to
+CUT = """() => [...document.querySelectorAll("h2, p, td, .up b, .across span")].filter((node) => {
+  const {left, right, width} = node.getBoundingClientRect();
+  return width && (left < 0 || right > innerWidth) && !node.closest(".scroll");
+}).map((node) => node.textContent)"""
+
+
+@pytest.mark.parametrize("page", SCREENS, indirect=True)
+def test_a_reader_zooms_points_and_saves(page, report, request):
+    page.goto(report[1].as_uri())
+    check_readable(page)
+    assert page.evaluate(CUT) == []
+    prices = page.locator("figure svg").first
+    boxes = set()
+    for name in ("1m", "1y", "3m"):
+        button = page.get_by_role("button", name=name)
+        button.click()
+        assert page.locator("[aria-pressed=true]").all_text_contents() == [name]
+        boxes.add(prices.get_attribute("viewBox"))
+    assert len(boxes) == 3 and page.evaluate(CUT) == []
+    figures = page.locator("figure")
+    assert figures.count() == 5  # prices, the past, what was kept, volatility, the next bar
+    for place in range(5):
+        figure = figures.nth(place)
+        area, says = figure.locator(".area"), figure.locator(".says")
+        at_rest, box = says.text_content(), area.bounding_box()
+        area.click(position={"x": box["width"] / 3, "y": box["height"] / 2})
+        assert says.text_content() != at_rest and figure.locator(".hair").is_visible()
+        box = area.bounding_box()
+        assert says.bounding_box()["y"] >= box["y"] + box["height"]  # it hides no chart
+    with page.expect_download() as download:
+        page.get_by_role("link", name="CSV").click()
+    text = Path(download.value.path()).read_bytes()
+    saved = pd.read_csv(io.BytesIO(text), parse_dates=["origin", "date"])
+    pd.testing.assert_frame_equal(saved, report[0].forecast.frame, check_dtype=False)
+    name = f"whole report {request.node.callspec.id}.png"
+    page.screenshot(path=ROOT / "build" / "browser" / name, full_page=True)
+
+
+@pytest.mark.parametrize("page", [SCREENS[2]], indirect=True)
+def test_a_wide_screen_has_the_forecast_beside_its_chart(page, report):
+    page.goto(report[1].as_uri())
+    chart, table = (page.locator(one).first.bounding_box() for one in (".area", "table"))
+    assert table["x"] > chart["x"] + chart["width"] and table["y"] < 400
+    assert page.locator("main").bounding_box()["width"] > 1700
+
+
+@pytest.mark.parametrize("page", [DARK], indirect=True)
+def test_it_prints_whole_sections_on_light_paper(page, report):
+    page.goto(report[1].as_uri())
+    sheets = printed(page)
+    assert len(sheets) == 3 and all(sheet.size[0] < sheet.size[1] for sheet in sheets)
+    assert not any(".0824 .1059 .1373" in sheet.fills for sheet in sheets)  # the dark paper
+    assert "Pricesandforecast" in sheets[0].text and "2018-01-08" in sheets[0].text
+    page.emulate_media(media="print")
+    ends = """(all) => all.map((one) => [one.querySelector("h2"), [...one.querySelectorAll("p, td")]
+      .filter((text) => text.offsetHeight).at(-1)].map((text) => text.textContent))"""
+    sections = page.locator("section").evaluate_all(ends)
+    assert len(sections) == 8
+    for texts in sections:
+        first, last = ("".join(text.split()) for text in texts)
+        assert [first in sheet.text for sheet in sheets] == [last in sheet.text for sheet in sheets]
+    assert not any(word in sheet.text for sheet in sheets for word in ("CSV", "Pointat", "1m3m"))
+
+
+def test_the_index_of_a_run_is_read_on_any_screen(make_notebook, tmp_path, page):
+    draw = "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.savefig(run_dir + '/a line.png')"
+    make_notebook("00_good", draw, intro="# A notebook that works\n\nWhat is drawn?")
+    folder = make_notebook("01_bad", "1 / 0", intro="# One that fails\n\nWhy?")
+    with pytest.raises(tn.TftnhitsError, match="01_bad"):
+        batch.run_notebooks(folder, out=tmp_path / "out")
+    page.goto((tmp_path / "out" / "index.html").as_uri())
+    for width in (390, 1280, 1920):
+        page.set_viewport_size({"width": width, "height": 844})
+        for theme in ("light", "dark"):
+            page.emulate_media(color_scheme=theme)
+            check_readable(page)
+            name = f"index of a run {width} {theme}.png"
+            page.screenshot(path=ROOT / "build" / "browser" / name, full_page=True)
+    statuses = page.locator("td:nth-child(2)").all_text_contents()
+    assert statuses == ["completed", "failed"]
+    assert page.locator(".figures img").evaluate("(image) => image.naturalWidth") > 100
+    assert not any(".0824 .1059 .1373" in sheet.fills for sheet in printed(page))

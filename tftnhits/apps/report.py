@@ -138,23 +138,25 @@ def write_index(run: RunResult) -> None:
 def _rendered(template: str, **values: Any) -> str:
     from jinja2 import Environment, PackageLoader
 
+    from ..viz.style import THEMES
+
     environment = Environment(loader=PackageLoader("tftnhits.apps", "."), autoescape=True)
-    return environment.get_template(template).render(**values)
+    return environment.get_template(template).render(themes=THEMES, **values)
 
 
 def write_batch_index(batch: BatchResult) -> None:
     """index.html of a batch: the watchlist of its tasks with links, sorted and filtered there."""
     from ..viz import watchlist
 
-    texts = _batch_cells(batch)
-    folder = batch.folder
-    files = [name for name in FILES if (folder / name).exists()]
+    texts, links = _batch_cells(batch), [_links(batch, task) for task in batch.tasks]
+    if not any(links):
+        del texts["page"]
+    files = [name for name in FILES if (batch.folder / name).exists()]
     page = _rendered(
         "batch.html.j2",
         batch=batch,
         heads={name: "text" if name in BATCH_TEXTS else "" for name in texts},
-        rows=zip(batch.tasks, zip(*texts.values()), strict=True),
-        links=lambda task: _links(batch, task),
+        rows=zip(batch.tasks, zip(*texts.values()), links, strict=True),
         files=files,
         style=watchlist.style_sheet(),
         sorting=watchlist.SCRIPT,

@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from platformdirs import user_data_path
+from pyarrow import parquet
 
 from ..data.bars import load_bars
 from ..data.dates import moved
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
 FOLDER = "TFTNHITS_JOURNAL"  # environment variable that names the journal's folder
 KEY = ["symbol", "origin", "bar", "model"]
+GROUP = 2_000  # rows of a file that are read for a symbol, at least: files are sorted by it
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,8 @@ class Journal:
                 name = f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}.parquet"
                 path = self.folder / f"made={now:%Y-%m}" / name
                 path.parent.mkdir(parents=True, exist_ok=True)
-                atomic_write(path, new.to_parquet(index=False))
+                new = new.sort_values("symbol", kind="stable")
+                atomic_write(path, new.to_parquet(index=False, row_group_size=GROUP))
         return Kept(origins, every - origins, late, path)
 
     def _keys(self) -> pd.MultiIndex:
@@ -98,44 +102,49 @@ class Journal:
         frame, _ = self._read(KEY)
         return pd.MultiIndex.from_frame(frame)
 
-    def _read(self, columns: list[str] | None = None) -> tuple[pd.DataFrame, list[str]]:
-        """All rows in the order in which they were kept, and why files were passed over."""
-        parts, notes = [pd.DataFrame(columns=KEY)], []
+    def _read(self, columns: Any = None, symbol: str | None = None) -> tuple[pd.DataFrame, list]:
+        """Rows, all or a symbol's, as they were kept, and why files were passed over."""
+        parts, notes = [], []
+        how = {"columns": columns, "use_threads": False, "partitioning": None}
+        how["filters"] = None if symbol is None else [("symbol", "==", symbol)]
         for path in sorted(self.folder.glob("made=*/*.parquet")):
             try:
-                parts.append(pd.read_parquet(path, columns=columns))
+                parts.append(parquet.read_table(path, **how))
             except (OSError, ValueError) as error:  # pyarrow's own are of these
                 notes.append(f"{path} can't be read ({error}); its forecasts are left out.")
-        some = [part for part in parts if len(part)] or parts[:1]
-        return pd.concat(some, ignore_index=True), notes
+        if not parts:
+            return pd.DataFrame(columns=KEY), notes
+        return pa.concat_tables(parts, promote_options="permissive").to_pandas(), notes
 
     def frame(self) -> pd.DataFrame:
         """All that is kept, as the module's docstring has it; raises DataError if there is none."""
         return self._all()[0]
 
-    def _all(self) -> tuple[pd.DataFrame, list[str]]:
-        """As `frame`, and why files were passed over."""
-        frame, notes = self._read()
+    def _all(self, symbol: str | None = None) -> tuple[pd.DataFrame, list[str]]:
+        """As `frame`, or of a symbol alone, and why files were passed over."""
+        frame, notes = self._read(symbol=symbol)
         if frame.empty:
             said = f" {notes[0]}" if notes else ""
+            what = "forecast" if symbol is None else f"forecast of {symbol}"
             raise DataError(
-                f"No forecast is kept in {self.folder}; keep some by forecast.keep() or by "
+                f"No {what} is kept in {self.folder}; keep some by forecast.keep() or by "
                 f"tftnhits predict --keep.{said}"
             )
         return frame.drop_duplicates([*KEY, "step"], ignore_index=True), notes
 
-    def score(self, bars: Any = None) -> Record:
+    def score(self, bars: Any = None, symbol: str | None = None) -> Record:
         """What came of the forecasts.
 
         Parameters
         ----------
         bars : anything that load_bars takes, with the origins and later bars; None: downloads them
+        symbol : whose alone are scored, which is fast; None: all
 
         Raises
         ------
         DataError : nothing is kept, or bars that load_bars refuses; DownloadError
         """
-        kept, notes = self._all()
+        kept, notes = self._all(symbol)
         if bars is None:
             names, first = kept["symbol"].unique(), kept["origin"].min()
             bars = download_bars([*names], start=(first - pd.Timedelta(days=7)).date())

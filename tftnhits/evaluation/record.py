@@ -87,6 +87,10 @@ class Record:
         rows = [dict(zip(names, key, strict=True)) | _told(group) for key, group in groups]
         return pd.DataFrame(rows)
 
+    def whole(self) -> pd.Series:
+        """The row of `table` for all forecasts together."""
+        return pd.Series(_told(self.frame))
+
     def reliability(self) -> pd.DataFrame:
         """By level of the quantiles (nominal), the share of outcomes below: of ours and HAR's."""
         actual = self.frame["outcome"].to_numpy(float)[:, None]

@@ -33,18 +33,12 @@ def plot_record(record: Record, theme: str = "light") -> Figure:
     _draw_reliability(left, record, colors)
     months = record.table("month")
     _draw_coverage(right, months, colors)
-    whole = _whole(record)
+    whole = record.whole()
     title = (
         f"{whole['outcomes']:,} outcomes from {whole['dates']} dates: 93% intervals held "
         f"{whole['inside_93']:.1%}, the loss is {whole['to_har']:.3f} of the volatility scale's"
     )
     return style.headline(figure, title, colors)
-
-
-def _whole(record: Record) -> pd.Series:
-    """The row of all models together, a date's mean over them."""
-    frame = record.frame.assign(model="all")
-    return Record(frame).table("model").iloc[0]
 
 
 def _draw_reliability(ax: Axes, record: Record, colors: Any) -> None:
@@ -61,14 +55,8 @@ def _draw_coverage(ax: Axes, months: pd.DataFrame, colors: Any) -> None:
     for name, color, away in (("93", colors.first, -0.1), ("80", colors.second, 0.1)):
         share = months[f"inside_{name}"].to_numpy(float)
         error = [share - months[f"low_{name}"], months[f"high_{name}"] - share]
-        ax.errorbar(
-            place + away,
-            share,
-            np.clip(error, 0, 1),
-            fmt="o",
-            color=color,
-            label=f"{name}% interval",
-        )
+        marks = {"fmt": "o", "color": color, "label": f"{name}% interval"}
+        ax.errorbar(place + away, share, np.clip(error, 0, 1), **marks)
         ax.axhline(float(name) / 100, color=color, linewidth=1, alpha=0.5)
     every = max(1, len(months) // 8)
     ax.set_xticks(place[::every], months["month"][::every])

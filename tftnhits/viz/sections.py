@@ -13,10 +13,12 @@ from scipy.special import ndtr, ndtri
 
 from ..data.features import in_words
 from ..errors import ConfigError, DataError
+from ..evaluation.journal import Journal
+from ..evaluation.record import INTERVALS
 from ..forecast.conformal import outcome_scores
 from ..forecast.explain import BASELINE
 from ..forecast.own import binomial_interval
-from ..forecast.past import past_forecasts
+from ..forecast.past import PAST, past_forecasts
 from ..forecast.result import Forecast, quantile_columns
 from ..forecast.table import INNER, central
 from .bars import bar_labels
@@ -49,13 +51,16 @@ def past_and_volatility(fc: Forecast, symbol: str) -> dict[str, dict[str, Any]]:
 
 
 def _past(frame: pd.DataFrame, level: float) -> dict[str, Any]:
-    """How many of the next bars closed inside their interval, and how many of all steps."""
+    """How many of the next bars closed inside their interval, and how many of all steps.
+
+    The chart has the last ones.
+    """
     known = frame[frame["came"].notna()]
     inside = known["came"].between(known["lower"], known["upper"])
     first = known["step"] == 1
     held, count = inside[first], int(first.sum())
     return {
-        "plot": _past_plot(known[first], held.to_numpy(), level),
+        "plot": _past_plot(known[first].tail(PAST), held.tail(PAST).to_numpy(), level),
         "count": count,
         "inside": int(held.sum()),
         "interval": binomial_interval(float(held.mean()), count),
@@ -63,6 +68,26 @@ def _past(frame: pd.DataFrame, level: float) -> dict[str, Any]:
         "all": float(inside.mean()),
         "all_interval": binomial_interval(float(inside.mean()), count),
     }
+
+
+def kept_forecasts(fc: Forecast, symbol: str) -> dict[str, Any]:
+    """The symbol's forecasts in the user's journal against what came in the forecast's bars."""
+    journal = Journal()
+    try:
+        record = journal.score(fc.bars, symbol)
+    except Exception as error:  # whatever is wrong with the journal, the report is made
+        why = error if isinstance(error, DataError) else f"The journal can't be read ({error})."
+        return {"reason": str(why).replace(str(journal.folder), "the journal")}
+    frame = record.frame.sort_values(["origin", "step"])
+    if not (frame["step"] == 1).any():
+        return {"reason": " ".join([f"No kept forecast of {symbol} has come yet.", *record.notes])}
+    low, high = INTERVALS["93"]
+    names = {low: "lower", "0.5": "median", high: "upper", "outcome": "came"}
+    prices = np.exp(frame[[*names]]).rename(columns=names).assign(last=1.0)
+    told = _past(frame[["origin", "step", "date"]].join(prices), 0.93)
+    notes = [note.replace(str(journal.folder), "the journal") for note in record.notes]
+    models = {"models": frame["model"].nunique(), "notes": notes}
+    return told | models | record.whole()[["loss", "har", "to_har", "p"]].to_dict()
 
 
 def _past_plot(rows: pd.DataFrame, held: np.ndarray, level: float) -> Plot:

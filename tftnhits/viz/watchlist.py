@@ -23,13 +23,13 @@ if (!window.tftnhitsSorts) {
     for (const other of head.parentNode.cells) other.removeAttribute("aria-sort");
     head.setAttribute("aria-sort", up ? "ascending" : "descending");
     const body = head.closest("table").tBodies[0];
-    const key = (row) => row.cells[head.cellIndex].textContent;
-    const text = head.className === "text";
-    body.append(...[...body.rows].sort((one, two) => {
-      const a = key(one), b = key(two);
+    const place = head.cellIndex, text = head.className === "text", order = new Intl.Collator();
+    const keyed = [...body.rows].map((row) => [row.cells[place].textContent, row]);
+    keyed.sort(([a], [b]) => {
       if (!a || !b) return !a - !b;
-      return sign * (text ? a.localeCompare(b) : parseFloat(a) - parseFloat(b));
-    }));
+      return sign * (text ? order.compare(a, b) : parseFloat(a) - parseFloat(b));
+    });
+    body.append(...keyed.map(([, row]) => row));
   };
   document.addEventListener("click", sort);
   document.addEventListener("keydown", sort);
@@ -37,18 +37,25 @@ if (!window.tftnhitsSorts) {
 """
 STYLE = """
 .tftnhits-watchlist { max-height: 34em; overflow: auto; color-scheme: light dark; PAPER-light; }
-.tftnhits-watchlist table { border-collapse: collapse; table-layout: auto; margin: 0; }
-.tftnhits-watchlist :is(table, thead, tr, th) { background: inherit !important; color: inherit; }
-.tftnhits-watchlist th { position: sticky; top: 0; }
+.tftnhits-watchlist table { table-layout: auto; border-collapse: separate; border-spacing: 0; }
+.tftnhits-watchlist table { margin: 0; font-variant-numeric: tabular-nums; }
+.tftnhits-watchlist :not(td, a) { background: inherit !important; color: inherit; }
 .tftnhits-watchlist :is(th, td) { padding: .25em .6em; text-align: right; white-space: nowrap; }
+.tftnhits-watchlist td { border-top: 1px solid #8895A355; overflow-wrap: anywhere; }
+.tftnhits-watchlist :is(th, td):first-child { position: sticky; left: 0; background: inherit; }
+.tftnhits-watchlist td:first-child { min-width: 7.5em; max-width: 14em; white-space: normal; }
+.tftnhits-watchlist thead th { position: sticky; top: 0; z-index: 1; }
+.tftnhits-watchlist thead th:first-child { z-index: 2; }
 .tftnhits-watchlist .text { text-align: left; }
-.tftnhits-watchlist td { border-top: 1px solid #8895A355; }
 .tftnhits-watchlist td:nth-last-child(2) { font-size: .7em; white-space: pre; }
-.tftnhits-watchlist td:last-child { white-space: normal; min-width: 12em; }
+.tftnhits-watchlist td:last-child { white-space: normal; min-width: 16em; }
 .tftnhits-sorts .tftnhits-watchlist th { cursor: pointer; }
-.tftnhits-watchlist [aria-sort=ascending]::after { content: " ▲"; }
-.tftnhits-watchlist [aria-sort=descending]::after { content: " ▼"; }
-@media (prefers-color-scheme: dark) { .tftnhits-watchlist { PAPER-dark; } }
+.tftnhits-sorts .tftnhits-watchlist th::after { content: "▲"; font-size: .7em; opacity: 0; }
+.tftnhits-sorts .tftnhits-watchlist th::after { position: absolute; margin: .3em 0 0 .1em; }
+.tftnhits-sorts .tftnhits-watchlist th:is(:hover, :focus-visible)::after { opacity: .5; }
+.tftnhits-sorts .tftnhits-watchlist th[aria-sort]::after { opacity: 1; }
+.tftnhits-sorts .tftnhits-watchlist th[aria-sort=descending]::after { content: "▼"; }
+@media screen and (prefers-color-scheme: dark) { .tftnhits-watchlist { PAPER-dark; } }
 """
 
 
