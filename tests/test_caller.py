@@ -1,12 +1,19 @@
 """The caller's process: its forks, its global state and its cores, each in a process of its own."""
 
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
+import pandas as pd
 import pytest
-from helpers import python
+from helpers import python, stocks
 
 pytest.importorskip("torch")
 
+import torch
+
+from tftnhits import Predictor
+from tftnhits.models import caller
 from tftnhits.models.caller import cgroup_cores
 
 FORK = """
@@ -147,3 +154,43 @@ def test_quotas_of_both_versions_of_cgroups(tmp_path, memberships, files, cores)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"{text}\n")
     assert cgroup_cores(tmp_path / "memberships", tmp_path / "root") == cores
+
+
+@pytest.fixture
+def two_threads(monkeypatch):
+    before = torch.get_num_threads()
+    monkeypatch.setattr(caller, "cores", lambda: 2)
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_calls_go_side_by_side_in_turn_with_a_core_each(two_threads):
+    meet = threading.Barrier(2, timeout=60)
+
+    def call(item):
+        if item < 2:
+            meet.wait()  # for ever if there were one thread
+        return item, torch.get_num_threads()
+
+    assert list(caller.side_by_side(call, range(9))) == [(item, 1) for item in range(9)]
+    assert torch.get_num_threads() == 2
+    with ThreadPoolExecutor(1) as pool:  # nor has a new thread of the caller's lost a core
+        assert pool.submit(torch.get_num_threads).result() == 2
+
+
+def test_a_call_that_fails_raises_and_one_left_half_way_ends(two_threads):
+    with pytest.raises(ZeroDivisionError):
+        list(caller.side_by_side(lambda item: 1 // item, [2, 1, 0, 1]))
+    calls = []
+    left = caller.side_by_side(calls.append, range(1000))
+    next(left)
+    left.close()
+    assert len(calls) < 10 and torch.get_num_threads() == 2
+
+
+def test_forecasts_of_two_threads_are_those_of_one_to_the_bit(two_threads):
+    model, bars = Predictor.load(), stocks(start="2017-01-01")
+    two = model.predict(bars, origins="all").frame
+    torch.set_num_threads(1)
+    pd.testing.assert_frame_equal(two, model.predict(bars, origins="all").frame, check_exact=True)

@@ -10,10 +10,13 @@ import math
 import os
 import random
 import sys
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 _in_forked_child = False
 
@@ -53,6 +56,36 @@ def few_threads() -> Iterator[None]:
     finally:
         if most < before:
             torch.set_num_threads(before)
+
+
+def side_by_side(call: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
+    """call(item) of each item in turn, made on as many threads as torch may use, a core each.
+
+    Small operations that are split over cores wait for each other instead. The caller's settings
+    of torch are none of these threads'.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    workers = min(before, cores(), len(items))
+    if workers < 2:
+        for item in items:
+            with few_threads():
+                result = call(item)
+            yield result  # outside: a generator may be left half-way
+        return
+    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        ahead: deque[Future] = deque()
+        for item in items:
+            ahead.append(pool.submit(call, item))
+            if len(ahead) > workers:  # no more results than this wait to be taken
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(before)  # what a new thread begins with
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from ..data.grid import ORIGINS
 from ..data.windows import Batch, Panel, blocks, gather, training_starts
 from ..errors import ConfigError
 from ..models.baselines import empirical_quantiles
-from ..models.caller import few_threads, first_of_ranks, own_torch
+from ..models.caller import first_of_ranks, own_torch, side_by_side
 from ..models.losses import pinball, pinball_by_origin
 from ..models.store import build, fingerprint
 from ..models.tft import TFT
@@ -66,26 +66,24 @@ def outputs(
     chunk, fork = np.divmod(place, ORIGINS)
     if model.training:
         model.eval()  # it visits every module, which takes as long as a small forecast
-    if len(starts) == len(rows):
-        order = np.argsort(fork, kind="stable")
-        for first in range(0, len(rows), CHUNKS):
+    alone = len(starts) == len(rows)
+    order = np.argsort(fork if alone else chunk, kind="stable")
+
+    @torch.inference_mode()  # a thread's own
+    def run(first: int) -> tuple[Any, Batch, np.ndarray, tuple[np.ndarray, np.ndarray]]:
+        if alone:
             index = order[first : first + CHUNKS]
             output, batch = _decode_one(model, panel, rows[index], fork[index])
-            yield output, batch, index, (np.arange(len(index)), np.zeros(len(index), int))
-        return
-    order = np.argsort(chunk, kind="stable")
-    for first in range(0, len(starts), CHUNKS):
+            return output, batch, index, (np.arange(len(index)), np.zeros(len(index), int))
         batch = gather(panel, starts[first : first + CHUNKS], context, ORIGINS)
-        with few_threads(), torch.inference_mode():
-            output = model(batch)
-        # yielded outside: a generator left half-way would leave gradients off for all
         low, high = np.searchsorted(chunk[order], [first, first + CHUNKS])
         index = order[low:high]
-        yield output, batch, index, (chunk[index] - first, fork[index])
+        return model(batch), batch, index, (chunk[index] - first, fork[index])
+
+    firsts = range(0, len(starts), CHUNKS)
+    yield from side_by_side(run, firsts) if panel.observed.is_cpu else map(run, firsts)
 
 
-@few_threads()
-@torch.inference_mode()
 def _decode_one(
     model: nn.Module, panel: Panel, rows: np.ndarray, fork: np.ndarray
 ) -> tuple[Any, Batch]:
