@@ -33,7 +33,7 @@ from servers import FLAGS, chromium_path, serving_app
 OUT = Path("data/results")
 SYMBOL = "AAPL"
 WIDTH, SCALE = (
-    1120,
+    1280,
     1.5,
 )  # of the page, in CSS pixels, and how many pixels of the picture each of them is
 PRESSES = [

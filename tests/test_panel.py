@@ -13,7 +13,9 @@ import pytest
 from helpers import made_bars, one_sentence, stocks
 
 import tftnhits as tn
+from tftnhits.data import live
 from tftnhits.data.features import in_words
+from tftnhits.viz.style import THEMES
 from tftnhits.whatif import views
 from tftnhits.whatif.shock import Shock, WhatIf
 
@@ -21,7 +23,7 @@ pytest.importorskip("torch")
 panels = pytest.importorskip("tftnhits.whatif.panel", exc_type=ImportError)
 
 ORIGIN = date(2015, 8, 21)
-START = {"symbol": "META", "origin": ORIGIN, "horizon": 5, "level": 93, "weight": 65}
+START = {"live": False, "symbol": "META", "origin": ORIGIN, "horizon": 5, "level": 93, "weight": 65}
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +148,129 @@ def test_what_can_t_be_answered_is_said_and_the_panel_goes_on(panel, monkeypatch
         assert "That didn't work (ZeroDivisionError: division by zero)" in text(panel.status)
     panel.controls["change"].value = -2.5
     assert "error" not in panel.status.value and "-2.5%" in text(panel.title)
+
+
+@pytest.fixture
+def yahoo(monkeypatch):
+    """What was asked of Yahoo Finance, which knows TSLA, and META from after our bars."""
+    asked = []
+
+    def live_bars(symbol, seconds):
+        asked.append(symbol)
+        if symbol not in ("TSLA", "META"):
+            raise tn.DataError(f"Yahoo Finance knows no symbol {symbol!r}.")
+        return stocks(("AAPL",), "2016-01-01", "2017-06-30").assign(symbol=symbol)
+
+    monkeypatch.setattr(panels, "live_bars", live_bars)
+    return asked
+
+
+def test_a_symbol_that_is_not_at_hand_has_live_bars(panel, yahoo):
+    c = panel.controls
+    c["symbol"].value = " tsla "
+    assert (c["symbol"].value, c["live"].value, c["origin"].value) == (
+        "TSLA",
+        True,
+        date(2017, 6, 30),
+    )
+    assert "TSLA, no shock" in text(panel.title) and "from 2017-06-30" in text(panel.status)
+    c["origin"].value = date(2017, 3, 1)
+    c["change"].value = -2.0
+    assert "from 2017-03-01" in text(panel.status) and yahoo == ["TSLA"]  # once for each choice
+    title = panel.title.value
+    c["symbol"].value = "NOSUCH"
+    c["change"].value = -3.0
+    assert "knows no symbol 'NOSUCH'" in text(panel.status) and panel.title.value == title
+    assert yahoo == ["TSLA", "NOSUCH"]
+    c["symbol"].value = "META"
+    assert "META, last bar -3.0%" in text(panel.title) and yahoo[2:] == ["META"]
+    c["live"].value = False
+    assert c["origin"].value == date(2015, 10, 30) and "from 2015-10-30" in text(panel.status)
+    c["symbol"].value = ""
+    assert c["symbol"].value == "META" and "error" not in panel.status.value
+    c["symbol"].value = "TSLA"
+    c["live"].value = False
+    assert "There is no symbol 'TSLA'; there are AAPL, GOOG" in text(panel.status)
+
+
+def test_bundled_bars_stand_in_and_the_panel_says_so(panel, monkeypatch):
+    def unreachable(*_, **__):
+        raise tn.DownloadError("Yahoo Finance can't be reached; try again later.")
+
+    monkeypatch.setattr(live, "download_bars", unreachable)
+    panel.controls["live"].value = True
+    assert "META, no shock" in text(panel.title) and "from 2023-09-2" in text(panel.status)
+    why = "Live bars of META can't be had (Yahoo Finance can't be reached), so the bundled ones"
+    assert why in text(panel.status) and "error" not in panel.status.value
+    panel.controls["symbol"].value = "KO"
+    assert "Yahoo Finance can't be reached" in text(panel.status) and "KO" not in panel.title.value
+
+
+def test_an_emptied_origin_is_the_last_bar(panel):
+    panel.controls["origin"].value = None
+    assert panel.controls["origin"].value == date(2015, 10, 30)
+    assert "from 2015-10-30" in text(panel.status)
+
+
+def on_voila(monkeypatch, query):
+    monkeypatch.setenv("SERVER_SOFTWARE", "voila/0.5.13")
+    monkeypatch.setenv("QUERY_STRING", query)
+
+
+def test_the_address_opens_a_page_as_it_was_left(bars, model, monkeypatch, yahoo):
+    query = "token=x&symbol=tsla&origin=2017-03-01&horizon=3&level=80&weight=40&bars=2&change=-1.5"
+    on_voila(monkeypatch, query)
+    panel = tn.what_if(bars, model, "matplotlib")
+    assert "TSLA, 2 more bars -1.5% each" in text(panel.title) and yahoo == ["TSLA"]
+    assert "from 2017-03-01: 80% interval" in text(panel.status) and "0.40 TFT" in text(
+        panel.status
+    )
+    said = {name: value for name, value in json.loads(panel.address.value).items() if value}
+    asked = dict(pair.split("=") for pair in query.split("&")[1:])
+    assert said == {**asked, "symbol": "TSLA", "live": "1"}
+    panel.reset()
+    assert json.loads(panel.address.value)["change"] == ""  # which takes it out of the address
+
+
+@pytest.mark.parametrize(
+    "query, words",
+    [
+        ("horizon=0", "'0' as horizon; give a number from 1 to"),
+        ("level=93.5", "'93.5' as level; give a number from 50 to 99"),
+        ("change=inf", "'inf' as change; give a number from -15 to 15"),
+        ("origin=2015-02-30", "'2015-02-30' as origin; give a date, such as"),
+        ("live=yes", "'yes' as live; give 0 or 1"),
+        ("origin=1999-01-04", "bars up to 1999-01-04"),
+        ("symbol=NOSUCH&level=80", "knows no symbol 'NOSUCH'"),
+        ("symbol=<b>&reset=1", "knows no symbol '<B>'"),
+    ],
+)
+def test_a_bad_address_is_a_sentence_beside_the_answer(
+    bars, model, monkeypatch, yahoo, query, words
+):
+    on_voila(monkeypatch, query)
+    panel = tn.what_if(bars, model, "matplotlib", "META", ORIGIN)
+    assert words in text(panel.status) and 'role="alert"' in panel.status.value
+    assert "<B>" not in panel.status.value and text(panel.title).startswith("META, no shock")
+
+
+def test_outside_of_the_page_no_address_is_read_or_written(bars, model, monkeypatch):
+    monkeypatch.setenv("QUERY_STRING", "symbol=GOOG")
+    panel = tn.what_if(bars, model, "matplotlib", "META", ORIGIN)
+    panel.controls["change"].value = -2.0
+    assert "META, last bar -2.0%" in text(panel.title) and panel.address.value == ""
+
+
+def test_a_picture_follows_the_page_unless_it_has_a_theme(opened, bars, model):
+    sent = json.loads(opened("plotly").picture.source.value)
+    papers = [
+        part["layout"]["template"]["layout"]["paper_bgcolor"] for part in (sent, sent["dark"])
+    ]
+    assert papers == [THEMES[name].paper for name in ("light", "dark")]
+    assert [line["y"] for line in sent["data"]] == [line["y"] for line in sent["dark"]["data"]]
+    fixed = json.loads(tn.what_if(bars, model, "plotly", theme="dark").picture.source.value)
+    assert "dark" not in fixed
+    assert fixed["layout"]["template"]["layout"]["paper_bgcolor"] == THEMES["dark"].paper
 
 
 @pytest.mark.parametrize(

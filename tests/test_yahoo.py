@@ -18,7 +18,7 @@ from helpers import ROOT, environment, one_sentence, python
 
 import tftnhits as tn
 from tftnhits.apps.sources import read_sources
-from tftnhits.data import yahoo, yahoo_client
+from tftnhits.data import live, yahoo, yahoo_client
 from tftnhits.data.names import PRICES
 
 yfinance = pytest.importorskip("yfinance")
@@ -432,6 +432,19 @@ def test_a_symbol_is_live_or_else_bundled(market):
         with pytest.raises(tn.DataError, match="neither a file nor a bundled symbol"):
             read_sources(["AAPL", name])
     assert len(market.seen) == asked
+
+
+def test_live_bars_are_of_years_or_a_warning_says_that_they_are_not(market):
+    market.listings["KO"] = Listing(walk(900, seed=1))
+    bars = live.live_bars("KO", 20)
+    same(bars, expected(market.listings["KO"], "KO"))
+    market.fail("", "drop")
+    bars = live.live_bars("META", 20)
+    same(bars, tn.load_bars("stocks", symbol="META"))
+    (doubt,) = bars.attrs["doubts"]["META"]
+    assert one_sentence(doubt) and "can't be reached" in doubt and "end on 2023-09-2" in doubt
+    with pytest.raises(tn.DownloadError, match="can't be reached"):
+        live.live_bars("KOX", 20)
 
 
 # --- arguments and packages

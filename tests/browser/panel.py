@@ -45,6 +45,33 @@ ORDER = """lines => {
   })
 }"""
 
+# Of what a reader has to see, by selector; the picture's letters are drawn on its own paper.
+CONTRASTS = """root => {
+  const numbers = color => color.match(/[\\d.]+/g).map(Number)
+  const over = ([r, g, b, a = 1], below) => [r, g, b].map((c, i) => a * c + (1 - a) * below[i])
+  const ground = e => {
+    const color = e ? numbers(getComputedStyle(e).backgroundColor) : [255, 255, 255]
+    return (color[3] ?? 1) < 1 ? over(color, ground(e.parentElement)) : color
+  }
+  const light = color => color.map(c => c / 255)
+    .map(c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0)
+  const contrast = (a, b) => (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05)
+  const parts = ['h3', 'h4', 'label', 'input', 'button', '.widget-readout', '[role=status]']
+  const found = [...parts, 'th', 'td', 'small', 'p', '.lm-TabBar-tab'].map(part => {
+    const all = [...document.querySelectorAll(`${root} ${part}`)].map(e => {
+      const below = ground(e), { color, opacity } = getComputedStyle(e)
+      const [r, g, b, a = 1] = numbers(color)
+      return contrast(light(over([r, g, b, a * opacity], below)), light(below))
+    })
+    return [part, Math.min(...all)]
+  })
+  const { paper_bgcolor, font } = document.querySelector(`${root} .js-plotly-plot`)._fullLayout
+  const hex = color => [1, 3, 5].map(i => parseInt(color.slice(i, i + 2), 16))
+  found.push(['picture', contrast(light(hex(paper_bgcolor)), light(hex(font.color)))])
+  return Object.fromEntries(found)
+}"""
+
 
 @dataclass
 class WhatIf:
@@ -79,11 +106,15 @@ class WhatIf:
         self.page.locator(f"{ROOT} .tftnhits-{control}").click()
 
     def choose(self, symbol: str) -> None:
-        self.page.locator(f"{ROOT} .tftnhits-symbol select").select_option(label=symbol)
+        """Types a symbol of the list, or any other."""
+        box = self.page.locator(f"{ROOT} .tftnhits-symbol input")
+        box.fill(symbol)
+        box.press("Enter")
 
     def another(self) -> str:
         """A symbol that isn't shown."""
-        names = self.page.locator(f"{ROOT} .tftnhits-symbol option").all_text_contents()
+        options = self.page.locator(f"{ROOT} .tftnhits-symbol option").all()
+        names = [option.get_attribute("value") for option in options]
         return next(name for name in names if name not in self.title())
 
     def zoom(self) -> None:
@@ -134,3 +165,19 @@ class WhatIf:
             self.page.wait_for_timeout(100)
             now = self.content()
             last, same = now, same + 1 if now == last else 0
+
+    def chosen_value(self, control: str) -> str:
+        """What stands in a text box, or beside a slider."""
+        part = self.page.locator(f"{ROOT} .tftnhits-{control} :is(input, .widget-readout)").first
+        return part.evaluate("part => part.value ?? part.textContent")
+
+    def status(self) -> str:
+        return self.page.inner_text(f"{ROOT} .tftnhits-status")
+
+    def box(self, part: str) -> dict[str, float]:
+        """Where a part is: x, y, width and height."""
+        return self.page.locator(f"{ROOT} .tftnhits-{part}").bounding_box()
+
+    def contrasts(self) -> dict[str, float]:
+        """Of each kind of text in the panel, its least contrast with what it stands on (WCAG)."""
+        return self.page.evaluate(CONTRASTS, ROOT)

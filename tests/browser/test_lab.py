@@ -8,8 +8,10 @@ import time
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from panel import WhatIf
+from panel import PLOT, WhatIf
 from servers import ROOT, free_port, serving
+
+from tftnhits.viz.style import THEMES
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 TROUBLE = '.jp-NotebookPanel [data-mime-type="application/vnd.jupyter.stderr"]'
@@ -23,6 +25,7 @@ def lab(chromium, tmp_path):
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", "--allow-root"]
     command += [f"--port={free_port()}", "--ServerApp.port_retries=0"]
     command += [f"--ServerApp.root_dir={folder}", "--LabApp.news_url=None"]
+    command += ["--LabApp.expose_app_in_browser=True"]
     with serving(command, r"http://127\.0\.0\.1:\S+token=\w+", tmp_path) as server:
         yield server
 
@@ -46,6 +49,14 @@ def completed(page):
     assert not trouble.all_inner_texts()
 
 
+def paper(page, theme):
+    """The picture's colour a while after JupyterLab was given another theme."""
+    change = "theme => window.jupyterapp.commands.execute('apputils:change-theme', { theme })"
+    page.evaluate(change, theme)
+    page.wait_for_timeout(3000)
+    return page.eval_on_selector(PLOT, "plot => plot._fullLayout.paper_bgcolor")
+
+
 SLIDERS = ("horizon", "level", "weight", "bars", "change", "range", "volume", "market")
 ACTIONS = [("press", name, key) for name in SLIDERS for key in ("ArrowLeft", "ArrowRight")]
 ACTIONS += [("click", "reset")]
@@ -56,6 +67,7 @@ def test_the_panel_answers_and_random_actions_leave_no_error_and_no_memory(lab, 
     run_all(lab, page)
     panel, draw = WhatIf(page), random.Random(7)
     panel.wait()
+    address = page.url
     opened, took = time.monotonic() - begin, []
     for control in ("change", "range", "market"):
         before = panel.content()
@@ -70,6 +82,9 @@ def test_the_panel_answers_and_random_actions_leave_no_error_and_no_memory(lab, 
         assert not panel.problem(), (what, names)
     grown = (kernel.memory_info().rss - first) / 2**20
     completed(page)
+    assert page.url == address  # it is JupyterLab's own
+    assert paper(page, "JupyterLab Dark") == THEMES["dark"].paper
+    assert paper(page, "JupyterLab Light") == THEMES["light"].paper
     assert grown < 100
     measure("JupyterLab: opened, run, first answer of the panel", [opened], 20)
     measure("JupyterLab: slider to picture", took, 0.5)

@@ -6,12 +6,12 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from datetime import date
 from typing import Any
 
 import pandas as pd
 
-from ..data.bars import BUNDLED, HOURLY, bundled_path, concat_bars, load_bars, read_bars, repairs
+from ..data.bars import BUNDLED, concat_bars, load_bars, read_bars, repairs
+from ..data.live import bundled_symbols, first_day, reason, stand_in
 from ..data.parse import Options
 from ..data.yahoo import download_bars, is_symbol
 from ..errors import DataError, DownloadError, MissingDependency, TftnhitsError, quoted
@@ -20,7 +20,6 @@ STDIN = "-"
 # no exchange is called that
 ENDINGS = (".csv", ".tsv", ".txt", ".json", ".parquet", ".pq", ".feather", ".arrow")
 ENDINGS += (".xls", ".xlsx", ".gz", ".zip")
-YEARS = 15  # of live bars: enough to train on
 
 
 def read_sources(names: Sequence[str], **options: Any) -> tuple[pd.DataFrame, list[str]]:
@@ -42,7 +41,7 @@ def read_sources(names: Sequence[str], **options: Any) -> tuple[pd.DataFrame, li
     for name in names:
         if list(names).count(name) > 1:
             raise DataError(f"{quoted(name, 100)} is named twice; name it once.")
-    bundled = _bundled_symbols()
+    bundled = bundled_symbols()
     symbols = [name for name in names if _is_live(name, bundled)]
     # files before anything is downloaded
     sources = {name: _read(name, bundled, options) for name in names if name not in symbols}
@@ -69,7 +68,7 @@ def read_symbols(symbols: Sequence[str]) -> tuple[pd.DataFrame | None, dict[str,
     Bundled bars stand in where live ones can't be had, and their forecast's warnings say so. No
     symbol is taken for a file. The bars are None where no symbol has any.
     """
-    bundled = _bundled_symbols()
+    bundled = bundled_symbols()
     foreign = {name: _unknown(name, bundled) for name in symbols if not is_symbol(name)}
     live, _, left_out = _live([name for name in symbols if name not in foreign], bundled)
     frames = list(live.values())
@@ -90,10 +89,8 @@ def _live(
             if name.upper() not in bundled:
                 left_out[name] = _unknown(name, bundled, error)
                 continue
-            reasons[name] = f"; {_reason(error)}"
-            bars = load_bars("stocks", symbol=name.upper())
-            doubts = bars.attrs["doubts"].setdefault(name.upper(), [])
-            doubts.insert(0, _stand_in(name, error, bars))
+            reasons[name] = f"; {reason(error)}"
+            bars = stand_in(name, error)
         frames[name] = bars
     return frames, reasons, left_out
 
@@ -127,12 +124,10 @@ def _download(symbols: list[str]) -> dict[str, pd.DataFrame | TftnhitsError]:
     """Each symbol's live bars, or why there are none."""
     if not symbols:
         return {}
-    today = date.today()
-    start = today.replace(year=today.year - YEARS, day=min(today.day, 28))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they are among the bars' attrs
-            bars = download_bars(symbols, start)
+            bars = download_bars(symbols, first_day())
     except (DownloadError, MissingDependency) as error:  # Yahoo fails: for all of them
         return dict.fromkeys(symbols, error)
     except DataError as error:  # of one of them: the others are cached now
@@ -148,40 +143,18 @@ def _download(symbols: list[str]) -> dict[str, pd.DataFrame | TftnhitsError]:
     return live
 
 
-def _bundled_symbols() -> list[str]:
-    """Those of "stocks": they are also Yahoo's, which calls EURUSD by another name."""
-    try:
-        path = bundled_path()
-    except DataError:  # an installation without data: there is nothing to offer
-        return []
-    return sorted({*pd.read_parquet(path, columns=["symbol"])["symbol"].astype(str)} - {*HOURLY})
-
-
 def _unknown(
     name: str, bundled: Sequence[str], error: TftnhitsError | None = None
 ) -> TftnhitsError:
     """What to name instead; `error` says why a symbol's bars are not live."""
-    reason = f", and {_reason(error)}" if error else ""
+    why = f", and {reason(error)}" if error else ""
     offer = "give a file of bars or '-' (standard input)"
     if isinstance(error, MissingDependency):
         offer = f"pip install 'tftnhits[live-data]', or {offer}"
     if bundled:
         offer += f", 'stocks', 'eurusd', or one of the bundled symbols: {', '.join(bundled)}"
     kind = type(error) if error else DataError
-    return kind(f"{quoted(name, 100)} is neither a file nor a bundled symbol{reason}; {offer}.")
-
-
-def _reason(error: TftnhitsError) -> str:
-    """The first clause of its sentence: the rest tells what to do in Python."""
-    return str(error).split(";")[0].split(", and ")[0].rstrip(".")
-
-
-def _stand_in(name: str, error: TftnhitsError, bars: pd.DataFrame) -> str:
-    """The forecast's warning that its bars are not live."""
-    return (
-        f"Live bars of {name.upper()} can't be had ({_reason(error)}), so the bundled ones, which "
-        f"end on {bars['date'].max():%Y-%m-%d}, are used."
-    )
+    return kind(f"{quoted(name, 100)} is neither a file nor a bundled symbol{why}; {offer}.")
 
 
 def _notes(name: str, bars: pd.DataFrame, bundled: str | None) -> list[str]:

@@ -35,24 +35,6 @@ NO_PROOF = (
     "TFT's selection weights (mean over the bars that it sees) and attention (mean over the steps "
     "ahead) say where it looked, not that an input or a bar made the forecast. N-HITS has none."
 )
-CSS = """<style>
-.tftnhits-what-if { max-width: 1080px; }
-.tftnhits-what-if table { border-collapse: collapse; font-size: 13px; }
-.tftnhits-what-if :is(th, td) { padding: 2px 8px; text-align: right; line-height: 1.35; }
-.tftnhits-what-if th[colspan] { text-align: center; border-bottom: 1px solid #8895A380; }
-.tftnhits-what-if thead tr:last-child th { border-bottom: 1px solid #8895A3; }
-.tftnhits-what-if :is(p, .tftnhits-status div) { margin: 4px 0; line-height: 1.4; font-size: 13px; }
-.tftnhits-what-if :is(h3, p, .tftnhits-status div) { white-space: normal; }
-.tftnhits-what-if h3 { margin: 6px 0 0; font-size: 16px; line-height: 1.35; font-weight: 600; }
-.tftnhits-what-if .error { border-left: 5px solid #D55E00; padding-left: 8px; font-weight: 600; }
-.tftnhits-drivers .widget-html-content > div { display: flex; flex-wrap: wrap; gap: 8px 36px; }
-.tftnhits-drivers i { display: inline-block; height: 9px; margin-right: 6px; }
-.tftnhits-table .widget-html-content { overflow-x: auto; }
-.tftnhits-picture > * { width: 100%; }
-.tftnhits-plot:empty { height: 420px; }
-.tftnhits-plot:empty::before { content: "Drawing …"; }
-.tftnhits-status [aria-busy] { opacity: 0.6; }
-</style>"""
 
 
 @dataclass
@@ -123,11 +105,11 @@ def plot_what_if(comparison: Comparison, theme: str = "light") -> Picture:
 class DrawnPicture:
     """A matplotlib picture in an image widget: for Colab, and where plotly is old or missing."""
 
-    def __init__(self, theme: str):
+    def __init__(self, theme: str | None):
         import ipywidgets
 
-        style.theme_of(theme)  # raises ConfigError
-        self.theme = theme
+        self.theme = theme or "light"  # an image can't know what it is on
+        style.theme_of(self.theme)  # raises ConfigError
         self.image = ipywidgets.Image(format="png", layout={"max_width": "880px"})
         self.widgets = [self.image]
 
@@ -143,13 +125,17 @@ class DrawnPicture:
 
 
 class LivePicture:
-    """A plotly figure in the page, whole with each answer; MissingDependency where none works."""
+    """A plotly figure in the page, whole with each answer; MissingDependency where none works.
 
-    def __init__(self, theme: str):
+    Without a theme the page gets it in both, and shows the one that its own text stands out from.
+    """
+
+    def __init__(self, theme: str | None):
         import ipywidgets
 
-        self.theme = theme
-        self.figure = self._empty()[0]
+        self.theme, self.follows = theme or "light", theme is None
+        style.theme_of(self.theme)  # raises ConfigError
+        self.figure: Any = None  # the last that was drawn
         self.source = ipywidgets.HTML()  # never shown: what it holds is drawn by page/picture.js
         try:
             from plotly.offline import get_plotlyjs
@@ -162,35 +148,47 @@ class LivePicture:
         plot.add_class("tftnhits-plot")
         self.widgets = [plot]
 
-    def _empty(self) -> tuple[Any, Theme]:
-        layout = {"height": 420, "margin": {"l": 60, "r": 15, "t": 10, "b": 80}}
-        figure, colors = style.plotly_figure("", self.theme, **layout)
-        figure.update_layout(yaxis_title_text="price", legend_y=-0.2)
-        return figure, colors
-
     def draw(self, comparison: Comparison) -> None:
         """Show another comparison; a zoom stays until another symbol is chosen."""
-        c, (figure, colors) = comparison, self._empty()
-        layers = _layers(c, colors)
-        x = _places(layers)
-        places, axis = plotly_bars(x)
-        if places.dtype.kind == "M":
-            places = np.datetime_as_string(places, "D")
-        for layer in layers:
-            figure.add_traces(_traces(layer, pd.Series(places, x)))
-        kind = {"type": "date" if c.axis == "date" else "linear"}
-        figure.update_xaxes(**kind | axis, title_text=c.axis)
-        figure.update_yaxes(tickformat=style.price_pattern(c.past["close"].tail(RECENT)))
-        figure.update_layout(uirevision=c.symbol)
-        self.figure = figure
-        self.source.value = json.dumps({**json.loads(figure.to_json()), "title": c.title})
+        self.figure = _figure(comparison, self.theme)
+        shown = {**json.loads(self.figure.to_json()), "title": comparison.title}
+        if self.follows:
+            shown["dark"] = json.loads(_figure(comparison, "dark").to_json())
+        self.source.value = json.dumps(shown)
 
 
-def named_sliders() -> list[Any]:
-    """A widget to put among sliders: it names their parts for a screen reader (page/names.js)."""
+def _figure(c: Comparison, theme: str) -> Any:
+    """plot_what_if for plotly, as high as its place in the page (page/panel.css)."""
+    figure, colors = style.plotly_figure("", theme, margin={"l": 60, "r": 15, "t": 5, "b": 20})
+    legend = {"y": 1.01, "yanchor": "bottom", "font_size": 11}  # as many rows as the width asks for
+    figure.update_layout(height=None, yaxis_title_text="price", legend=legend)
+    layers = _layers(c, colors)
+    x = _places(layers)
+    places, axis = plotly_bars(x)
+    if places.dtype.kind == "M":
+        places = np.datetime_as_string(places, "D")
+    for layer in layers:
+        figure.add_traces(_traces(layer, pd.Series(places, x)))
+    kind = {"type": "date" if c.axis == "date" else "linear"}
+    title = "" if c.axis == "date" else c.axis
+    figure.update_xaxes(**kind | axis, title_text=title, automargin=True)
+    figure.update_yaxes(tickformat=style.price_pattern(c.past["close"].tail(RECENT)))
+    return figure.update_layout(uirevision=c.symbol)
+
+
+def helper(address: Any) -> list[Any]:
+    """A widget to put among controls, for what they lack in a page (page/controls.js).
+
+    What the widget `address` has, a JSON object of texts by name, goes into the page's address.
+    """
     if find_spec("anywidget") is None:
         return []
-    return [_scripted(_script("names.js"))]
+    return [_scripted(_script("controls.js"), source=address.model_id)]
+
+
+def css() -> str:
+    """The panel's looks, for an HTML widget."""
+    return f"<style>\n{_script('panel.css')}</style>"
 
 
 def _script(name: str) -> str:

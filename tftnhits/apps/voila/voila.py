@@ -17,8 +17,9 @@ c.Voila.tornado_settings = {
     },
 }
 c.VoilaConfiguration.template = "tftnhits"
-# How the package gets installed, and what can be done without the panel, is for the notebook.
-c.TagRemovePreprocessor.remove_cell_tags = {"setup", "report"}
+# How the package gets installed, how the notebook goes on and what can be done without the panel,
+# is for the notebook: the page has the panel first.
+c.TagRemovePreprocessor.remove_cell_tags = {"setup", "report", "notebook"}
 # Each open page holds a kernel; one whose page is gone ends after ten minutes.
 c.MappingKernelManager.cull_interval = 60
 c.MappingKernelManager.cull_idle_timeout = 600
