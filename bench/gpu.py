@@ -106,7 +106,7 @@ def electricity() -> Panel:
     return panel.with_tensors("cuda")
 
 
-def loss_of(forward, autocast, batch, levels) -> torch.Tensor:
+def loss_of(forward, autocast, _, batch, levels) -> torch.Tensor:
     """As Run.loss, in another precision or compiled."""
     with autocast():
         quantiles = forward(batch)

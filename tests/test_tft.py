@@ -8,7 +8,7 @@ from helpers import random_batch, random_inputs, stir  # noqa: E402
 from torch.testing import assert_close  # noqa: E402
 
 from tftnhits import TFTConfig  # noqa: E402
-from tftnhits.models.tft import TFT  # noqa: E402
+from tftnhits.models.tft import TFT, Encoder  # noqa: E402
 
 INPUTS = random_inputs()
 LEVELS = (0.1, 0.5, 0.9)
@@ -101,3 +101,16 @@ def test_one_fork_alone_is_as_among_all(config):
     for name, size in (("past_weights", CONTEXT), ("future_weights", HORIZON)):
         wanted = torch.stack([getattr(every, name)[b, f : f + size] for b, f in zip(chunk, fork)])
         torch.testing.assert_close(getattr(alone, name), wanted, msg=name)
+
+
+def test_the_encoder_with_masks_is_the_lstm_layer_by_layer():
+    torch.manual_seed(0)
+    encoder = Encoder(4, 2, 0.5).train()
+    x, state = torch.randn(3, 7, 4), (torch.randn(2, 3, 4), torch.randn(2, 3, 4))
+    masked = encoder(x, state)[0]
+    assert not torch.equal(masked, encoder(x, state)[0])
+    encoder.between.chance = 0.0
+    layered = encoder(x, state)[0]
+    torch.testing.assert_close(layered, encoder.eval()(x, state)[0])
+    mean = torch.stack([encoder.train()(x, state)[0] for _ in range(3)]).mean(0)
+    torch.testing.assert_close(mean, layered)

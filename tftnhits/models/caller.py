@@ -59,22 +59,25 @@ def few_threads() -> Iterator[None]:
 
 
 def side_by_side(call: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
-    """call(item) of each item in turn, made on as many threads as torch may use, a core each.
+    """call(item) of each item in turn, made on as many threads as torch may use cores.
 
-    Small operations that are split over cores wait for each other instead. The caller's settings
-    of torch are none of these threads'.
+    Each has an equal share of them, one if there are enough items: small operations that are split
+    over cores wait for each other instead. The caller's settings of torch are none of the threads'.
     """
     import torch
 
     before = torch.get_num_threads()
-    workers = min(before, cores(), len(items))
+    most = min(before, cores())
+    workers = min(most, len(items))
     if workers < 2:
         for item in items:
             with few_threads():
                 result = call(item)
             yield result  # outside: a generator may be left half-way
         return
-    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
+    pool = ThreadPoolExecutor(
+        workers, initializer=torch.set_num_threads, initargs=(most // workers,)
+    )
     try:
         ahead: deque[Future] = deque()
         for item in items:

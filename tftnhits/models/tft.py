@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ..config import TFTConfig
 from ..data.windows import Batch
-from .layers import GRN, AddNorm, ForkedAttention, Selected, VariableSelection
+from .layers import GRN, AddNorm, Dropout, ForkedAttention, Selected, VariableSelection
 from .losses import rearrange
 
 
@@ -23,6 +23,24 @@ class TFTOutput(NamedTuple):
     attention: Tensor  # [B, N, H, context + H], oldest bar first
 
 
+class Encoder(nn.LSTM):
+    """LSTM over the bars; while it trains on the CPU its masks between layers are Dropout's."""
+
+    def __init__(self, size: int, layers: int, dropout: float):
+        super().__init__(size, size, layers, batch_first=True, dropout=dropout)
+        self.between = Dropout(dropout)
+
+    def forward(self, x: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Any]:
+        """x [B, T, D], hidden and cell [layers, B, D] → [B, T, D], and the last states or None."""
+        if not (self.training and self.dropout and x.is_cpu):
+            return super().forward(x, state)
+        for layer, weights in enumerate(self.all_weights):
+            inputs = self.between(x) if layer else x
+            first = [part[layer : layer + 1] for part in state]
+            x = torch.lstm(inputs, first, weights, True, 1, 0.0, True, False, True)[0]
+        return x, None
+
+
 class ForkedDecoder(nn.Module):
     """LSTM over the H steps of every fork; a date's input product is shared by its forks."""
 
@@ -31,7 +49,7 @@ class ForkedDecoder(nn.Module):
         self.start = nn.Linear(size, 2 * layers * size)
         self.input = nn.ModuleList(nn.Linear(size, 4 * size) for _ in range(layers))
         self.state = nn.ModuleList(nn.Linear(size, 4 * size, bias=False) for _ in range(layers))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.layers = layers
 
     def forward(self, origin: Tensor, known: Tensor, horizon: int) -> Tensor:
@@ -87,7 +105,7 @@ class TFT(nn.Module):
         self.to_cell = grn()
         # sequence layer
         between = p if config.lstm_layers > 1 else 0.0
-        self.encoder = nn.LSTM(d, d, config.lstm_layers, batch_first=True, dropout=between)
+        self.encoder = Encoder(d, config.lstm_layers, between)
         self.decoder = ForkedDecoder(d, config.lstm_layers, between)
         self.sequence_gate = AddNorm(d, p)
         # temporal fusion decoder

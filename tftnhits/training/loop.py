@@ -192,6 +192,8 @@ def _epoch(run: Run, panel: Panel, bar: tqdm) -> dict[str, float]:
     # all randomness of an epoch follows from seed and number, so a resumed run repeats it
     apart = APART * run.ranks.rank if run.ranks else 0
     _seed(train.seed * 1_000_003 + run.epoch + 1 + apart)
+    if run.shards is not None:
+        run.shards.seed(train.seed * 1_000_003 + run.epoch + 1)
     generator = np.random.default_rng([train.seed, run.epoch, 1])
     starts = training_starts(panel, context, train.origins, train.seed * 1_000_003 + run.epoch)
     first = panel.first(STEPS)

@@ -41,19 +41,24 @@ class Ranks:
         """
         for weight in weights:
             weight.grad = None
-        known = torch.isfinite(batch.target).sum().clamp(min=1)
-        own = Batch(*(value[self.rank :: self.size] for value in batch))
-        total = torch.zeros((), device=known.device)
-        if len(own.target):  # the last batch may have fewer chunks than there are processes
-            part = loss(own) * torch.isfinite(own.target).sum() / known
-            part.backward()
-            total = part.detach()
+        total = add_gradients(loss, batch, self.rank, self.size)
         flat = torch.cat([_gradient(weight).reshape(-1) for weight in weights] + [total[None]])
         dist.all_reduce(flat)
         *parts, total = flat.split([weight.numel() for weight in weights] + [1])
         for weight, part in zip(weights, parts, strict=True):
             weight.grad = part.view_as(weight)
         return total[0]
+
+
+def add_gradients(loss: Callable[[Batch], Tensor], batch: Batch, number: int, count: int) -> Tensor:
+    """Add to the gradients what every `count`th chunk gives the batch's loss; returns that part."""
+    known = torch.isfinite(batch.target).sum().clamp(min=1)
+    own = Batch(*(value[number::count] for value in batch))
+    if not len(own.target):  # the last batch may have few chunks
+        return torch.zeros((), device=known.device)
+    part = loss(own) * torch.isfinite(own.target).sum() / known
+    part.backward()
+    return part.detach()
 
 
 def _gradient(weight: Tensor) -> Tensor:

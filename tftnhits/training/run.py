@@ -20,6 +20,7 @@ from ..models.losses import pinball, squared
 from ..models.store import load_state, save_state
 from .graphs import Graphs
 from .ranks import ranks
+from .shards import Shards
 
 WARMUP = 0.05  # share of the steps over which the learning rate rises
 
@@ -47,6 +48,8 @@ class Run:
         self.bad = 0  # epochs since the best
         self.graphs: Graphs | None = None  # of steps on a GPU
         self.ranks = ranks()
+        alone = self.ranks is None and next(model.parameters()).is_cpu
+        self.shards = Shards(model) if alone else None
         self.history: list[dict[str, float]] = []
 
     def rate(self, step: int) -> float:
@@ -55,9 +58,9 @@ class Run:
         cosine = 0.5 * (1 + math.cos(math.pi * step / self.total))
         return self.train.learning_rate * min((step + 1) / warm, 1.0) * cosine
 
-    def loss(self, batch: Batch, levels: Tensor) -> Tensor:
+    def loss(self, model: nn.Module, batch: Batch, levels: Tensor) -> Tensor:
         """Pinball loss against the outcomes, or squared distance from the teachers' mean."""
-        quantiles = self.model(batch).quantiles
+        quantiles = model(batch).quantiles
         if not self.teachers:
             return pinball(quantiles, batch.target, levels)
         with torch.no_grad():
@@ -78,16 +81,19 @@ class Run:
 
     def gradients(self, batch: Batch, levels: Tensor) -> Tensor:
         """Set the weights' gradients; returns the loss, detached."""
+        if self.shards is not None:
+            return self.shards.gradients(partial(self.loss, levels=levels), batch)
+        loss = partial(self.loss, self.model, levels=levels)
         if self.ranks is not None:
-            return self.ranks.gradients(partial(self.loss, levels=levels), batch, self.pairs[1])
+            return self.ranks.gradients(loss, batch, self.pairs[1])
         if levels.device.type == "cuda" and not self.teachers:  # what they teach is by kind
             if self.graphs is None:
-                self.graphs = Graphs(partial(self.loss, levels=levels), self.pairs[1])
+                self.graphs = Graphs(loss, self.pairs[1])
             return self.graphs(batch)
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self.loss(batch, levels)
-        loss.backward()
-        return loss.detach()
+        value = loss(batch)
+        value.backward()
+        return value.detach()
 
     def judge(self, loss: float) -> None:
         """Keep the averaged weights if their validation loss is the best, or there is none."""
