@@ -251,10 +251,11 @@ def test_the_pages_server_answers_the_pages_client(server, monkeypatch):
 def test_what_cannot_be_exported_says_so(model, tmp_path, monkeypatch):
     panel = made_panel(bars=120, horizon=3)
     trees = Boosting(tn.BoostingConfig(horizon=3, trees=2)).fit(panel)
+    boosted = tn.Predictor.from_members({"boosting": trees}, panel)
     cases = [
-        (ConfigError, "no network", (tn.Predictor.from_members({"boosting": trees}, panel), "a")),
+        (CheckpointError, "lacks networks", (boosted, "a")),
         (OutputError, "file", (model, tmp_path / "file" / "below")),
-        (CheckpointError, "TFT is gone", (replace_missing(model), "b")),
+        (CheckpointError, "lacks TFT", (replace_missing(model), "b")),
     ]
     (tmp_path / "file").write_text("")
     for error, words, (what, folder) in cases:
@@ -269,7 +270,7 @@ def test_what_cannot_be_exported_says_so(model, tmp_path, monkeypatch):
 
 def replace_missing(model):
     able = {name: m for name, m in {**model.members, "walk": model.walk}.items() if name != "tft"}
-    return SimpleNamespace(weights=model.weights, able=able, missing={"tft": "{who} is gone"})
+    return SimpleNamespace(weights=model.weights, able=able)
 
 
 def test_a_pytorch_that_cannot_export_is_named(model, tmp_path, monkeypatch):

@@ -68,20 +68,21 @@ def export_model(model: Predictor, folder: str | Path, onnx: bool = False) -> Pa
 
     Raises
     ------
-    ConfigError : a model without networks, or a PyTorch that can't export them
-    CheckpointError : a network that the model was loaded without
-    MissingDependency : `onnx` without the extra 'export'; OutputError : a folder of no use
+    CheckpointError : a model without networks, or loaded without one of them
+    ConfigError : a version of PyTorch that can't; MissingDependency : ONNX without 'export'
+    OutputError : the folder can't be written
     """
     if onnx and not (find_spec("onnx") and find_spec("onnxscript")):
         raise MissingDependency(
             "ONNX files need onnx and onnxscript; install them with pip install 'tftnhits[export]'."
         )
     weights = {name: weight for name, weight in model.weights.items() if weight}
-    if not weights:
-        raise ConfigError("The model has no network, so there is nothing to export; train one.")
-    if lost := [name for name in weights if name not in model.able]:
-        reason = model.missing[lost[0]].replace("{who}", NAMES[lost[0]]).rstrip(".")
-        raise CheckpointError(f"The ensemble can't be exported: {reason}; load a whole model.")
+    lost = [NAMES[name] for name in weights if name not in model.able]
+    if lost or not weights:
+        raise CheckpointError(
+            f"The model lacks {' and '.join(lost) or 'networks'}; name one that forecasts by its "
+            "whole ensemble."
+        )
     context = max(model.able[name].context for name in weights)
     dims = _shapes(model, context, Dim("batch", min=1), Dim("origins", min=1))
     record = _record(model, context, dims)
@@ -135,7 +136,7 @@ def _exported(
     program: Program, some: tuple, dims: dict[str, tuple], onnx: bool, name: str
 ) -> dict[str, bytes]:
     """The program's files by their ending; `some` inputs have the shapes `dims`."""
-    vary = {k: {i: n for i, n in enumerate(v) if isinstance(n, Dim)} for k, v in dims.items()}
+    vary = {k: {i: n for i, n in enumerate(v) if not isinstance(n, int)} for k, v in dims.items()}
     files = {}
     try:
         with warnings.catch_warnings():
@@ -150,7 +151,6 @@ def _exported(
     except Exception as error:  # of many kinds
         reason = printable(str(error), 150).rstrip(". ")
         raise ConfigError(
-            f"PyTorch {torch.__version__} can't export {name}: {reason}; take the version of "
-            "constraints.txt, on a machine with oneDNN."
+            f"PyTorch {torch.__version__} can't export {name}: {reason}; use constraints.txt's."
         ) from error
     return files
