@@ -23,9 +23,11 @@ from tftnhits.config import PRESETS
 from tftnhits.escape import csv_text
 from tftnhits.evaluation import leaderboard
 
-COMMANDS = ("predict", "watch", "report", "batch", "train", "backtest", "publish", "run", "info")
+COMMANDS = ("predict", "watch", "report", "batch", "train", "backtest", "export", "publish", "run")
+COMMANDS += ("info",)
 
 
+PAGES = ("watchlist", "report", "batches", "serving")
 KINDS = ("note: ", "warning: ")
 
 
@@ -132,7 +134,7 @@ def test_help_has_examples_that_parse_and_exit_codes(typed, command):
 def test_the_commands_in_the_readme_and_of_their_own_pages_parse(typed):
     assert all(f"\n  {name} " in typed().err for name in COMMANDS)  # and all are in the help
     docs = ROOT / "docs"
-    pages = [ROOT / "README.md", *(docs / f"{n}.md" for n in ("watchlist", "report", "batches"))]
+    pages = [ROOT / "README.md", *(docs / f"{n}.md" for n in PAGES)]
     text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
     lines = re.findall(r"^tftnhits .*", text, re.MULTILINE)
     assert {parse(line) for line in lines} == set(COMMANDS)

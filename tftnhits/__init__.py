@@ -24,6 +24,7 @@ _HOMES = {
     "forecast.blocks": "predict_folder",
     "forecast.predictor": "Predictor train_predictor",
     "forecast.finetuning": "fine_tune",
+    "forecast.export": "export_model",
     "models.hub": "fetch",
     "evaluation.backtest": "Backtest backtest",
     "evaluation.journal": "Journal journal",

@@ -91,9 +91,21 @@ class GRN(nn.Module):
         return self.gate(eta, x)
 
 
+def windows(x: Tensor, size: int, step: int = 1) -> Tensor:
+    """x [B, T, ...] → [B, K, size, ...], the windows of T that begin `step` apart; a view.
+
+    Where T stands for any number (torch.export) they are copied: a view whose windows overlap would
+    tie the program to the order of K and size, and ONNX has none.
+    """
+    if not isinstance(x.shape[1], torch.SymInt):
+        return x.unfold(1, size, step).movedim(-1, 2)
+    first = torch.arange(0, x.shape[1] - size + 1, step, device=x.device)
+    return x[:, first[:, None] + torch.arange(size, device=x.device)]
+
+
 def _like(context: Tensor, x: Tensor) -> Tensor:
     """context [B, D] with as many axes as x [B, ..., D]."""
-    return context.reshape(len(context), *[1] * (x.dim() - 2), -1)
+    return context.reshape(context.shape[0], *[1] * (x.dim() - 2), -1)
 
 
 class Selected(NamedTuple):
@@ -228,13 +240,13 @@ class ForkedAttention(nn.Module):
         _, n, h, _ = decoder.shape
         heads, size = self.heads, d // self.heads  # size is w below
         # forks in groups: those of a group share one window of keys, so that little is masked
-        group = math.gcd(n, GROUP)
+        group = 1 if isinstance(n, torch.SymInt) else math.gcd(n, GROUP)
         groups, span = n // group, self.context + group - 1
 
         # 1. scores of the bars: each group's queries against the window of its keys
         query = (self.query(decoder) / math.sqrt(size)).view(b, groups, group * h, heads, size)
         first = t - n - self.context + 1
-        keys = self.key(encoder)[:, first:].unfold(1, span, group)  # [B, n/g, D, span], a view
+        keys = windows(self.key(encoder)[:, first:], span, group).mT  # [B, n/g, D, span], a view
         keys = keys.unflatten(2, (heads, size))  # [B, n/g, heads, w, span]
         past = (query.transpose(2, 3) @ keys).view(b, groups, heads, group, h, span)
         past = past + self._band(group, encoder)[:, None]
@@ -248,7 +260,7 @@ class ForkedAttention(nn.Module):
         # 3. the heads' mean attention, and the values that it mixes
         attention = torch.cat([past, ahead], -1).softmax(-1).mean(2)  # [B, n/g, g, H, span+H]
         past, ahead = attention.split([span, h], -1)
-        values = self.value(encoder)[:, first:].unfold(1, span, group).transpose(2, 3)
+        values = windows(self.value(encoder)[:, first:], span, group)
         mixed = (past.reshape(b, groups, group * h, span) @ values).view(b, n, h, size)
         ahead = ahead.reshape(b, n, h, h)
         output = self.output(mixed + ahead @ self.value(decoder))

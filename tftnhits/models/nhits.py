@@ -21,7 +21,7 @@ from ..config import STEPS, NHITSConfig
 from ..data.features import KNOWN
 from ..data.windows import Batch
 from ..errors import ConfigError
-from .layers import Dropout
+from .layers import Dropout, windows
 from .losses import rearrange
 
 
@@ -188,8 +188,8 @@ class NHITS(nn.Module):
         """[B, N, L] path of standardised returns relative to the origin, newest first."""
         n, length = batch.scale.shape[1], self.config.context
         path = batch.observed[..., self.column].cumsum(1)[:, -(n + length - 1) :]
-        windows = path.unfold(1, length, 1)  # a view
-        return ((windows - windows[..., -1:]) / math.sqrt(length)).flip(-1)
+        paths = windows(path, length)  # a view
+        return ((paths - paths[..., -1:]) / math.sqrt(length)).flip(-1)
 
     def forward(self, batch: Batch) -> NHITSOutput:
         """Forecast from the last N bars of each chunk the steps of batch.scale [B, N, H]."""

@@ -9,7 +9,15 @@ from torch import Tensor, nn
 
 from ..config import TFTConfig
 from ..data.windows import Batch
-from .layers import GRN, AddNorm, Dropout, ForkedAttention, Selected, VariableSelection
+from .layers import (
+    GRN,
+    AddNorm,
+    Dropout,
+    ForkedAttention,
+    Selected,
+    VariableSelection,
+    windows,
+)
 from .losses import rearrange
 
 
@@ -147,7 +155,7 @@ class TFT(nn.Module):
             n, t = 1, self.config.context
             encoded = _rows(encoded, fork, t)
             past = Selected(_rows(past.value, fork, t), _rows(past.weights, fork, t))
-        forks = future.value.unfold(1, horizon, 1).transpose(2, 3)  # [B, N, H, D], a view
+        forks = windows(future.value, horizon)  # [B, N, H, D], a view
         encoded = self.sequence_gate(encoded, past.value)
         # from the normalised output: the raw one varies so little at first that training stalls
         decoded = self.decoder(encoded[:, t - n :], future.value, horizon)
