@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from pkgutil import resolve_name
 from typing import Any
 
 import joblib
@@ -34,7 +35,7 @@ def cluster(
     ConfigError : nobody answers at the address, or its workers lack a module
     """
     settings: dict[str, Any] = {}
-    check: Callable[[str], Any] = exec
+    check: Callable[[str], Any] = resolve_name
     with ExitStack() as stack:
         try:
             if backend == "dask":
@@ -58,12 +59,12 @@ def cluster(
 
 
 def _check(
-    execute: Callable[[str], Any], modules: Sequence[str], backend: str, address: str | None
+    resolve: Callable[[str], Any], modules: Sequence[str], backend: str, address: str | None
 ) -> None:
     """Have every worker import the modules; raises ConfigError."""
     for name in modules:
         try:
-            execute(f"import {name}")
+            resolve(f"{name}:__name__")
         except ImportError as error:
             raise ConfigError(
                 f"The workers of {address or backend} can't import {name!r}; install it where "
@@ -72,16 +73,16 @@ def _check(
 
 
 def _join_dask(stack: ExitStack, jobs: int | None, address: str | None) -> Callable[[str], Any]:
-    """Returns what executes a line of Python on the workers."""
+    """Returns what calls resolve_name on the workers."""
     from distributed import Client
 
     local = {} if address else {"n_workers": jobs, "threads_per_worker": 1}
     client = stack.enter_context(Client(address, **local))
-    return lambda line: client.run(exec, line)
+    return lambda name: client.run(resolve_name, name)
 
 
 def _join_ray(stack: ExitStack, jobs: int | None, address: str | None) -> Callable[[str], Any]:
-    """Returns what executes a line of Python on a worker."""
+    """Returns what calls resolve_name on a worker."""
     import ray
     from ray.util.joblib import register_ray
 
@@ -90,8 +91,5 @@ def _join_ray(stack: ExitStack, jobs: int | None, address: str | None) -> Callab
         ray.init(address or "local", logging_level="WARNING", log_to_driver=False, **local)
         stack.callback(ray.shutdown)
     register_ray()
-    return lambda line: ray.get(ray.remote(max_retries=0)(_execute).remote(line))
-
-
-def _execute(line: str) -> None:
-    exec(line)
+    remote = ray.remote(max_retries=0)(resolve_name)
+    return lambda name: ray.get(remote.remote(name))
