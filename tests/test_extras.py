@@ -281,7 +281,7 @@ def test_an_event_known_ahead_widens_the_interval_of_its_day(eventful, name):
             "tft": tn.TFTConfig(hidden=8, heads=2, context=20, horizon=3, dropout=0.1),
             "nhits": tn.NHITSConfig(hidden=16, context=20, horizon=3, pools=(4, 1), dropout=0.1),
         }[name]
-        train = tn.TrainConfig(epochs=8, batch=4, origins=32, learning_rate=2e-2)
+        train = tn.TrainConfig(epochs=16, batch=4, origins=32, learning_rate=2e-2)
         forecast = tn.fit(config, panel, train, progress=False).model
     model = tn.Predictor.from_members({name: forecast}, panel)
     days = pd.bdate_range(bars["date"].max(), periods=4)[1:]
