@@ -4,8 +4,10 @@ inputs.
     python bench/speed.py [--seconds 20] [--threads 2] [--peers PYTHON] [--out
     data/results/speed.json]
 
-One line a network: the median over stretches of training steps (forward, backward, clipping,
-update). A window is a forecast origin whose outcome is known. PYTHON is an interpreter with the
+One line a network and a batch's shape: the median over stretches of training steps (forward,
+backward, clipping, update). A window is a forecast origin whose outcome is known. Operations are
+those of torch's counter, forward and backward; their share is of what a product of two large
+matrices reaches here. PYTHON is an interpreter with the
 peers (the extra `peers`) installed; bench/peers.py then runs in the same run, and each network's
 ratio to the fastest peer is printed.
 """
@@ -19,21 +21,25 @@ import statistics
 import subprocess
 import tempfile
 import time
+from itertools import product as product_of
 from pathlib import Path
 
 import numpy as np
 import tables
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 import tftnhits as tn
 from tftnhits.config import NHITSConfig, TFTConfig, TrainConfig
-from tftnhits.data.windows import gather, training_starts
+from tftnhits.data.windows import Batch, gather, training_starts
 from tftnhits.files import write_json
 from tftnhits.models.store import build
 from tftnhits.training.run import Run
 
 OBSERVED = ("return", "range", "volatility_0.15", "volume")
 KNOWN = ("weekday_sin", "year_sin")
+SHAPES = ((16, 64), (8, 256))  # chunks in a batch, origins of each
+SIZE = 2048  # of the matrices whose product is the machine's measure
 NETWORKS = {
     "TFT, paper's": TFTConfig.classic(hidden=128, heads=4),
     "TFT, enhanced": TFTConfig(hidden=128, heads=4),
@@ -43,37 +49,54 @@ NETWORKS = {
 }
 
 
-def measure(config, panel, train: TrainConfig, seconds: float, stretch: int = 5) -> dict:
+def product_rate(repeats: int = 15) -> float:
+    """Floating point operations a second of a product of two large matrices, the median."""
+    one, other = torch.randn(2, SIZE, SIZE)
+    seconds = []
+    for _ in range(repeats):
+        begin = time.perf_counter()
+        one @ other
+        seconds.append(time.perf_counter() - begin)
+    return 2 * SIZE**3 / statistics.median(seconds)
+
+
+def operations(run: Run, batch: Batch, levels: torch.Tensor) -> int:
+    """Floating point operations of one step's forward and backward pass."""
+    shards, run.shards = run.shards, None  # the counter sees its own thread alone
+    # without oneDNN an LSTM is made of the products that are counted
+    with torch.backends.mkldnn.flags(enabled=False), FlopCounterMode(display=False) as counter:
+        run.gradients(batch, levels)
+    run.shards = shards
+    return counter.get_total_flops()
+
+
+def measure(config, panel, train: TrainConfig, seconds: float, stretch: int = 3) -> dict:
     """Windows a second of full training steps, over about `seconds`."""
     torch.manual_seed(0)
     model = build(config, panel.inputs)
     model.train()
     run, levels, rates = Run(model, train, 10_000), torch.tensor(config.quantiles), []
     starts = training_starts(panel, config.context, train.origins, 0)
-    begin, step, epoch = time.perf_counter(), 0, 0
-    while time.perf_counter() - begin < seconds:
+    starts = starts[: len(starts) // train.batch * train.batch].reshape(-1, train.batch)
+    begin, step = time.perf_counter(), 0
+    while time.perf_counter() - begin < seconds or len(rates) < 3:
         windows, mark = 0, time.perf_counter()
         for _ in range(stretch):
-            if (step + 1) * train.batch > len(starts):
-                step, epoch = 0, epoch + 1
-                starts = training_starts(panel, config.context, train.origins, epoch)
-            batch = gather(
-                panel,
-                starts[step * train.batch : (step + 1) * train.batch],
-                config.context,
-                train.origins,
-            )
+            batch = gather(panel, starts[step % len(starts)], config.context, train.origins)
             run.step(batch, levels, step)
             windows += int(torch.isfinite(batch.target[..., 0]).sum())
             step += 1
         rates.append(windows / (time.perf_counter() - mark))
     rates = rates[1:]  # the first stretch warms up
-    weights = sum(p.numel() for p in model.parameters())
+    known = int(torch.isfinite(batch.target[..., 0]).sum())
     return {
+        "batch": train.batch,
+        "origins": train.origins,
         "windows_per_second": statistics.median(rates),
         "low": min(rates),
         "high": max(rates),
-        "parameters": weights,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "flops": operations(run, batch, levels) / known,
     }
 
 
@@ -95,8 +118,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--batch", type=int, default=16, help="chunks")
-    parser.add_argument("--origins", type=int, default=64)
     parser.add_argument(
         "--peers", metavar="PYTHON", help="an interpreter that has the peers installed"
     )
@@ -106,14 +127,13 @@ def main() -> None:
     panel = tn.make_panel(
         tn.load_bars("stocks"), tn.PanelConfig(observed=OBSERVED, known=KNOWN)
     ).with_tensors()
-    train = TrainConfig(batch=options.batch, origins=options.origins)
-    rows = []
-    for name, config in NETWORKS.items():
+    rows, product = [], product_rate()
+    for (name, config), shape in product_of(NETWORKS.items(), SHAPES):
+        train = TrainConfig(batch=shape[0], origins=shape[1])
         rows.append({"network": name, **measure(config, panel, train, options.seconds)})
-        print(
-            f"{name:20s}{rows[-1]['windows_per_second']:10,.0f} windows/s   "
-            f"{rows[-1]['parameters']:,} weights"
-        )
+        rate = rows[-1]["windows_per_second"]
+        rows[-1]["share"] = rate * rows[-1]["flops"] / product
+        print(f"{name:20s}{shape} {rate:10,.0f} windows/s, {rows[-1]['share']:.0%}", flush=True)
     beside = peers(options.peers, options.seconds, options.threads) if options.peers else []
     versions = {
         "python": platform.python_version(),
@@ -122,8 +142,7 @@ def main() -> None:
     }
     record = {
         "threads": options.threads,
-        "batch": options.batch,
-        "origins": options.origins,
+        "product": product,
         "versions": versions,
     }
     write_json(options.out, record := {**record, "rows": rows, "peers": beside})

@@ -340,8 +340,14 @@ def speed(record: dict) -> str:
         own += [(f"{kind}, {p['peer']} {p['version']}", p) for p in same]
         for name, row in sorted(own, key=lambda x: -x[1]["windows_per_second"]):
             rate = row["windows_per_second"]
-            rows.append([name, f"{rate:,.0f}", f"{row['parameters']:,}", f"{rate / best:.1f}"])
-    return markdown(["network", "windows a second", "weights", "times the fastest peer"], rows)
+            shape = f"{row['batch']} × {row['origins']}" if "origins" in row else f"{row['batch']}"
+            share = f"{row['share']:.0%}" if "share" in row else ""
+            cells = [f"{rate:,.0f}", f"{row['parameters']:,}", f"{rate / best:.1f}", share]
+            rows.append([name, shape, *cells])
+    head = ["network", "windows a batch", "windows a second", "weights", "times the fastest peer"]
+    told = f"{record['threads']} threads; a product of two large matrices does "
+    told += f"{record['product'] / 1e9:,.0f} GFLOP/s here, of which the last column is the share."
+    return f"{markdown([*head, 'of a matrix product'], rows)}\n\n{told}"
 
 
 def browser(record: dict) -> str:
