@@ -68,19 +68,20 @@ def outputs(
         model.eval()  # it visits every module, which takes as long as a small forecast
     alone = len(starts) == len(rows)
     order = np.argsort(fork if alone else chunk, kind="stable")
+    size = 2 * CHUNKS if alone else CHUNKS  # smaller ones keep Python busier than the cores
 
     @torch.inference_mode()  # a thread's own
     def run(first: int) -> tuple[Any, Batch, np.ndarray, tuple[np.ndarray, np.ndarray]]:
         if alone:
-            index = order[first : first + CHUNKS]
+            index = order[first : first + size]
             output, batch = _decode_one(model, panel, rows[index], fork[index])
             return output, batch, index, (np.arange(len(index)), np.zeros(len(index), int))
-        batch = gather(panel, starts[first : first + CHUNKS], context, ORIGINS)
-        low, high = np.searchsorted(chunk[order], [first, first + CHUNKS])
+        batch = gather(panel, starts[first : first + size], context, ORIGINS)
+        low, high = np.searchsorted(chunk[order], [first, first + size])
         index = order[low:high]
         return model(batch), batch, index, (chunk[index] - first, fork[index])
 
-    firsts = range(0, len(starts), CHUNKS)
+    firsts = range(0, len(starts), size)
     yield from side_by_side(run, firsts) if panel.observed.is_cpu else map(run, firsts)
 
 
