@@ -1,6 +1,7 @@
 """The same calls on a real Dask scheduler with two worker processes, and on a real local Ray."""
 
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -151,6 +152,15 @@ def test_an_address_where_nobody_answers_is_named(monkeypatch):
     with pytest.raises(ConfigError, match=what) as caught, cluster("dask", 2, "tcp://127.0.0.1:9"):
         pass
     assert one_sentence(str(caught.value))
+
+
+def test_an_address_without_a_clusters_backend_is_refused(bars, tmp_path, capsys):
+    what = "tcp://127.0.0.1:9 is a cluster's; name its backend, dask or ray."
+    with pytest.raises(ConfigError, match=re.escape(what)), cluster("loky", 1, "tcp://127.0.0.1:9"):
+        pass
+    given = ["--source", str(bars), "--out", str(tmp_path / "out"), "--scheduler"]
+    assert cli.main(["batch", *given, "tcp://127.0.0.1:9"]) == 2
+    assert what in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 def test_a_backend_that_is_not_installed_is_named(monkeypatch):

@@ -5,6 +5,7 @@ import pytest
 from helpers import made_bars
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.signal import lfilter
 
 from tftnhits import make_panel
 from tftnhits.data import scale as V
@@ -123,3 +124,14 @@ def test_the_scale_knows_the_hours_of_the_session():
     panel = make_panel(bars)
     late = panel.scale[350:700, 0].reshape(-1, 7).mean(0)  # by the hour of the origin
     assert late.argmax() == 6 and late[6] > 1.8 * np.median(late)
+
+
+@pytest.mark.parametrize("shape", [(3, 1), (2, 64), (2, 65, 6), (2, 200, 2, 3), (0, 9), (2, 0, 6)])
+@pytest.mark.parametrize("decay", [0.5, 0.94, 0.9993])
+def test_decayed_sums_are_the_recursive_filters(shape, decay):
+    x = np.random.default_rng(0).normal(size=shape)
+    found = V.decayed_sums(x, decay)
+    assert found.shape == shape
+    if x.size:
+        np.testing.assert_allclose(found, lfilter([1.0], [1.0, -decay], x, axis=1), atol=1e-12)
+    np.testing.assert_array_equal(V.decayed_sums(x[:, :40], decay), found[:, :40])  # causal

@@ -32,19 +32,20 @@ def cluster(
     Raises
     ------
     MissingDependency : Dask or Ray is not installed
-    ConfigError : nobody answers at the address, or its workers lack a module
+    ConfigError : nobody answers at the address, its workers lack a module, or it is given for loky
     """
-    settings: dict[str, Any] = {}
-    check: Callable[[str], Any] = resolve_name
+    if backend == "loky":
+        if address is not None:
+            raise ConfigError(f"{address} is a cluster's; name its backend, dask or ray.")
+        jobs = jobs or 1
+        threads = max(joblib.cpu_count() // jobs, 1)
+        with joblib.parallel_config(backend, inner_max_num_threads=threads):
+            yield jobs
+        return
+    join = {"dask": _join_dask, "ray": _join_ray}[backend]
     with ExitStack() as stack:
         try:
-            if backend == "dask":
-                check = _join_dask(stack, jobs, address)
-            elif backend == "ray":
-                check = _join_ray(stack, jobs, address)
-            else:
-                jobs = jobs or 1
-                settings["inner_max_num_threads"] = max(joblib.cpu_count() // jobs, 1)
+            resolve = join(stack, jobs, address)
         except ImportError as error:
             raise MissingDependency(
                 f"The backend {backend!r} is not here: pip install 'tftnhits[cluster]'."
@@ -53,22 +54,19 @@ def cluster(
             where = address or "this machine"
             why = printable(str(error), 200).rstrip(".")
             raise ConfigError(f"No scheduler answers at {where}: {why}; start one.") from error
-        _check(check, modules, backend, address)
-        stack.enter_context(joblib.parallel_config(backend, **settings))
+        _check(resolve, modules, address or backend)
+        stack.enter_context(joblib.parallel_config(backend))
         yield jobs or joblib.effective_n_jobs(-1)
 
 
-def _check(
-    resolve: Callable[[str], Any], modules: Sequence[str], backend: str, address: str | None
-) -> None:
-    """Have every worker import the modules; raises ConfigError."""
+def _check(resolve: Callable[[str], Any], modules: Sequence[str], where: str) -> None:
+    """Have workers import the modules; raises ConfigError."""
     for name in modules:
         try:
             resolve(f"{name}:__name__")
         except ImportError as error:
             raise ConfigError(
-                f"The workers of {address or backend} can't import {name!r}; install it where "
-                "they start."
+                f"The workers of {where} can't import {name!r}; install it where they start."
             ) from error
 
 

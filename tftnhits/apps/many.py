@@ -109,8 +109,8 @@ def run_batch(
     if resume and out is None:
         raise ConfigError("To resume a batch takes its folder; name it by out.")
     workers = workers or WorkerConfig()
+    plan = make_plan(symbols, source, notebook, sweep, html, Path(out or "runs").absolute())
     with cluster(workers.backend, workers.jobs, workers.address) as jobs:
-        plan = make_plan(symbols, source, notebook, sweep, html, Path(out or "runs").absolute())
         if out is None:
             plan = replace(plan, folder=new_folder(plan.folder))
         return _run(plan, resume, workers, jobs, progress)

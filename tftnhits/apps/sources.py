@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from ..data.bars import BUNDLED, concat_bars, load_bars, read_bars, repairs
-from ..data.live import bundled_symbols, first_day, reason, stand_in
+from ..data.bars import BUNDLED, bundled_symbols, concat_bars, load_bars, read_bars, repairs
+from ..data.live import first_day, reason, stand_in
 from ..data.parse import Options
 from ..data.yahoo import download_bars, is_symbol
 from ..errors import DataError, DownloadError, MissingDependency, TftnhitsError, quoted

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -213,15 +212,23 @@ def bundled_path() -> Path:
     return path
 
 
+def bundled_symbols() -> list[str]:
+    """Those of "stocks": they are also Yahoo's, which calls EURUSD by another name."""
+    try:
+        path = bundled_path()
+    except DataError:  # an installation without data: there is nothing to offer
+        return []
+    return sorted({*pd.read_parquet(path, columns=["symbol"])["symbol"].astype(str)} - {*HOURLY})
+
+
 def _refuse_symbol(name: str) -> None:
     """Raises DataError with the right calls for what is no file, but looks like a symbol."""
     if not TICKER.fullmatch(name) or ENDINGS.search(name) or os.path.exists(name):
         return
     offer = f"tn.download_bars({name.upper()!r}) gets live bars"
-    with suppress(DataError):  # an installation without data has none to offer
-        known = set(pd.read_parquet(bundled_path(), columns=["symbol"])["symbol"])
+    if symbols := bundled_symbols():
         offer += ", and bundled are 'stocks' and 'eurusd'"
-        if name.upper() in known - {*HOURLY}:
+        if name.upper() in symbols:
             offer += f", as tn.load_bars('stocks', symbol={name.upper()!r})"
     raise DataError(
         f"There is no file {name!r}; give the path of one, or if it is a symbol: {offer}."

@@ -7,8 +7,8 @@ from datetime import date
 
 import pandas as pd
 
-from ..errors import DataError, TftnhitsError
-from .bars import HOURLY, bundled_path, load_bars
+from ..errors import TftnhitsError
+from .bars import bundled_symbols, load_bars
 from .yahoo import download_bars
 
 YEARS = 15  # of live bars: enough to train on
@@ -34,15 +34,6 @@ def first_day() -> date:
     """Since when live bars are asked for."""
     today = date.today()
     return today.replace(year=today.year - YEARS, day=min(today.day, 28))
-
-
-def bundled_symbols() -> list[str]:
-    """Those of "stocks": they are also Yahoo's, which calls EURUSD by another name."""
-    try:
-        path = bundled_path()
-    except DataError:  # an installation without data: there is nothing to offer
-        return []
-    return sorted({*pd.read_parquet(path, columns=["symbol"])["symbol"].astype(str)} - {*HOURLY})
 
 
 def stand_in(symbol: str, error: TftnhitsError) -> pd.DataFrame:

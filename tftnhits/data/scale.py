@@ -10,6 +10,7 @@ number).
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -117,7 +118,7 @@ def decayed_sums(x: np.ndarray, decay: float) -> np.ndarray:
     blocks = -(-size // SPAN)
     sums = np.zeros((symbols, blocks * SPAN, *rest))
     sums[:, :size] = x
-    tiles = sums.reshape(symbols, blocks, SPAN, -1)  # a view
+    tiles = sums.reshape(symbols, blocks, SPAN, math.prod(rest))  # a view
     power = decay ** np.arange(SPAN)[:, None]
     tiles /= power
     np.cumsum(tiles, axis=2, out=tiles)
