@@ -25,9 +25,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtri
 
 from ..errors import CheckpointError, ConfigError
+from ..probability import ndtri
 
 _TAIL = (0.0025, 0.005, 0.01, 0.0175)
 GRID = (*_TAIL, *(round(0.025 * i, 3) for i in range(1, 40)), *(1 - q for q in _TAIL[::-1]))

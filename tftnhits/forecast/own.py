@@ -14,10 +14,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy.special import betaincinv, ndtr, ndtri
 
 from ..data.windows import Panel
 from ..models.baselines import Walk
+from ..probability import beta_quantile, ndtr, ndtri
 from .conformal import YEAR, outcome_scores
 
 PRIOR = 100  # outcomes that the pool's state counts for
@@ -108,21 +108,23 @@ def _learn(
     arriving = np.full_like(score, np.nan)  # at a bar: what came of the origin h bars before
     for h in range(1, score.shape[2] + 1):
         arriving[:, h:, h - 1] = score[:, :-h, h - 1]
-    count = np.zeros((*state.shape[:2], 1))
-    out, inside = np.empty((len(place), *state.shape[1:])), np.zeros(score.shape, bool)
+    known = np.isfinite(arriving)
+    count = np.cumsum(known, axis=1) - known  # [L, T, H], of outcomes before
+    step = np.moveaxis(known / (PRIOR + count), 1, 0)[..., None]  # [T, L, H, 1]
+    arriving = np.moveaxis(arriving, 1, 0)[..., None]
+    rise, fall = level / density, (level - 1) / density
+    out, seen = np.empty((len(place), *state.shape[1:])), np.empty(score.shape)
     order = np.argsort(place, kind="stable")
-    bounds = np.searchsorted(place[order], np.arange(score.shape[1] + 1))
+    bounds = np.searchsorted(place[order], np.arange(score.shape[1] + 1)).tolist()
     for t in range(score.shape[1]):
-        value = arriving[:, t, :, None]
-        known = np.isfinite(value)
-        error = level - (value <= state)
-        step = known / ((PRIOR + count) * density)
-        state = np.sort(np.maximum(state + step * error, 0.0), axis=-1)
-        count = count + known
-        inside[:, t] = score[:, t] <= state[..., measured]
-        now = order[bounds[t] : bounds[t + 1]]
-        out[now] = state[lane[now]]
-    return out, inside
+        state = state + step[t] * np.where(arriving[t] <= state, fall, rise)
+        np.maximum(state, 0.0, out=state)
+        state.sort(axis=-1)
+        seen[:, t] = state[..., measured]
+        if bounds[t] < bounds[t + 1]:
+            now = order[bounds[t] : bounds[t + 1]]
+            out[now] = state[lane[now]]
+    return out, score <= seen
 
 
 def binomial_interval(share: float, count: int) -> tuple[float, float]:
@@ -132,6 +134,6 @@ def binomial_interval(share: float, count: int) -> tuple[float, float]:
     so a date is to be counted once; simulated, that makes the interval a tenth too narrow.
     """
     hits = share * count
-    low = betaincinv(hits, count - hits + 1, 0.025) if hits > 0 else 0.0
-    high = betaincinv(hits + 1, count - hits, 0.975) if hits < count else 1.0
-    return float(low), float(high)
+    low = beta_quantile(hits, count - hits + 1, 0.025) if hits > 0 else 0.0
+    high = beta_quantile(hits + 1, count - hits, 0.975) if hits < count else 1.0
+    return low, high

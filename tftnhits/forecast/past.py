@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtri
 
 from ..data.windows import Panel
 from ..errors import DataError, HistoryTooShort, counted
+from ..probability import ndtri
 from .conformal import quantiles_at
 from .ensemble import WALK
 from .fallback import Answer, Candidate, answer, chain, chain_origins

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtr, ndtri
 
 from ..data import features as F
 from ..data.patterns import sessions_since
@@ -21,6 +20,7 @@ from ..data.windows import Panel
 from ..errors import ConfigError, MissingDependency, OutputError, quoted
 from ..escape import csv_text, without_formulas
 from ..files import atomic_write
+from ..probability import ndtr, ndtri
 from .conformal import YEAR, outcome_scores, quantiles_at
 from .ensemble import WALK
 from .own import LEAST, WARM, own_history

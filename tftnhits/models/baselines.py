@@ -18,11 +18,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy.special import ndtri
 
 from ..data.scale import RETURN_ALPHA, ewma
 from ..data.windows import Panel
 from ..errors import CheckpointError, ConfigError, HistoryTooShort, MissingDependency
+from ..probability import ndtri
 
 WARM_UP = 20  # bars before a volatility means something
 FLOOR = 1e-8  # volatility of a series that does not move
