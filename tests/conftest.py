@@ -19,10 +19,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def no_journal(tmp_path_factory):
-    """What tests forecast is kept in no user's journal."""
+def own_folders(tmp_path_factory):
+    """What tests forecast is kept in no user's journal, and calendars in no user's cache."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TFTNHITS_JOURNAL", str(tmp_path_factory.mktemp("journal")))
+        patch.setenv("TFTNHITS_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
 
 

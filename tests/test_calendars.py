@@ -257,6 +257,22 @@ def test_a_calendar_tells_as_far_as_it_goes(caplog):
     assert len(ahead_of(old, 5)) == len(ahead_of(old, 5, calendar="XTKS")) == 5
 
 
+def test_sessions_are_kept_in_a_file_and_made_again_where_it_is_damaged(monkeypatch, tmp_path):
+    monkeypatch.setenv("TFTNHITS_CACHE", str(tmp_path))
+    make = sessions._schedule.__wrapped__
+    made = make("XHKG", 2010, 2019)
+    (path,) = (tmp_path / "sessions").iterdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(sessions, "_made", None)  # the file alone answers
+        kept = make("XHKG", 2010, 2019)
+    assert all(np.array_equal(a, b, equal_nan=True) for a, b in zip(made[:6], kept[:6]))
+    assert made[6:] == kept[6:] and not np.isnat(kept.break_start).all()
+    path.write_bytes(path.read_bytes()[:-99])
+    assert np.array_equal(make("XHKG", 2010, 2019).day, made.day)
+    monkeypatch.setenv("TFTNHITS_CACHE", str(path))  # a file, in which nothing can be kept
+    assert np.array_equal(make("XHKG", 2010, 2019).day, made.day)
+
+
 def test_without_the_package_the_pattern_is_inferred(monkeypatch):
     dates = days_of("XNYS")[:300]
     monkeypatch.setitem(sys.modules, "exchange_calendars", None)

@@ -116,6 +116,14 @@ def _open_without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
+def cache_folder() -> Path:
+    """TFTNHITS_CACHE, else tftnhits in the user's cache folder."""
+    from platformdirs import user_cache_path
+
+    given = os.environ.get("TFTNHITS_CACHE")
+    return Path(given).expanduser().absolute() if given else user_cache_path("tftnhits", False)
+
+
 def sha256(data: bytes) -> str:
     """Hexadecimal SHA-256 of `data`."""
     return hashlib.sha256(data).hexdigest()

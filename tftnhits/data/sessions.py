@@ -6,20 +6,27 @@ bars that end before one, that is hindsight.
 
 from __future__ import annotations
 
+import io
 import logging
 import warnings
+from contextlib import suppress
 from functools import lru_cache
+from importlib.metadata import version
+from importlib.util import find_spec
 from typing import NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
 
-from ..errors import ConfigError, MissingDependency, quoted
+from ..errors import ConfigError, MissingDependency, OutputError, quoted
+from ..files import atomic_write, cache_folder, read_at_most, safe_name
 from .patterns import RECENT_WEEKS, WEEK, midnight
 
 ALWAYS = "24/7"  # its sessions need no schedule, nor the package
 IN_HOURS = 0.9  # share of intraday bars that keep to the opening hours
 NO_TIME = np.timedelta64(0, "ns")
+MOST_KEPT = 1 << 22  # bytes of a file of sessions; 50 for each
 
 log = logging.getLogger("tftnhits")
 
@@ -93,7 +100,29 @@ def sessions_of(name: str | None, first: np.datetime64, last: np.datetime64) -> 
 
 @lru_cache(maxsize=64)
 def _schedule(name: str, first: int, last: int) -> Sessions | None:
-    """Sessions of the years `first` to `last`, or as many as the library knows of them."""
+    """Sessions of the years `first` to `last`, or as many as the library knows of them.
+
+    What it made is kept in a file of its version, since that takes it a third of a second.
+    """
+    if find_spec("exchange_calendars") is None:
+        log.info("Holidays are not known: pip install 'tftnhits[live-data]' brings the calendars.")
+        return None
+    stem = f"{name}-{first}-{last}-{version('exchange_calendars')}"
+    path = cache_folder() / "sessions" / f"{safe_name(stem)}.npz"
+    with suppress(OSError, ValueError, KeyError, BadZipFile):
+        kept = np.load(io.BytesIO(read_at_most(path, MOST_KEPT)))
+        return Sessions(*(kept[field][()] for field in Sessions._fields))
+    sessions = _made(name, first, last)
+    if sessions is not None:
+        content = io.BytesIO()
+        np.savez(content, **sessions._asdict())
+        with suppress(OutputError):  # where nothing can be written, it is made again
+            atomic_write(path, content.getvalue())
+    return sessions
+
+
+def _made(name: str, first: int, last: int) -> Sessions | None:
+    """The sessions as the library makes them."""
     start, end = pd.Timestamp(first, 1, 1), pd.Timestamp(last, 12, 31)
     try:
         from exchange_calendars import get_calendar
@@ -108,9 +137,6 @@ def _schedule(name: str, first: int, last: int) -> Sessions | None:
                 calendar = get_calendar(name, max(start, usual.bound_min() or start), end)
             table = calendar.schedule
             short = table.index.isin(calendar.early_closes.union(calendar.late_opens))
-    except ImportError:
-        log.info("Holidays are not known: pip install 'tftnhits[live-data]' brings the calendars.")
-        return None
     except Exception as error:  # beyond its range, or it fails with a new pandas
         log.info("The calendar %s can't be had for %d to %d: %s", name, first, last, error)
         return None

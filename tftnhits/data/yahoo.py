@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import time
 import warnings
@@ -16,10 +15,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from platformdirs import user_cache_path
 
 from ..errors import DataError, DownloadError, OutputError, quoted
-from ..files import atomic_write, locked, safe_name
+from ..files import atomic_write, cache_folder, locked, safe_name
 from .bars import load_bars
 from .names import PRICES
 from .yahoo_client import CELLS, Ask, Failed, History, asking
@@ -93,12 +91,6 @@ def download_bars(
         if history.doubt:
             bars.attrs["doubts"].setdefault(name, []).append(history.doubt)
     return bars
-
-
-def cache_folder() -> Path:
-    """TFTNHITS_CACHE, else tftnhits in the user's cache folder."""
-    given = os.environ.get("TFTNHITS_CACHE")
-    return Path(given).expanduser().absolute() if given else user_cache_path("tftnhits", False)
 
 
 def is_symbol(name: Any) -> bool:
