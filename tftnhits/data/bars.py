@@ -116,10 +116,9 @@ def read_bars(source: Any, options: Options, strict: bool = False) -> pd.DataFra
                 raise
             raise type(error)(f"{name}: {error}") from error
     bars = _public(repair(bars, report), report, _known(before))
-    count = bars["symbol"].nunique()
-    log.info(
-        "%d bars of %d symbols loaded, %d kinds of repairs", len(bars), count, len(report.entries)
-    )
+    if log.isEnabledFor(logging.INFO):
+        what = len(bars), bars["symbol"].nunique(), len(report.entries)
+        log.info("%d bars of %d symbols loaded, %d kinds of repairs", *what)
     return bars
 
 

@@ -94,9 +94,8 @@ def standard(
 
 def standardised(values: np.ndarray, center: Any, spread: Any) -> np.ndarray:
     """Inputs in deviations from their mean, CLIP at most, zero where unknown."""
-    values = (values - center) / spread
-    values = np.nan_to_num(values, nan=0.0, posinf=F.CLIP, neginf=-F.CLIP)
-    return np.clip(values, -F.CLIP, F.CLIP)
+    values = np.minimum(np.maximum((values - center) / spread, -F.CLIP), F.CLIP)
+    return np.where(np.isnan(values), 0.0, values)
 
 
 def notes_of(own: Mapping[str, np.ndarray], panel: Panel, unused: list[str]) -> Panel:

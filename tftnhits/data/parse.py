@@ -63,19 +63,22 @@ def plain_bars(
     names = [name]
     if isinstance(source, pd.DataFrame):
         # a frame of our own columns and types
-        columns = (*COLUMNS, *extra)
-        kinds = ("datetime64[ns]", *["float64"] * (len(columns) - 2))
         index = source.index
-        if (*source.columns,) != columns or (*map(str, source.dtypes[1:]),) != kinds:
+        if (*source.columns,) != (*COLUMNS, *extra):
             return None
         if index.nlevels > 1 or index.name is not None or index.dtype.kind not in "iu":
             return None
-        if source["symbol"].dtype == object and {*map(type, source["symbol"])} != {str}:
+        symbol, date, *numbers = (column for _, column in source.items())
+        kinds = str(date.dtype), *{str(column.dtype) for column in numbers}
+        if kinds != ("datetime64[ns]", "float64"):
             return None
-        code, names = pd.factorize(source["symbol"], sort=True)
-        if not len(code) or (code < 0).any():
+        symbol = symbol.to_numpy(object)
+        if not {*map(type, symbol)} <= {str}:
             return None
-        date, values = source["date"].to_numpy(), source[[*columns[2:]]].to_numpy()
+        code, names = pd.factorize(symbol, sort=True)
+        if not len(code):
+            return None
+        date, values = date.to_numpy(), np.column_stack(numbers)
     else:
         # rows of numbers, of one width, in the usual order of prices
         if isinstance(source, list) and source:

@@ -35,7 +35,6 @@ def repair(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
     refuse_others(bars, report)
     given = bars
     code, date = bars["code"].to_numpy(), bars["date"].to_numpy()
-    prices = bars[[*PRICES]].to_numpy()
     within = code[1:] == code[:-1]
     if (np.diff(code) < 0).any() or (within & (np.diff(date) < np.timedelta64(0))).any():
         bars = sort(bars, report)
@@ -43,6 +42,7 @@ def repair(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
         within = code[1:] == code[:-1]
     days = date.astype("datetime64[D]")
     same_day = (within & (days[1:] == days[:-1])).any()
+    prices = np.stack([bars[name].to_numpy() for name in PRICES])
     sound = ((prices >= PRICE_RANGE[0]) & (prices <= PRICE_RANGE[1])).all()
     if not sound or same_day or 0 < np.isnat(days).sum() < len(bars):
         for rule in RULES:
@@ -56,7 +56,7 @@ def repair(bars: pd.DataFrame, report: Report) -> pd.DataFrame:
 
 def refuse_others(bars: pd.DataFrame, report: Report) -> None:
     """Raises DataError on a cross-section, and on columns that can't be what they are called."""
-    count = len(np.unique(bars["code"]))
+    count = len(np.unique(bars["code"].to_numpy()))
     if count >= SECTION and count >= 0.9 * len(bars):
         what = "a bar of one day for each" if bars["date"].nunique() <= 1 else "about a row each"
         raise DataError(

@@ -181,9 +181,9 @@ def _season_ahead(
     season = np.ones((*place.shape, steps), np.float32)
     for step in range(steps):
         last = before[here + step + 1]
-        while (late := last > here).any():
-            last[late] = before[last[late]]
         season[..., step] = np.where(last >= 0, after[last], 1.0)
+        late = np.nonzero(last > here)  # it lies ahead too, and knows what that one knows
+        season[(*late, step)] = season[(*late, (last - here)[late] - 1)]
     return season
 
 
