@@ -74,12 +74,16 @@ class Network:
         self.context, self.horizon = config.context, config.horizon
         self.levels = tuple(config.quantiles)
         self.history = list(history)
+        self.ready: list[nn.Module] | None = None  # the networks as they forecast, once they did
 
     def quantiles(self, panel: Panel, rows: np.ndarray) -> np.ndarray:
         """Quantiles [K, H, Q] of the cumulative log return from the origins `rows` [K]."""
-        from ..training.loop import forecast_rows  # needs torch
+        from ..models.prepared import prepared  # needs torch
+        from ..training.loop import forecast_rows
 
-        return sum(forecast_rows(m, panel, rows) for m in self.models) / len(self.models)
+        if self.ready is None:
+            self.ready = [prepared(model) for model in self.models]
+        return sum(forecast_rows(m, panel, rows) for m in self.ready) / len(self.models)
 
 
 def train_members(
