@@ -68,6 +68,7 @@ class Network:
         self.models = tuple(model) if isinstance(model, list | tuple) else (model,)
         if not self.models:
             raise ConfigError("A member has no network; give at least one model.")
+        self.model = self.models[0]
         config, inputs = self.model.config, self.model.inputs
         if any((m.config, m.inputs) != (config, inputs) for m in self.models):
             raise ConfigError(
@@ -78,17 +79,13 @@ class Network:
         self.history = list(history)
         self.device = "auto"
 
-    @property
-    def model(self) -> nn.Module:
-        """The first of the networks."""
-        return self.models[0]
-
     def to(self, device: str) -> Network:
         """Use copies of the networks there from now on; "auto" awaits work for which a GPU pays."""
         self.device = device
         if device != "auto":
             place = device_of(device)
             self.models = tuple(copy.deepcopy(model).to(place) for model in self.models)
+            self.model = self.models[0]
         return self
 
     def quantiles(self, panel: Panel, rows: np.ndarray) -> np.ndarray:

@@ -66,10 +66,7 @@ def _gradient(weight: Tensor) -> Tensor:
 
 
 def ranks(device: str = "cpu") -> Ranks | None:
-    """The processes that torchrun started with this one; None where it is alone.
-
-    The first call joins them, to train on `device`; by "cuda" each takes a GPU of its own.
-    """
+    """The processes that torchrun started with this one, to train on `device`; None if alone."""
     if not dist.is_available() or not (dist.is_initialized() or dist.is_torchelastic_launched()):
         return None
     if not dist.is_initialized():
