@@ -81,11 +81,11 @@ class Network:
 
     def to(self, device: str) -> Network:
         """Use copies of the networks there from now on; "auto" awaits work for which a GPU pays."""
-        self.device = device
         if device != "auto":
             place = device_of(device)
             self.models = tuple(copy.deepcopy(model).to(place) for model in self.models)
             self.model = self.models[0]
+        self.device = device
         return self
 
     def quantiles(self, panel: Panel, rows: np.ndarray) -> np.ndarray:
