@@ -15,6 +15,7 @@ _SCORE = np.vectorize(NormalDist().inv_cdf, otypes=[float])
 _TAIL = np.vectorize(math.erfc, otypes=[float])
 FAR = 30.0  # log odds: nearer to 0 or 1 than 1e-13
 _TERMS = np.arange(1000)  # of the series below: for 1,000 outcomes the last are below 1e-20
+MOST = 1000  # outcomes that the series is for
 
 
 def ndtri(probability: Any) -> np.ndarray:
@@ -31,8 +32,13 @@ def ndtr(score: Any) -> np.ndarray:
 def beta_quantile(a: float, b: float, probability: float) -> float:
     """The x at which the beta distribution's function I_x(a, b) is `probability`.
 
-    By Newton's method for the log odds of one in those of the other, of which it is nearly a line.
+    By Newton's method for the log odds of one in those of the other, of which it is nearly a line;
+    by scipy where the series would be long.
     """
+    if a + b > MOST:
+        from scipy.special import betaincinv
+
+        return float(betaincinv(a, b, probability))
     target = math.log(probability / (1 - probability))
     odds = math.log(a / b) + target / 1.8 * math.sqrt(1 / a + 1 / b)  # of a normal's quantile
     odds = min(max(odds, -FAR), FAR)

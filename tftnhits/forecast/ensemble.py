@@ -77,7 +77,6 @@ class Network:
         self.context, self.horizon = config.context, config.horizon
         self.levels = tuple(config.quantiles)
         self.history = list(history)
-        self.ready: list[nn.Module] | None = None  # the networks as they forecast, once they did
         self.device = "auto"
 
     def to(self, device: str) -> Network:
@@ -86,19 +85,16 @@ class Network:
             place = device_of(device)
             self.models = tuple(copy.deepcopy(model).to(place) for model in self.models)
             self.model = self.models[0]
-        self.ready, self.device = None, device
+        self.device = device
         return self
 
     def quantiles(self, panel: Panel, rows: np.ndarray) -> np.ndarray:
         """Quantiles [K, H, Q] of the cumulative log return from the origins `rows` [K]."""
-        from ..models.prepared import prepared  # needs torch
-        from ..training.loop import forecast_rows
+        from ..training.loop import forecast_rows  # needs torch
 
         if self.device == "auto" and len(rows) >= WORTH and next(self.model.parameters()).is_cpu:
             self.to(device_of())
-        ready = self.ready or [prepared(model) for model in self.models]
-        self.ready = ready
-        return sum(forecast_rows(model, panel, rows) for model in ready) / len(ready)
+        return sum(forecast_rows(m, panel, rows) for m in self.models) / len(self.models)
 
 
 def train_members(

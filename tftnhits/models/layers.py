@@ -132,7 +132,6 @@ class VariableGRNs(nn.Module):
     def __init__(self, variables: int, size: int, dropout: float, extra_gate: bool = False):
         super().__init__()
         v, d = variables, size
-        self.folded: tuple[Tensor, Tensor] | None = None  # what `fold` gives, where weights stay
         self.dropout = Dropout(dropout)
         self.w2 = _uniform(v, d, d, fan_in=d)
         self.b2 = _uniform(v, 1, d, fan_in=d)
@@ -145,15 +144,12 @@ class VariableGRNs(nn.Module):
         self.norm_weight = nn.Parameter(torch.ones(v, 1, d))
         self.norm_bias = nn.Parameter(torch.zeros(v, 1, d))
 
-    def fold(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        """W2 of the embedding, folded into its weight and bias: [V, 1, D] each."""
-        slope = torch.bmm(weight[:, None], self.w2)
-        return slope, torch.baddbmm(self.b2, bias[:, None], self.w2)
-
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """x [R, V] scalars, their embedding's weight and bias [V, D]. Returns [V, R, D]."""
         column = x.t()[..., None]  # [V, R, 1]
-        slope, offset = self.folded or self.fold(weight, bias)
+        # W2 of the embedding, folded into its weight and bias
+        slope = torch.bmm(weight[:, None], self.w2)  # [V, 1, D]
+        offset = torch.baddbmm(self.b2, bias[:, None], self.w2)  # [V, 1, D]
         hidden = F.elu(torch.addcmul(offset, column, slope))  # [V, R, D]
         eta = torch.baddbmm(self.b1, hidden, self.w1)
         if self.we is not None:
@@ -174,7 +170,6 @@ class Selector(nn.Module):
     def __init__(self, variables: int, size: int, dropout: float, context: bool, deep: bool):
         super().__init__()
         v, d = variables, size
-        self.folded: tuple[Tensor, Tensor] | None = None  # what `fold` gives, where weights stay
         self.input = _uniform(v, d, d, fan_in=v * d)
         self.bias = nn.Parameter(torch.zeros(d))
         self.skip = _uniform(v, d, v, fan_in=v * d)
@@ -183,15 +178,11 @@ class Selector(nn.Module):
         self.hidden = nn.ModuleList(nn.Linear(d, d) for _ in range(3 if deep else 1))
         self.gate = AddNorm(v, dropout, inputs=d)
 
-    def fold(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        """Ξ's matrices, folded into the embedding's weight [V, D+V] and bias [D+V]."""
-        both = torch.cat([self.input, self.skip], -1)  # [V, D, D+V]
-        slope = torch.einsum("vd,vdk->vk", weight, both)
-        return slope, torch.einsum("vd,vdk->k", bias, both)
-
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor, context: Tensor | None) -> Tensor:
         """x [B, ..., V], embedding's weight and bias [V, D], context [B, D] → [B, ..., V]."""
-        slope, offset = self.folded or self.fold(weight, bias)
+        both = torch.cat([self.input, self.skip], -1)  # [V, D, D+V]
+        slope = torch.einsum("vd,vdk->vk", weight, both)
+        offset = torch.einsum("vd,vdk->k", bias, both)
         eta, skip = (x @ slope + offset).split([len(self.bias), len(self.skip_bias)], -1)
         eta = eta + self.bias
         if context is not None:

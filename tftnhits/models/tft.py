@@ -130,17 +130,6 @@ class TFT(nn.Module):
         nn.init.zeros_(self.head.bias)
         self.register_buffer("base", torch.zeros(config.horizon, len(config.quantiles)))
 
-    def contexts(self, static: Tensor) -> tuple[Tensor, ...]:
-        """Static inputs [B, F_s] → their weights, contexts [B, D] of selection and enrichment.
-
-        And the encoder's first hidden state and cell, [layers, B, D] each.
-        """
-        value, weights = self.static_selection(static)
-        first = (to(value) for to in (self.to_hidden, self.to_cell))
-        layers = self.config.lstm_layers
-        states = (state.expand(layers, -1, -1).contiguous() for state in first)
-        return weights, self.to_selection(value), self.to_enrichment(value), *states
-
     def forward(self, batch: Batch, fork: Tensor | None = None) -> TFTOutput:
         """Forecast from the last N bars of each chunk the steps of batch.scale [B, N, H].
 
@@ -148,9 +137,11 @@ class TFT(nn.Module):
         T the context.
         """
         _, n, horizon = batch.scale.shape
-        t = batch.observed.shape[1]
+        t, layers = batch.observed.shape[1], self.config.lstm_layers
         # 1. static contexts, eq. 9 and section 4.3
-        static_weights, selection, enrichment, hidden, cell = self.contexts(batch.static)
+        static = self.static_selection(batch.static)
+        selection = self.to_selection(static.value)
+        enrichment = self.to_enrichment(static.value)
         # 2. every bar and every date once, whatever the number of forks
         known = batch.known[:, : t + horizon]
         inputs = torch.cat([batch.observed, known[:, :t]], -1)  # [B, T, F_o + F_k]
@@ -160,6 +151,8 @@ class TFT(nn.Module):
             ahead = _rows(ahead, fork, horizon)
         future = self.future_selection(ahead, selection)
         # 3. sequence layer, section 4.5.1
+        hidden = self.to_hidden(static.value).expand(layers, -1, -1).contiguous()
+        cell = self.to_cell(static.value).expand(layers, -1, -1).contiguous()
         encoded, _ = self.encoder(past.value, (hidden, cell))  # [B, T, D]
         if fork is not None:
             n, t = 1, self.config.context
@@ -177,7 +170,7 @@ class TFT(nn.Module):
         out = self.position_wise(self.attention_gate(attended, queries))
         out = self.output_gate(out, decoded)
         quantiles = rearrange(self.base[:horizon] + self.head(out))
-        return TFTOutput(quantiles, past.weights, future.weights, static_weights, attention)
+        return TFTOutput(quantiles, past.weights, future.weights, static.weights, attention)
 
 
 def _rows(x: Tensor, first: Tensor, count: int) -> Tensor:
