@@ -65,13 +65,14 @@ def reached(curve: list[list[float]], loss: float) -> float | None:
 def quality(record: dict) -> str:
     """The lowest loss of each run, when it had it, and when ours had it."""
     by_name = {row["name"]: row for row in record["rows"]}
-    head = ["network", "setting", "windows a second", "lowest loss", "after, s"]
+    head = ["network", "setting", "windows a second", "trained, s", "lowest loss", "after, s"]
     rows = []
     for row in record["rows"]:
         who, network, setting = row["name"].split(maxsplit=2)
         name = f"**{network}, {who}**" if who == "ours" else f"{network}, {who} {row['version']}"
-        cells = [name, setting, f"{row['windows_per_second']:,.0f}", f"{row['best']:.3f}"]
-        cells.append(f"{row['best_at']:.1f}")
+        cells = [name, setting, f"{row['windows_per_second']:,.0f}"]
+        cells.append(f"{row['seconds']:.0f}" + ("+" if row["ended"] == "time" else ""))
+        cells += [f"{row['best']:.3f}", f"{row['best_at']:.1f}"]
         ours = by_name.get(f"ours {network} quick")
         seconds = reached(ours["curve"], row["best"]) if ours and who != "ours" else None
         if seconds is None:
@@ -81,6 +82,7 @@ def quality(record: dict) -> str:
             cells += [f"{seconds:.1f}", share]
         rows.append(cells)
     told = f"Bars: {record['data']}, {record['symbols']} symbols; {record['threads']} threads."
+    told += " Those with a + were ended by the limit, before their steps."
     told += f" Before the first step the loss of ours is {_start(record):.3f}."
     return f"{markdown([*head, 'ours (quick) has it after, s', 'of its time'], rows)}\n\n{told}"
 
@@ -99,7 +101,8 @@ def rolling(record: dict) -> str:
     for row in sorted(record["rows"], key=lambda r: (r["network"], -r["a_second"])):
         version = f" {row['version']}" if "version" in row else ""
         name = f"**{row['name']}**" if row["name"].startswith("ours") else row["name"] + version
-        times = f"{row['a_second'] / rates[row['network']]:.1f}" if rates else "–"
+        best = rates.get(row["network"])
+        times = f"{row['a_second'] / best:.1f}" if best else "–"
         cells = [name, f"{row['a_second']:,.0f}", times]
         memory = [row.get(key) for key in ("roll_mb", "train_mb")]
         rows.append([*cells, *("–" if mb is None else f"{mb / 1e3:.2f}" for mb in memory)])
@@ -108,16 +111,15 @@ def rolling(record: dict) -> str:
 
 
 def fastest(rows: list[dict]) -> dict[str, float]:
-    """Forecasts a second of the fastest peer by network, of the ensemble by both of its own; empty
-    without peers."""
-    peers = [row for row in rows if "version" in row]
+    """Forecasts a second of the fastest peer by network; of the ensemble, by both of one peer."""
     rates: dict[str, float] = {}
-    seconds: dict[str, float] = {}  # a forecast by both networks takes
-    for row in peers:
-        package = row["name"].split()[0]
-        rates[row["network"]] = max(row["a_second"], rates.get(row["network"], 0.0))
-        seconds[package] = seconds.get(package, 0.0) + 1 / row["a_second"]
-    return {**rates, "ensemble": 1 / min(seconds.values())} if rates else {}
+    seconds: dict[str, list[float]] = {}  # that a forecast by each of a peer's networks takes
+    for row in rows:
+        if "version" in row:
+            rates[row["network"]] = max(row["a_second"], rates.get(row["network"], 0.0))
+            seconds.setdefault(row["name"].split()[0], []).append(1 / row["a_second"])
+    pairs = [1 / sum(each) for each in seconds.values() if len(each) == 2]
+    return {**rates, "ensemble": max(pairs)} if pairs else rates
 
 
 def imports(record: dict) -> str:

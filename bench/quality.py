@@ -1,6 +1,6 @@
 """Time to quality: seconds of training until a validation loss is reached, beside neuralforecast.
 
-    python bench/quality.py [DATA] [--peers PYTHON] [--only RUN,RUN] [--limit 150] [--threads 2]
+    python bench/quality.py [DATA] [--peers PYTHON] [--only RUN,RUN] [--limit 120] [--threads 2]
         [--out data/results/quality.json]
 
 DATA is the folder of the DJIA's bars (protocol.py says which) or a file of others; without it the
@@ -97,6 +97,7 @@ class Curve:
         """What was measured: the whole curve, the rate, the lowest loss and when it was reached."""
         best, at = min((loss, seconds) for seconds, loss in self.points)
         row = {"parameters": parameters, "steps": self.done, "seconds": self.seconds}
+        row["ended"] = "steps" if self.done >= self.steps else "time"
         row |= {"windows_per_second": self.windows / self.seconds, "best": best, "best_at": at}
         return row | {"curve": self.points}
 
@@ -152,7 +153,7 @@ def main() -> None:
         "--peers", metavar="PYTHON", help="an interpreter that has the peers installed"
     )
     beside.add_only(parser)
-    parser.add_argument("--limit", type=float, default=150, help="seconds of training, at most")
+    parser.add_argument("--limit", type=float, default=120, help="seconds of training, at most")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", default="data/results/quality.json")
     options = parser.parse_args()
@@ -164,7 +165,6 @@ def main() -> None:
         "data": beside.data_name(options.data),
         "symbols": len(panel.symbols),
         "validation origins": len(rows),
-        "limit": options.limit,
         "threads": options.threads,
         "python": platform.python_version(),
         "torch": torch.__version__,

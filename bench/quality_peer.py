@@ -1,6 +1,6 @@
 """neuralforecast's TFT and N-HITS for bench/quality.py, which runs it where the extra `peers` is.
 
-    python bench/quality_peer.py NETWORK SETTING [--data DATA] [--limit 150] [--threads 2] --out OUT
+    python bench/quality_peer.py NETWORK SETTING [--data DATA] [--limit 120] [--threads 2] --out OUT
 
 What they forecast is what they do best at (bench/rivals.py): the log price, centred on its last
 close and divided by the volatility at the origin, so that their loss is of the same cumulative log
@@ -156,7 +156,7 @@ def main() -> None:
     parser.add_argument("network", choices=TRIED)
     parser.add_argument("setting", choices=TRIED["TFT"])
     parser.add_argument("--data", type=Path)
-    parser.add_argument("--limit", type=float, default=150)
+    parser.add_argument("--limit", type=float, default=120)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()

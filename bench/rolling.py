@@ -56,7 +56,7 @@ IMPORTED = {  # what is imported -> whether it takes the peers' interpreter
     "import torch, pandas": False,
     "import tftnhits; tftnhits.Predictor.load()": False,
     "import darts": True,
-    "import darts.models": True,
+    "from darts.models import TFTModel": True,
     "import neuralforecast": True,
     "import pytorch_forecasting": True,
 }
