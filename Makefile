@@ -124,6 +124,8 @@ bench: $(STAMP) ## Measure speed and accuracy afresh into data/results/ (hours; 
 	@test -n "$(CORPUS)" || { echo "Name the folders of markets to train on: CORPUS='A B' (bench/corpus.py says what they hold)"; exit 1; }
 	@test -d "$(DJIA)" || { echo "Name the folder of the DJIA's bars: make bench DJIA=/path (bench/protocol.py says which)"; exit 1; }
 	$(PY) bench/speed.py $(if $(PEERS),--peers $(PEERS))
+	$(PY) bench/quality.py "$(DJIA)" $(if $(PEERS),--peers $(PEERS))
+	$(PY) bench/rolling.py "$(DJIA)" $(if $(PEERS),--peers $(PEERS))
 	$(PY) bench/pretrain.py --corpus $(CORPUS)
 	$(PY) bench/djia.py --data "$(DJIA)" --model build/pretrain/model --out build/pretrain/djia.json $(if $(RIVALS),--rivals $(RIVALS))
 	$(PY) bench/latency.py

@@ -15,7 +15,6 @@ import argparse
 import json
 import os
 import platform
-import resource
 import subprocess
 import sys
 import tempfile
@@ -27,6 +26,7 @@ import numpy as np
 import pandas as pd
 import torch
 from market import block_bars, write_market
+from peers import peak
 
 import tftnhits as tn
 from tftnhits.files import write_json
@@ -34,11 +34,6 @@ from tftnhits.files import write_json
 WAYS = ("in memory", "by blocks")
 ORIGINS_OF = 100  # symbols whose last two years are forecast from every day
 YEARS = 504  # bars of two years
-
-
-def peak() -> float:
-    """The most memory that this process has had, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def warm_model() -> tn.Predictor:

@@ -19,6 +19,7 @@ import json
 import logging
 import multiprocessing
 import os
+import resource
 import sys
 import time
 import warnings
@@ -79,6 +80,11 @@ class Clock:
         return (np.diff(windows.cumsum()[cuts]) / np.diff(times[cuts])).round(1).tolist()
 
 
+def peak() -> float:
+    """The most memory that this process has had, in MB (Linux)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def make_timer(base: type, clock: Clock, count: Callable[[Any], int]) -> Any:
     """A trainer callback on `base`, the Callback of whichever lightning package the peer
     imports."""
@@ -112,9 +118,9 @@ def read_panel(path: Path) -> pd.DataFrame:
     return panel
 
 
-def train_nf(kind: str, batch: int, panel: pd.DataFrame, clock: Clock) -> None:
+def train_nf(kind: str, batch: int, panel: pd.DataFrame, clock: Clock) -> tuple[Any, pd.DataFrame]:
     """neuralforecast: each step draws `windows_batch_size` windows from a batch of all the
-    series."""
+    series. Returns what was fitted, and its frame."""
     from neuralforecast import NeuralForecast
     from neuralforecast.losses.pytorch import MQLoss
     from neuralforecast.models import NHITS, TFT
@@ -139,12 +145,14 @@ def train_nf(kind: str, batch: int, panel: pd.DataFrame, clock: Clock) -> None:
             stack_types=["identity"] * STACKS, mlp_units=[[WIDTH, WIDTH]] * STACKS, **common
         )
     frame = panel.rename(columns={"symbol": "unique_id", "step": "ds", TARGET: "y"})
-    NeuralForecast(models=[model], freq=1).fit(frame)
+    fitted = NeuralForecast(models=[model], freq=1)
+    fitted.fit(frame)
+    return fitted, frame
 
 
-def train_pf(kind: str, batch: int, panel: pd.DataFrame, clock: Clock) -> None:
+def train_pf(kind: str, batch: int, panel: pd.DataFrame, clock: Clock) -> tuple[Any, Any]:
     """pytorch-forecasting: TimeSeriesDataSet, its loader and lightning's trainer, as in its
-    tutorials."""
+    tutorials. Returns the model and its data set."""
     from lightning.pytorch import Callback, Trainer
     from pytorch_forecasting import (
         GroupNormalizer,
@@ -178,11 +186,12 @@ def train_pf(kind: str, batch: int, panel: pd.DataFrame, clock: Clock) -> None:
     timer = make_timer(Callback, clock, lambda b: len(b[1][0]))  # (inputs, (target, weight))
     loader = data.to_dataloader(train=True, batch_size=batch, num_workers=0)
     Trainer(max_epochs=ENDLESS, callbacks=[timer], **TRAINER).fit(model, loader)
+    return model, data
 
 
-def train_da(kind: str, batch: int, panel: pd.DataFrame, clock: Clock) -> None:
+def train_da(kind: str, batch: int, panel: pd.DataFrame, clock: Clock) -> tuple[Any, dict]:
     """darts: one TimeSeries a symbol. Its N-HITS has no known inputs, so they go in as past
-    covariates."""
+    covariates. Returns the model and its series."""
     from darts import TimeSeries
     from darts.models import NHiTSModel, TFTModel
     from darts.utils.likelihood_models.torch import QuantileRegression
@@ -204,14 +213,17 @@ def train_da(kind: str, batch: int, panel: pd.DataFrame, clock: Clock) -> None:
         "n_epochs": ENDLESS,
         "pl_trainer_kwargs": {**TRAINER, "callbacks": [timer]},
     }
+    given = {"series": series([TARGET])}
     if kind == "tft":
         model = TFTModel(num_attention_heads=HEADS, **TFT_SIZES, **common)
-        model.fit(series([TARGET]), past_covariates=series(PAST), future_covariates=series(KNOWN))
+        given |= {"past_covariates": series(PAST), "future_covariates": series(KNOWN)}
     else:
         model = NHiTSModel(
             num_stacks=STACKS, num_blocks=1, num_layers=2, layer_widths=WIDTH, **common
         )
-        model.fit(series([TARGET]), past_covariates=series(PAST + KNOWN))
+        given["past_covariates"] = series(PAST + KNOWN)
+    model.fit(**given)
+    return model, given
 
 
 TRAIN = {"nf": train_nf, "pf": train_pf, "da": train_da}

@@ -59,6 +59,7 @@ SHOWN = (  # figures of a run, in the order of the notebooks
     "10_scaling",
     "11_side_by_side",
     "12_symbol_report",
+    "13_speed",
 )
 PIXELS = 1000  # width of a picture in the gallery
 INTRO = """# Gallery

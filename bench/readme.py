@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import beside
 import card
 import tables
 
@@ -32,6 +33,9 @@ SECTIONS = {  # section of a document -> the results' files and their table
     "volatility": ("volatility", tables.volatility),
     "exchange": ("exchange", tables.exchange),
     "speed": ("speed", tables.speed),
+    "quality": ("quality", beside.quality),
+    "rolling": ("rolling", beside.rolling),
+    "imports": ("rolling", beside.imports),
     "gpu": ("gpu", tables.gpu),
     "panel-scale": ("panel_scale", tables.panel_scale),
     "pages": ("pages", tables.pages),

@@ -15,15 +15,14 @@ ratio to the fastest peer is printed.
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import statistics
-import subprocess
 import tempfile
 import time
 from itertools import product as product_of
 from pathlib import Path
 
+import beside
 import numpy as np
 import tables
 import torch
@@ -104,14 +103,10 @@ def peers(python: str, seconds: float, threads: int) -> list[dict]:
     """What bench/peers.py measures under another interpreter; raises CalledProcessError if it
     fails."""
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "peers.json"
         bars = Path(folder) / "bars.parquet"
         tn.load_bars("stocks").to_parquet(bars)
-        here = [str(Path(__file__).with_name("peers.py")), "--data", str(bars), "--out", str(out)]
-        subprocess.run(
-            [python, *here, "--seconds", str(seconds), "--threads", str(threads)], check=True
-        )
-        return json.loads(out.read_text())
+        given = ("--data", bars, "--seconds", seconds, "--threads", threads)
+        return beside.elsewhere(python, "peers.py", *given)
 
 
 def main() -> None:
