@@ -1,0 +1,190 @@
+"""Questions that paths answer: what may be lost, what is touched, how wide a bar is.
+
+Forecast's methods say what is given and returned. By n paths a probability p is known within
+sqrt(p (1 − p) / n), and that of a close much better, since closes are stratified.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..data.names import listed
+from ..errors import ConfigError, quoted
+from .paths import COLUMNS, Paths
+
+PORTFOLIO = "portfolio"  # the symbol of what several make together
+ENDS = (0.035, 0.1, 0.5, 0.9, 0.965)  # of the 93% and the 80% interval, and the median
+SIDES = {"long": 1.0, "short": -1.0}
+
+
+def value_at_risk(
+    paths: Paths, position: float | str = 1.0, levels: Sequence[float] = (0.05, 0.01)
+) -> pd.DataFrame:
+    """What is lost with the probabilities `levels`, and on average beyond (Forecast.risk)."""
+    size = _number(SIDES.get(position) if isinstance(position, str) else position)
+    if not np.isfinite(size) or size == 0:
+        raise ConfigError(
+            f"The position is {quoted(position)}; give an amount other than 0, 'long' or 'short'."
+        )
+    gain = size * (paths.bars["close"] / paths.last[:, None] - 1)
+    loss = -np.sort(gain, axis=-1)  # largest first
+    total = np.cumsum(loss, axis=-1)
+    tables = []
+    for level in _levels(levels):
+        count = max(level * loss.shape[-1], 1.0)  # of losses beyond; the last counts in part
+        last = int(np.ceil(count - 1e-9)) - 1
+        beyond = total[..., last] - (last + 1 - count) * loss[..., last]
+        tables.append(_rows(paths, level=level, var=loss[..., last], es=beyond / count))
+    return _joined(tables, paths)
+
+
+def touch_probability(paths: Paths, price: Any = None, percent: Any = None) -> pd.DataFrame:
+    """How probable it is that a bar touches a level by each step (Forecast.touch)."""
+    if (price is None) == (percent is None):
+        raise ConfigError("A level is given as a price or in percent; give one of the two.")
+    if percent is None:
+        levels = _by_symbol("price", price, paths)
+    else:
+        levels = {k: last * (1 + _numbers(percent) / 100) for k, last in enumerate(paths.last)}
+    tables = []
+    for k, values in levels.items():
+        one = paths.only(k)
+        highest = np.maximum.accumulate(one.bars["high"], axis=0)
+        lowest = np.minimum.accumulate(one.bars["low"], axis=0)
+        for value in _prices(values):
+            above = value >= one.last[0]
+            hit = _share(highest >= value, highest) if above else _share(lowest <= value, lowest)
+            away = 100 * (value / one.last[0] - 1)
+            side = "above" if above else "below"
+            tables.append(_rows(one, price=value, percent=away, side=side, probability=hit))
+    return _joined(tables, paths)
+
+
+def bar_range(paths: Paths, levels: Sequence[float] = ENDS, step: int = 1) -> pd.DataFrame:
+    """Quantiles of a bar's high, low and high ÷ low (Forecast.range)."""
+    wanted = _levels(levels)
+    steps = len(paths.date)
+    if not isinstance(step, int | np.integer) or not 1 <= step <= steps:
+        raise ConfigError(f"The step is {quoted(step)}; the forecast has steps 1 to {steps}.")
+    high, low = paths.bars["high"], paths.bars["low"]
+    tables = []
+    for what, values in {"high": high, "low": low, "high ÷ low": high / low}.items():
+        found = np.quantile(values, wanted, axis=-1)  # [L, H, K]
+        table = _rows(paths, what=what, **{f"{q:.12g}": x for q, x in zip(wanted, found)})
+        tables.append(table[table["step"] == step])
+    return _joined(tables, paths)
+
+
+def close_probability(paths: Paths, above: Any = None, below: Any = None) -> pd.DataFrame:
+    """How probable a rise is, or a close beyond a price (Forecast.probability)."""
+    asked = {"above": above, "below": below}
+    events = {name: _by_symbol("price", p, paths) for name, p in asked.items() if p is not None}
+    tables = []
+    for event, levels in (events or {"up": dict(enumerate(paths.last))}).items():
+        for k, values in levels.items():
+            one = paths.only(k)
+            close = one.bars["close"]
+            for value in _prices(values):
+                hit = _share(close < value if event == "below" else close > value, close)
+                tables.append(_rows(one, event=event, price=value, probability=hit))
+    return _joined(tables, paths)
+
+
+def portfolio(paths: Paths, weights: Mapping[str, float]) -> Paths:
+    """What symbols make together, as closes of one whose last is 1; raises ConfigError."""
+    share = _by_symbol("weight", weights, paths)
+    held, weight = [*share], _numbers(share.values())
+    if not held or not np.isfinite(weight).all():
+        raise ConfigError(f"The weights are {quoted(weights)}; give a number by symbol.")
+    gain = paths.bars["close"][:, held] / paths.last[held, None] - 1  # [H, k, n]
+    value = 1 + np.einsum("k,hkn->hn", weight, gain)[:, None]
+    names = paths.symbol[held]
+    warnings = {name: paths.warnings[name] for name in names}
+    if (paths.date[:, held] != paths.date[:, held[:1]]).any() and not np.isnat(paths.date).any():
+        warnings[PORTFOLIO] = ["The portfolio's symbols differ in dates; a step is a bar of each."]
+    bars = {name: np.full_like(value, np.nan) for name in COLUMNS} | {"close": value}
+    one = paths.only(held[0])
+    symbol = np.array([PORTFOLIO], object)
+    return replace(one, symbol=symbol, last=np.ones(1), bars=bars, warnings=warnings)
+
+
+# --- what was asked for
+
+
+def _number(value: Any) -> float:
+    """A finite number; NaN for anything else."""
+    numeric = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    return float(value) if numeric and np.isfinite(value) else float("nan")
+
+
+def _numbers(values: Any) -> np.ndarray:
+    """One number or several."""
+    one = isinstance(values, str) or not hasattr(values, "__iter__")
+    return np.array([_number(value) for value in ([values] if one else values)])
+
+
+def _levels(values: Any) -> list[float]:
+    levels = _numbers(values)
+    if not levels.size or not ((levels > 0) & (levels < 1)).all():
+        raise ConfigError(f"The levels are {quoted(values)}; give numbers between 0 and 1.")
+    return levels.tolist()
+
+
+def _prices(values: Any) -> list[float]:
+    prices = _numbers(values)
+    if not prices.size or not (prices > 0).all():
+        raise ConfigError(f"The level {quoted(values)} is no price; give numbers above 0.")
+    return prices.tolist()
+
+
+def _by_symbol(what: str, given: Any, paths: Paths) -> dict[int, Any]:
+    """What is given for each symbol, by its number; raises ConfigError."""
+    names = paths.symbol.tolist()
+    if not isinstance(given, Mapping):
+        if len(names) == 1:
+            return {0: given}
+        raise ConfigError(
+            f"One {what} is given for {len(names)} symbols; give one by symbol, such as "
+            f"{{{names[0]!r}: …}}."
+        )
+    unknown = [quoted(name) for name in given if name not in names]
+    if unknown:
+        raise ConfigError(
+            f"There is a {what} for {listed(unknown)}, which is not in the forecast; it has "
+            f"{listed(names)}."
+        )
+    return {names.index(name): value for name, value in given.items()}
+
+
+# --- the answer
+
+
+def _share(hit: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """The share [H, K] of paths, NaN where what it is of isn't `known`, [H, K, n] each."""
+    return np.where(np.isnan(known[..., 0]), np.nan, hit.mean(-1))
+
+
+def _rows(paths: Paths, **columns: Any) -> pd.DataFrame:
+    """A row a symbol and step, of columns [H, K] or one value for all."""
+    steps, symbols = paths.date.shape
+    told = {name: np.broadcast_to(v, (steps, symbols)).T.ravel() for name, v in columns.items()}
+    head = {
+        "symbol": np.repeat(paths.symbol, steps),
+        "step": np.tile(np.arange(1, steps + 1), symbols),
+        "date": paths.date.T.ravel(),
+    }
+    return pd.DataFrame(head | told)
+
+
+def _joined(tables: list[pd.DataFrame], paths: Paths) -> pd.DataFrame:
+    """One frame, symbol by symbol, with the warnings."""
+    frame = pd.concat(tables, ignore_index=True)
+    order = pd.Index(paths.symbol).get_indexer(frame["symbol"])
+    frame = frame.iloc[np.argsort(order, kind="stable")].reset_index(drop=True)
+    frame.attrs["warnings"] = paths.told
+    return frame
