@@ -7,7 +7,7 @@ from helpers import made_bars, one_sentence, stocks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import ndtr, ndtri
-from scipy.stats import spearmanr
+from scipy.stats import genpareto, spearmanr
 
 import tftnhits as tn
 from tftnhits.config import PanelConfig
@@ -91,16 +91,18 @@ def test_closes_follow_the_calibrated_quantiles(fc):
     np.testing.assert_allclose(below, np.broadcast_to(levels, below.shape), atol=2 / n)
 
 
-def test_the_tail_goes_on_with_the_density_that_the_quantiles_end_with():
-    rng = np.random.default_rng(0)
-    segment, share = P._strata(LEVELS, 1_000_000, rng)
+def test_the_tail_is_generalised_pareto_and_starts_as_steep_as_the_quantiles_end():
+    low, high, share = P._strata(LEVELS, 1_000_000, np.random.default_rng(0))
     base = ndtri(LEVELS)
-    score = base[segment] + share * (base[segment + 1] - base[segment])
+    score = base[low] + share * (base[high] - base[low])
     assert (np.diff(score) >= 0).all()
-    beyond = -score[score < base[0]] + base[0]
-    slope = 0.025 / np.exp(-(base[0] ** 2) / 2) * np.sqrt(2 * np.pi)
-    # of a generalised Pareto distribution: mean scale / (1 − shape)
-    assert beyond.mean() == pytest.approx(slope / (1 - P.SHAPE), rel=0.01)
+    np.testing.assert_array_equal(LEVELS[high[0]], 0.1)  # the line that goes on
+    outer = 0.025
+    start = outer * np.sqrt(2 * np.pi) * np.exp(base[0] ** 2 / 2)
+    for beyond in (base[0] - score[score < base[0]], score[score > base[-1]] - base[-1]):
+        wanted = genpareto.ppf([0.1, 0.5, 0.9, 0.99], P.SHAPE, scale=start)
+        found = np.quantile(beyond, [0.1, 0.5, 0.9, 0.99])
+        np.testing.assert_allclose(found, wanted, rtol=0.002)
     inner = np.quantile(score, [0.1, 0.5, 0.9])
     np.testing.assert_allclose(inner, ndtri([0.1, 0.5, 0.9]), atol=1e-4)
 

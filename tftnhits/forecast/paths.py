@@ -31,7 +31,8 @@ WINDOW = 500  # last origins with known outcomes, which are the templates
 LEAST = 60  # of them that whole bars take
 WARM = 20  # first bars of a symbol, whose scale is not its own yet
 FAR = 8.0  # units of volatility beyond which a gap, a wick or a move is a bad print
-SHAPE = 0.15  # of the generalised-Pareto tails
+SHAPE = 0.3  # of the generalised-Pareto tails
+NEAR = 4.0  # times the outermost probability, up to which a line gives their steepness
 HALF_LIFE = 30  # bars that halve the weight of what correlation was
 STEEPEST = 8.0  # the weights' exponent, by a template's correlation
 RECENT = 20  # bars whose mean log volume is half of the base
@@ -244,14 +245,14 @@ def draw(
     """n paths from the origins `rows` [K], whose log returns at `levels` are `move` [K, H, Q]."""
     panel, rng = past.panel, np.random.default_rng(seed)
     steps = np.arange(1, panel.steps + 1)[:, None]
-    segment, share = _strata(levels, n, rng)
+    low, high, share = _strata(levels, n, rng)
     template, count = templates(past, rows, n, rng)
     bars = {name: np.empty((len(steps), len(rows), n)) for name in COLUMNS}
     for first in range(0, len(rows), BLOCK):
         part = slice(first, first + BLOCK)
         quantiles = move[part].swapaxes(0, 1)  # [H, k, Q]
-        low = quantiles[..., segment]
-        grid = low + share * (quantiles[..., segment + 1] - low)  # ascending [H, k, n]
+        start = quantiles[..., low]
+        grid = start + share * (quantiles[..., high] - start)  # ascending [H, k, n]
         outcome = past.target[:, template[part]]
         few = count[part] < LEAST
         if few.any():  # steps hang together as a random walk's
@@ -270,21 +271,26 @@ def draw(
 
 def _strata(
     levels: tuple[float, ...], n: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Segments between `levels` that n stratified draws fall into, and how far along [n].
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where n stratified draws lie: between which two of `levels`, and how far along, [n] each.
 
-    A generalised-Pareto tail of the density that the outermost segment ends with: the segment goes
-    on, but to other normal scores.
+    In a tail these two are the outermost level and that of NEAR times its probability. Their line
+    goes on, to scores that make the tail generalised Pareto, as steep at its start as the line.
     """
     level = (np.arange(n) + np.maximum(rng.random(n), 1e-9)) / n
     score, base = ndtri(level), ndtri(levels)
-    for side, end, tail in ((-1, base[0], level), (1, base[-1], 1 - level)):
-        outer = ndtr(side * -end)  # probability beyond the outermost level
+    low = np.clip(np.searchsorted(base, score) - 1, 0, len(base) - 2)
+    high = low + 1
+    near = np.searchsorted(levels, NEAR * levels[0])
+    lines = ((-1, level, 0, near), (1, 1 - level, len(base) - 1 - near, len(base) - 1))
+    for side, tail, first, last in lines:
+        end = base[first] if side < 0 else base[last]
+        outer = ndtr(side * -end)  # probability beyond it
         beyond = tail < outer
+        low[beyond], high[beyond] = first, last
         slope = outer * np.sqrt(2 * np.pi) * np.exp(end**2 / 2)
         score[beyond] = end + side * slope * ((outer / tail[beyond]) ** SHAPE - 1) / SHAPE
-    segment = np.clip(np.searchsorted(base, score) - 1, 0, len(base) - 2)
-    return segment, (score - base[segment]) / (base[segment + 1] - base[segment])
+    return low, high, (score - base[low]) / (base[high] - base[low])
 
 
 def _bars(

@@ -36,10 +36,11 @@ def value_at_risk(
     total = np.cumsum(loss, axis=-1)
     tables = []
     for level in _levels(levels):
+        var = np.quantile(loss, 1 - level, axis=-1, method="hazen")
         count = max(level * loss.shape[-1], 1.0)  # of losses beyond; the last counts in part
         last = int(np.ceil(count - 1e-9)) - 1
         beyond = total[..., last] - (last + 1 - count) * loss[..., last]
-        tables.append(_rows(paths, level=level, var=loss[..., last], es=beyond / count))
+        tables.append(_rows(paths, level=level, var=var, es=beyond / count))
     return _joined(tables, paths)
 
 
