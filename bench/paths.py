@@ -5,12 +5,13 @@ losses what was said of them, and who says it best?
         [--model FOLDER] [--out data/results/paths.json]
 
 FILE holds bars as load_bars takes them, or is the folder of the DJIA protocol (protocol.py);
-without one it is the bundled stocks. Each origin of the scored dates has n paths of ours, calibrated
-as of its date, and as many of the rivals, from the same template dates: filtered historical
-simulation of whole bars (their parts over a volatility of then, times that of now) on RiskMetrics'
-EWMA, on a HAR fitted on the bars to --fit-end and on our own forecast's size of moves; bars as they
-were (block bootstrap); and GARCH(1,1)-t simulation, of closes alone, fitted to --fit-end. Settings
-of ours were chosen on 2014 and 2015. Scores are means over symbols and dates, p-values Diebold-Mariano's.
+without one it is the bundled stocks. From each origin of the scored dates there are paths of ours,
+calibrated as of its date, and as many of the rivals, of the same template dates: filtered
+historical simulation of whole bars (their parts over a volatility of then, times that of now) on
+RiskMetrics' EWMA, on a HAR fitted on the bars to --fit-end and on our own forecast's size of moves;
+bars as they were (block bootstrap); and GARCH(1,1)-t, fitted to --fit-end, of closes alone.
+Settings of ours were chosen on 2014 and 2015. Scores are means over symbols and dates, p-values
+are of one-sided Diebold-Mariano tests that ours are the better ones.
 """
 
 from __future__ import annotations
