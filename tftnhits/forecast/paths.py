@@ -201,6 +201,8 @@ def correlation_weights(past: History, rows: np.ndarray, found: np.ndarray) -> n
     origins `rows` [K] is what exponentially tilted weights aim at.
     """
     weight = np.ones(found.shape[1])
+    most = (found >= 0).mean(1) >= 0.5  # a new listing is not to cut the others' past
+    rows, found = rows[most], found[most]
     shared = np.flatnonzero((found >= 0).all(0))
     if len(rows) < 2 or len(shared) < LEAST:
         return weight
