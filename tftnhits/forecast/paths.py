@@ -12,7 +12,7 @@ date share template dates, weighted so that they are as correlated as they were 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -39,7 +39,8 @@ RECENT = 20  # bars whose mean log volume is half of the base
 SURGE = 4.0  # log volume from its base at most
 BLOCK = 64  # origins drawn for at a time, which bounds memory
 FINITE = (1e-290, 1e290)  # prices
-COLUMNS = ("open", "high", "low", "close", "volume")
+SHAPED = ("open", "high", "low")
+COLUMNS = (*SHAPED, "close", "volume")
 
 
 class History(NamedTuple):
@@ -58,28 +59,14 @@ class History(NamedTuple):
 
 @dataclass(frozen=True)
 class Paths:
-    """Drawn bars of K origins.
+    """Drawn bars of K origins."""
 
-    Attributes
-    ----------
-    symbol, origin, last : [K], `last` is the close at the origin
-    date : [H, K]
-    bars : by COLUMNS, [H, K, n] prices and volume, NaN where they can't be told
-    warnings : by symbol, why something is missing
-    """
-
-    symbol: np.ndarray
-    origin: np.ndarray
-    last: np.ndarray
-    date: np.ndarray
-    bars: dict[str, np.ndarray]
-    warnings: dict[str, list[str]]
-
-    def only(self, k: int) -> Paths:
-        """Those of one origin, with all warnings."""
-        bars = {name: values[:, [k]] for name, values in self.bars.items()}
-        one = {name: getattr(self, name)[[k]] for name in ("symbol", "origin", "last")}
-        return replace(self, **one, date=self.date[:, [k]], bars=bars)
+    symbol: np.ndarray  # [K]
+    origin: np.ndarray  # [K]
+    last: np.ndarray  # [K] close at the origin
+    date: np.ndarray  # [H, K]
+    bars: dict[str, np.ndarray]  # by COLUMNS, [H, K, n]; NaN where they can't be told
+    warnings: dict[str, list[str]]  # by symbol, why something is missing
 
     @property
     def told(self) -> list[str]:
@@ -181,16 +168,12 @@ def templates(
             _, here, there = np.intersect1d(longest, clock[k], True, return_indices=True)
             found[k, here] = mine[there]
         weight = correlation_weights(past, rows[group], found)
-        picked = found[:, _systematic(weight, n, offset)][:, order]
+        edges = np.cumsum(weight)[:-1] / weight.sum()  # systematic resampling: as even as can be
+        pick = np.searchsorted(edges, (order + offset) / n, side="right")
+        picked = found[:, pick]
         other = first[group, None] + (spare * count[group, None]).astype(int)
         drawn[group] = np.where(picked >= 0, picked, other)
     return drawn, count
-
-
-def _systematic(weight: np.ndarray, n: int, offset: float) -> np.ndarray:
-    """n numbers drawn by their weights [W], as evenly as can be (systematic resampling)."""
-    edges = np.cumsum(weight) / weight.sum()
-    return np.searchsorted(edges[:-1], (np.arange(n) + offset) / n, side="right")
 
 
 def correlation_weights(past: History, rows: np.ndarray, found: np.ndarray) -> np.ndarray:
@@ -212,16 +195,11 @@ def correlation_weights(past: History, rows: np.ndarray, found: np.ndarray) -> n
     decay = 0.5 ** (np.arange(known.shape[1])[::-1] / HALF_LIFE)
     aim = (decay @ product) / (decay @ square)
     product, square = _pairs(past.target[:, found[:, shared]])
-    low, high = -STEEPEST, STEEPEST
-    for _ in range(30):
-        tilt = (low + high) / 2
-        tilted = np.exp(tilt * product / square)
-        if tilted @ product < aim * (tilted @ square):
-            low = tilt
-        else:
-            high = tilt
+    tilts = np.linspace(-STEEPEST, STEEPEST, 100)[:, None]
+    tilted = np.exp(tilts * product / square)
+    tilt = np.interp(aim, (tilted @ product) / (tilted @ square), tilts[:, 0])
     weight[:] = 0.0
-    weight[shared] = tilted
+    weight[shared] = np.exp(tilt * product / square)
     return weight
 
 
@@ -256,10 +234,8 @@ def draw(
         start = quantiles[..., low]
         grid = start + share * (quantiles[..., high] - start)  # ascending [H, k, n]
         outcome = past.target[:, template[part]]
-        few = count[part] < LEAST
-        if few.any():  # steps hang together as a random walk's
-            noise = np.random.default_rng([seed, first]).standard_normal(outcome[:, few].shape)
-            outcome[:, few] = np.cumsum(noise, axis=0)
+        few = count[part] < LEAST  # steps hang together as a random walk's
+        outcome[:, few] = np.cumsum(rng.standard_normal(outcome[:, few].shape), axis=0)
         closes = np.empty(grid.shape)
         np.put_along_axis(closes, np.argsort(outcome, axis=-1), grid, axis=-1)
         for name, values in _bars(past, rows[part], template[part], closes).items():
@@ -322,29 +298,23 @@ def _blanked(
     past: History, names: np.ndarray, template: np.ndarray, count: np.ndarray, bars: dict
 ) -> dict[str, list[str]]:
     """By symbol, why it lacks a part of `bars`, which becomes NaN there."""
-    following = template[:, :WINDOW] + 1
+    ahead = template[:, :WINDOW] + 1
     flat = (past.up + past.down == 0) & (past.move == past.gap)
     few = count < LEAST
-    closes_only = ~few & (flat[following].mean(-1) > 0.5)
-    no_volume = ~few & (np.isnan(past.volume[following]).mean(-1) > 0.5)
-    cases = (
-        (
-            few,
-            ("open", "high", "low", "volume"),
-            f"has fewer than {LEAST} past origins with known "
-            "outcomes, so its paths are closes alone, whose steps are a random walk's",
+    lacking = {
+        f"has fewer than {LEAST} past origins with known outcomes, so its paths are closes alone, "
+        "whose steps are a random walk's": few,
+        "has bars without a high and low of their own, so its paths lack open, high and low": (
+            ~few & (flat[ahead].mean(-1) > 0.5)
         ),
-        (
-            closes_only,
-            ("open", "high", "low"),
-            "has bars without a high and low of their own, so its paths lack open, high and low",
-        ),
-        (no_volume, ("volume",), "has no volume, so its paths have none"),
-    )
+        "has no volume, so its paths have none": ~few
+        & (np.isnan(past.volume[ahead]).mean(-1) > 0.5),
+    }
+    few, flat, silent = lacking.values()
+    for name, lost in {"volume": few | silent, **dict.fromkeys(SHAPED, few | flat)}.items():
+        bars[name][:, lost] = np.nan
     warnings: dict[str, list[str]] = {name: [] for name in names}
-    for lacking, columns, why in cases:
-        for k in np.flatnonzero(lacking):
-            warnings[names[k]].append(f"{names[k]} {why}.")
-            for name in columns:
-                bars[name][:, k] = np.nan
+    for why, lost in lacking.items():
+        for name in names[lost]:
+            warnings[name].append(f"{name} {why}.")
     return warnings

@@ -227,20 +227,10 @@ class Forecast:
         return Journal(folder).keep(self)
 
     def paths(self, n: int = 1000, seed: int = 0) -> pd.DataFrame:
-        """Whole bars of the next steps drawn together from each symbol's last origin.
+        """Whole bars ahead, n of them drawn together from each symbol's last origin (paths.py).
 
-        Each step's closes follow the calibrated quantiles, and steps, gaps, wicks and volumes hang
-        together as the symbol's own past ones did (forecast/paths.py). The same seed gives the same
-        paths. `attrs["warnings"]` says what is missing and why; the reports say it, too.
-
-        Returns
-        -------
-        DataFrame : symbol, origin, path, step, date, open, high, low, close, volume; n · H rows a
-            symbol
-
-        Raises
-        ------
-        ConfigError : n or seed is no whole number, n is not positive
+        Returns symbol, origin, path, step, date, open, high, low, close, volume; what is missing is
+        NaN, and why is said in `attrs["warnings"]` and the reports. ConfigError on an n below 1.
         """
         from .paths import paths_of
 
@@ -251,99 +241,53 @@ class Forecast:
         position: float | str = 1.0,
         weights: Mapping[str, float] | None = None,
         levels: Sequence[float] = (0.05, 0.01),
-        n: int = 1000,
-        seed: int = 0,
     ) -> pd.DataFrame:
-        """What a position may lose until each step's close, by n paths (as in `paths`).
+        """What a position may lose until each step's close, by the same paths.
 
         Parameters
         ----------
         position : an amount of money, below zero if sold; "long" and "short" are 1 and -1
-        weights : by symbol its share of the position, below zero if sold; None: each symbol alone
+        weights : by symbol its share of the position; None: each symbol alone
         levels : probabilities of a larger loss
 
-        Returns
-        -------
-        DataFrame : symbol ("portfolio" with weights), step, date, level, var (the loss exceeded
-            with that probability; below zero it is a gain) and es (the mean loss beyond it, Acerbi
-            & Tasche 2002), in units of `position`
-
-        Raises
-        ------
-        ConfigError : a position, level or weight that is none, a symbol that is not there
+        Returns symbol ("portfolio" with weights), step, date, level, and in units of the position
+        var, the loss that is exceeded with that probability, and es, the mean loss beyond it
+        (expected shortfall, Acerbi & Tasche 2002). ConfigError on what can't be asked.
         """
-        from .risk import value_at_risk
+        from .risk import asked, value_at_risk
 
-        return value_at_risk(self._drawn(n, seed, weights), position, levels)
+        return value_at_risk(asked(self, weights), position, levels)
 
-    def touch(
-        self, price: Any = None, percent: Any = None, n: int = 1000, seed: int = 0
-    ) -> pd.DataFrame:
-        """How probable it is that a bar touches a level by each step, by n paths.
+    def touch(self, price: Any = None, percent: Any = None) -> pd.DataFrame:
+        """How probable it is that a bar touches a level by each step, by the same paths.
 
-        A high touches a level that is no lower than the last close, a low one below it.
-
-        Parameters
-        ----------
-        price : a level or several; by symbol where there are several symbols
-        percent : instead, the distance from the last close, -5 for 5% below it, or several
-
-        Returns
-        -------
-        DataFrame : symbol, step, date, price, percent, side ("above", "below"), probability
-
-        Raises
-        ------
-        ConfigError : a level that is no price, one for several symbols, a symbol not there
+        A high touches a level that is no lower than the last close, a low one below. It is given as
+        a price or several, by symbol where there are several symbols, or in percent from the last
+        close. Returns symbol, step, date, price, percent, side, probability. ConfigError as `risk`.
         """
-        from .risk import touch_probability
+        from .risk import asked, touch_probability
 
-        return touch_probability(self._drawn(n, seed), price, percent)
+        return touch_probability(asked(self), price, percent)
 
     def range(
-        self,
-        levels: Sequence[float] = (0.035, 0.1, 0.5, 0.9, 0.965),
-        step: int = 1,
-        n: int = 1000,
-        seed: int = 0,
+        self, levels: Sequence[float] = (0.035, 0.1, 0.5, 0.9, 0.965), step: int = 1
     ) -> pd.DataFrame:
-        """Quantiles of a bar's high, its low and high ÷ low, by n paths.
+        """Quantiles of a bar's high, low and high ÷ low (`what`), a column for each level."""
+        from .risk import asked, bar_range
 
-        Returns symbol, step, date, what, and a column for each of `levels`; raises ConfigError.
-        """
-        from .risk import bar_range
-
-        return bar_range(self._drawn(n, seed), levels, step)
+        return bar_range(asked(self), levels, step)
 
     def probability(
-        self,
-        above: Any = None,
-        below: Any = None,
-        weights: Mapping[str, float] | None = None,
-        n: int = 1000,
-        seed: int = 0,
+        self, above: Any = None, below: Any = None, weights: Mapping[str, float] | None = None
     ) -> pd.DataFrame:
-        """How probable a close above or below prices is, or without any a rise, by n paths.
+        """How probable a close above or below prices is, or without any a rise, at each step.
 
-        Parameters
-        ----------
-        above, below : a price or several; by symbol where there are several symbols
-        weights : as in `risk`; the price of a portfolio is 1 today
-
-        Returns symbol, step, date, event ("up", "above", "below"), price, probability; raises
-        ConfigError as `touch` and `risk`.
+        Prices are given as to `touch`, weights as to `risk`; a portfolio's price is 1 today.
+        Returns symbol, step, date, event ("up", "above", "below"), price, probability.
         """
-        from .risk import close_probability
+        from .risk import asked, close_probability
 
-        return close_probability(self._drawn(n, seed, weights), above, below)
-
-    def _drawn(self, n: int, seed: int, weights: Mapping[str, float] | None = None) -> Any:
-        """The paths of each symbol, or of the portfolio."""
-        from .paths import paths_of
-        from .risk import portfolio
-
-        paths = paths_of(self, n, seed)
-        return paths if weights is None else portfolio(paths, weights)
+        return close_probability(asked(self, weights), above, below)
 
     def explain(self) -> Any:
         """Which inputs and which past bars the networks used; see forecast.explain.Explanation."""

@@ -6,25 +6,46 @@ sqrt(p (1 − p) / n), and that of a close much better, since closes are stratif
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from ..data.names import listed
 from ..errors import ConfigError, quoted
-from .paths import COLUMNS, Paths
+from .paths import COLUMNS, Paths, paths_of
 
-PORTFOLIO = "portfolio"  # the symbol of what several make together
-ENDS = (0.035, 0.1, 0.5, 0.9, 0.965)  # of the 93% and the 80% interval, and the median
+if TYPE_CHECKING:
+    from .result import Forecast
+
 SIDES = {"long": 1.0, "short": -1.0}
 
 
-def value_at_risk(
-    paths: Paths, position: float | str = 1.0, levels: Sequence[float] = (0.05, 0.01)
-) -> pd.DataFrame:
+def asked(forecast: Forecast, weights: Mapping[str, float] | None = None) -> Paths:
+    """The paths of each symbol, or of the portfolio that they make by their weights.
+
+    A portfolio's are closes of a symbol whose last one is 1. Raises ConfigError on a weight of a
+    symbol that is not there, or that is no number.
+    """
+    paths = paths_of(forecast)
+    if weights is None:
+        return paths
+    share = _by_symbol("weight", weights, paths)
+    held, weight = [*share], _numbers(share.values())
+    if not held or not np.isfinite(weight).all():
+        raise ConfigError(f"The weights are {quoted(weights)}; give a number by symbol.")
+    gain = paths.bars["close"][:, held] / paths.last[held, None] - 1  # [H, k, n]
+    value = 1 + np.einsum("k,hkn->hn", weight, gain)[:, None]
+    bars = {name: np.full_like(value, np.nan) for name in COLUMNS} | {"close": value}
+    name, origin, date = "portfolio", paths.origin[held[:1]], paths.date[:, held[:1]]
+    warnings = {symbol: paths.warnings[symbol] for symbol in paths.symbol[held]}
+    if (paths.origin[held] != origin).any():
+        warnings[name] = ["The portfolio's symbols differ in dates; a step is a bar of each."]
+    return Paths(np.array([name], object), origin, np.ones(1), date, bars, warnings)
+
+
+def value_at_risk(paths: Paths, position: float | str, levels: Sequence[float]) -> pd.DataFrame:
     """What is lost with the probabilities `levels`, and on average beyond (Forecast.risk)."""
     size = _number(SIDES.get(position) if isinstance(position, str) else position)
     if not np.isfinite(size) or size == 0:
@@ -44,7 +65,7 @@ def value_at_risk(
     return _joined(tables, paths)
 
 
-def touch_probability(paths: Paths, price: Any = None, percent: Any = None) -> pd.DataFrame:
+def touch_probability(paths: Paths, price: Any, percent: Any) -> pd.DataFrame:
     """How probable it is that a bar touches a level by each step (Forecast.touch)."""
     if (price is None) == (percent is None):
         raise ConfigError("A level is given as a price or in percent; give one of the two.")
@@ -52,21 +73,23 @@ def touch_probability(paths: Paths, price: Any = None, percent: Any = None) -> p
         levels = _by_symbol("price", price, paths)
     else:
         levels = {k: last * (1 + _numbers(percent) / 100) for k, last in enumerate(paths.last)}
+    highest = np.maximum.accumulate(paths.bars["high"], axis=0)
+    lowest = np.minimum.accumulate(paths.bars["low"], axis=0)
     tables = []
-    for k, values in levels.items():
-        one = paths.only(k)
-        highest = np.maximum.accumulate(one.bars["high"], axis=0)
-        lowest = np.minimum.accumulate(one.bars["low"], axis=0)
-        for value in _prices(values):
-            above = value >= one.last[0]
-            hit = _share(highest >= value, highest) if above else _share(lowest <= value, lowest)
-            away = 100 * (value / one.last[0] - 1)
-            side = "above" if above else "below"
-            tables.append(_rows(one, price=value, percent=away, side=side, probability=hit))
+    for k, value in _each(levels):
+        above = value >= paths.last[k]
+        reach = (highest if above else lowest)[:, [k]]
+        columns = {
+            "price": value,
+            "percent": 100 * (value / paths.last[k] - 1),
+            "side": "above" if above else "below",
+            "probability": _share(reach >= value if above else reach <= value, reach),
+        }
+        tables.append(_rows(paths, [k], **columns))
     return _joined(tables, paths)
 
 
-def bar_range(paths: Paths, levels: Sequence[float] = ENDS, step: int = 1) -> pd.DataFrame:
+def bar_range(paths: Paths, levels: Sequence[float], step: int) -> pd.DataFrame:
     """Quantiles of a bar's high, low and high ÷ low (Forecast.range)."""
     wanted = _levels(levels)
     steps = len(paths.date)
@@ -81,40 +104,20 @@ def bar_range(paths: Paths, levels: Sequence[float] = ENDS, step: int = 1) -> pd
     return _joined(tables, paths)
 
 
-def close_probability(paths: Paths, above: Any = None, below: Any = None) -> pd.DataFrame:
+def close_probability(paths: Paths, above: Any, below: Any) -> pd.DataFrame:
     """How probable a rise is, or a close beyond a price (Forecast.probability)."""
-    asked = {"above": above, "below": below}
-    events = {name: _by_symbol("price", p, paths) for name, p in asked.items() if p is not None}
+    given = {"above": above, "below": below}
+    events = {name: _by_symbol("price", p, paths) for name, p in given.items() if p is not None}
     tables = []
     for event, levels in (events or {"up": dict(enumerate(paths.last))}).items():
-        for k, values in levels.items():
-            one = paths.only(k)
-            close = one.bars["close"]
-            for value in _prices(values):
-                hit = _share(close < value if event == "below" else close > value, close)
-                tables.append(_rows(one, event=event, price=value, probability=hit))
+        for k, value in _each(levels):
+            close = paths.bars["close"][:, [k]]
+            hit = _share(close < value if event == "below" else close > value, close)
+            tables.append(_rows(paths, [k], event=event, price=value, probability=hit))
     return _joined(tables, paths)
 
 
-def portfolio(paths: Paths, weights: Mapping[str, float]) -> Paths:
-    """What symbols make together, as closes of one whose last is 1; raises ConfigError."""
-    share = _by_symbol("weight", weights, paths)
-    held, weight = [*share], _numbers(share.values())
-    if not held or not np.isfinite(weight).all():
-        raise ConfigError(f"The weights are {quoted(weights)}; give a number by symbol.")
-    gain = paths.bars["close"][:, held] / paths.last[held, None] - 1  # [H, k, n]
-    value = 1 + np.einsum("k,hkn->hn", weight, gain)[:, None]
-    names = paths.symbol[held]
-    warnings = {name: paths.warnings[name] for name in names}
-    if (paths.date[:, held] != paths.date[:, held[:1]]).any() and not np.isnat(paths.date).any():
-        warnings[PORTFOLIO] = ["The portfolio's symbols differ in dates; a step is a bar of each."]
-    bars = {name: np.full_like(value, np.nan) for name in COLUMNS} | {"close": value}
-    one = paths.only(held[0])
-    symbol = np.array([PORTFOLIO], object)
-    return replace(one, symbol=symbol, last=np.ones(1), bars=bars, warnings=warnings)
-
-
-# --- what was asked for
+# --- what is given
 
 
 def _number(value: Any) -> float:
@@ -136,11 +139,13 @@ def _levels(values: Any) -> list[float]:
     return levels.tolist()
 
 
-def _prices(values: Any) -> list[float]:
-    prices = _numbers(values)
-    if not prices.size or not (prices > 0).all():
-        raise ConfigError(f"The level {quoted(values)} is no price; give numbers above 0.")
-    return prices.tolist()
+def _each(levels: Mapping[int, Any]) -> Iterator[tuple[int, float]]:
+    """The number of a symbol and a price, for each of its prices; raises ConfigError."""
+    for k, given in levels.items():
+        prices = _numbers(given)
+        if not prices.size or not (prices > 0).all():
+            raise ConfigError(f"The level {quoted(given)} is no price; give numbers above 0.")
+        yield from ((k, price) for price in prices.tolist())
 
 
 def _by_symbol(what: str, given: Any, paths: Paths) -> dict[int, Any]:
@@ -149,15 +154,11 @@ def _by_symbol(what: str, given: Any, paths: Paths) -> dict[int, Any]:
     if not isinstance(given, Mapping):
         if len(names) == 1:
             return {0: given}
-        raise ConfigError(
-            f"One {what} is given for {len(names)} symbols; give one by symbol, such as "
-            f"{{{names[0]!r}: …}}."
-        )
+        raise ConfigError(f"There are {len(names)} symbols; give a {what} by symbol, as a dict.")
     unknown = [quoted(name) for name in given if name not in names]
     if unknown:
         raise ConfigError(
-            f"There is a {what} for {listed(unknown)}, which is not in the forecast; it has "
-            f"{listed(names)}."
+            f"A {what} is of {listed(unknown)}; the symbols forecast are {listed(names)}."
         )
     return {names.index(name): value for name, value in given.items()}
 
@@ -170,15 +171,15 @@ def _share(hit: np.ndarray, known: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(known[..., 0]), np.nan, hit.mean(-1))
 
 
-def _rows(paths: Paths, **columns: Any) -> pd.DataFrame:
-    """A row a symbol and step, of columns [H, K] or one value for all."""
-    steps, symbols = paths.date.shape
-    told = {name: np.broadcast_to(v, (steps, symbols)).T.ravel() for name, v in columns.items()}
+def _rows(paths: Paths, which: Any = slice(None), **columns: Any) -> pd.DataFrame:
+    """A row a step of the symbols `which`, of columns [H, K] or one value for all."""
+    date = paths.date[:, which]
     head = {
-        "symbol": np.repeat(paths.symbol, steps),
-        "step": np.tile(np.arange(1, steps + 1), symbols),
-        "date": paths.date.T.ravel(),
+        "symbol": np.repeat(paths.symbol[which], len(date)),
+        "step": np.tile(np.arange(1, len(date) + 1), date.shape[1]),
+        "date": date.T.ravel(),
     }
+    told = {name: np.broadcast_to(v, date.shape).T.ravel() for name, v in columns.items()}
     return pd.DataFrame(head | told)
 
 
