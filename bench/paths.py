@@ -3,6 +3,7 @@ losses what was said of them, and who says it best?
 
     python bench/paths.py [FILE] [--fit-end 2013-12-31] [--from 2016-01-01] [--to 2018-01-01]
         [--model FOLDER] [--out data/results/paths.json]
+    python bench/paths.py --time [--out data/results/paths.json]
 
 FILE holds bars as load_bars takes them, or is the folder of the DJIA protocol (protocol.py);
 without one it is the bundled stocks. From each origin of the scored dates there are paths of ours,
@@ -11,7 +12,8 @@ historical simulation of whole bars (their parts over a volatility of then, time
 RiskMetrics' EWMA, on a HAR fitted on the bars to --fit-end and on our own forecast's size of moves;
 bars as they were (block bootstrap); and GARCH(1,1)-t, fitted to --fit-end, of closes alone.
 Settings of ours were chosen on 2014 and 2015. Scores are means over symbols and dates, p-values
-are of one-sided Diebold-Mariano tests that ours are the better ones.
+are of one-sided Diebold-Mariano tests that ours are the better ones. With --time it measures how
+long paths of a made-up market take (bench/market.py), and adds that to the file.
 """
 
 from __future__ import annotations
@@ -19,12 +21,14 @@ from __future__ import annotations
 import argparse
 import json
 import time
+import tracemalloc
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from market import block_bars
 from protocol import TRAIN_END, djia_bars
 from tables import plain
 from tqdm.auto import tqdm
@@ -32,7 +36,7 @@ from tqdm.auto import tqdm
 import tftnhits as tn
 from tftnhits.evaluation import risk
 from tftnhits.evaluation.verdicts import diebold_mariano
-from tftnhits.files import write_json
+from tftnhits.files import read_json, write_json
 from tftnhits.forecast import paths as P
 from tftnhits.forecast.result import quantile_columns
 from tftnhits.models.baselines import _ewma
@@ -373,6 +377,25 @@ def var_tests(found: dict[str, np.ndarray], symbol: np.ndarray, level: float) ->
     return {"hits": hits, "symbols": len(passed), "shortfall": float(np.mean(z)), **shares}
 
 
+def timed(model: tn.Predictor) -> dict:
+    """Seconds of 1,000 paths of 5 steps, the medians of some runs, and the peak of memory."""
+    out = {}
+    for symbols, runs in ((1, 30), (500, 5)):
+        forecast = model.predict(block_bars(0, symbols, 1000, 0))
+        seconds = []
+        for _ in range(runs + 1):
+            begin = time.perf_counter()
+            frame = forecast.paths()
+            seconds.append(time.perf_counter() - begin)
+        out[str(symbols)] = {"seconds": float(np.median(seconds[1:])), "rows": len(frame)}
+    del frame
+    tracemalloc.start()
+    forecast.paths()
+    out["peak MB"] = tracemalloc.get_traced_memory()[1] / 1e6
+    tracemalloc.stop()
+    return out
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("file", nargs="?", default="stocks", help="bars, or the protocol's folder")
@@ -381,17 +404,32 @@ def main() -> None:
     parser.add_argument("--to", default="2018-01-01", help="first date that is not")
     parser.add_argument("--every", type=int, default=1, help="take but every so manyth date")
     parser.add_argument("--model", help="a predictor's folder; by default the shipped one")
+    parser.add_argument("--time", action="store_true", help="measure the time that paths take")
     parser.add_argument("--out", help="JSON file to write, such as data/results/paths.json")
     options = parser.parse_args()
+    model = tn.Predictor.load(options.model)
+    old = read_json(options.out) if options.out and Path(options.out).exists() else {}
+    if options.time:
+        record = old | {"speed": timed(model)}
+    else:
+        record = old | plain(judged(options, model))
+    if options.out:
+        print(write_json(options.out, record))
+    else:
+        print(json.dumps(record, indent=1))
+
+
+def judged(options: argparse.Namespace, model: tn.Predictor) -> dict:
+    """All that is said of the paths of the bars that were given."""
     begin, source = time.perf_counter(), Path(options.file)
     bars = djia_bars(source) if source.is_dir() else tn.load_bars(options.file)
-    task = Task(bars, tn.Predictor.load(options.model), options.fit_end)
+    task = Task(bars, model, options.fit_end)
     days = task.days(options.first, options.to)[:: options.every]
     if not days:
         raise SystemExit("No origin of these dates has its outcomes in the bars; give others.")
     cells, held, follow = gather(task, days)
     rows = np.concatenate(days)
-    record = {
+    return {
         "scored": [str(task.panel.date[x].astype("datetime64[D]")) for x in (rows[0], rows[-1])],
         "symbols": len(np.unique(task.panel.symbol_of(rows))),
         "origins": len(rows),
@@ -402,11 +440,6 @@ def main() -> None:
         "successive ranges": follow,
         "seconds": time.perf_counter() - begin,
     }
-    record = plain(record)
-    if options.out:
-        print(write_json(options.out, record))
-    else:
-        print(json.dumps(record, indent=1))
 
 
 if __name__ == "__main__":

@@ -99,9 +99,9 @@ def bar_range(paths: Paths, levels: Sequence[float], step: int) -> pd.DataFrame:
     tables = []
     for what, values in {"high": high, "low": low, "high ÷ low": high / low}.items():
         found = np.quantile(values, wanted, axis=-1)  # [L, H, K]
-        table = _rows(paths, what=what, **{f"{q:.12g}": x for q, x in zip(wanted, found)})
-        tables.append(table[table["step"] == step])
-    return _joined(tables, paths)
+        tables.append(_rows(paths, what=what, **{f"{q:.12g}": x for q, x in zip(wanted, found)}))
+    frame = _joined(tables, paths)
+    return frame[frame["step"] == step].reset_index(drop=True)
 
 
 def close_probability(paths: Paths, above: Any, below: Any) -> pd.DataFrame:
@@ -171,7 +171,7 @@ def _share(hit: np.ndarray, known: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(known[..., 0]), np.nan, hit.mean(-1))
 
 
-def _rows(paths: Paths, which: Any = slice(None), **columns: Any) -> pd.DataFrame:
+def _rows(paths: Paths, which: Any = slice(None), **columns: Any) -> dict[str, np.ndarray]:
     """A row a step of the symbols `which`, of columns [H, K] or one value for all."""
     date = paths.date[:, which]
     head = {
@@ -179,13 +179,12 @@ def _rows(paths: Paths, which: Any = slice(None), **columns: Any) -> pd.DataFram
         "step": np.tile(np.arange(1, len(date) + 1), date.shape[1]),
         "date": date.T.ravel(),
     }
-    told = {name: np.broadcast_to(v, date.shape).T.ravel() for name, v in columns.items()}
-    return pd.DataFrame(head | told)
+    return head | {k: np.broadcast_to(v, date.shape).T.ravel() for k, v in columns.items()}
 
 
-def _joined(tables: list[pd.DataFrame], paths: Paths) -> pd.DataFrame:
+def _joined(tables: list[dict[str, np.ndarray]], paths: Paths) -> pd.DataFrame:
     """One frame, symbol by symbol, with the warnings."""
-    frame = pd.concat(tables, ignore_index=True)
+    frame = pd.DataFrame({name: np.concatenate([t[name] for t in tables]) for name in tables[0]})
     order = pd.Index(paths.symbol).get_indexer(frame["symbol"])
     frame = frame.iloc[np.argsort(order, kind="stable")].reset_index(drop=True)
     frame.attrs["warnings"] = paths.told
