@@ -62,12 +62,8 @@ def bar_coverage(record: dict) -> str:
 def touches(record: dict) -> str:
     """Slopes of touches on their probabilities, by barrier."""
     barriers = list(record["rows"][0]["slopes"])
-    head = ["paths", *(f"{int(percent):+d}%" for percent in barriers)]
-    rows = [
-        [_name(row), *(f"{row['slopes'][percent]:.2f}" for percent in barriers)]
-        for row in record["rows"]
-    ]
-    return markdown(head, rows)
+    rows = [[_name(row), *(f"{row['slopes'][b]:.2f}" for b in barriers)] for row in record["rows"]]
+    return markdown(["paths", *barriers], rows)
 
 
 def value_at_risk(record: dict) -> str:
@@ -96,7 +92,7 @@ def paths_speed(record: dict) -> str:
     """How long paths take, and what ties bars together, in two sentences."""
     speed, follow = record["speed"], record["successive ranges"]
     return (
-        f"Ranges of successive bars correlate by {follow[OURS]:.2f} on a path and by "
+        f"Log ranges of successive bars, over the scale, correlate by {follow[OURS]:.2f} on a path and by "
         f"{follow['came']:.2f} in what came. 1,000 paths of 5 steps take "
         f"{1000 * speed['1']['seconds']:.0f} ms for one symbol, and "
         f"{speed['500']['seconds']:.1f} s and {speed['peak MB']:,.0f} MB for 500 (two CPU cores)."

@@ -292,8 +292,9 @@ def gather(task: Task, days: list[np.ndarray]) -> tuple[dict, dict, dict]:
         for name, bars in drawn.items():
             for key, values in scored(bars, actual).items():
                 cells.setdefault(name, {}).setdefault(key, []).append(values)
-        ranges[OURS].append(parts_of(drawn[OURS])["range"][..., 0])
-        ranges["came"].append(parts_of(actual)["range"])
+        scale = np.log(task.past.unit[:, rows])
+        ranges[OURS].append(parts_of(drawn[OURS])["range"][..., 0] - scale)
+        ranges["came"].append(parts_of(actual)["range"] - scale)
         if len(rows) < most or not kinds:
             continue
         for name, bars in dependences(task, rows, seed).items():
@@ -339,6 +340,20 @@ def summary(cells: dict, rows: np.ndarray, task: Task) -> list[dict]:
         row["reliability"] = reliability(found)
         row["var"] = {str(level): var_tests(found, symbol, level) for level in LEVELS}
         out.append(row)
+    return out
+
+
+def slopes(found: dict[str, np.ndarray]) -> dict[str, float]:
+    """Of touches on their probabilities, for each barrier and for both sides of a distance."""
+    sides = {f"{percent:+d}%": [percent] for percent in BARRIERS}
+    both = {f"±{percent}%": [-percent, percent] for percent in BARRIERS if percent > 0}
+    out = {}
+    for name, some in (sides | both).items():
+        told, came = (
+            np.concatenate([found[f"{what} {percent}"] for percent in some])
+            for what in ("touch", "came")
+        )
+        out[name] = risk.calibration_slope(told, came)
     return out
 
 
