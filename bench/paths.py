@@ -331,12 +331,7 @@ def summary(cells: dict, rows: np.ndarray, task: Task) -> list[dict]:
         for key in found:
             if key[:2] in ("93", "80"):
                 row[key] = float(found[key].mean())
-        row["slopes"] = {
-            str(percent): risk.calibration_slope(
-                found[f"touch {percent}"], found[f"came {percent}"]
-            )
-            for percent in BARRIERS
-        }
+        row["slopes"] = slopes(found)
         row["reliability"] = reliability(found)
         row["var"] = {str(level): var_tests(found, symbol, level) for level in LEVELS}
         out.append(row)
