@@ -448,7 +448,7 @@ def judged(options: argparse.Namespace, model: tn.Predictor) -> dict:
         "fitted to": options.fit_end,
         "rows": summary(cells, rows, task),
         "portfolios": held,
-        "successive ranges": follow,
+        "successive ranges over the scale": follow,
         "seconds": time.perf_counter() - begin,
     }
 
