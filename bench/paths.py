@@ -213,7 +213,8 @@ def scored(bars: Bars, actual: Bars) -> dict[str, np.ndarray]:
         for level in (0.93, 0.8):
             ends = np.quantile(values, [(1 - level) / 2, (1 + level) / 2], axis=-1)
             inside = (ends[0] <= truth[name]) & (truth[name] <= ends[1])
-            out[f"{100 * level:g} {name}"] = inside.mean(0)
+            known = np.where(np.isfinite(truth[name]), inside, np.nan)  # a volume may be missing
+            out[f"{100 * level:g} {name}"] = known.mean(0)
     highest, lowest = (bars.get(k, bars["close"]) for k in ("high", "low"))
     for percent in BARRIERS:
         barrier = np.log1p(percent / 100)
@@ -323,15 +324,15 @@ def summary(cells: dict, rows: np.ndarray, task: Task) -> list[dict]:
     for name, found in cells.items():
         row: dict = {"forecaster": name}
         for key in ("energy", "variogram", "brier", *(f"crps {part}" for part in PARTS)):
-            if key not in found:
+            if key not in found or not np.isfinite(found[key]).any():
                 continue
-            row[key] = float(found[key].mean())
+            row[key] = float(np.nanmean(found[key]))
             if name != OURS:
                 test = diebold_mariano(cells[OURS][key], found[key], date, lags)
                 row[f"p {key}"], row[f"t {key}"] = test.p_value, test.statistic
         for key in found:
-            if key[:2] in ("93", "80"):
-                row[key] = float(found[key].mean())
+            if key[:2] in ("93", "80") and np.isfinite(found[key]).any():
+                row[key] = float(np.nanmean(found[key]))
         row["slopes"] = slopes(found)
         row["reliability"] = reliability(found)
         row["var"] = {str(level): var_tests(found, symbol, level) for level in LEVELS}
