@@ -10,6 +10,7 @@ from pathlib import Path
 
 import beside
 import card
+import path_tables
 import tables
 
 from tftnhits.files import atomic_write, read_json
@@ -43,6 +44,12 @@ SECTIONS = {  # section of a document -> the results' files and their table
     "latency": ("latency", tables.latency),
     "finetune": ("finetune", tables.finetune),
     "browser": ("browser", tables.browser),
+    "paths": ("paths", path_tables.paths),
+    "bar-coverage": ("paths", path_tables.bar_coverage),
+    "touches": ("paths", path_tables.touches),
+    "value-at-risk": ("paths", path_tables.value_at_risk),
+    "portfolios": ("paths", path_tables.portfolios),
+    "paths-speed": ("paths", path_tables.paths_speed),
 }
 
 

@@ -20,7 +20,7 @@ def bench(monkeypatch):
     """Imports a module of bench/, which import each other from their folder."""
     monkeypatch.syspath_prepend(ROOT / "bench")
     yield importlib.import_module
-    for name in ("card", "readme", "tables"):
+    for name in ("card", "path_tables", "readme", "tables"):
         sys.modules.pop(name, None)
 
 

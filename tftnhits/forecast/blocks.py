@@ -16,7 +16,8 @@ from ..data.names import role_of
 from ..data.read import readable
 from ..errors import DataError, quoted
 from .predictor import Predictor
-from .result import Forecast, review
+from .remarks import review
+from .result import Forecast
 
 if TYPE_CHECKING:
     from pyarrow.dataset import Dataset

@@ -41,7 +41,8 @@ from .folder import read_folder, write_folder
 from .own import BLOCK
 from .past import answered
 from .pools import Pool, calibration_of, kinds, last_days, latest, taught, unseen
-from .result import Forecast, SymbolReport, remark, review
+from .remarks import remark, review
+from .result import Forecast, SymbolReport
 from .table import tidy
 
 PACKAGES = ("tftnhits", "torch", "numpy", "pandas", "scikit-learn")  # whose versions matter

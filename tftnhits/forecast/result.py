@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from ..data import features as F
-from ..data.findings import ALL
-from ..data.patterns import sessions_since
-from ..data.repair import idle
-from ..data.windows import Panel
-from ..errors import DataError, HistoryTooShort, counted
 from .conformal import MEASURED, Calibration
 from .own import Measured, binomial_interval
-from .pools import bar_days
-
-if TYPE_CHECKING:
-    from .predictor import Predictor
-
-BEHIND = np.timedelta64(10, "D")  # a last bar this much older than the newest is stale
-STALE = 3  # sessions without a bar before today, or bars where they are longer
-LONG = 1.5  # days from which bars are not daily ones
 
 
 @dataclass
@@ -241,6 +226,69 @@ class Forecast:
 
         return Journal(folder).keep(self)
 
+    def paths(self, n: int = 1000, seed: int = 0) -> pd.DataFrame:
+        """Whole bars ahead, n of them drawn together from each symbol's last origin (paths.py).
+
+        Returns symbol, origin, path, step, date, open, high, low, close, volume; what is missing is
+        NaN, and why is said in `attrs["warnings"]` and the reports. ConfigError on an n below 1.
+        """
+        from .paths import paths_of
+
+        return paths_of(self, n, seed).frame()
+
+    def risk(
+        self,
+        position: float | str = 1.0,
+        weights: Mapping[str, float] | None = None,
+        levels: Sequence[float] = (0.05, 0.01),
+    ) -> pd.DataFrame:
+        """What a position may lose until each step's close, by the same paths.
+
+        Parameters
+        ----------
+        position : an amount of money, below zero if sold; "long" and "short" are 1 and -1
+        weights : by symbol its share of the position; None: each symbol alone
+        levels : probabilities of a larger loss
+
+        Returns symbol ("portfolio" with weights), step, date, level, and in units of the position
+        var, the loss that is exceeded with that probability, and es, the mean loss beyond it
+        (expected shortfall, Acerbi & Tasche 2002). ConfigError on what can't be asked.
+        """
+        from .risk import asked, value_at_risk
+
+        return value_at_risk(asked(self, weights), position, levels)
+
+    def touch(self, price: Any = None, percent: Any = None) -> pd.DataFrame:
+        """How probable it is that a bar touches a level by each step, by the same paths.
+
+        A high touches a level that is no lower than the last close, a low one below. It is given as
+        a price or several, by symbol where there are several symbols, or in percent from the last
+        close. Returns symbol, step, date, price, percent, side, probability. ConfigError as `risk`.
+        """
+        from .risk import asked, touch_probability
+
+        return touch_probability(asked(self), price, percent)
+
+    def range(
+        self, levels: Sequence[float] = (0.035, 0.1, 0.5, 0.9, 0.965), step: int = 1
+    ) -> pd.DataFrame:
+        """Quantiles of a bar's high, low and high ÷ low (`what`), a column for each level."""
+        from .risk import asked, bar_range
+
+        return bar_range(asked(self), levels, step)
+
+    def probability(
+        self, above: Any = None, below: Any = None, weights: Mapping[str, float] | None = None
+    ) -> pd.DataFrame:
+        """How probable a close above or below prices is, or without any a rise, at each step.
+
+        Prices are given as to `touch`, weights as to `risk`; a portfolio's price is 1 today.
+        Returns symbol, step, date, event ("up", "above", "below"), price, probability.
+        """
+        from .risk import asked, close_probability
+
+        return close_probability(asked(self, weights), above, below)
+
     def explain(self) -> Any:
         """Which inputs and which past bars the networks used; see forecast.explain.Explanation."""
         from .explain import explain_forecast
@@ -258,121 +306,3 @@ def _plain(time: Any) -> str | int | None:
     if not isinstance(time, pd.Timestamp):
         return None if pd.isna(time) else int(time)
     return str(time.date() if time == time.normalize() else time)
-
-
-def review(
-    bars: pd.DataFrame, least: int, strict: bool = False
-) -> tuple[pd.DataFrame, dict[str, SymbolReport]]:
-    """The bars of the symbols that can be forecast, and a report of every symbol.
-
-    Left out are symbols of fewer than `least` bars and of a price that never moves, as long as
-    others stay; with `strict` the first one is a HistoryTooShort or DataError. Said of the others
-    is what was guessed when their bars were read, that they are halted, and that they are stale.
-    """
-    symbol = bars["symbol"].to_numpy()
-    first = np.r_[0, np.flatnonzero(symbol[1:] != symbol[:-1]) + 1]  # row of each symbol [S]
-    stop = np.r_[first[1:], len(symbol)]
-    names, last = symbol[first], bars["date"].to_numpy()[stop - 1]
-    close, high, low = (bars[name].to_numpy() for name in ("close", "high", "low"))
-    doubts = bars.attrs.get("doubts", {})
-    # each symbol by itself: what was guessed of it, and whether it can be forecast
-    reports: dict[str, SymbolReport] = {}
-    unfit: dict[str, DataError] = {}
-    for name, a, b, day in zip(names, first, stop, last, strict=True):
-        halted = idle(close[a:b], high[a:b], low[a:b])
-        report = SymbolReport(warnings=[*doubts.get(ALL, []), *doubts.get(name, [])])
-        report.measurable = not np.isnat(day) and not halted
-        if halted:
-            report.warnings.append(
-                f"{name} is halted or stale: {halted}, so no coverage is claimed."
-            )
-        if b - a < least:
-            unfit[name] = HistoryTooShort(
-                f"{name} can't be forecast, since it has {counted(b - a, 'bar')} and a forecast "
-                f"needs {least}."
-            )
-        elif halted.endswith("never moves"):
-            unfit[name] = DataError(f"{name} can't be forecast, since {halted}: halted or stale.")
-        reports[name] = report
-    if unfit and strict:
-        raise next(iter(unfit.values()))
-    if len(unfit) == len(names):
-        unfit = {}  # the chain's errors say what all of them lack
-    stay = np.array([name not in unfit for name in names])
-    # beside the others: a last bar that is much older than theirs (none is without dates)
-    newest = last[stay].max()
-    old = last[stay] < newest - BEHIND
-    for name, day in zip(names[stay][old], last[stay][old], strict=True):
-        reports[name].warnings.append(
-            f"The last bar of {name} is of {str(day)[:10]}; the newest here is of "
-            f"{str(newest)[:10]}."
-        )
-    skipped = bars.attrs.get("skipped", {}) | {name: str(error) for name, error in unfit.items()}
-    reports = {name: reports[name] for name in names[stay]}
-    reports |= {name: SymbolReport(warnings=[why]) for name, why in skipped.items()}
-    if unfit:
-        bars = bars[np.repeat(stay, stop - first)].reset_index(drop=True)
-    return bars, reports
-
-
-def remark(
-    report: SymbolReport, panel: Panel, rows: np.ndarray, horizon: int, model: Predictor, kind: str
-) -> None:
-    """Add to a symbol's report what must be said of its forecasts from the origins `rows`.
-
-    That is bars that are old, or of a `kind` that the predictor was not calibrated on; inputs that
-    are missing; origins that it was trained on; and a calendar that ends before the horizon does.
-    """
-    s = int(panel.symbol_of(rows[:1])[0])
-    symbol, days = panel.symbols[s], float(bar_days(panel, s))
-    remarks = []
-    report.measurable &= bool(model.pools) and bool(panel.length[s] >= model.depth)
-    if report.measurable and kind not in model.pools:
-        report.measurable = False
-        remarks.append(
-            f"How well intervals hold on {kind} was not measured; calibrated() measures it."
-        )
-    elif panel.length[s] < model.depth:
-        remarks.append(
-            f"{symbol} has {counted(panel.length[s], 'bar')} and coverage was measured on "
-            f"origins of {model.depth} and more, so none is claimed; give more bars."
-        )
-    calendar, told = panel.outrun.get(symbol, ("", horizon))
-    if told < horizon:
-        remarks.append(
-            f"The calendar {calendar} tells {told} of the {horizon} dates ahead of {symbol}; "
-            "the later ones go by the pattern of its bars, which knows no holidays."
-        )
-    report.warnings = [*remarks, *panel.notes.get(symbol, []), *report.warnings]
-    trained = model.manifest["trained to"].get(kind)
-    if trained and panel.date[rows[0]] < np.datetime64(trained) + np.timedelta64(1, "D"):
-        report.warnings.append(
-            f"The model was trained on outcomes to {trained} of {kind}, so what it forecasts from "
-            "before may be what it has seen."
-        )
-    # what is true of many forecasts comes last
-    report.warnings += filter(None, [_missing_market(panel, s), _staleness(panel, s, days)])
-
-
-def _staleness(panel: Panel, s: int, days: float) -> str:
-    """That the last bar of a symbol, `days` long, is of long ago; else an empty text."""
-    last = panel.date[panel.start[s] + panel.length[s] - 1].astype("datetime64[D]")
-    if np.isnat(last):
-        return ""
-    weekends = panel.static[s, F.STATIC.index("weekends")] > 0
-    if sessions_since(last, weekends) <= STALE * max(days, 1.0):
-        return ""
-    unit = "bars" if days > LONG else "sessions"
-    return f"The last bar is of {last}, more than {STALE} {unit} ago."
-
-
-def _missing_market(panel: Panel, s: int) -> str:
-    """That the model, which knows the market's move, isn't told of it; else an empty text."""
-    names = panel.inputs["observed"]
-    last = panel.start[s] + panel.length[s] - 1
-    if "has_market" not in names or panel.observed[last, names.index("has_market")] > 0:
-        return ""
-    return (
-        f"What its market did on the last bar's date is unknown, since it takes bars of "
-        f"{F.MARKET_SYMBOLS} symbols, so the interval may be too narrow where all of them moved."
-    )
