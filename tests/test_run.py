@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 from tftnhits import TrainConfig  # noqa: E402
 from tftnhits.data.windows import gather, training_starts  # noqa: E402
 from tftnhits.models.store import build  # noqa: E402
-from tftnhits.training.run import MIXED, Run, _has_bfloat16  # noqa: E402
+from tftnhits.training.run import MIXED, Run, has_bfloat16  # noqa: E402
 
 
 def run_of(config, panel):
@@ -23,8 +23,8 @@ def test_wide_networks_alone_take_bfloat16_and_only_where_the_processor_has_it(c
     panel = made_panel().with_tensors()
     assert not run_of(config, panel).mixed
     wide = run_of(replace(config, hidden=MIXED), panel)
-    assert wide.mixed == _has_bfloat16(torch.device("cpu"))
-    assert not _has_bfloat16(torch.device("mps"))
+    assert wide.mixed == has_bfloat16(torch.device("cpu"))
+    assert not has_bfloat16(torch.device("mps"))
 
 
 @pytest.mark.parametrize("config", [TFT_TINY, NHITS_TINY])

@@ -302,8 +302,7 @@ class Predictor:
 
         "auto" is the CPU until so many origins are asked for at once that starting a GPU pays.
         """
-        if device != "auto":  # without networks, too
-            device = device_of(device)
+        device = device if device == "auto" else device_of(device)  # without networks, too
         for member in self.members.values():
             if isinstance(member, Network):
                 member.to(device)

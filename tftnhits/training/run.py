@@ -51,7 +51,7 @@ class Run:
         self.ranks = ranks()
         alone = self.ranks is None and next(model.parameters()).is_cpu
         self.shards = Shards(model) if alone else None
-        self.mixed = model.config.hidden >= MIXED and _has_bfloat16(self.pairs[1][0].device)
+        self.mixed = model.config.hidden >= MIXED and has_bfloat16(self.pairs[1][0].device)
         self.history: list[dict[str, float]] = []
 
     def rate(self, step: int) -> float:
@@ -149,7 +149,7 @@ class Run:
         self.best_loss = math.nan if record["best_loss"] is None else record["best_loss"]
 
 
-def _has_bfloat16(device: torch.device) -> bool:
+def has_bfloat16(device: torch.device) -> bool:
     """Whether the device multiplies in bfloat16 itself; to emulate it would take minutes."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
