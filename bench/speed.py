@@ -4,10 +4,12 @@ inputs.
     python bench/speed.py [--seconds 20] [--threads 2] [--peers PYTHON] [--out
     data/results/speed.json]
 
-One line a network and a batch's shape: the median over stretches of training steps (forward,
-backward, clipping, update). A window is a forecast origin whose outcome is known. Operations are
-those of torch's counter, forward and backward; their share is of what a product of two large
-matrices reaches here. PYTHON is an interpreter with the
+One line a network, a batch's shape and a precision: the median over stretches of training steps
+(forward, backward, clipping, update). Networks so wide train by products in bfloat16 where the
+processor has them; peers train in float32, as they do unless told otherwise, so both are measured.
+A window is a forecast origin whose outcome is known. Operations are those of torch's counter,
+forward and backward; their share is of what a product of two large matrices of that precision
+reaches here. PYTHON is an interpreter with the
 peers (the extra `peers`) installed; bench/peers.py then runs in the same run, and each network's
 ratio to the fastest peer is printed.
 """
@@ -33,7 +35,7 @@ from tftnhits.config import NHITSConfig, TFTConfig, TrainConfig
 from tftnhits.data.windows import Batch, gather, training_starts
 from tftnhits.files import write_json
 from tftnhits.models.store import build
-from tftnhits.training.run import Run
+from tftnhits.training.run import Run, has_bfloat16
 
 OBSERVED = ("return", "range", "volatility_0.15", "volume")
 KNOWN = ("weekday_sin", "year_sin")
@@ -48,9 +50,9 @@ NETWORKS = {
 }
 
 
-def product_rate(repeats: int = 15) -> float:
+def product_rate(dtype: torch.dtype, repeats: int = 15) -> float:
     """Floating point operations a second of a product of two large matrices, the median."""
-    one, other = torch.randn(2, SIZE, SIZE)
+    one, other = torch.randn(2, SIZE, SIZE).to(dtype)
     seconds = []
     for _ in range(repeats):
         begin = time.perf_counter()
@@ -61,20 +63,24 @@ def product_rate(repeats: int = 15) -> float:
 
 def operations(run: Run, batch: Batch, levels: torch.Tensor) -> int:
     """Floating point operations of one step's forward and backward pass."""
-    shards, run.shards = run.shards, None  # the counter sees its own thread alone
+    shards, mixed = run.shards, run.mixed
+    run.shards, run.mixed = None, False  # the counter sees its own thread alone
     # without oneDNN an LSTM is made of the products that are counted
     with torch.backends.mkldnn.flags(enabled=False), FlopCounterMode(display=False) as counter:
         run.gradients(batch, levels)
-    run.shards = shards
+    run.shards, run.mixed = shards, mixed
     return counter.get_total_flops()
 
 
-def measure(config, panel, train: TrainConfig, seconds: float, stretch: int = 3) -> dict:
+def measure(
+    config, panel, train: TrainConfig, mixed: bool, seconds: float, stretch: int = 3
+) -> dict:
     """Windows a second of full training steps, over about `seconds`."""
     torch.manual_seed(0)
     model = build(config, panel.inputs)
     model.train()
     run, levels, rates = Run(model, train, 10_000), torch.tensor(config.quantiles), []
+    run.mixed = mixed
     starts = training_starts(panel, config.context, train.origins, 0)
     starts = starts[: len(starts) // train.batch * train.batch].reshape(-1, train.batch)
     begin, step = time.perf_counter(), 0
@@ -122,13 +128,19 @@ def main() -> None:
     panel = tn.make_panel(
         tn.load_bars("stocks"), tn.PanelConfig(observed=OBSERVED, known=KNOWN)
     ).with_tensors()
-    rows, product = [], product_rate()
-    for (name, config), shape in product_of(NETWORKS.items(), SHAPES):
+    kinds = {"float32": torch.float32}
+    if has_bfloat16(torch.device("cpu")):
+        kinds["bfloat16"] = torch.bfloat16
+    products = {precision: product_rate(dtype) for precision, dtype in kinds.items()}
+    rows = []
+    for (name, config), shape, precision in product_of(NETWORKS.items(), SHAPES, kinds):
         train = TrainConfig(batch=shape[0], origins=shape[1])
-        rows.append({"network": name, **measure(config, panel, train, options.seconds)})
-        rate = rows[-1]["windows_per_second"]
-        rows[-1]["share"] = rate * rows[-1]["flops"] / product
-        print(f"{name:20s}{shape} {rate:10,.0f} windows/s, {rows[-1]['share']:.0%}", flush=True)
+        found = measure(config, panel, train, precision == "bfloat16", options.seconds)
+        rate = found["windows_per_second"]
+        found["share"] = rate * found["flops"] / products[precision]
+        rows.append({"network": name, "precision": precision, **found})
+        told = f"{rate:10,.0f} windows/s, {found['share']:.0%}"
+        print(f"{name:20s}{shape} {precision} {told}", flush=True)
     beside = peers(options.peers, options.seconds, options.threads) if options.peers else []
     versions = {
         "python": platform.python_version(),
@@ -137,7 +149,7 @@ def main() -> None:
     }
     record = {
         "threads": options.threads,
-        "product": product,
+        "products": products,
         "versions": versions,
     }
     write_json(options.out, record := {**record, "rows": rows, "peers": beside})

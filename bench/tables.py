@@ -343,10 +343,12 @@ def speed(record: dict) -> str:
             shape = f"{row['batch']} × {row['origins']}" if "origins" in row else f"{row['batch']}"
             share = f"{row['share']:.0%}" if "share" in row else ""
             cells = [f"{rate:,.0f}", f"{row['parameters']:,}", f"{rate / best:.1f}", share]
-            rows.append([name, shape, *cells])
-    head = ["network", "windows a batch", "windows a second", "weights", "times the fastest peer"]
+            rows.append([name, row.get("precision", "float32"), shape, *cells])
+    head = ["network", "products in", "windows a batch", "windows a second", "weights"]
+    head.append("times the fastest peer")
+    rates = [f"{rate / 1e9:,.0f} GFLOP/s in {name}" for name, rate in record["products"].items()]
     told = f"{record['threads']} threads; a product of two large matrices does "
-    told += f"{record['product'] / 1e9:,.0f} GFLOP/s here, of which the last column is the share."
+    told += f"{' and '.join(rates)} here, of which the last column is the share."
     return f"{markdown([*head, 'of a matrix product'], rows)}\n\n{told}"
 
 
