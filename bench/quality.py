@@ -9,8 +9,8 @@ judged by the same loss: the mean pinball loss × 10⁴ of the cumulative log re
 from every THIN-th validation origin. The clock runs over training alone: it stands while a network
 is judged, and what is made before the first step (features, data sets) is on no clock. PYTHON is an
 interpreter with the peers; bench/quality_peer.py says what they are given. A run ends with its
-steps or after --limit seconds. The result is written after each; --only repeats some of a finished
-result's runs (as `ours TFT quick`) and keeps the others.
+steps, or after --limit seconds of training or of being judged. The result is written after each;
+--only repeats some of a finished result's runs (as `ours TFT quick`) and keeps the others.
 """
 
 from __future__ import annotations
@@ -68,6 +68,7 @@ class Curve:
     judge: Callable[[], float] = float
     points: list[tuple[float, float]] = field(default_factory=list)
     seconds: float = 0.0
+    judging: float = 0.0  # seconds that it took
     windows: int = 0
     done: int = 0
     due: int = 0  # the step after which the next look is
@@ -82,14 +83,16 @@ class Curve:
         """Count a step, judge if it is time to; true once all are done or the time is up."""
         self.seconds += time.perf_counter() - self.mark
         self.done, self.windows = self.done + 1, self.windows + windows
-        over = self.done >= self.steps or self.seconds >= self.limit
+        over = self.done >= self.steps or max(self.seconds, self.judging) >= self.limit
         if self.done >= self.due or over:
             self._look()
         self.mark = time.perf_counter()
         return over
 
     def _look(self) -> None:
+        begin = time.perf_counter()
         self.points.append((round(self.seconds, 4), round(self.judge(), 4)))
+        self.judging += time.perf_counter() - begin
         ahead = min(math.ceil(self.done * (GROWTH - 1)), math.ceil(self.steps / LOOKS))
         self.due = self.done + max(ahead, 1)
 
@@ -97,6 +100,7 @@ class Curve:
         """What was measured: the whole curve, the rate, the lowest loss and when it was reached."""
         best, at = min((loss, seconds) for seconds, loss in self.points)
         row = {"parameters": parameters, "steps": self.done, "seconds": self.seconds}
+        row["judging"] = self.judging
         row["ended"] = "steps" if self.done >= self.steps else "time"
         row |= {"windows_per_second": self.windows / self.seconds, "best": best, "best_at": at}
         return row | {"curve": self.points}
