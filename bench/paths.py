@@ -30,6 +30,7 @@ import numpy as np
 import pandas as pd
 from market import block_bars
 from protocol import TRAIN_END, djia_bars
+from scoringrules import es_ensemble, vs_ensemble
 from tables import plain
 from tqdm.auto import tqdm
 
@@ -202,8 +203,8 @@ def scored(bars: Bars, actual: Bars) -> dict[str, np.ndarray]:
     close, came = 1e4 * bars["close"], 1e4 * actual["close"]
     draws = np.moveaxis(close[..., :PAIRED], 0, -1)  # [K, n, H]
     out = {
-        "energy": risk.energy_score(draws, came.T),
-        "variogram": risk.variogram_score(np.moveaxis(close, 0, -1), came.T),
+        "energy": es_ensemble(came.T, draws, m_axis=-2),
+        "variogram": vs_ensemble(came.T, np.moveaxis(close, 0, -1), m_axis=-2, p=0.5),
     }
     truth = parts_of(actual)
     for name, values in parts_of(bars).items():
@@ -331,12 +332,7 @@ def summary(cells: dict, rows: np.ndarray, task: Task) -> list[dict]:
         for key in found:
             if key[:2] in ("93", "80"):
                 row[key] = float(found[key].mean())
-        row["slopes"] = {
-            str(percent): risk.calibration_slope(
-                found[f"touch {percent}"], found[f"came {percent}"]
-            )
-            for percent in BARRIERS
-        }
+        row["slopes"] = slopes(found)
         row["reliability"] = reliability(found)
         row["var"] = {str(level): var_tests(found, symbol, level) for level in LEVELS}
         out.append(row)
