@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..errors import counted
 from ..escape import csv_text
 from ..forecast.paths import Paths, paths_of
 from ..forecast.result import Forecast
@@ -63,7 +64,7 @@ def _touch_plot(paths: Paths) -> Plot:
     x, close = np.arange(len(dates)), axis.units([last])
     texts = []
     for step, date in enumerate(dates):
-        at = f"by {when(date)}" if not np.isnat(date) else f"within {step + 1}"
+        at = f"by {when(date)}" if not np.isnat(date) else f"within {counted(step + 1, 'bar')}"
         ends = zip(TOUCHED, lows[:, step], highs[:, step], strict=True)
         texts.append(f"{at}: " + ", ".join(f"{p:.0%} {price(a)} or {price(b)}" for p, a, b in ends))
     times = x + 1 if np.isnat(dates).any() else dates
