@@ -12,15 +12,7 @@ from contextlib import redirect_stdout, suppress
 import click
 
 from ..errors import OutputError, TftnhitsError, printable
-from . import (  # noqa: F401  commands
-    backtesting,
-    batching,
-    exporting,
-    keeping,
-    reporting,
-    risking,
-    watching,
-)
+from . import backtesting, batching, exporting, keeping, reporting, risking, watching  # noqa: F401
 from .commands import DEBUG, cli
 from .text import typed
 

@@ -18,28 +18,22 @@ if TYPE_CHECKING:
 
     from ..forecast.paths import Paths
 
-MOST = 100_000  # paths
 NOTES = """VaR: loss in % of the position, exceeded with that probability; ES: mean loss beyond it
 up, above, below: probability of such a close; touch: of a high or low there until then"""
 Given = Sequence[tuple[str, float]]
 
 
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise click.BadParameter(f"{text!r} is no number") from None
-
-
 def _price(text: str) -> tuple[str, float]:
     """A symbol, or "", and its price."""
     symbol, _, price = text.rpartition("=")
-    return symbol.strip(), _number(price)
+    return symbol.strip(), click.FLOAT.convert(price, None, None)
 
 
 def _touched(text: str) -> tuple[str, float]:
     """As `_price`; a percentage has "%" for a symbol."""
-    return ("%", _number(text[:-1])) if text.endswith("%") else _price(text)
+    if text.endswith("%"):
+        return "%", click.FLOAT.convert(text[:-1], None, None)
+    return _price(text)
 
 
 def _weights(text: str) -> dict[str, float]:
@@ -77,7 +71,7 @@ def _weights(text: str) -> dict[str, float]:
     show_default=True,
     help="probability of a larger loss",
 )
-@click.option("--paths", "n", type=click.IntRange(1, MOST), default=1000, show_default=True)
+@click.option("--paths", "n", type=click.IntRange(1, 100_000), default=1000, show_default=True)
 @click.option("--seed", type=SEED, default=0, show_default=True, help="of the paths")
 @click.option("--model", metavar="FOLDER_OR_ID", help="a trained model; default: the shipped one")
 @forms

@@ -12,7 +12,7 @@ from ..errors import counted
 from ..escape import csv_text
 from ..forecast.paths import Paths, paths_of
 from ..forecast.result import Forecast
-from ..forecast.risk import bar_range, close_probability, touch_probability, value_at_risk
+from ..forecast.risk import bar_range, touch_probability, value_at_risk
 from .bars import bar_labels
 from .sections import when
 from .style import price
@@ -32,7 +32,6 @@ def risk_section(fc: Forecast) -> dict[str, Any]:
     lost = value_at_risk(paths, "long", LOST)
     touched = touch_probability(paths, None, PERCENT)
     ahead = bar_range(paths, ENDS, 1)
-    closes = close_probability(paths, None, None)
     count = paths.bars["close"].shape[-1]
     told = {
         "count": count,
@@ -43,7 +42,7 @@ def risk_section(fc: Forecast) -> dict[str, Any]:
             for step, rows in lost.groupby("step")
         ],
         "reasons": paths.told,
-        "csv": b64encode(csv_text(tidy(lost, ahead, touched, closes)).encode()).decode(),
+        "csv": b64encode(csv_text(tidy(lost, ahead, touched)).encode()).decode(),
     }
     if np.isnan(paths.bars["high"]).any():
         return told
