@@ -24,7 +24,7 @@ from tftnhits.escape import csv_text
 from tftnhits.evaluation import leaderboard
 
 COMMANDS = ("predict", "watch", "report", "batch", "train", "backtest", "export", "publish", "run")
-COMMANDS += ("info",)
+COMMANDS += ("info", "risk")
 
 
 PAGES = ("watchlist", "report", "batches", "serving")
@@ -550,7 +550,7 @@ def test_train_and_backtest_refuse_before_they_work(typed, bars_csv):
 
 def test_a_device_that_is_not_here_is_refused(typed, bars_csv):
     named = ("--device", "cuda:99")
-    for command in ("predict", "watch", "report"):
+    for command in ("predict", "watch", "report", "risk"):
         refused(typed(command, bars_csv, *named), "cuda:99", "choose one of auto, ")
     for how in (("--preset", "tiny"), ("--from", "shipped")):
         line = ("train", bars_csv, "--out", "m", *how, *named)

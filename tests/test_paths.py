@@ -121,6 +121,14 @@ def test_one_symbol_alone_has_its_paths_of_a_shared_date(model):
         np.testing.assert_allclose(values[:, 0], values[:, 1], rtol=1e-9)
 
 
+def test_a_page_of_one_of_several_symbols_goes_on_with_paths(fc):
+    alone = fc.report("GOOG").forecast.paths()
+    assert set(alone["symbol"]) == {"GOOG"} and alone["high"].notna().all()
+    mine = fc.frame.query("symbol == 'GOOG'").set_index("step")["median"]
+    median = alone.groupby("step")["close"].median()
+    np.testing.assert_allclose(median, mine, rtol=1e-3)
+
+
 def test_later_bars_change_nothing():
     bars = made_bars(("A", "B"), 400)
     fitted = tn.make_panel(bars, PanelConfig(horizon=STEPS)).fitted

@@ -127,7 +127,8 @@ def test_the_script_has_the_bars_and_the_steps(forecast, page):
 
 
 def test_the_link_saves_the_table(forecast, page):
-    (link,) = [tag for name, tag in Reader(page.html).tags if name == "a"]
+    link, risk = [tag for name, tag in Reader(page.html).tags if name == "a"]
+    assert risk["download"] == "AAPL risk.csv"
     head, _, content = link["href"].partition("base64,")
     assert head == "data:text/csv;charset=utf-8;" and link["download"] == "AAPL.csv"
     read = pd.read_csv(io.BytesIO(base64.b64decode(content)), parse_dates=["origin", "date"])

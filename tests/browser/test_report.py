@@ -138,8 +138,8 @@ def test_a_reader_zooms_points_and_saves(page, report, request):
         boxes.add(prices.get_attribute("viewBox"))
     assert len(boxes) == 3 and page.evaluate(CUT) == []
     figures = page.locator("figure")
-    assert figures.count() == 5  # prices, the past, what was kept, volatility, the next bar
-    for place in range(5):
+    assert figures.count() == 6  # prices, the past, what was kept, volatility, the next bar, risk
+    for place in range(6):
         figure = figures.nth(place)
         area, says = figure.locator(".area"), figure.locator(".says")
         at_rest, box = says.text_content(), area.bounding_box()
@@ -148,7 +148,7 @@ def test_a_reader_zooms_points_and_saves(page, report, request):
         box = area.bounding_box()
         assert says.bounding_box()["y"] >= box["y"] + box["height"]  # it hides no chart
     with page.expect_download() as download:
-        page.get_by_role("link", name="CSV").click()
+        page.get_by_role("link", name="table as CSV").click()
     text = Path(download.value.path()).read_bytes()
     saved = pd.read_csv(io.BytesIO(text), parse_dates=["origin", "date"])
     pd.testing.assert_frame_equal(saved, report[0].forecast.frame, check_dtype=False)
@@ -168,14 +168,14 @@ def test_a_wide_screen_has_the_forecast_beside_its_chart(page, report):
 def test_it_prints_whole_sections_on_light_paper(page, report):
     page.goto(report[1].as_uri())
     sheets = printed(page)
-    assert len(sheets) == 3 and all(sheet.size[0] < sheet.size[1] for sheet in sheets)
+    assert len(sheets) == 4 and all(sheet.size[0] < sheet.size[1] for sheet in sheets)
     assert not any(".0824 .1059 .1373" in sheet.fills for sheet in sheets)  # the dark paper
     assert "Pricesandforecast" in sheets[0].text and "2018-01-08" in sheets[0].text
     page.emulate_media(media="print")
     ends = """(all) => all.map((one) => [one.querySelector("h2"), [...one.querySelectorAll("p, td")]
       .filter((text) => text.offsetHeight).at(-1)].map((text) => text.textContent))"""
     sections = page.locator("section").evaluate_all(ends)
-    assert len(sections) == 8
+    assert len(sections) == 9
     for texts in sections:
         first, last = ("".join(text.split()) for text in texts)
         assert [first in sheet.text for sheet in sheets] == [last in sheet.text for sheet in sheets]

@@ -12,7 +12,7 @@ from contextlib import redirect_stdout, suppress
 import click
 
 from ..errors import OutputError, TftnhitsError, printable
-from . import backtesting, batching, exporting, keeping, reporting, watching  # noqa: F401  commands
+from . import backtesting, batching, exporting, keeping, reporting, risking, watching  # noqa: F401
 from .commands import DEBUG, cli
 from .text import typed
 

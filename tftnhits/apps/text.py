@@ -27,6 +27,7 @@ def typed(sentence: str) -> str:
         return " ".join(f"--column {role}=NAME" for role in re.findall(r"'(\w+)'", match[0]))
 
     sentence = re.sub(r"columns=\{('\w+': …(, )?)+\}", options, sentence)
+    sentence = sentence.replace("by symbol, as a dict", "by symbol, as AAPL=180")
     sentence = sentence.replace("dayfirst=True or False", "--dayfirst or --monthfirst")
     return re.sub(r"decimal='([.,])'", r"--decimal \1", sentence)
 

@@ -115,11 +115,12 @@ def paths_of(forecast: Forecast, n: int = 1000, seed: int = 0) -> Paths:
 
 def history(panel: Panel, bars: pd.DataFrame) -> History:
     """The templates of a panel, from the validated bars that it was made of."""
-    # a panel may hold but the last bars of a symbol
-    end = bars.groupby("symbol", sort=False).size().cumsum()[list(panel.symbols)]
+    # a panel may hold but the last bars of a symbol, and symbols that a page's forecast leaves out
+    end = bars.groupby("symbol", sort=False).size().cumsum()
     place = np.full(len(panel.close), len(bars))
-    for start, length, last in zip(panel.start, panel.length, end, strict=True):
-        place[start : start + length] = np.arange(last - length, last)
+    for name, start, length in zip(panel.symbols, panel.start, panel.length, strict=True):
+        if name in end:
+            place[start : start + length] = np.arange(end[name] - length, end[name])
     with np.errstate(divide="ignore", invalid="ignore"):
         log = {k: np.log(np.append(bars[k].to_numpy(float), np.nan))[place] for k in COLUMNS}
     before = np.r_[np.nan, log["close"][:-1]]  # rows without a bar stand between symbols

@@ -24,6 +24,7 @@ from ..forecast.result import Forecast
 from . import style
 from .bars import bar_labels, of_symbol
 from .forecasts import Fan, fan_of
+from .risks import risk_section
 from .sections import drivers, inner_ends, kept_forecasts, next_bar, past_and_volatility, when
 from .svg import WIDE, Axis, Plot, across, band, boxes, line, uprights, view
 from .watchlist import decimals
@@ -95,7 +96,7 @@ def _context(fc: Forecast, symbol: str, known: pd.DataFrame) -> dict[str, Any]:
     chart, volume, data = price_chart(fan, fc.bars.tail(len(fan.close)))
     inner = inner_ends(path, last)
     parts = {**past_and_volatility(fc, symbol), "next": next_bar(path, last)}
-    parts["kept"] = kept_forecasts(fc, symbol)
+    parts |= {"kept": kept_forecasts(fc, symbol), "risk": risk_section(fc)}
     # what the script needs to tell the values under the pointer
     data |= {"path": path[["median", "lower", "upper"]].to_numpy().tolist()}
     data |= {"inner": inner.tolist(), "digits": digits, "level": level}
