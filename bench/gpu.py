@@ -81,54 +81,60 @@ def ceilings() -> dict[str, float]:
     return rates
 
 
-def electricity() -> Panel:
-    """Made-up series of electricity's shape, on the GPU."""
+def electricity(device: str = "cuda", series: int = SERIES, bars: int = BARS) -> Panel:
+    """Made-up series of electricity's shape, on a device."""
     generator = np.random.default_rng(0)
-    rows, steps = SERIES * (BARS + ELECTRICITY.horizon), ELECTRICITY.horizon
+    rows, steps = series * (bars + ELECTRICITY.horizon), ELECTRICITY.horizon
     target = generator.standard_normal((rows, steps)).astype(np.float32)
     split = np.zeros(rows, np.int8)
-    split.reshape(SERIES, -1)[:, BARS - steps :] = 3
+    split.reshape(series, -1)[:, bars - steps :] = 3
     panel = Panel(
         config=PanelConfig(horizon=steps, observed=("return",), known=KNOWN),
-        symbols=tuple(f"S{i}" for i in range(SERIES)),
-        start=np.arange(SERIES) * (BARS + steps),
-        length=np.full(SERIES, BARS),
+        symbols=tuple(f"S{i}" for i in range(series)),
+        start=np.arange(series) * (bars + steps),
+        length=np.full(series, bars),
         date=np.full(rows, "NaT", "datetime64[ns]"),
         close=np.ones(rows),
         observed=generator.standard_normal((rows, 1)).astype(np.float32),
         known=generator.standard_normal((rows, len(KNOWN))).astype(np.float32),
-        static=generator.standard_normal((SERIES, len(STATIC))).astype(np.float32),
+        static=generator.standard_normal((series, len(STATIC))).astype(np.float32),
         target=target,
         scale=np.ones((rows, steps), np.float32),
         split=split,
         fitted={},
     )
-    return panel.with_tensors("cuda")
+    return panel.with_tensors(device)
 
 
-def loss_of(forward, autocast, _, batch, levels) -> torch.Tensor:
+def loss_of(forward, autocast, model, batch, levels) -> torch.Tensor:
     """As Run.loss, in another precision or compiled."""
     with autocast():
-        quantiles = forward(batch)
+        quantiles = forward(model, batch)
     return pinball(quantiles.float(), batch.target, levels)
 
 
 def measure(panel: Panel, shape: tuple, precision: str, how: str, seconds: float) -> dict:
-    """Origins a second of full training steps over about `seconds`, and the peak of memory."""
-    torch.cuda.empty_cache()
-    torch.cuda.reset_peak_memory_stats()
+    """Origins a second of full training steps over about `seconds`, and the peak of memory.
+
+    On the panel's device: the CPU, which has no such peak, tests this function.
+    """
+    device = panel.observed.device.type
+    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
+    if device == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision != "float32"
     train = TrainConfig(batch=shape[0], origins=shape[1])
     torch.manual_seed(0)
-    model = build(ELECTRICITY, panel.inputs).cuda().train()
-    run, levels = Run(model, train, 10_000), torch.tensor(ELECTRICITY.quantiles, device="cuda")
+    model = build(ELECTRICITY, panel.inputs).to(device).train()
+    run, levels = Run(model, train, 10_000), torch.tensor(ELECTRICITY.quantiles, device=device)
 
-    def forward(batch):
+    def forward(model, batch):
         return model(batch).quantiles
 
     if how == "compiled":
         forward = torch.compile(forward)
-    mixed = partial(torch.autocast, "cuda", torch.bfloat16)
+    mixed = partial(torch.autocast, device, torch.bfloat16)
     autocast = mixed if precision == "bfloat16" else nullcontext
     run.loss = partial(loss_of, forward, autocast)
     graphs.SEEN = 10**9 if how == "eager" else 2
@@ -139,12 +145,12 @@ def measure(panel: Panel, shape: tuple, precision: str, how: str, seconds: float
         batch = gather(panel, starts[step % len(starts)], ELECTRICITY.context, train.origins)
         losses.append(run.step(batch, levels, step))
         if step == 5:
-            torch.cuda.synchronize()
+            wait()
             begin, count = time.perf_counter(), 0
         elif begin is not None:
             count += 1
             if count % 10 == 0:
-                torch.cuda.synchronize()
+                wait()
                 if time.perf_counter() - begin > seconds:
                     break
     spent = time.perf_counter() - begin
@@ -154,7 +160,7 @@ def measure(panel: Panel, shape: tuple, precision: str, how: str, seconds: float
         "how": how,
         "origins a second": count * shape[0] * shape[1] / spent,
         "milliseconds a step": 1e3 * spent / count,
-        "peak GB": torch.cuda.max_memory_allocated() / 1e9,
+        "peak GB": torch.cuda.max_memory_allocated() / 1e9 if device == "cuda" else None,
         "loss": float(torch.stack(losses[-20:]).mean()),
     }
 

@@ -24,8 +24,9 @@ from corpus import market_losses, markets_in, read_corpus, restricted
 from pretrain import NETWORKS, SHORTER, TRAINING
 
 from tftnhits.config import with_horizon
+from tftnhits.device import device_of
 from tftnhits.files import read_json, write_json
-from tftnhits.training.loop import device, fit
+from tftnhits.training.loop import fit
 
 TEMPERATURE = 0.5
 
@@ -45,8 +46,9 @@ def trained(
     settings = replace(TRAINING, epochs=epochs, patience=epochs, seed=seed)
     found = fit(config, own, settings, progress=False)
     row = {"network": kind, "hidden": width, "set": name, "seed": seed}
-    row["device"] = torch.cuda.get_device_name(0) if device() == "cuda" else "CPU"
-    row |= {"markets": market_losses(found.model.to(device()), panel)}
+    device = device_of()
+    row["device"] = torch.cuda.get_device_name(0) if device == "cuda" else device.upper()
+    row |= {"markets": market_losses(found.model.to(device), panel)}
     row |= {"weights": sum(p.numel() for p in found.model.parameters())}
     row |= {"seconds": found.seconds, "rate": float(np.median([h["rate"] for h in found.history]))}
     return row | {"origins": len(own.origins("train"))}

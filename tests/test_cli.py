@@ -548,6 +548,23 @@ def test_train_and_backtest_refuse_before_they_work(typed, bars_csv):
     assert os.listdir() == ["file"]  # and no empty folders are left
 
 
+def test_a_device_that_is_not_here_is_refused(typed, bars_csv):
+    named = ("--device", "cuda:99")
+    for command in ("predict", "watch", "report"):
+        refused(typed(command, bars_csv, *named), "cuda:99", "choose one of auto, ")
+    for how in (("--preset", "tiny"), ("--from", "shipped")):
+        line = ("train", bars_csv, "--out", "m", *how, *named)
+        refused(typed(*line), "cuda:99", "choose one of auto, ")
+    assert os.listdir() == []
+    days = ("--start", "2018-01-01", "--members", "TFT")
+    for line in (
+        ("batch", "--source", bars_csv, "-p", "device=cuda:99"),
+        ("backtest", "stocks", "--out", "m", "--preset", "tiny", *days, *named),
+    ):
+        done = typed(*line)  # after a bar
+        assert (done.code, done.out) == (2, "") and "no device 'cuda:99' here; " in done.err
+
+
 def test_backtest_prints_the_leaderboard(typed, tmp_path):
     pytest.importorskip("arch")
     stocks(("AAPL", "GOOG"), "2011-01-01", "2013-12-31").to_csv(tmp_path / "a.csv", index=False)

@@ -114,3 +114,10 @@ def test_the_encoder_with_masks_is_the_lstm_layer_by_layer():
     torch.testing.assert_close(layered, encoder.eval()(x, state)[0])
     mean = torch.stack([encoder.train()(x, state)[0] for _ in range(3)]).mean(0)
     torch.testing.assert_close(mean, layered)
+
+
+def test_masks_between_layers_are_torchs_own_on_cuda_alone():
+    encoder = Encoder(4, 2, 0.5)
+    x, state = torch.zeros(3, 5, 4, device="meta"), torch.zeros(2, 3, 4, device="meta")
+    assert encoder.to("meta")(x, (state, state))[1] is None  # layer by layer, as on MPS
+    assert encoder.eval()(x, (state, state))[1] is not None

@@ -53,6 +53,24 @@ def answer(code, *args, error="missing"):
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+DEVICE = """
+import tftnhits as tn
+predictor = tn.Predictor.load(device="cpu").to("auto")
+panel = tn.make_panel(tn.load_bars("eurusd"))
+for call in (predictor.to, lambda device: tn.train_predictor(panel, "tiny", device=device)):
+    try:
+        call("cuda")
+    except tn.ConfigError as error:
+        print(json.dumps(str(error)))
+"""
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_there_is_the_cpu_alone(error):
+    expected = "There is no device 'cuda' here; choose one of auto, cpu."
+    assert answer(DEVICE, error=error) == [expected] * 2
+
+
 @pytest.mark.parametrize("error", ERRORS)
 def test_trains_and_answers_by_boosting_alone(tmp_path, error):
     (found,) = answer(TRAIN, tmp_path, error=error)

@@ -19,6 +19,7 @@ from .commands import (
     _read,
     _say,
     _seeds,
+    device,
     fitting,
     forms,
     reading,
@@ -38,10 +39,11 @@ from .commands import (
 @click.option("--seeds", default="0", type=_seeds, show_default=True, help="networks each")
 @click.option("--members", type=_names, metavar="A,B", help="forecasters; default: all here")
 @click.option("--jobs", type=COUNT, help="runs side by side; default: 1, or a whole cluster")
+@device
 @workers
 @forms
 @reading
-def backtest(sources, out, jobs, backend, address, as_json, as_csv, **settings):
+def backtest(sources, out, jobs, backend, address, as_json, as_csv, device, **settings):
     """Walk forward through the past and print who forecast best.
 
     The same command goes on where an earlier one stopped.
@@ -58,7 +60,7 @@ def backtest(sources, out, jobs, backend, address, as_json, as_csv, **settings):
     with _folder(out) as folder:
         bars = _read(sources or ["stocks"], options)
         with cluster(backend, jobs, address) as jobs:
-            result = walk(bars, plan, folder, jobs)
+            result = walk(bars, plan, folder, jobs, device=device)
     judged = importlib.util.find_spec("arch") is not None
     if not judged:
         _say("note: no tests of who is better without arch: pip install 'tftnhits[evaluation]'")

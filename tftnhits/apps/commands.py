@@ -131,6 +131,13 @@ fitting = _options(
     _preset_option(PRESETS, default="quick"),
     click.option("--horizon", type=COUNT, default=5, show_default=True, help="bars ahead"),
 )
+device = click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    metavar="NAME",
+    help="for the networks: cuda, cuda:1, mps, cpu; auto: the first that there is, if it pays",
+)
 workers = _options(
     click.option(
         "--backend", type=click.Choice(("loky", "dask", "ray")), default="loky", show_default=True
@@ -168,9 +175,10 @@ forms = _options(
     help="draw the fan chart into FILE.png or FILE.html, by default SYMBOL.png; prints the paths",
 )
 @click.option("--keep", is_flag=True, help="in the journal that tftnhits score looks at")
+@device
 @reading
 def predict(
-    sources, horizon, level, calendar, model, future, as_json, as_csv, plot, keep, **options
+    sources, horizon, level, calendar, model, future, as_json, as_csv, plot, keep, device, **options
 ):
     """Forecast the bars that follow those in files or of symbols.
 
@@ -182,7 +190,7 @@ def predict(
     from ..forecast.predictor import Predictor
     from . import text
 
-    predictor = Predictor.load(model)
+    predictor = Predictor.load(model, device)
     bars = _read(sources, options, predictor.panel_config.extra)
     forecast = predictor.predict(
         bars, horizon, level, calendar=calendar, strict=options["strict"], future=future
@@ -237,9 +245,10 @@ def _draw(forecast: Forecast, target: str) -> Iterator[str]:
     metavar="MODEL",
     help="fine-tune 'shipped', a model's folder or OWNER/NAME instead of training from scratch",
 )
+@device
 @reading
 @click.pass_context
-def train(context, sources, out, preset, horizon, seed, train_end, valid_end, **options):
+def train(context, sources, out, preset, horizon, seed, train_end, valid_end, device, **options):
     """Train a model into a folder, on the bundled stocks unless bars are named.
 
     With --from a trained model goes on learning, and is never worse on validation than it was. The
@@ -261,11 +270,11 @@ def train(context, sources, out, preset, horizon, seed, train_end, valid_end, **
             from .. import fine_tune  # the package says what is missing where torch is
             from ..forecast.finetuning import GENTLE
 
-            model = Predictor.load(None if start == "shipped" else start)
+            model = Predictor.load(None if start == "shipped" else start, device)
             bars = _read(sources or ["stocks"], options, model.panel_config.extra)
 
             gentle = replace(GENTLE, seed=seed)
-            predictor = fine_tune(model, bars, train_end, valid_end, gentle, folder)
+            predictor = fine_tune(model, bars, train_end, valid_end, gentle, folder, device=device)
         else:
             from ..data.windows import make_panel
             from ..forecast.ensemble import has_torch
@@ -273,7 +282,8 @@ def train(context, sources, out, preset, horizon, seed, train_end, valid_end, **
             bars = _read(sources or ["stocks"], options, settings.extra)
             if not has_torch():
                 _say("warning: PyTorch can't be imported, so gradient boosting alone is trained")
-            predictor = train_predictor(make_panel(bars, settings), preset, training, folder)
+            panel = make_panel(bars, settings)
+            predictor = train_predictor(panel, preset, training, folder, device=device)
     for line in text.training_lines(predictor):
         _say(line)
     yield str(folder)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .. import config
+from ..device import device_of
 from ..errors import CheckpointError
 from ..files import read_json, versions
 
@@ -38,7 +39,7 @@ def lines(checkout: Path) -> Iterator[str]:
     try:  # last, since it takes a second
         import torch
 
-        device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "the CPU"
-        yield f"torch runs on {device}"
+        names = {"cpu": "the CPU", "mps": "Apple's GPU"}
+        yield f"torch runs on {names.get(device_of()) or torch.cuda.get_device_name()}"
     except (ImportError, OSError):  # OSError: a broken library
         yield "torch can't be imported: gradient boosting answers; pip install 'tftnhits[torch]'"

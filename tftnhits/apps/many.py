@@ -89,7 +89,7 @@ def run_batch(
     notebook : a path; it has a parameter `symbol`, and gets `source` and `run_dir` (a folder for
         each task) if it has them; None: forecasts and index alone
     sweep : by parameter a list of values, whose every combination is a task for each symbol:
-        horizon, level, calendar and model, which the forecasts take, too, and the notebook's own
+        horizon, level, calendar, model, device (the forecasts take them, too) or the notebook's own
     workers : how notebooks are executed
     resume : go on with the batch in `out`: what has not ended, or has failed
     html : also write each notebook as a page

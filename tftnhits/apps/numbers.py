@@ -118,7 +118,7 @@ def _forecasts(
     plan: Plan, settings: dict[str, Any], symbols: list[str], live: pd.DataFrame | None
 ) -> Iterator[Forecast | dict[str, str]]:
     """Forecasts of the symbols, and why others have none: by blocks where the source allows it."""
-    model = Predictor.load(settings.get("model") or None)
+    model = Predictor.load(settings.get("model") or None, settings.get("device", "auto"))
     asked = (settings.get("horizon"), settings.get("level", LEVEL), settings.get("calendar"))
     try:
         if plan.source is None:

@@ -45,7 +45,7 @@ class ForecastPipeline(Pipeline):
 
     def __init__(self, model: str, device: str = "cpu", **kwargs: Any):
         super().__init__(model=model, device="cpu", auto_collate=False, **kwargs)
-        self.predictor = Predictor.load(Path(model))
+        self.predictor = Predictor.load(Path(model), "cpu")
 
     def __call__(
         self, input: Any, horizon: int | None = None, level: float = LEVEL

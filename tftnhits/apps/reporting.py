@@ -10,7 +10,7 @@ import click
 
 from ..config import LEVEL
 from ..errors import ConfigError, DataError, quoted
-from .commands import SOURCES, _command, _day_option, _folder, _read, _say, reading
+from .commands import SOURCES, _command, _day_option, _folder, _read, _say, device, reading
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -121,15 +121,16 @@ def _day(text: str | None) -> pd.Timestamp | None:
 @click.option("--level", type=float, default=LEVEL, show_default=True, help="of the interval")
 @click.option("--calendar", metavar="NAME", help="of the dates ahead, as XNYS or 24/7")
 @click.option("--model", metavar="FOLDER_OR_ID", help="a trained model; default: the shipped one")
+@device
 @reading
-def command(sources, out, origin, horizon, level, calendar, model, **options):
+def command(sources, out, origin, horizon, level, calendar, model, device, **options):
     """Write a page of HTML for each symbol, which needs no network.
 
     Sources are those of predict.
     """
     from ..forecast.predictor import Predictor
 
-    predictor = Predictor.load(model)
+    predictor = Predictor.load(model, device)
     asked = {"horizon": horizon, "level": level, "calendar": calendar, "strict": options["strict"]}
     bars = _read(sources, options, predictor.panel_config.extra)
     with _folder(out) as folder:

@@ -28,6 +28,7 @@ FORECAST = {
     "level": Parameter(LEVEL, float),
     "calendar": Parameter(None, str),
     "model": Parameter(None, str),
+    "device": Parameter("auto", str),
 }
 FORECASTS = Path("the forecast")  # as errors name it beside notebooks
 OWN = ("symbol", "source", "run_dir")  # what the batch sets itself
@@ -77,7 +78,7 @@ class Plan:
         ]
 
     def settings(self, variant: dict[str, Any]) -> dict[str, Any]:
-        """What the forecasts of a variant take: some of horizon, level, calendar, model."""
+        """What the forecasts of a variant take: some of FORECAST."""
         return assign_known(self.known, variant)[FORECASTS]
 
     def values(self, task: Task) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..escape import csv_text
-from .commands import SOURCES, _command, _read, reading
+from .commands import SOURCES, _command, _read, device, reading
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,8 +41,9 @@ def _sort(text: str) -> tuple[str, bool]:
     help=f"{', '.join(SORTS)}; with - the largest first; default: the order of the sources",
 )
 @click.option("--csv", "as_csv", is_flag=True, help="print CSV: all columns, with every warning")
+@device
 @reading
-def watch(sources, horizon, calendar, model, sort, as_csv, **options):
+def watch(sources, horizon, calendar, model, sort, as_csv, device, **options):
     """Show a watchlist: the forecast of each symbol in one row.
 
     Sources are those of predict. Symbols that can't be read or forecast have a row that says why.
@@ -50,7 +51,7 @@ def watch(sources, horizon, calendar, model, sort, as_csv, **options):
     from ..forecast.predictor import Predictor
     from . import text
 
-    predictor = Predictor.load(model)
+    predictor = Predictor.load(model, device)
     bars = _read(sources, options, predictor.panel_config.extra)
     forecast = predictor.predict(bars, horizon, calendar=calendar, strict=options["strict"])
     table = _ordered(forecast.table(), sources)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ..config import PanelConfig
+from ..device import device_of
 from ..errors import ConfigError, DataError, HistoryTooShort, counted
 from . import features as F
 from . import scale as V
@@ -126,6 +127,7 @@ class Panel:
         """The same panel with torch tensors on `device`, from which batches are gathered there."""
         import torch
 
+        device = device_of() if device == "auto" else device
         names = ("observed", "known", "static", "target", "scale")
         return replace(self, **{n: torch.as_tensor(getattr(self, n), device=device) for n in names})
 

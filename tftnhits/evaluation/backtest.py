@@ -105,6 +105,7 @@ def backtest(
     folder: str | Path,
     jobs: int | None = None,
     progress: bool = True,
+    device: str = "auto",
 ) -> Backtest:
     """Walk forward through bars and leave every forecast in a folder.
 
@@ -118,6 +119,7 @@ def backtest(
     folder : where manifest, forecasts and records go
     jobs : processes side by side; None: as joblib's context says, else this process alone
     progress : whether to show a bar
+    device : of the networks, as of training.loop.fit
 
     Raises
     ------
@@ -142,6 +144,7 @@ def backtest(
         folder=Path(folder),
         key=sha256(json.dumps(key, sort_keys=True).encode())[:16],
         one_thread=joblib.effective_n_jobs(jobs) > 1,
+        device=device,
     )
     folds = make_folds(bars, config, setup.context)
     for fold in folds:

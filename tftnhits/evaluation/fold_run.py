@@ -45,6 +45,7 @@ class Setup:
     folder: Path
     key: str  # tells runs of this backtest from those of another
     one_thread: bool  # torch leaves the other cores to the other runs
+    device: str = "auto"  # of the networks
 
     @property
     def ensembles(self) -> tuple[str, ...]:
@@ -173,6 +174,7 @@ def forecast(
             member = Baseline(name, panel, QUANTILES)
         else:
             options = {"folder": work, "progress": False, "names": (TRAINED[name],), "seeds": 1}
+            options["device"] = setup.device
             (member,) = train_members(panel, setup.config.preset, settings, **options).values()
         quantiles[name] = np.asarray(member.quantiles(panel, rows), float)
         bad = rows[~np.isfinite(quantiles[name]).all((1, 2))]

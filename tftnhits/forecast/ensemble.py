@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -12,6 +13,7 @@ import numpy as np
 
 from ..config import ENSEMBLE_WEIGHTS, SEEDS, TrainConfig, preset, with_horizon
 from ..data.windows import Panel
+from ..device import device_of
 from ..errors import ConfigError, DataError, quoted
 from ..models.boosting import Boosting
 
@@ -30,6 +32,7 @@ TOLERANCE = 1e-6  # of the loss, between the weights learnt and the best there a
 ROUNDS = 200
 ENOUGH = 250  # origin dates from which a weight of HAR can be learnt
 MANY = 20_000  # origins to learn it by
+WORTH = 10_000  # origins that take the CPU as long as a GPU takes to start: seconds
 MOST = 0.9  # that it gets: an ensemble without its networks would be none
 
 
@@ -74,11 +77,23 @@ class Network:
         self.context, self.horizon = config.context, config.horizon
         self.levels = tuple(config.quantiles)
         self.history = list(history)
+        self.device = "auto"
+
+    def to(self, device: str) -> Network:
+        """Use copies of the networks there from now on; "auto" awaits work for which a GPU pays."""
+        if device != "auto":
+            place = device_of(device)
+            self.models = tuple(copy.deepcopy(model).to(place) for model in self.models)
+            self.model = self.models[0]
+        self.device = device
+        return self
 
     def quantiles(self, panel: Panel, rows: np.ndarray) -> np.ndarray:
         """Quantiles [K, H, Q] of the cumulative log return from the origins `rows` [K]."""
         from ..training.loop import forecast_rows  # needs torch
 
+        if self.device == "auto" and len(rows) >= WORTH and next(self.model.parameters()).is_cpu:
+            self.to(device_of())
         return sum(forecast_rows(m, panel, rows) for m in self.models) / len(self.models)
 
 
@@ -90,6 +105,7 @@ def train_members(
     progress: bool = True,
     names: Sequence[str] = MEMBERS,
     seeds: int | None = None,
+    device: str = "auto",
 ) -> dict[str, Member]:
     """Trained members by name; networks carry their learning curve as `history`.
 
@@ -101,6 +117,7 @@ def train_members(
     folder : of the networks' states ("tft.state"), from which a call that was cut short goes on
     names : which of MEMBERS; without torch the networks are left out
     seeds : networks that each network is distilled from; None takes the preset's number
+    device : to train on, as of training.loop.fit, and to forecast on, as of Predictor.to
 
     Raises
     ------
@@ -116,12 +133,15 @@ def train_members(
             members[name] = Boosting(config).fit(panel)
         elif has_torch():
             state = Path(folder) / name if folder else None
-            members[name] = _train_network(config, panel, train or usual, seeds, state, progress)
+            how = {"progress": progress, "device": device}
+            members[name] = _train_network(config, panel, train or usual, seeds, state, how)
+        else:
+            device_of(device)  # there is the CPU alone
     return members
 
 
 def _train_network(
-    config: Any, panel: Panel, train: TrainConfig, seeds: int, state: Path | None, progress: bool
+    config: Any, panel: Panel, train: TrainConfig, seeds: int, state: Path | None, how: dict
 ) -> Network:
     """A network of one seed, or distilled from several; its states are at `state` and an ending."""
     from ..training.loop import fit
@@ -132,12 +152,12 @@ def _train_network(
     fits = []
     for i in range(seeds):
         settings = replace(train, seed=train.seed + i)
-        fits.append(fit(config, panel, settings, path(f"-{i}" if i else ""), progress))
+        fits.append(fit(config, panel, settings, path(f"-{i}" if i else ""), **how))
     if seeds > 1:
         student = replace(config, dropout=0.0)  # what it learns from has no noise
         teachers = [one.model for one in fits]
-        fits = [fit(student, panel, train, path("-distilled"), progress, teachers=teachers)]
-    return Network(fits[0].model, fits[0].history)
+        fits = [fit(student, panel, train, path("-distilled"), teachers=teachers, **how)]
+    return Network(fits[0].model, fits[0].history).to(how["device"])
 
 
 def check_weights(

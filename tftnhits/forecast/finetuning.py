@@ -36,6 +36,7 @@ def fine_tune(
     train: TrainConfig | None = None,
     folder: str | Path | None = None,
     progress: bool = True,
+    device: str = "auto",
 ) -> Predictor:
     """A predictor whose networks have gone on learning on other bars; never worse on validation.
 
@@ -54,6 +55,7 @@ def fine_tune(
     train : settings of the training loop instead of GENTLE
     folder : for the predictor and the training states, from which a call that was cut short goes on
     progress : show a bar
+    device : to train on, as of training.loop.fit, and to forecast on, as of Predictor.to
 
     Raises
     ------
@@ -62,17 +64,17 @@ def fine_tune(
     CheckpointError, OutputError : a folder that can't be read, written, or is of another run
     """
     if not isinstance(model, Predictor):
-        model = Predictor.load(None if model == SHIPPED else model)
+        model = Predictor.load(None if model == SHIPPED else model, device)
     networks = {k: m for k, m in model.members.items() if isinstance(m, Network)}
     if not networks or set(networks) != set(model.weights) - {WALK}:
         raise ConfigError("A network of this model is missing or can't run; give a whole one.")
     config = replace(model.panel_config, train_end=train_end, valid_end=valid_end)
     panel = panel_of(model.read(bars), config, model.fitted)
     _check_history(panel, model.context)
-    tuned, losses = {}, {}
+    tuned, losses, how = {}, {}, {"progress": progress, "device": device}
     for name, network in networks.items():
         state = Path(folder) / name if folder else None
-        tuned[name] = _tuned(network, panel, train or GENTLE, state, progress)
+        tuned[name] = _tuned(network, panel, train or GENTLE, state, how)
         pair = [_losses(one, panel, model.context) for one in (network, tuned[name])]
         losses[name] = [float(loss.mean()) for loss in pair]
         if losses[name][1] >= losses[name][0]:
@@ -104,15 +106,15 @@ def _check_history(panel: Panel, context: int) -> None:
 
 
 def _tuned(
-    network: Network, panel: Panel, train: TrainConfig, state: Path | None, progress: bool
+    network: Network, panel: Panel, train: TrainConfig, state: Path | None, how: dict[str, Any]
 ) -> Network:
     """A member whose models have been trained on; their states are at `state` and an ending."""
     fits = []
     for i, model in enumerate(network.models):
         path = state.with_name(f"{state.name}{f'-{i}' if i else ''}.state") if state else None
         settings = replace(train, seed=train.seed + i)
-        fits.append(fit(model.config, panel, settings, path, progress, start=model))
-    return Network([one.model for one in fits], fits[0].history)
+        fits.append(fit(model.config, panel, settings, path, start=model, **how))
+    return Network([one.model for one in fits], fits[0].history).to(how["device"])
 
 
 def _losses(member: Member, panel: Panel, context: int) -> np.ndarray:

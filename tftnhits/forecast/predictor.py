@@ -19,6 +19,7 @@ from ..data.names import listed
 from ..data.parse import Options
 from ..data.scale import HAR_SIZE
 from ..data.windows import Panel, panel_of
+from ..device import device_of
 from ..errors import CheckpointError, ConfigError, DataError, HistoryTooShort, quoted
 from ..files import versions
 from ..models.baselines import Walk
@@ -279,7 +280,7 @@ class Predictor:
         return write_folder(Path(folder), self)
 
     @classmethod
-    def load(cls, folder: str | Path | None = None) -> Predictor:
+    def load(cls, folder: str | Path | None = None, device: str = "auto") -> Predictor:
         """Read a predictor's folder; None takes the shipped one.
 
         A member that is missing, corrupt or can't run (networks without torch) is left out: the
@@ -288,12 +289,25 @@ class Predictor:
         Parameters
         ----------
         folder : a folder, or else a model's id "owner/name", which models.hub.fetch downloads
+        device : as of `to`, which raises ConfigError
 
         Raises
         ------
         CheckpointError : no predictor's folder, of another format, or of parts that don't fit
         """
-        return read_folder(model_folder(folder), cls)
+        return read_folder(model_folder(folder), cls).to(device)
+
+    def to(self, device: str) -> Predictor:
+        """Have the networks on a device: "cpu", "cuda:1", "mps"; ConfigError says what there is.
+
+        "auto" is the CPU until so many origins are asked for at once that starting a GPU pays.
+        """
+        if device != "auto":  # without networks, too
+            device = device_of(device)
+        for member in self.members.values():
+            if isinstance(member, Network):
+                member.to(device)
+        return self
 
     def _check_request(
         self, horizon: Any, level: Any, origins: Any
@@ -348,6 +362,7 @@ def train_predictor(
     train: TrainConfig | None = None,
     folder: str | Path | None = None,
     progress: bool = True,
+    device: str = "auto",
 ) -> Predictor:
     """Train every member that can be trained here and weigh the networks 65/35.
 
@@ -357,12 +372,13 @@ def train_predictor(
     preset_name : a name of config.PRESETS; `cloud` distils several seeds of each network into one
     train : settings of the training loop instead of the preset's
     folder : for the predictor and the training states, from which a call that was cut short goes on
+    device : to train on, as of training.loop.fit, and to forecast on, as of Predictor.to
 
     Raises
     ------
     ConfigError, HistoryTooShort, CheckpointError, OutputError
     """
-    members = train_members(panel, preset_name, train, folder, progress)
+    members = train_members(panel, preset_name, train, folder, progress, device=device)
     predictor = Predictor.from_members(members, panel)
     if folder:
         predictor.save(folder)

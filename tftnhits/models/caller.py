@@ -13,7 +13,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,16 +22,19 @@ _in_forked_child = False
 
 
 @contextmanager
-def own_torch(cuda: bool = False) -> Iterator[None]:
+def own_torch(device: str = "cpu") -> Iterator[None]:
     """Build or train, whatever the caller's settings: float32, gradients, a stream to seed.
 
-    With `cuda` the current GPU's stream is given back too: to look for one would start CUDA.
+    Of a GPU, which is the current one meanwhile, the stream is given back, too.
     """
     import torch
 
     dtype = torch.get_default_dtype()
-    gpus = [torch.cuda.current_device()] if cuda and torch.cuda.is_available() else []
-    with torch.random.fork_rng(gpus), torch.inference_mode(False), torch.enable_grad():
+    kind = torch.device(device).type
+    current = torch.cuda.device(device) if kind == "cuda" else nullcontext()
+    gpus = [] if kind == "cpu" else [device]
+    streams = torch.random.fork_rng(gpus, device_type=kind)
+    with current, streams, torch.inference_mode(False), torch.enable_grad():
         torch.set_default_dtype(torch.float32)
         try:
             with few_threads():

@@ -32,7 +32,10 @@ class TFTOutput(NamedTuple):
 
 
 class Encoder(nn.LSTM):
-    """LSTM over the bars; while it trains on the CPU its masks between layers are Dropout's."""
+    """LSTM over the bars; while it trains, but by cuDNN, its masks between layers are Dropout's.
+
+    MPS ignores its own masks in the gradients (pytorch/pytorch#190056).
+    """
 
     def __init__(self, size: int, layers: int, dropout: float):
         super().__init__(size, size, layers, batch_first=True, dropout=dropout)
@@ -40,7 +43,7 @@ class Encoder(nn.LSTM):
 
     def forward(self, x: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Any]:
         """x [B, T, D], hidden and cell [layers, B, D] → [B, T, D], and the last states or None."""
-        if not (self.training and self.dropout and x.is_cpu):
+        if not (self.training and self.dropout and not x.is_cuda):
             return super().forward(x, state)
         for layer, weights in enumerate(self.all_weights):
             inputs = self.between(x) if layer else x

@@ -20,6 +20,7 @@ from ..config import SCORE_LEVELS, STEPS, NHITSConfig, TFTConfig, TrainConfig
 from ..data.features import GROUPS
 from ..data.grid import ORIGINS
 from ..data.windows import Batch, Panel, blocks, gather, training_starts
+from ..device import device_of
 from ..errors import ConfigError
 from ..models.baselines import empirical_quantiles
 from ..models.caller import first_of_ranks, own_torch, side_by_side
@@ -41,11 +42,6 @@ class Fit:
     history: list[dict[str, float]] = field(default_factory=list)  # a row an epoch
     seconds: float = 0.0
     stopped: int | None = None  # the epoch at which early stopping ended it; None: it did not
-
-
-def device() -> str:
-    """Where networks train: the GPU if torch sees one."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 # --- evaluation
@@ -163,11 +159,11 @@ def protocol_loss(quantiles: np.ndarray, panel: Panel, rows: np.ndarray) -> floa
 # --- training
 
 
-def _seed(number: int) -> None:
+def _seed(number: int, kind: str) -> None:
     """Seed the streams that `own_torch` gives back; torch.manual_seed would seed every device's."""
     torch.default_generator.manual_seed(number)
-    if device() == "cuda":
-        torch.cuda.manual_seed(number)
+    if kind != "cpu":
+        getattr(torch, kind).manual_seed(number)  # of torch.cuda or torch.mps
 
 
 def _masked(batch: Batch, panel: Panel, chance: float, generator: np.random.Generator) -> Batch:
@@ -186,23 +182,23 @@ def _masked(batch: Batch, panel: Panel, chance: float, generator: np.random.Gene
     return batch._replace(**masked)
 
 
-@own_torch(cuda=True)
 def _epoch(run: Run, panel: Panel, bar: tqdm) -> dict[str, float]:
     """Train one epoch and judge it; returns its row of the learning curve."""
     train, context = run.train, run.model.config.context
+    place = next(run.model.parameters()).device
     # all randomness of an epoch follows from seed and number, so a resumed run repeats it
     apart = APART * run.ranks.rank if run.ranks else 0
-    _seed(train.seed * 1_000_003 + run.epoch + 1 + apart)
+    _seed(train.seed * 1_000_003 + run.epoch + 1 + apart, place.type)
     if run.shards is not None:
         run.shards.seed(train.seed * 1_000_003 + run.epoch + 1)
     generator = np.random.default_rng([train.seed, run.epoch, 1])
     starts = training_starts(panel, context, train.origins, train.seed * 1_000_003 + run.epoch)
     first = panel.first(STEPS)
     steps = math.ceil(len(starts) / train.batch)
-    levels = torch.tensor(run.model.config.quantiles, dtype=torch.float32, device=device())
+    levels = torch.tensor(run.model.config.quantiles, dtype=torch.float32, device=place)
     run.model.train()
     begin, losses = time.perf_counter(), []
-    windows = torch.zeros((), dtype=torch.int64, device=device())
+    windows = torch.zeros((), dtype=torch.int64, device=place)
     for i in range(steps):
         chunks = starts[i * train.batch : (i + 1) * train.batch]
         taught = panel if i % WHOLE == 0 else first
@@ -234,6 +230,7 @@ def fit(
     watch: Callable[[dict[str, float]], None] | None = None,
     teachers: Sequence[nn.Module] = (),
     start: nn.Module | None = None,
+    device: str = "auto",
 ) -> Fit:
     """Train a network on a panel's training split; the best averaged weights are returned.
 
@@ -253,6 +250,8 @@ def fit(
     teachers : trained networks with the same inputs, horizon and levels, whose mean quantiles it
         learns instead of the outcomes (distillation, Hinton et al. 2015)
     start : a trained network whose weights are the first ones (fine-tuning); alike but for dropout
+    device : to train on, as "cuda:1"; "auto" is the first there is of CUDA, MPS and CPU. The
+        network that comes back is on the CPU
 
     Raises
     ------
@@ -266,8 +265,10 @@ def fit(
         )
     begin = time.perf_counter()
     path = Path(checkpoint) if checkpoint else None
-    ranks()  # joins the other processes, if there are some, and takes a GPU
-    run, tensors, key = _start(config, panel, train, path, teachers, start)
+    place = device_of(device)
+    ranks(place)  # joins the other processes, if there are some, and takes a GPU
+    with own_torch(place):
+        run, tensors, key = _start(config, panel, train, path, teachers, start, place)
     first = first_of_ranks()
     # epochs until the last, or until validation has not improved for long
     with tqdm(
@@ -277,7 +278,8 @@ def fit(
         disable=not progress or not first,
     ) as bar:
         while run.epoch < train.epochs and run.stopped is None:
-            row = _epoch(run, tensors, bar)
+            with own_torch(place):
+                row = _epoch(run, tensors, bar)
             run.epoch += 1
             run.history.append(row)
             if path and first:
@@ -290,7 +292,6 @@ def fit(
     return Fit(run.best.cpu().eval(), run.history, time.perf_counter() - begin, run.stopped)
 
 
-@own_torch(cuda=True)
 def _start(
     config: TFTConfig | NHITSConfig,
     panel: Panel,
@@ -298,10 +299,11 @@ def _start(
     path: Path | None,
     teachers: Sequence[nn.Module],
     start: nn.Module | None,
+    place: str,
 ) -> tuple[Run, Panel, dict[str, Any]]:
     """The run before its next epoch, the panel on its device, and what tells it from others."""
     # 1. the network as it starts, and its teachers
-    _seed(train.seed)
+    _seed(train.seed, torch.device(place).type)
     model = build(config, panel.inputs)
     steps = math.ceil(len(training_starts(panel, config.context, train.origins, 0)) / train.batch)
     if start is None:
@@ -311,13 +313,13 @@ def _start(
         model.load_state_dict(start.state_dict())
     else:
         raise ConfigError("The network to start from has other inputs or sizes; give its config.")
-    model.to(device())
-    tensors = panel.with_tensors(device())
+    model.to(place)
+    tensors = panel.with_tensors(place)
     for teacher in teachers:
         alike = teacher.config.quantiles == config.quantiles and teacher.inputs == model.inputs
         if not alike or teacher.config.horizon != config.horizon:
             raise ConfigError("A teacher has other inputs, horizon or levels; train it alike.")
-    teachers = [copy.deepcopy(teacher).to(device()).eval() for teacher in teachers]
+    teachers = [copy.deepcopy(teacher).to(place).eval() for teacher in teachers]
 
     # 2. the state of an earlier run, if it is one of this
     key = {"model": type(model).__name__, "config": config.to_dict(), "train": train.to_dict()}

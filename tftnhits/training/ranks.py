@@ -65,13 +65,13 @@ def _gradient(weight: Tensor) -> Tensor:
     return torch.zeros_like(weight) if weight.grad is None else weight.grad
 
 
-def ranks() -> Ranks | None:
-    """The processes that torchrun started with this one; None where it is alone."""
+def ranks(device: str = "cpu") -> Ranks | None:
+    """The processes that torchrun started with this one, to train on `device`; None if alone."""
     if not dist.is_available() or not (dist.is_initialized() or dist.is_torchelastic_launched()):
         return None
     if not dist.is_initialized():
-        cuda = torch.cuda.is_available()
-        if cuda:
+        cuda = device.startswith("cuda")
+        if device == "cuda":
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
         dist.init_process_group("nccl" if cuda else "gloo")
     return Ranks(dist.get_rank(), dist.get_world_size()) if dist.get_world_size() > 1 else None

@@ -23,6 +23,7 @@ from .ranks import ranks
 from .shards import Shards
 
 WARMUP = 0.05  # share of the steps over which the learning rate rises
+MIXED = 96  # hidden size from which products in bfloat16 save more than the conversions take
 
 
 class Run:
@@ -50,6 +51,7 @@ class Run:
         self.ranks = ranks()
         alone = self.ranks is None and next(model.parameters()).is_cpu
         self.shards = Shards(model) if alone else None
+        self.mixed = model.config.hidden >= MIXED and _has_bfloat16(self.pairs[1][0].device)
         self.history: list[dict[str, float]] = []
 
     def rate(self, step: int) -> float:
@@ -59,8 +61,12 @@ class Run:
         return self.train.learning_rate * min((step + 1) / warm, 1.0) * cosine
 
     def loss(self, model: nn.Module, batch: Batch, levels: Tensor) -> Tensor:
-        """Pinball loss against the outcomes, or squared distance from the teachers' mean."""
-        quantiles = model(batch).quantiles
+        """Pinball loss against the outcomes, or squared distance from the teachers' mean.
+
+        A `mixed` run multiplies matrices in bfloat16; weights, sums and losses stay float32.
+        """
+        with torch.autocast(levels.device.type, torch.bfloat16, enabled=self.mixed):
+            quantiles = model(batch).quantiles
         if not self.teachers:
             return pinball(quantiles, batch.target, levels)
         with torch.no_grad():
@@ -141,6 +147,14 @@ class Run:
         self.optimizer.load_state_dict(adam)
         self.epoch, self.bad, self.history = record["epoch"], record["bad"], record["history"]
         self.best_loss = math.nan if record["best_loss"] is None else record["best_loss"]
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies in bfloat16 itself; to emulate it would take minutes."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    able = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return device.type == "cpu" and any(getattr(torch.cpu, name, bool)() for name in able)
 
 
 def _copy(model: nn.Module) -> nn.Module:

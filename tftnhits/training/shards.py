@@ -1,13 +1,15 @@
 """Training on several cores of one process: each shard of a batch has a thread and a copy.
 
 Operations of small networks that are split over cores wait for each other. A batch is always cut
-into as many shards, whatever the number of cores, so that this changes no weight.
+into as many shards, whatever the number of cores, so that this changes no weight. A shard goes
+piece by piece, for what its operations pass on to each other to stay in a core's cache.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +20,7 @@ from ..models.layers import Dropout
 from .ranks import APART, add_gradients
 
 SHARDS = 2
+PIECE = 512  # origins that a shard takes at once, if it has more
 
 
 class Shards:
@@ -42,10 +45,15 @@ class Shards:
         `loss` is the mean over the known targets of a batch.
         """
 
+        chunks, origins = batch.scale.shape[:2]
+        count = SHARDS * max(1, chunks * origins // (SHARDS * PIECE))
+
         def shard(number: int) -> Tensor:
             model = self.models[number]
             model.zero_grad(set_to_none=False)
-            return add_gradients(lambda own: loss(model, own), batch, number, SHARDS)
+            own = partial(loss, model)
+            pieces = range(number, count, SHARDS)
+            return sum(add_gradients(own, batch, piece, count) for piece in pieces)
 
         parts = [*side_by_side(shard, range(SHARDS))]
         first, *others = ([weight.grad for weight in m.parameters()] for m in self.models)
