@@ -24,6 +24,7 @@ panels = pytest.importorskip("tftnhits.whatif.panel", exc_type=ImportError)
 
 ORIGIN = date(2015, 8, 21)
 START = {"live": False, "symbol": "META", "origin": ORIGIN, "horizon": 5, "level": 93, "weight": 65}
+START |= {"candles": False}
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +144,7 @@ def test_what_can_t_be_answered_is_said_and_the_panel_goes_on(panel, monkeypatch
         assert panel.title.value == title
     panel.controls["origin"].value = ORIGIN
     with monkeypatch.context() as patched:
-        patched.setattr(panel.picture, "draw", lambda _: 1 / 0)
+        patched.setattr(panel.picture, "draw", lambda *_: 1 / 0)
         panel.controls["change"].value = -2.0
         assert "That didn't work (ZeroDivisionError: division by zero)" in text(panel.status)
     panel.controls["change"].value = -2.5
