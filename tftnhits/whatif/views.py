@@ -25,7 +25,7 @@ RECENT = 30  # bars in a picture
 TOP = 10  # inputs, and bars, in a table
 FANS = {"before": "forecast", "after": "shocked"}
 LIMITS = (
-    "Both forecasts say what this model makes of what it is shown, not what such a bar would cause, nor "
+    "Both say what this model makes of what it is shown, not what such a bar would cause, nor "
     "that it is right about bars that it has seldom seen; one outcome proves neither right."
 )
 READING = (
@@ -236,7 +236,7 @@ def _traces(layer: Layer, places: pd.Series) -> list[dict[str, Any]]:
         boxes = candle_boxes(bars, x, layer.color, name=layer.name, offsetgroup=layer.name)
         traces.append({"type": "box", **boxes, "hoverinfo": "skip", "visible": len(bars) > 0})
         if layer.marker == "D":
-            traces[-1]["fillcolor"] = "transparent"
+            traces[-1]["fillcolor"] = style.see_through(layer.color, 0)  # told without colour
         trace |= {"mode": "markers", "opacity": 0, "showlegend": False}  # there to be pointed at
     if layer.stick:
         up, down = bars["high"] - bars["close"], bars["close"] - bars["low"]
