@@ -89,11 +89,16 @@ def portfolios(record: dict) -> str:
 
 
 def paths_speed(record: dict) -> str:
-    """How long paths take, and what ties bars together, in two sentences."""
-    speed, follow = record["speed"], record["successive ranges"]
-    return (
-        f"Log ranges of successive bars, over the scale, correlate by {follow[OURS]:.2f} on a path and by "
-        f"{follow['came']:.2f} in what came. 1,000 paths of 5 steps take "
-        f"{1000 * speed['1']['seconds']:.0f} ms for one symbol, and "
-        f"{speed['500']['seconds']:.1f} s and {speed['peak MB']:,.0f} MB for 500 (two CPU cores)."
-    )
+    """What ties bars together, and how long paths take, as far as it was measured."""
+    told = []
+    if follow := record.get("successive ranges over the scale"):
+        told.append(
+            f"Log ranges of successive bars, over the scale, correlate by {follow[OURS]:.2f} on a "
+            f"path and by {follow['came']:.2f} in what came."
+        )
+    if speed := record.get("speed"):
+        told.append(
+            f"1,000 paths of 5 steps take {1000 * speed['1']['seconds']:.0f} ms for one symbol and "
+            f"{speed['500']['seconds']:.1f} s and {speed['peak MB']:,.0f} MB for 500 (two cores)."
+        )
+    return " ".join(told) or "–"

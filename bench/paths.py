@@ -30,6 +30,7 @@ import numpy as np
 import pandas as pd
 from market import block_bars
 from protocol import TRAIN_END, djia_bars
+from scoringrules import es_ensemble, vs_ensemble
 from tables import plain
 from tqdm.auto import tqdm
 
@@ -202,8 +203,8 @@ def scored(bars: Bars, actual: Bars) -> dict[str, np.ndarray]:
     close, came = 1e4 * bars["close"], 1e4 * actual["close"]
     draws = np.moveaxis(close[..., :PAIRED], 0, -1)  # [K, n, H]
     out = {
-        "energy": risk.energy_score(draws, came.T),
-        "variogram": risk.variogram_score(np.moveaxis(close, 0, -1), came.T),
+        "energy": es_ensemble(came.T, draws, m_axis=-2),
+        "variogram": vs_ensemble(came.T, np.moveaxis(close, 0, -1), m_axis=-2, p=0.5),
     }
     truth = parts_of(actual)
     for name, values in parts_of(bars).items():
@@ -212,7 +213,8 @@ def scored(bars: Bars, actual: Bars) -> dict[str, np.ndarray]:
         for level in (0.93, 0.8):
             ends = np.quantile(values, [(1 - level) / 2, (1 + level) / 2], axis=-1)
             inside = (ends[0] <= truth[name]) & (truth[name] <= ends[1])
-            out[f"{100 * level:g} {name}"] = inside.mean(0)
+            known = np.where(np.isfinite(truth[name]), inside, np.nan)  # a volume may be missing
+            out[f"{100 * level:g} {name}"] = known.mean(0)
     highest, lowest = (bars.get(k, bars["close"]) for k in ("high", "low"))
     for percent in BARRIERS:
         barrier = np.log1p(percent / 100)
@@ -322,21 +324,16 @@ def summary(cells: dict, rows: np.ndarray, task: Task) -> list[dict]:
     for name, found in cells.items():
         row: dict = {"forecaster": name}
         for key in ("energy", "variogram", "brier", *(f"crps {part}" for part in PARTS)):
-            if key not in found:
+            if key not in found or not np.isfinite(found[key]).any():
                 continue
-            row[key] = float(found[key].mean())
+            row[key] = float(np.nanmean(found[key]))
             if name != OURS:
                 test = diebold_mariano(cells[OURS][key], found[key], date, lags)
                 row[f"p {key}"], row[f"t {key}"] = test.p_value, test.statistic
         for key in found:
-            if key[:2] in ("93", "80"):
-                row[key] = float(found[key].mean())
-        row["slopes"] = {
-            str(percent): risk.calibration_slope(
-                found[f"touch {percent}"], found[f"came {percent}"]
-            )
-            for percent in BARRIERS
-        }
+            if key[:2] in ("93", "80") and np.isfinite(found[key]).any():
+                row[key] = float(np.nanmean(found[key]))
+        row["slopes"] = slopes(found)
         row["reliability"] = reliability(found)
         row["var"] = {str(level): var_tests(found, symbol, level) for level in LEVELS}
         out.append(row)
@@ -452,7 +449,7 @@ def judged(options: argparse.Namespace, model: tn.Predictor) -> dict:
         "fitted to": options.fit_end,
         "rows": summary(cells, rows, task),
         "portfolios": held,
-        "successive ranges": follow,
+        "successive ranges over the scale": follow,
         "seconds": time.perf_counter() - begin,
     }
 

@@ -1,4 +1,4 @@
-"""Back-tests of risk on published examples and on simulations of known truth; scores of paths."""
+"""Back-tests of risk on published examples and on simulations of known truth."""
 
 import numpy as np
 import pytest
@@ -81,18 +81,6 @@ def test_acerbi_and_szekelys_second_test():
     losses = np.array([shortfall] + [0.0] * 9)
     one = R.acerbi_szekely(losses, var * dates[:10], shortfall * dates[:10], 0.05, draws[:10])
     assert one.statistic == pytest.approx(1 - 1 / (10 * 0.05))
-
-
-def test_scores_of_paths_are_those_of_the_package_scoringrules():
-    sr = pytest.importorskip("scoringrules")
-    rng = np.random.default_rng(4)
-    draws, actual = rng.standard_normal((7, 30, 5)), rng.standard_normal((7, 5))
-    np.testing.assert_allclose(
-        R.energy_score(draws, actual), sr.es_ensemble(actual, draws, m_axis=-2, v_axis=-1)
-    )
-    np.testing.assert_allclose(
-        R.variogram_score(draws, actual), sr.vs_ensemble(actual, draws, p=0.5), rtol=1e-6
-    )
 
 
 def test_a_probability_has_slope_one_where_it_is_right():

@@ -1,4 +1,4 @@
-"""Back-tests of value at risk and expected shortfall, and scores of whole paths.
+"""Back-tests of value at risk and expected shortfall, and of probabilities.
 
 Losses of T dates are above zero; a hit is a date whose loss was larger than the value at risk.
 """
@@ -69,20 +69,6 @@ def acerbi_szekely(
 
     found = statistic(np.asarray(loss)[:, None])[0]
     return Test(float(found), float((statistic(draws) <= found).mean()))
-
-
-def energy_score(draws: np.ndarray, actual: np.ndarray) -> np.ndarray:
-    """Of n draws […, n, D] of an outcome […, D] (Gneiting & Raftery 2007): […]; less is better."""
-    error = np.linalg.norm(draws - actual[..., None, :], axis=-1).mean(-1)
-    apart = np.linalg.norm(draws[..., :, None, :] - draws[..., None, :, :], axis=-1)
-    return error - apart.mean((-2, -1)) / 2
-
-
-def variogram_score(draws: np.ndarray, actual: np.ndarray, power: float = 0.5) -> np.ndarray:
-    """Of n draws […, n, D] of an outcome […, D] (Scheuerer & Hamill 2015): […]; less is better."""
-    seen = np.abs(actual[..., :, None] - actual[..., None, :]) ** power
-    drawn = np.abs(draws[..., :, None] - draws[..., None, :]) ** power
-    return ((seen - drawn.mean(-3)) ** 2).sum((-2, -1))
 
 
 def calibration_slope(probability: np.ndarray, came: np.ndarray) -> float:
