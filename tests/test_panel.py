@@ -24,6 +24,7 @@ panels = pytest.importorskip("tftnhits.whatif.panel", exc_type=ImportError)
 
 ORIGIN = date(2015, 8, 21)
 START = {"live": False, "symbol": "META", "origin": ORIGIN, "horizon": 5, "level": 93, "weight": 65}
+START |= {"candles": False}
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +144,7 @@ def test_what_can_t_be_answered_is_said_and_the_panel_goes_on(panel, monkeypatch
         assert panel.title.value == title
     panel.controls["origin"].value = ORIGIN
     with monkeypatch.context() as patched:
-        patched.setattr(panel.picture, "draw", lambda _: 1 / 0)
+        patched.setattr(panel.picture, "draw", lambda *_: 1 / 0)
         panel.controls["change"].value = -2.0
         assert "That didn't work (ZeroDivisionError: division by zero)" in text(panel.status)
     panel.controls["change"].value = -2.5
@@ -219,6 +220,7 @@ def on_voila(monkeypatch, query):
 
 def test_the_address_opens_a_page_as_it_was_left(bars, model, monkeypatch, yahoo):
     query = "token=x&symbol=tsla&origin=2017-03-01&horizon=3&level=80&weight=40&bars=2&change=-1.5"
+    query += "&candles=1"
     on_voila(monkeypatch, query)
     panel = tn.what_if(bars, model, "matplotlib")
     assert "TSLA, 2 more bars -1.5% each" in text(panel.title) and yahoo == ["TSLA"]
@@ -313,6 +315,55 @@ def test_the_page_gets_each_picture_whole(opened):
     assert sent["layout"]["uirevision"] == "META"  # a zoom stays as long as this does
     live.reset()
     assert len(lines(live)) == 3
+
+
+def boxes(panel) -> dict:
+    return {box.name: box for box in panel.picture.figure.data if box.type == "box" and box.visible}
+
+
+def test_candles_show_whole_bars_of_both_forecasts_by_the_same_draw(opened, lab):
+    live = opened("plotly")
+    live.controls["candles"].value = True
+    assert set(boxes(live)) == {"forecast, median candles"} and "no shock" in text(live.title)
+    live.controls["range"].value = 3.0
+    answer = lab.ask("META", ORIGIN, Shock(range=3))
+    assert text(live.title) == answer.finding(True) != answer.title
+    drawn, names = boxes(live), ("forecast, median candles", "shocked, median candles")
+    for name, fc in zip(names, (answer.before, answer.after)):
+        bars = fc.paths(seed=0).groupby("step")[["low", "close", "high"]]
+        for part, column in {"q1": "low", "median": "close", "q3": "high"}.items():
+            assert np.allclose(drawn[name][part], bars.median()[column])
+        assert np.allclose(drawn[name].lowerfence, bars.quantile(0.035)["low"])
+    shown = [f"{table['range'].iloc[0] - 1:.1%}" for table in answer.candles.values()]
+    assert f"session {shown[1]} instead of {shown[0]}; " in text(live.title)
+    assert not [line for line in live.picture.figure.data if line.fill]  # no fan
+    live.controls["candles"].value = False
+    assert not boxes(live) and text(live.title) == answer.title
+
+
+def test_without_a_shock_both_forecasts_have_the_same_candles(lab):
+    answer = lab.ask("META", ORIGIN)
+    pd.testing.assert_frame_equal(*answer.candles.values())
+    assert (answer.candles["before"]["x"] == answer.fans["before"]["x"][1:]).all()
+
+
+def test_candles_are_drawn_side_by_side_by_matplotlib_too(lab):
+    answer = lab.ask("META", ORIGIN, Shock(-5))
+    figure = views.plot_what_if(answer, candles=True)
+    assert figure.get_suptitle().replace("\n", " ") == answer.finding(True)
+    (ax,) = figure.axes
+    drawn = {line.get_label(): line for line in ax.lines}
+    apart = [drawn[f"{name}, median candles"].get_xdata() for name in ("shocked", "forecast")]
+    assert np.allclose(apart[0] - apart[1], 0.4) and len(apart[0]) == 5
+
+
+def test_candles_of_closes_alone_say_why(model):
+    closes = made_bars(("A",), 300)
+    closes[["open", "high", "low"]] = closes[["close"] * 3].to_numpy()
+    panel = tn.what_if(closes, model, "matplotlib")
+    assert "open, high and low" not in text(panel.status)
+    panel.controls["candles"].value = True
+    assert "its paths lack open, high and low" in text(panel.status)
 
 
 def test_the_axis_follows_the_symbols_bars(model):

@@ -210,6 +210,12 @@ def test_the_address_keeps_what_was_chosen_and_opens_with_it(app, page):
     assert panel.title() == title and page.url == address and not panel.problem()
     shown = {name: panel.chosen_value(name) for name in chosen}
     assert shown == chosen and panel.chosen_value("change") == "\u22120.5"
+    page.locator(f"{ROOT} .tftnhits-candles input").check()
+    panel.settle()
+    boxes, title, address = page.locator(BOXES).count(), panel.title(), page.url
+    assert boxes >= 2 * 4 and "median range" in title and "candles=1" in address
+    panel = opened(address, page)  # of 4 steps, without a shock and with it
+    assert panel.title() == title and page.locator(BOXES).count() == boxes
     panel.click("reset")
     panel.settle()
     assert "change=" not in page.url and token in page.url

@@ -173,13 +173,7 @@ def _candles(part: pd.DataFrame, x: np.ndarray, label: str, title: str, theme: s
 def _plotly_candles(part: pd.DataFrame, x: np.ndarray, label: str, title: str, theme: str) -> Any:
     figure, colors = style.plotly_figure(title, theme, height=520, showlegend=False)
     x, axis = plotly_bars(x)
-    figure.add_candlestick(
-        x=x,
-        **{name: part[name] for name in ("open", "high", "low", "close")},
-        name="price",
-        increasing={"line": {"color": colors.first, "width": 1.2}, "fillcolor": colors.paper},
-        decreasing={"line": {"color": colors.second, "width": 1.2}, "fillcolor": colors.second},
-    )
+    figure.add_candlestick(**candlestick(part, x, colors, name="price"))
     pattern = style.price_pattern(part[["low", "high"]])
     figure.update_xaxes(rangeslider_visible=False, title_text=label, **axis)
     figure.update_yaxes(title_text="price", tickformat=pattern, hoverformat=pattern)
@@ -189,6 +183,17 @@ def _plotly_candles(part: pd.DataFrame, x: np.ndarray, label: str, title: str, t
         below = {"domain": [0, 0.22], "title": {"text": "volume"}, "nticks": 4}
         figure.update_layout(yaxis={"domain": [0.3, 1]}, yaxis2=below, xaxis={"anchor": "y2"})
     return figure
+
+
+def candlestick(part: pd.DataFrame, x: Any, colors: style.Theme, **more: Any) -> dict[str, Any]:
+    """Candles for plotly at x [N] of `part`'s open, high, low and close; hollow where it rose."""
+    return {
+        "x": x,
+        **{name: part[name] for name in ("open", "high", "low", "close")},
+        "increasing": {"line": {"color": colors.first, "width": 1.2}, "fillcolor": colors.paper},
+        "decreasing": {"line": {"color": colors.second, "width": 1.2}, "fillcolor": colors.second},
+        **more,
+    }
 
 
 def log_returns(bars: pd.DataFrame, symbol: str | None = None) -> dict[str, np.ndarray]:

@@ -142,6 +142,7 @@ class Panel:
             "horizon": _slider(min(STEPS, model.horizon), 1, model.horizon, 1, "Horizon"),
             "level": _slider(round(100 * LEVEL), 50, 99, 1, "Interval, %"),
             "weight": _slider(self.default_weight, 0, 100, 1, "TFT's weight, %"),
+            "candles": w.Checkbox(description="Candles: whole bars drawn", indent=False),
             **{name: _slider(*numbers) for name, numbers in self.shocks.items()},
             "reset": w.Button(description="No shock", tooltip="Take the shock back"),
         }
@@ -179,7 +180,8 @@ class Panel:
         text = "The what-if panel: it needs a running kernel."
         shown = {"application/vnd.jupyter.widget-view+json": view, "text/plain": text}
         if self.comparison is not None:  # for reports of a run, and where no kernel runs
-            shown["image/png"] = b64encode(plot_what_if(self.comparison)._repr_png_()).decode()
+            drawn = plot_what_if(self.comparison, candles=self.controls["candles"].value)
+            shown["image/png"] = b64encode(drawn._repr_png_()).decode()
         display(shown, raw=True)
 
     @contextmanager
@@ -252,9 +254,10 @@ class Panel:
         """Ask what the controls say and show the answer, or in one sentence why there is none."""
         self.status.value = BUSY.format("the model")
         try:
-            comparison = self._ask()
+            comparison, candles = self._ask(), self.controls["candles"].value
+            finding = comparison.finding(candles)  # the first: the status has warnings of paths
             table, status = table_html(comparison), _status_html(comparison)
-            self.picture.draw(comparison)
+            self.picture.draw(comparison, candles)
         except Exception as error:  # a panel that dies at one question would lose all that was set
             text = _sentence(error)
             if self.comparison is not None:
@@ -267,7 +270,7 @@ class Panel:
                 self.controls["origin"].value = self._origin(comparison.past.index[-1])
         self.controls["horizon"].description = f"Horizon, {unit_of(comparison.past.index)}s"
         self.table.value = table
-        self.title.value = f"<h3>{escape(comparison.title)}</h3>"
+        self.title.value = f"<h3>{escape(finding)}</h3>"
         self._explain()
         if address.on_page() and not self.held:
             self._write_address()

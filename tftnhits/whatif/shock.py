@@ -17,8 +17,10 @@ import pandas as pd
 
 from ..data.calendars import market_of, next_sessions
 from ..errors import ConfigError, DataError, HistoryTooShort, printable, quoted
+from ..forecast.paths import paths_of
 from ..forecast.predictor import Predictor
 from ..forecast.result import Forecast
+from ..viz.paths import median_candles
 from ..viz.style import price, signed, unit_of
 
 CONTEXT = 400  # bars that a forecast is made from: with all there are its width differs by 1e-4
@@ -193,6 +195,28 @@ class Comparison:
             prices = {name: np.r_[close, fc.frame[name]] for name in columns}
             fans[which] = pd.DataFrame({"x": x, **prices})
         return fans
+
+    @cached_property
+    def candles(self) -> dict[str, pd.DataFrame]:
+        """By step from 1: x and what viz.paths.median_candles tells, of paths of the same seed."""
+        return {
+            which: median_candles(paths_of(fc), 0, fc.level).assign(x=self.fans[which]["x"])
+            for which, fc, _ in self._both
+        }
+
+    def finding(self, candles: bool) -> str:
+        """The title, or what the candles show, in one sentence."""
+        if not candles:
+            return self.title
+        (before, after), unit = self.candles.values(), unit_of(self.past.index)
+        now, then = (f"{table['range'].iloc[0] - 1:.1%}" for table in (after, before))
+        text, last = f"median range of the next {unit} {now}", after.iloc[-1]
+        shock = "no shock" if self.shock == NOTHING else self.shock
+        text += "" if self.shock == NOTHING else f" instead of {then}"
+        return (
+            f"{self.symbol}, {shock}: {text}; {last['inside']:.0%} of bars {len(after)} ahead lie "
+            f"between {price(last['lower'])} and {price(last['upper'])}"
+        )
 
     @property
     def _both(self) -> tuple[tuple[str, Forecast, pd.DataFrame], ...]:

@@ -17,6 +17,7 @@ from ..data.features import in_words
 from ..errors import MissingDependency
 from ..viz import style
 from ..viz.bars import bar_axis, plotly_bars
+from ..viz.paths import candle_boxes
 from ..viz.style import Picture, Theme, price, signed
 from .shock import NOTHING, PRICES, Comparison, when
 
@@ -24,7 +25,7 @@ RECENT = 30  # bars in a picture
 TOP = 10  # inputs, and bars, in a table
 FANS = {"before": "forecast", "after": "shocked"}
 LIMITS = (
-    "Both fans say what this model makes of what it is shown, not what such a bar would cause, nor "
+    "Both say what this model makes of what it is shown, not what such a bar would cause, nor "
     "that it is right about bars that it has seldom seen; one outcome proves neither right."
 )
 READING = (
@@ -47,20 +48,22 @@ class Layer:
     dash: str  # matplotlib's
     marker: str = ""
     stick: str = ""  # color of the lines from low to high
+    candles: bool = False  # instead of the fan's bands
 
 
-def _layers(c: Comparison, theme: Theme) -> list[Layer]:
+def _layers(c: Comparison, theme: Theme, candles: bool) -> list[Layer]:
     """From back to front; one that isn't there has no bars, so that each keeps its number."""
     past, made = c.past.tail(RECENT).reset_index(names="x"), c.changed.reset_index(names="x")
     made.loc[:0, ["low", "high"]] = np.nan  # this one is real
     came = pd.concat([c.past.tail(1), c.came] if len(c.came) else [c.came]).reset_index(names="x")
-    before, after = (fan.rename(columns={"median": "close"}) for fan in c.fans.values())
+    ahead = (c.candles if candles else c.fans).values()
+    before, after = (fan.rename(columns={"median": "close"}) for fan in ahead)
     after = after.head(0 if c.shock == NOTHING else len(after))
-    interval = f"{100 * c.before.level:g}% interval"
+    drawn = "median candles" if candles else f"{100 * c.before.level:g}% interval"
     return [
         Layer("close, low to high", past, theme.ink, "-", stick=theme.faint),
-        Layer(f"forecast, {interval}", before, theme.first, "-", "o"),
-        Layer(f"shocked, {interval}", after, theme.second, "--", "D"),
+        Layer(f"forecast, {drawn}", before, theme.first, "-", "o", candles=candles),
+        Layer(f"shocked, {drawn}", after, theme.second, "--", "D", candles=candles),
         Layer("assumed", made, theme.second, ":", stick=theme.second),
         Layer("what came", came, theme.ink, ":", "o"),
     ]
@@ -76,10 +79,10 @@ def _places(layers: list[Layer]) -> np.ndarray:
     return np.unique(np.concatenate([layer.bars["x"] for layer in layers if len(layer.bars)]))
 
 
-def plot_what_if(comparison: Comparison, theme: str = "light") -> Picture:
-    """Recent bars, both forecasts as fans, what is assumed and what came."""
+def plot_what_if(comparison: Comparison, theme: str = "light", candles: bool = False) -> Picture:
+    """Recent bars, both forecasts as fans or candles, what is assumed and what came."""
     figure, ax, colors = style.canvas(theme, caption=LIMITS)
-    layers = _layers(comparison, colors)
+    layers = _layers(comparison, colors, candles)
     x = _places(layers)
     places = pd.Series(bar_axis(ax, x), x)
     for layer in layers:
@@ -87,7 +90,12 @@ def plot_what_if(comparison: Comparison, theme: str = "light") -> Picture:
         line = {"color": layer.color, "linestyle": layer.dash}
         if not len(bars):
             continue
-        if layer.stick:
+        if layer.candles:  # side by side: mostly they are of the same dates
+            x = x + (0.2 if layer.marker == "D" else -0.2)
+            ax.vlines(x, bars["low"], bars["high"], color=layer.color, linewidth=6, alpha=0.4)
+            ax.vlines(x, bars["lower"], bars["upper"], color=layer.color, linewidth=0.9)
+            line["linestyle"] = "none"
+        elif layer.stick:
             ax.vlines(x, bars["low"], bars["high"], color=layer.stick, linewidth=1.2)
         elif "lower" in bars:
             for lower, upper in _bands(bars):
@@ -98,7 +106,7 @@ def plot_what_if(comparison: Comparison, theme: str = "light") -> Picture:
     ax.margins(x=0.02, y=0.08)
     style.plain_axis(ax.yaxis, comparison.past["close"].tail(RECENT))
     style.legend(figure, colors, loc="outside lower center", ncols=5)
-    style.headline(figure, comparison.title, colors)
+    style.headline(figure, comparison.finding(candles), colors)
     return figure
 
 
@@ -113,10 +121,10 @@ class DrawnPicture:
         self.image = ipywidgets.Image(format="png", layout={"max_width": "880px"})
         self.widgets = [self.image]
 
-    def draw(self, comparison: Comparison) -> None:
+    def draw(self, comparison: Comparison, candles: bool = False) -> None:
         """Show another comparison."""
         buffer = io.BytesIO()
-        figure = plot_what_if(comparison, self.theme)
+        figure = plot_what_if(comparison, self.theme, candles)
         # fixed margins: to lay out every text anew would take longer than to draw
         figure.set_layout_engine(None)
         figure.body.subplots_adjust(left=0.09, right=0.98, top=0.87, bottom=0.22)
@@ -148,21 +156,21 @@ class LivePicture:
         plot.add_class("tftnhits-plot")
         self.widgets = [plot]
 
-    def draw(self, comparison: Comparison) -> None:
+    def draw(self, comparison: Comparison, candles: bool = False) -> None:
         """Show another comparison; a zoom stays until another symbol is chosen."""
-        self.figure = _figure(comparison, self.theme)
-        shown = {**json.loads(self.figure.to_json()), "title": comparison.title}
+        self.figure = _figure(comparison, self.theme, candles)
+        shown = {**json.loads(self.figure.to_json()), "title": comparison.finding(candles)}
         if self.follows:
-            shown["dark"] = json.loads(_figure(comparison, "dark").to_json())
+            shown["dark"] = json.loads(_figure(comparison, "dark", candles).to_json())
         self.source.value = json.dumps(shown)
 
 
-def _figure(c: Comparison, theme: str) -> Any:
+def _figure(c: Comparison, theme: str, candles: bool) -> Any:
     """plot_what_if for plotly, as high as its place in the page (page/panel.css)."""
     figure, colors = style.plotly_figure("", theme, margin={"l": 60, "r": 15, "t": 5, "b": 20})
     legend = {"y": 1.01, "yanchor": "bottom", "font_size": 11}  # as many rows as the width asks for
     figure.update_layout(height=None, yaxis_title_text="price", legend=legend)
-    layers = _layers(c, colors)
+    layers = _layers(c, colors, candles)
     x = _places(layers)
     places, axis = plotly_bars(x)
     if places.dtype.kind == "M":
@@ -173,7 +181,7 @@ def _figure(c: Comparison, theme: str) -> Any:
     title = "" if c.axis == "date" else c.axis
     figure.update_xaxes(**kind | axis, title_text=title, automargin=True)
     figure.update_yaxes(tickformat=style.price_pattern(c.past["close"].tail(RECENT)))
-    return figure.update_layout(uirevision=c.symbol)
+    return figure.update_layout(uirevision=c.symbol, boxmode="group")
 
 
 def helper(address: Any) -> list[Any]:
@@ -213,7 +221,8 @@ def _traces(layer: Layer, places: pd.Series) -> list[dict[str, Any]]:
     if "lower" in bars:
         bounds = zip(text, bars["lower"], bars["upper"])
         text = [f"{median} ({price(low)} to {price(high)})" for median, low, high in bounds]
-        for (lower, upper), width in zip(_bands(bars), (1, 0)):
+        bands = [] if layer.candles else _bands(bars)
+        for (lower, upper), width in zip(bands, (1, 0)):
             y = np.r_[bars[upper], bars[lower][::-1]].tolist()
             band = {"x": [*x, *x[::-1]], "y": y}
             fill = {"fill": "toself", "fillcolor": style.fan_color(layer.color, 0.8 - width / 2)}
@@ -223,6 +232,12 @@ def _traces(layer: Layer, places: pd.Series) -> list[dict[str, Any]]:
     trace |= {"text": text, "hovertemplate": "%{text}", "line": {**line, "width": 2}}
     trace["mode"] = "lines+markers" if layer.marker else "lines"
     trace["marker"] = {"symbol": "diamond" if layer.marker == "D" else "circle", "size": 6}
+    if layer.candles:
+        boxes = candle_boxes(bars, x, layer.color, name=layer.name, offsetgroup=layer.name)
+        traces.append({"type": "box", **boxes, "hoverinfo": "skip", "visible": len(bars) > 0})
+        if layer.marker == "D":
+            traces[-1]["fillcolor"] = style.see_through(layer.color, 0)  # told without colour
+        trace |= {"mode": "markers", "opacity": 0, "showlegend": False}  # there to be pointed at
     if layer.stick:
         up, down = bars["high"] - bars["close"], bars["close"] - bars["low"]
         sticks = {"array": up.tolist(), "arrayminus": down.tolist()}
