@@ -87,7 +87,10 @@ def test_people_read_a_table_a_symbol(typed, csv, fc):
 
 def test_other_seeds_and_more_paths_give_other_numbers(typed, csv, fc):
     frame = fc.paths(300, 5)
-    _, out, _ = typed(csv, "--paths", 300, "--seed", 5, "--touch", "1%", "--json")
+    options = ("--paths", 300, "--seed", 5, "--touch", "1%", "--weights", "AAPL=1", "--json")
+    _, out, _ = typed(csv, *options)
+    lost = pd.DataFrame(json.loads(out)["risk"]).set_index("symbol")["var"]
+    np.testing.assert_allclose(lost["portfolio"], lost["AAPL"])
     found = pd.DataFrame(json.loads(out)["touched"]).query("symbol == 'AAPL'")["probability"]
     last = fc.bars.query("symbol == 'AAPL'")["close"].iloc[-1]
     high = frame.query("symbol == 'AAPL'").set_index(["path", "step"])["high"].unstack()
@@ -122,7 +125,6 @@ REFUSED = {
     "--touch AAPL=5%": "not a valid float",
     "--weights 0.6": "AAPL=0.6,KO=0.4",
     "--weights AAPL=1,AAPL=2": "AAPL=0.6,KO=0.4",
-    "--weights AAPL=1 --seed 2": "not allowed with --weights",
     "--paths 0": "range",
     "--paths many": "many",
     "--json --csv": "not allowed together",

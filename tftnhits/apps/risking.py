@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
 from ..errors import printable
 from ..escape import csv_text
@@ -77,19 +76,13 @@ def _weights(text: str) -> dict[str, float]:
 @forms
 @device
 @reading
-@click.pass_context
-def risk(
-    context, sources, short, weights, horizon, n, seed, model, as_json, as_csv, device, **options
-):
+def risk(sources, short, weights, horizon, n, seed, model, as_json, as_csv, device, **options):
     """Say what a position may lose and which prices are touched, by paths of whole bars.
 
     Sources are those of predict.
     """
     if as_json and as_csv:
         raise click.UsageError("--json and --csv are not allowed together.")
-    typed = {context.get_parameter_source(name) for name in ("n", "seed")}
-    if weights and ParameterSource.COMMANDLINE in typed:
-        raise click.UsageError("--paths and --seed are not allowed with --weights.")
     names = ("levels", "touch", "above", "below")
     asked = {name: [*dict.fromkeys(options.pop(name))] for name in names}
     from ..forecast.paths import paths_of
@@ -103,7 +96,7 @@ def risk(
     paths = [paths_of(forecast, n, seed)]
     if weights:
         named = {_named(name, paths[0]): weight for name, weight in weights.items()}
-        paths.append(drawn(forecast, named))  # the portfolio's
+        paths.append(drawn(forecast, named, n, seed))  # the portfolio's
     position = "short" if short else "long"
     tables = _answers(paths, position, **asked)
     told = dict.fromkeys([*text.warnings_of(forecast), *paths[-1].told])

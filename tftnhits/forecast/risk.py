@@ -22,13 +22,18 @@ if TYPE_CHECKING:
 SIDES = {"long": 1.0, "short": -1.0}
 
 
-def asked(forecast: Forecast, weights: Mapping[str, float] | None = None) -> Paths:
+def asked(
+    forecast: Forecast,
+    weights: Mapping[str, float] | None = None,
+    n: int = 1000,
+    seed: int = 0,
+) -> Paths:
     """The paths of each symbol, or of the portfolio that they make by their weights.
 
     A portfolio's are closes of a symbol whose last one is 1. Raises ConfigError on a weight of a
     symbol that is not there, or that is no number.
     """
-    paths = paths_of(forecast)
+    paths = paths_of(forecast, n, seed)
     if weights is None:
         return paths
     share = _by_symbol("weight", weights, paths)
