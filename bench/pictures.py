@@ -60,6 +60,7 @@ SHOWN = (  # figures of a run, in the order of the notebooks
     "11_side_by_side",
     "12_symbol_report",
     "13_speed",
+    "14_forecast",
 )
 PIXELS = 1000  # width of a picture in the gallery
 INTRO = """# Gallery
