@@ -336,7 +336,8 @@ def test_candles_show_whole_bars_of_both_forecasts_by_the_same_draw(opened, lab)
         assert np.allclose(drawn[name].lowerfence, bars.quantile(0.035)["low"])
     shown = [f"{table['range'].iloc[0] - 1:.1%}" for table in answer.candles.values()]
     assert f"session {shown[1]} instead of {shown[0]}; " in text(live.title)
-    assert not [line for line in live.picture.figure.data if "fill" in line]  # no fan
+    lines_drawn = [line for line in live.picture.figure.data if line.type == "scatter"]
+    assert not [line for line in lines_drawn if line.fill]  # no fan
     live.controls["candles"].value = False
     assert not boxes(live) and text(live.title) == answer.title
 
