@@ -236,3 +236,15 @@ def test_bars_without_dates_have_paths_too(model):
     frame = model.predict(bars).paths(20)
     assert (frame["origin"] == 299).all() and frame["date"].isna().all()
     assert frame[list(P.COLUMNS)].notna().all().all()
+
+
+@pytest.mark.parametrize("missing", [["open", "high", "low"], ["high", "low"]])
+def test_highs_that_were_filled_are_none_to_draw_from(model, missing):
+    bars = stocks(("AAPL",), "2014-01-01", "2017-12-31")
+    bars[missing] = np.nan
+    forecast = model.predict(bars)
+    frame = forecast.paths(50)
+    assert frame["close"].notna().all() and frame[["open", "high", "low"]].isna().all().all()
+    assert "lack open, high and low" in " ".join(frame.attrs["warnings"])
+    assert forecast.touch(percent=3)["probability"].isna().all()
+    assert forecast.risk()["var"].notna().all()

@@ -300,7 +300,7 @@ def _blanked(
 ) -> dict[str, list[str]]:
     """By symbol, why it lacks a part of `bars`, which becomes NaN there."""
     ahead = template[:, :WINDOW] + 1
-    flat = (past.up + past.down == 0) & (past.move == past.gap)
+    flat = past.up + past.down == 0  # as bars are whose missing cells were filled
     few = count < LEAST
     lacking = {
         f"has fewer than {LEAST} past origins with known outcomes, so its paths are closes alone, "
