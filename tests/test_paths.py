@@ -118,7 +118,7 @@ def test_one_symbol_alone_has_its_paths_of_a_shared_date(model):
     twice = pd.concat([bars, bars.assign(symbol="TWIN")], ignore_index=True)
     paths = P.paths_of(model.predict(twice))
     for values in paths.bars.values():
-        np.testing.assert_allclose(values[:, 0], values[:, 1], rtol=1e-9)
+        np.testing.assert_allclose(values[:, 0], values[:, 1], rtol=1e-6)
 
 
 def test_a_page_of_one_of_several_symbols_goes_on_with_paths(fc):
@@ -248,3 +248,11 @@ def test_highs_that_were_filled_are_none_to_draw_from(model, missing):
     assert "lack open, high and low" in " ".join(frame.attrs["warnings"])
     assert forecast.touch(percent=3)["probability"].isna().all()
     assert forecast.risk()["var"].notna().all()
+
+
+def test_some_highs_that_were_filled_are_told(model):
+    bars = stocks(("AAPL",), "2014-01-01", "2017-12-31")
+    bars.loc[bars.index % 4 == 0, ["open", "high", "low"]] = np.nan
+    frame = model.predict(bars).paths(50)
+    assert frame["high"].notna().all()
+    assert "touches may be too rare" in " ".join(frame.attrs["warnings"])

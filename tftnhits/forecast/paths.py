@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 WINDOW = 500  # last origins with known outcomes, which are the templates
 LEAST = 60  # of them that whole bars take
+BARE = 0.1  # share of bars without wicks from which it is said
 WARM = 20  # first bars of a symbol, whose scale is not its own yet
 FAR = 8.0  # units of volatility beyond which a gap, a wick or a move is a bad print
 SHAPE = 0.3  # of the generalised-Pareto tails
@@ -300,13 +301,14 @@ def _blanked(
 ) -> dict[str, list[str]]:
     """By symbol, why it lacks a part of `bars`, which becomes NaN there."""
     ahead = template[:, :WINDOW] + 1
-    flat = past.up + past.down == 0  # as bars are whose missing cells were filled
+    # as bars are whose missing cells were filled
+    bare = (past.up + past.down == 0)[ahead].mean(-1)
     few = count < LEAST
     lacking = {
         f"has fewer than {LEAST} past origins with known outcomes, so its paths are closes alone, "
         "whose steps are a random walk's": few,
         "has bars without a high and low of their own, so its paths lack open, high and low": (
-            ~few & (flat[ahead].mean(-1) > 0.5)
+            ~few & (bare > 0.5)
         ),
         "has no volume, so its paths have none": ~few
         & (np.isnan(past.volume[ahead]).mean(-1) > 0.5),
@@ -318,4 +320,7 @@ def _blanked(
     for why, lost in lacking.items():
         for name in names[lost]:
             warnings[name].append(f"{name} {why}.")
+    for name in names[~few & ~flat & (bare > BARE)]:
+        why = "has many bars without a high and low of their own, so its touches may be too rare"
+        warnings[name].append(f"{name} {why}.")
     return warnings
