@@ -77,9 +77,10 @@ def quality(record: dict) -> str:
         seconds = reached(ours["curve"], row["best"]) if ours and who != "ours" else None
         if seconds is None:
             cells += ["", ""]
+        elif not seconds:  # a ratio would tell of the start, not of training
+            cells += ["at its start", "–"]
         else:
-            share = f"1/{row['best_at'] / seconds:.0f}" if seconds else "0"
-            cells += [f"{seconds:.1f}", share]
+            cells += [f"{seconds:.1f}", f"1/{row['best_at'] / seconds:.0f}"]
         rows.append(cells)
     told = f"Bars: {record['data']}, {record['symbols']} symbols; {record['threads']} threads."
     told += " Those with a + were ended by the limit, before their steps."
